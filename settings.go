@@ -1,0 +1,98 @@
+package realtime
+
+import (
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Keystore says where apps and keys are kept.
+type Keystore struct {
+	// Type of the store. Default: "badger", the only one today.
+	Type string `json:"type,omitempty"`
+
+	// Path of the store's directory; placeholders such as {env.DIR} are
+	// replaced. Default: "realtime" in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+// RateLimit bounds publishes per app in a rolling window.
+type RateLimit struct {
+	// Publishes accepted in any window. 0 is no limit.
+	Publishes int `json:"publishes"`
+
+	// Window is the window's length.
+	Window caddy.Duration `json:"window"`
+}
+
+// Settings are the process-wide limits and times of a configuration. All of
+// them can change at a reload; an open socket keeps its heartbeat.
+type Settings struct {
+	// RateLimit of an app that has none of its own. Default: 600 in 1m.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// MaxBody is the largest body of POST /publish, in bytes. Default: 1 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// MaxChannels is how many channels one socket may subscribe to.
+	// Default: 100.
+	MaxChannels int `json:"max_channels,omitempty"`
+
+	// PingInterval is the time between the server's heartbeats. Default: 25s.
+	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
+
+	// PingTimeout is how long a client may take to answer a heartbeat.
+	// Default: 20s.
+	PingTimeout caddy.Duration `json:"ping_timeout,omitempty"`
+
+	// ConnectTimeout is how long a client may take to send its credentials
+	// once its transport is open. Default: 10s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+
+	// MaxQueue is how many bytes may wait for one client before it is cut
+	// off. Default: 1 MiB.
+	MaxQueue int64 `json:"max_queue,omitempty"`
+
+	// WriteTimeout is how long one write to a client may take before it is
+	// cut off. Default: 10s.
+	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
+
+	// Drain is how long sockets may take to close at exit. Default: 15s.
+	Drain caddy.Duration `json:"drain,omitempty"`
+}
+
+// The defaults, which the Caddyfile's documentation repeats.
+const (
+	defaultPublishes      = 600
+	defaultWindow         = caddy.Duration(time.Minute)
+	defaultMaxBody        = 1 << 20
+	defaultMaxChannels    = 100
+	defaultPingInterval   = caddy.Duration(25 * time.Second)
+	defaultPingTimeout    = caddy.Duration(20 * time.Second)
+	defaultConnectTimeout = caddy.Duration(10 * time.Second)
+	defaultMaxQueue       = 1 << 20
+	defaultWriteTimeout   = caddy.Duration(10 * time.Second)
+	defaultDrain          = caddy.Duration(15 * time.Second)
+)
+
+// setDefaults fills in what the configuration left out.
+func (s *Settings) setDefaults() {
+	if s.RateLimit == nil {
+		s.RateLimit = &RateLimit{Publishes: defaultPublishes, Window: defaultWindow}
+	}
+	orDefault(&s.MaxBody, defaultMaxBody)
+	orDefault(&s.MaxChannels, defaultMaxChannels)
+	orDefault(&s.PingInterval, defaultPingInterval)
+	orDefault(&s.PingTimeout, defaultPingTimeout)
+	orDefault(&s.ConnectTimeout, defaultConnectTimeout)
+	orDefault(&s.MaxQueue, defaultMaxQueue)
+	orDefault(&s.WriteTimeout, defaultWriteTimeout)
+	orDefault(&s.Drain, defaultDrain)
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
