@@ -1,0 +1,61 @@
+# make run: the whole thing on this machine. make test: everything that CI
+# checks. DEVELOPERS.md says more.
+
+MODULE := github.com/seed-c079cc48/caddy-realtime
+# The Caddy that is built is the one that go.mod requires.
+CADDY := $(shell awk '$$1 == "github.com/caddyserver/caddy/v2" {print $$2}' go.mod)
+TOOL := go tool -modfile=tools/go.mod
+
+SOURCES := $(shell find . \( -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
+	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' \) -print) go.mod go.sum tools/go.mod
+NODE_MODULES := tests/node_modules/.package-lock.json examples/node_modules/.package-lock.json
+
+.PHONY: build run test test-go test-node lint fmt conformance clean
+
+build: build/caddy
+
+# "@v0.0.0" keeps xcaddy from asking the network which versions exist.
+build/caddy: $(SOURCES)
+	@mkdir -p $(@D)
+	$(TOOL) xcaddy build $(CADDY) --with $(MODULE)@v0.0.0=. --output $@
+
+# The same with the race detector: make build/caddy-race test-node CADDY_BIN=build/caddy-race
+build/caddy-race: $(SOURCES)
+	@mkdir -p $(@D)
+	XCADDY_RACE_DETECTOR=1 $(TOOL) xcaddy build $(CADDY) --with $(MODULE)@v0.0.0=. --output $@
+
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund
+	@touch $@
+
+run: build/caddy examples/node_modules/.package-lock.json
+	@exec node examples/demo.mjs
+
+test:
+	@exec scripts/test.sh
+
+test-go:
+	@mkdir -p build
+	node scripts/gotest.mjs ./...
+
+# One file: make test-node FILES=tests/reload.test.mjs
+FILES ?= $(wildcard tests/*.test.mjs)
+CADDY_BIN ?= build/caddy
+test-node: $(CADDY_BIN) $(NODE_MODULES)
+	CADDY_BIN=$(abspath $(CADDY_BIN)) scripts/nodetest.sh $(FILES)
+
+lint:
+	@exec scripts/lint.sh
+
+fmt:
+	$(TOOL) golangci-lint fmt
+	go mod tidy
+
+# The official protocol suites, fetched and run; not committed.
+ifneq ($(wildcard tests/conformance/run.sh),)
+conformance:
+	@exec tests/conformance/run.sh
+endif
+
+clean:
+	rm -rf build run tests/node_modules examples/node_modules

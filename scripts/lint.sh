@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Format, static checks and the house's own rules. Everything is looked at
+# before it fails, so that one run shows all there is to do.
+set -u
+cd "$(dirname "$0")/.."
+
+failed=0
+step() { # name, command…: runs it, and fails if it fails or, for "quiet", prints
+	local name=$1 output status
+	shift
+	output=$("$@" 2>&1)
+	status=$?
+	if [ $status -ne 0 ] || { [ "$name" != golangci-lint ] && [ -n "$output" ]; }; then
+		printf 'lint: %s\n%s\n' "$name" "$output" >&2
+		failed=1
+	fi
+}
+
+go_files() { git ls-files --cached --others --exclude-standard -- '*.go' | while read -r f; do [ -e "$f" ] && echo "$f"; done; }
+
+no_assertions() {
+	go_files | grep -v '_test\.go$' | xargs -r grep -nE '\.\(http\.(Hijacker|Flusher)\)' /dev/null
+	return 0
+}
+
+short_files() {
+	go_files | xargs -r wc -l | awk '$2 != "total" && $1 >= 500 {print $2 ": " $1 " lines"}'
+}
+
+caddy_only_in_root() {
+	go_files | grep / | grep -v '_test\.go$' | xargs -r grep -n '"github.com/caddyserver/' /dev/null
+	return 0
+}
+
+formatted() {
+	go_files | xargs -r go tool -modfile=tools/go.mod gofumpt -l
+}
+
+step "gofumpt: run 'make fmt'" formatted
+step "go vet" go vet ./...
+step "go mod tidy: run it" go mod tidy -diff
+step "the response writer is wrapped in Caddy: use http.NewResponseController" no_assertions
+step "files of 500 lines and more" short_files
+step "packages below the root know nothing of Caddy" caddy_only_in_root
+step golangci-lint go tool -modfile=tools/go.mod golangci-lint run
+
+[ $failed -eq 0 ] && echo "lint: clean"
+exit $failed

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests need is here: Go and Node must be, Chromium is
+# installed from the distribution if it is missing.
+set -u
+
+die() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+command -v go >/dev/null || die "Go is missing: install Go 1.26 or newer (https://go.dev/dl)"
+command -v node >/dev/null || die "Node is missing: install Node 20 or newer with npm"
+command -v npm >/dev/null || die "npm is missing: install it beside Node"
+node -e 'process.exit(+process.versions.node.split(".")[0] < 20)' || die "Node $(node --version) is too old: 20 or newer is needed"
+command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
+command -v curl >/dev/null || needed="${needed-} curl"
+command -v chromium >/dev/null || needed="${needed-} chromium"
+[ -n "${needed-}" ] || exit 0
+
+command -v apt-get >/dev/null || die "missing: $needed. There is no apt-get here, so please install it by hand"
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || die "missing: $needed. Run 'apt-get install $needed' as root"
+	as_root=sudo
+fi
+echo "setup: installing $needed"
+# shellcheck disable=SC2086 # words are wanted
+$as_root apt-get update -q && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -q --no-install-recommends $needed ||
+	die "could not install: $needed"
