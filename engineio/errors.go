@@ -1,0 +1,73 @@
+package engineio
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// A protocolError is a refusal of a request as a Node server words it, with
+// the gateway's own error object beside it for people.
+//
+// https://github.com/socketio/socket.io/blob/main/packages/engine.io/lib/server.ts
+type protocolError struct {
+	status  int
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Error   struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+func newProtocolError(status, code int, message, cure string) *protocolError {
+	e := &protocolError{status: status, Code: code, Message: message}
+	e.Error.Code = "invalid_request"
+	e.Error.Message = cure
+	return e
+}
+
+var (
+	errUnknownTransport = newProtocolError(http.StatusBadRequest, 0, "Transport unknown",
+		`The query's transport must be "polling" or "websocket"; connect with socket.io-client 3 or 4.`)
+	errUnknownSession = newProtocolError(http.StatusBadRequest, 1, "Session ID unknown",
+		"The session has ended or was opened elsewhere; connect anew. Stock clients do so by themselves.")
+	errHandshakeMethod = newProtocolError(http.StatusBadRequest, 2, "Bad handshake method",
+		"A session is opened with GET; a POST needs the sid of an open one.")
+	errBadRequest = newProtocolError(http.StatusBadRequest, 3, "Bad request",
+		"The request does not fit the session's transport or state.")
+	errNoUpgrade = newProtocolError(http.StatusBadRequest, 3, "Bad request",
+		"transport=websocket needs a websocket handshake (RFC 6455, section 4.2.1) over HTTP/1.1; a proxy in between may have dropped the Upgrade header.")
+	errPayload = newProtocolError(http.StatusBadRequest, 3, "Bad request",
+		"The body is no Engine.IO 4 payload in text/plain.")
+	errExtendedConnect = newProtocolError(http.StatusNotImplemented, 3, "Bad request",
+		"Websockets over HTTP/2 and HTTP/3 are not served; open them over HTTP/1.1, as browsers do by themselves.")
+	errUnsupportedVersion = newProtocolError(http.StatusBadRequest, 5, "Unsupported protocol version",
+		"This server speaks Engine.IO 4 (EIO=4): use socket.io-client 3 or 4.")
+	errClosing = newProtocolError(http.StatusServiceUnavailable, 3, "Bad request",
+		"The server is shutting down; connect anew.")
+)
+
+// tooLarge refuses a body over the limit.
+func tooLarge(limit int) *protocolError {
+	e := newProtocolError(http.StatusRequestEntityTooLarge, 3, "Bad request",
+		"The body is larger than maxPayload, "+strconv.Itoa(limit)+" bytes.")
+	e.Error.Code = "payload_too_large"
+	return e
+}
+
+func (e *protocolError) write(w http.ResponseWriter) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // a struct of strings and an int
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if e.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body) // a client that has gone needs no answer
+}

@@ -1,0 +1,75 @@
+package engineio
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// startHeartbeat schedules the first ping, when the session can be told.
+func (s *Session) startHeartbeat() {
+	s.server.wheel.schedule(&s.timer, s.nextPing)
+}
+
+// beat is called by the wheel when the session's next deadline may be due: a
+// ping, its pong, or the end of a session that is closing.
+func (s *Session) beat(now time.Time) {
+	s.mu.Lock()
+	s.expire(now)
+	switch {
+	case s.state == stateClosed:
+		farewell := s.farewell
+		s.mu.Unlock()
+		if farewell { // nobody came for it
+			s.server.forget(s)
+		}
+		return
+	case s.state == stateClosing:
+		s.abort(s.reason, closePacket)
+		s.mu.Unlock()
+		return
+	case !s.pinged && !now.Before(s.nextPing):
+		s.ping(now)
+	}
+	next := s.nextPing
+	if s.pinged {
+		// The pong may come at once, and the next ping be due before this
+		// one's timeout.
+		next = now.Add(s.interval)
+		if s.pongDue.Before(next) {
+			next = s.pongDue
+		}
+	}
+	s.server.wheel.schedule(&s.timer, next)
+	s.mu.Unlock()
+}
+
+// ping sends a ping. It needs mu.
+func (s *Session) ping(now time.Time) {
+	due := s.nextPing
+	if now.Sub(due) > s.timeout/4 {
+		due = now // the process was stopped; the client is not to pay for it
+	}
+	s.pinged, s.pongDue = true, due.Add(s.timeout)
+	s.enqueue(pingPacket.size(), pingPacket)
+}
+
+// pong takes note of a client's answer.
+func (s *Session) pong() {
+	s.mu.Lock()
+	if s.pinged {
+		s.pinged, s.nextPing = false, time.Now().Add(s.interval)
+	}
+	s.mu.Unlock()
+}
+
+// expire ends the session if its pong is overdue. The wheel only turns every
+// few milliseconds, so requests ask too. It needs mu.
+func (s *Session) expire(now time.Time) {
+	if s.state != stateOpen || !s.pinged || now.Before(s.pongDue) {
+		return
+	}
+	s.server.stats.PingTimeouts.Add(1)
+	s.log("client cut off: it did not answer a ping", zap.Duration("timeout", s.timeout))
+	s.abort(PingTimeout, closePacket)
+}

@@ -1,0 +1,325 @@
+package engineio
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
+	"github.com/zishang520/socket.io/parsers/engine/v3/parser"
+	"github.com/zishang520/socket.io/v3/pkg/types"
+)
+
+var (
+	closePacket = control(typeClose)
+	noopPacket  = control('6')
+)
+
+// openPolling opens a session on long-polling. Its id is the answer.
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
+	cfg := s.cfg.Load()
+	session, refusal := s.register(x, cfg)
+	if refusal != nil {
+		return refusal
+	}
+	session.startHeartbeat()
+	if err := answer(w, cfg.WriteTimeout, session.openPacket(cfg, "websocket")); err != nil {
+		session.Abort(TransportError)
+	}
+	return nil
+}
+
+// A pendingPoll is a GET that waits for packets. Its own handler writes the
+// answer: nothing else ever touches its ResponseWriter. The session's mu guards
+// what others change of it.
+type pendingPoll struct {
+	woken   chan struct{}
+	answer  *Packet // the last answer of a session that was closed
+	noop    bool    // the poll is to end, with nothing if need be
+	refused bool    // the session went over to a websocket
+}
+
+// wake has the handler look again.
+func (p *pendingPoll) wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default:
+	}
+}
+
+// upgradePause is how long a poll waits while a websocket is probed, so that
+// a client which polls on neither waits for long nor spins.
+const upgradePause = 50 * time.Millisecond
+
+// poll answers a GET with what is queued, as soon as something is.
+func (s *Session) poll(w http.ResponseWriter, r *http.Request, ending <-chan struct{}) *protocolError {
+	me, probed, refusal := s.park()
+	if refusal != nil {
+		return refusal
+	}
+	var pause <-chan time.Time
+	if probed {
+		timer := time.NewTimer(upgradePause)
+		defer timer.Stop()
+		pause = timer.C
+	}
+	end := false
+	for {
+		batch, refusal := s.collect(me, end)
+		switch {
+		case refusal != nil:
+			return refusal
+		case batch != nil:
+			s.deliver(w, batch)
+			return nil
+		}
+		select {
+		case <-me.woken:
+		case <-pause:
+			end = true
+		case <-ending:
+			end = true
+		case <-r.Context().Done():
+			s.Abort(TransportError)
+			return nil
+		}
+	}
+}
+
+// park makes a GET the session's pending poll. probed says that a websocket is
+// about to take its place.
+func (s *Session) park() (me *pendingPoll, probed bool, refusal *protocolError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire(time.Now())
+	switch {
+	case s.farewell:
+		s.farewell = false
+		s.server.wheel.remove(&s.timer)
+		s.server.forget(s)
+		return &pendingPoll{answer: noopPacket}, false, nil
+	case s.conn != nil:
+		return nil, false, errBadRequest
+	case s.state == stateClosed:
+		return nil, false, errUnknownSession
+	case s.pending != nil:
+		s.abort(TransportError, closePacket)
+		return nil, false, errBadRequest
+	}
+	s.pending = &pendingPoll{woken: make(chan struct{}, 1)}
+	return s.pending, s.probed, nil
+}
+
+// collect takes what the poll is to be answered with, nil while there is
+// nothing. end makes that a noop.
+func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var batch []*Packet
+	switch {
+	case me.refused:
+		s.pending = nil
+		return nil, errBadRequest
+	case me.answer != nil:
+		batch = []*Packet{me.answer}
+	case s.state == stateClosing:
+		batch = append(s.takeQueue(), closePacket)
+		s.state = stateClosed
+		go s.finish()
+	case len(s.queue) > 0:
+		batch = s.takeQueue()
+	case end || me.noop:
+		batch = []*Packet{noopPacket}
+	default:
+		return nil, nil
+	}
+	s.pending = nil
+	return batch, nil
+}
+
+// deliver answers a poll. What is in the answer counts as queued until it is
+// written.
+func (s *Session) deliver(w http.ResponseWriter, batch []*Packet) {
+	err := answer(w, s.server.cfg.Load().WriteTimeout, batch...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.failWrite(err)
+		return
+	}
+	for _, p := range batch {
+		if p != noopPacket && p != closePacket {
+			s.queued -= p.size()
+		}
+	}
+	s.putSpare(batch)
+}
+
+// answer writes packets as one payload.
+func answer(w http.ResponseWriter, timeout time.Duration, packets ...*Packet) error {
+	buffer := writeBuffers.Get().(*[]byte)
+	defer writeBuffers.Put(buffer)
+	body := (*buffer)[:0]
+	for i, p := range packets {
+		if i > 0 {
+			body = append(body, separator)
+		}
+		body = p.appendPayload(body)
+	}
+	return respond(w, timeout, body)
+}
+
+// respond writes a whole answer within a time.
+func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	// A writer without deadlines has none to keep.
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(timeout))
+	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// bodyTimeout bounds how long a POST's body may take to arrive.
+const bodyTimeout = 30 * time.Second
+
+// post takes the packets of a POST.
+func (s *Session) post(w http.ResponseWriter, r *http.Request) *protocolError {
+	cfg := s.server.cfg.Load()
+	if refusal := s.beginPost(); refusal != nil {
+		return refusal
+	}
+	defer s.endPost()
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/octet-stream") {
+		s.Abort(ParseError) // binary payloads went with revision 3
+		return errPayload
+	}
+	body, refusal := s.readBody(w, r, cfg.MaxPayload)
+	if refusal != nil {
+		return refusal
+	}
+	packets, ok := decodePayload(body)
+	if !ok {
+		s.Abort(ParseError)
+		return errPayload
+	}
+	if !s.take(packets) {
+		return errPayload
+	}
+	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
+		s.Abort(TransportError)
+	}
+	return nil
+}
+
+// beginPost makes sure that a session has one POST at a time, without which
+// its messages had no order.
+func (s *Session) beginPost() *protocolError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire(time.Now())
+	switch {
+	case s.state == stateClosed:
+		return errUnknownSession
+	case s.conn != nil:
+		return errBadRequest
+	case s.posting:
+		s.abort(TransportError, closePacket)
+		return errBadRequest
+	}
+	s.posting = true
+	return nil
+}
+
+func (s *Session) endPost() {
+	s.mu.Lock()
+	s.posting = false
+	s.mu.Unlock()
+}
+
+// readBody reads a POST of at most limit bytes, in a bounded time.
+func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *protocolError) {
+	if r.ContentLength > int64(limit) {
+		return nil, tooLarge(limit)
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // see respond
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
+	_ = rc.SetReadDeadline(time.Time{})
+	switch {
+	case err != nil:
+		s.Abort(TransportError)
+		return nil, errPayload
+	case len(body) > limit:
+		return nil, tooLarge(limit)
+	}
+	return body, nil
+}
+
+// decodePayload splits and decodes a POST. The library skips empty packets,
+// which the protocol does not know.
+func decodePayload(body []byte) ([]*packet.Packet, bool) {
+	last := byte(separator)
+	for _, b := range body {
+		if b == separator && last == separator {
+			return nil, false
+		}
+		last = b
+	}
+	if last == separator {
+		return nil, false
+	}
+	packets, err := parser.Parserv4().DecodePayload(types.NewStringBuffer(body))
+	return packets, err == nil
+}
+
+// take hands the packets of a POST on. It is false if one of them has no
+// place there.
+func (s *Session) take(packets []*packet.Packet) bool {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	for _, p := range packets {
+		switch p.Type {
+		case packet.MESSAGE:
+			_, text := p.Data.(*types.StringBuffer)
+			payload, err := io.ReadAll(p.Data)
+			if err != nil || text && !utf8.Valid(payload) {
+				s.Abort(ParseError)
+				return false
+			}
+			s.receive(payload, !text)
+		case packet.PONG:
+			s.pong()
+		case packet.CLOSE:
+			s.leave()
+			return true
+		default:
+			s.Abort(ParseError)
+			return false
+		}
+	}
+	return true
+}
+
+// leave ends a session on polling whose client closed it. A poll that waits,
+// or the next one, is answered with a noop, as its client still listens.
+func (s *Session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stateOpen {
+		s.farewell = s.pending == nil
+		s.abort(TransportClose, noopPacket)
+	}
+}

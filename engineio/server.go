@@ -1,0 +1,259 @@
+// Package engineio is an Engine.IO 4 server: sessions over long-polling and
+// websocket, upgrades from one to the other, and heartbeats. It is the
+// transport under Socket.IO, and knows nothing of it.
+//
+// https://socket.io/docs/v4/engine-io-protocol/
+package engineio
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config holds the limits and times of a Server; all are required. A session
+// keeps the heartbeat that it was opened with; the rest is read when used.
+type Config struct {
+	// PingInterval is the time between heartbeats.
+	PingInterval time.Duration
+
+	// PingTimeout is how long a client may take to answer a heartbeat.
+	PingTimeout time.Duration
+
+	// MaxPayload bounds one message from a client and one POST, in bytes.
+	MaxPayload int
+
+	// MaxQueue bounds what waits for one client, in bytes. A client over it
+	// is cut off.
+	MaxQueue int
+
+	// WriteTimeout bounds one write to a client, and how long a session that
+	// was closed may take to tell its client so.
+	WriteTimeout time.Duration
+
+	// UpgradeTimeout bounds the probe of a websocket beside long-polling.
+	UpgradeTimeout time.Duration
+
+	Logger *zap.Logger
+}
+
+// A Receiver gets what one session receives. Calls for one session never
+// overlap; payloads are valid only during the call.
+type Receiver interface {
+	// Text is called for each text message.
+	Text(payload []byte)
+
+	// Binary is called for each binary message.
+	Binary(payload []byte)
+
+	// Closed is called once, and last.
+	Closed(reason Reason)
+}
+
+// Exchange is what the caller of Serve knows about a request.
+type Exchange struct {
+	// Ending, if not nil, is closed when the HTTP server is about to stop: a
+	// pending poll is then answered at once, so that its client polls again
+	// and reaches the next server.
+	Ending <-chan struct{}
+
+	// Data is kept with a session that the request opens, see Session.Data.
+	Data any
+}
+
+// Server is an Engine.IO server. All its methods may be called concurrently.
+type Server struct {
+	cfg    atomic.Pointer[Config]
+	accept func(*Session) Receiver
+	wheel  *wheel
+	live   atomic.Int64
+	stats  Stats
+
+	mu       sync.Mutex
+	sessions map[string]*Session // guarded by mu; holds closed ones that still owe their client an answer
+	closed   bool                // guarded by mu
+	open     sync.WaitGroup      // one for each session until Receiver.Closed has returned; added to under mu
+}
+
+// Stats counts what ended sessions, since the server was made.
+type Stats struct {
+	// Overflows counts clients that were cut off with a full queue.
+	Overflows atomic.Uint64
+
+	// WriteTimeouts counts clients that were cut off because a write took
+	// too long.
+	WriteTimeouts atomic.Uint64
+
+	// PingTimeouts counts clients that did not answer a heartbeat.
+	PingTimeouts atomic.Uint64
+}
+
+// NewServer makes a server and starts its heartbeat. accept is called for each
+// session before anything is read from it; what it sends goes out behind the
+// handshake. Close ends the server.
+func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
+	s := &Server{accept: accept, sessions: make(map[string]*Session)}
+	s.cfg.Store(&cfg)
+	s.wheel = startWheel((*Session).beat)
+	return s
+}
+
+// Configure changes the limits and times.
+func (s *Server) Configure(cfg Config) { s.cfg.Store(&cfg) }
+
+// Len is the number of open sessions.
+func (s *Server) Len() int { return int(s.live.Load()) }
+
+// Stats returns the server's counters.
+func (s *Server) Stats() *Stats { return &s.stats }
+
+// Sessions returns the open sessions, in no order.
+func (s *Server) Sessions() []*Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sessions := make([]*Session, 0, len(s.sessions))
+	for _, session := range s.sessions {
+		sessions = append(sessions, session)
+	}
+	return sessions
+}
+
+// Close ends all sessions, each with a transport close, and returns when the
+// last has told its Receiver. Requests that come later are refused.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, session := range s.Sessions() {
+		session.Abort(ServerShutdown)
+	}
+	s.open.Wait()
+	s.wheel.stop()
+}
+
+// ServeHTTP is Serve with nothing known about the request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.Serve(w, r, Exchange{})
+}
+
+// Serve answers one request of the Engine.IO endpoint, whatever its path. It
+// returns once the answer is written; a websocket goes on without it.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
+	if r.Method == http.MethodConnect {
+		errExtendedConnect.write(w)
+		return
+	}
+	query := r.URL.Query()
+	var refusal *protocolError
+	switch transport := query.Get("transport"); {
+	case query.Has("j"): // JSONP is for browsers of before 2012
+		refusal = errBadRequest
+	case transport != "polling" && transport != "websocket":
+		refusal = errUnknownTransport
+	case query.Get("sid") != "":
+		refusal = s.serveSession(w, r, x, transport, query.Get("sid"))
+	case r.Method != http.MethodGet:
+		refusal = errHandshakeMethod
+	case query.Get("EIO") != "4":
+		refusal = errUnsupportedVersion
+	case transport == "websocket":
+		refusal = s.openWebSocket(w, r, x)
+	default:
+		refusal = s.openPolling(w, r, x)
+	}
+	if refusal != nil {
+		refusal.write(w)
+	}
+}
+
+// serveSession answers a request that names a session.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange, transport, sid string) *protocolError {
+	s.mu.Lock()
+	session := s.sessions[sid]
+	s.mu.Unlock()
+	switch {
+	case session == nil:
+		return errUnknownSession
+	case transport == "websocket":
+		return session.upgrade(w, r)
+	case r.Method == http.MethodGet:
+		return session.poll(w, r, x.Ending)
+	case r.Method == http.MethodPost:
+		return session.post(w, r)
+	}
+	return errBadRequest
+}
+
+// register opens a session; its client is still to be sent the openPacket.
+func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
+	session := &Session{
+		server:   s,
+		id:       newID(),
+		data:     x.Data,
+		interval: cfg.PingInterval,
+		timeout:  cfg.PingTimeout,
+		nextPing: time.Now().Add(cfg.PingInterval),
+	}
+	session.timer.session = session
+	session.receiving.Lock() // nothing is received, not even an end, before accept
+	defer session.receiving.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, errClosing
+	}
+	s.sessions[session.id] = session
+	s.open.Add(1)
+	s.mu.Unlock()
+	s.live.Add(1)
+	session.receiver = s.accept(session)
+	return session, nil
+}
+
+// forget drops a session that owes nobody an answer.
+func (s *Server) forget(session *Session) {
+	s.mu.Lock()
+	delete(s.sessions, session.id)
+	s.mu.Unlock()
+}
+
+// openPacket tells a client of its session.
+func (s *Session) openPacket(cfg *Config, upgrades ...string) *Packet {
+	handshake, err := json.Marshal(struct {
+		SID          string   `json:"sid"`
+		Upgrades     []string `json:"upgrades"`
+		PingInterval int64    `json:"pingInterval"`
+		PingTimeout  int64    `json:"pingTimeout"`
+		MaxPayload   int      `json:"maxPayload"`
+	}{s.id, append([]string{}, upgrades...), s.interval.Milliseconds(), s.timeout.Milliseconds(), cfg.MaxPayload})
+	if err != nil {
+		panic(err) // a struct of strings and integers
+	}
+	return control(typeOpen, handshake...)
+}
+
+// newID makes a session id that cannot be guessed: 120 random bits.
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return base64.URLEncoding.EncodeToString(b[:])
+}
+
+// token says whether a comma-separated header holds a token, in any case.
+func token(h http.Header, name, want string) bool {
+	for _, value := range h[name] {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), want) {
+				return true
+			}
+		}
+	}
+	return false
+}

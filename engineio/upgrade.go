@@ -1,0 +1,125 @@
+package engineio
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/zap"
+)
+
+// upgrade takes a websocket that is to carry a session on polling. The client
+// probes it while polling goes on, and moves over with an upgrade packet.
+//
+// https://socket.io/docs/v4/engine-io-protocol/#upgrade
+func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError {
+	key := handshakeKey(r)
+	if key == "" {
+		return errNoUpgrade
+	}
+	s.mu.Lock()
+	s.expire(time.Now())
+	if s.state != stateOpen || s.conn != nil || s.upgrading {
+		s.mu.Unlock()
+		return errBadRequest
+	}
+	s.upgrading = true
+	s.server.open.Add(1) // the session holds one, so nobody has stopped waiting
+	s.mu.Unlock()
+
+	conn, early, err := hijack(w, key)
+	if err != nil {
+		s.server.cfg.Load().Logger.Debug("websocket handshake failed", zap.Error(err))
+		s.endProbe(nil)
+		return nil
+	}
+	s.mu.Lock()
+	s.probe = conn
+	closed := s.state != stateOpen
+	s.mu.Unlock()
+	if closed {
+		s.endProbe(conn)
+		return nil
+	}
+	go func() {
+		frames := newFrameReader(conn, early)
+		if !s.awaitUpgrade(conn, frames) {
+			frames.release()
+			s.endProbe(conn)
+			return
+		}
+		s.server.open.Done() // from here on it is the session's reader
+		s.read(conn, frames)
+	}()
+	return nil
+}
+
+// endProbe gives a websocket up that did not become the session's transport.
+func (s *Session) endProbe(conn net.Conn) {
+	if conn != nil {
+		reset(conn)
+	}
+	s.mu.Lock()
+	s.upgrading, s.probed, s.probe = false, false, nil
+	s.mu.Unlock()
+	s.server.open.Done()
+}
+
+// awaitUpgrade answers the probe and moves the session over. It is false if
+// the session stays on polling.
+func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
+	cfg := s.server.cfg.Load()
+	if conn.SetReadDeadline(time.Now().Add(cfg.UpgradeTimeout)) != nil {
+		return false
+	}
+	if !expectPacket(frames, "2probe") {
+		return false
+	}
+	s.mu.Lock()
+	if s.state != stateOpen {
+		s.mu.Unlock()
+		return false
+	}
+	s.probed = true
+	if s.pending != nil {
+		s.pending.noop = true // the client waits for its poll to end
+		s.pending.wake()
+	}
+	s.mu.Unlock()
+	if _, err := writeFrame(conn, probeAnswer.frame, cfg.WriteTimeout); err != nil {
+		return false
+	}
+	if !expectPacket(frames, "5") {
+		return false
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != stateOpen || conn.SetReadDeadline(time.Time{}) != nil {
+		return false
+	}
+	s.conn, s.probe, s.upgrading, s.probed = conn, nil, false, false
+	if s.pending != nil {
+		s.pending.refused = true
+		s.pending.wake()
+	}
+	if len(s.queue) > 0 {
+		s.enqueue(0)
+	}
+	return true
+}
+
+// expectPacket reads one text packet, past websocket pings and pongs.
+func expectPacket(frames *frameReader, want string) bool {
+	for {
+		op, payload, err := frames.next(len(want))
+		switch {
+		case err != nil:
+			return false
+		case op == ws.OpPing, op == ws.OpPong:
+		default:
+			return op == ws.OpText && string(payload) == want
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package engineio
+
+import (
+	"crypto/sha1" //nolint:gosec // RFC 6455 names it; nothing hangs on its strength
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/zap"
+)
+
+// openWebSocket opens a session on a websocket.
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
+	key := handshakeKey(r)
+	if key == "" {
+		return errNoUpgrade
+	}
+	cfg := s.cfg.Load()
+	session, refusal := s.register(x, cfg)
+	if refusal != nil {
+		return refusal
+	}
+	conn, early, err := hijack(w, key)
+	if err != nil {
+		cfg.Logger.Debug("websocket handshake failed", zap.Error(err))
+		session.Abort(TransportError)
+		return nil
+	}
+	session.mu.Lock()
+	if session.state != stateOpen { // the server was closed meanwhile
+		session.mu.Unlock()
+		reset(conn)
+		return nil
+	}
+	session.conn = conn
+	p := session.openPacket(cfg)
+	session.queue = append([]*Packet{p}, session.queue...)
+	session.enqueue(p.size())
+	session.mu.Unlock()
+	session.startHeartbeat()
+	go session.read(conn, newFrameReader(conn, early))
+	return nil
+}
+
+// handshakeKey returns the client's key if the request is a websocket
+// handshake (RFC 6455, section 4.2.1), else "".
+func handshakeKey(r *http.Request) string {
+	keys := r.Header["Sec-Websocket-Key"]
+	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor < 1 ||
+		!token(r.Header, "Connection", "upgrade") || !token(r.Header, "Upgrade", "websocket") ||
+		r.Header.Get("Sec-Websocket-Version") != "13" || len(keys) != 1 {
+		return ""
+	}
+	if nonce, err := base64.StdEncoding.DecodeString(keys[0]); err != nil || len(nonce) != 16 {
+		return ""
+	}
+	return keys[0]
+}
+
+// handshakeGUID is RFC 6455's, section 1.3.
+const handshakeGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// hijack answers the handshake and takes the connection over, with the bytes
+// that came in behind the request. Status and headers go through every writer
+// that wraps the server's own, so that they see them; the connection is taken
+// from the innermost, so that nothing of them is kept for a socket's life.
+func hijack(w http.ResponseWriter, key string) (net.Conn, []byte, error) {
+	sum := sha1.Sum([]byte(key + handshakeGUID)) //nolint:gosec // see the import
+	h := w.Header()
+	h["Upgrade"] = []string{"websocket"}
+	h["Connection"] = []string{"Upgrade"}
+	// Some clients compare the name's case (caddyserver/caddy#6621).
+	h["Sec-WebSocket-Accept"] = []string{base64.StdEncoding.EncodeToString(sum[:])}
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = wrapper.Unwrap()
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	var early []byte
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early = make([]byte, n)
+		_, _ = io.ReadFull(buffered.Reader, early) // they are buffered
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, early, nil
+}
+
+// read receives from the websocket until the session ends, and finishes it.
+func (s *Session) read(conn net.Conn, frames *frameReader) {
+	inOrder := s.readFrames(conn, frames)
+	frames.release()
+
+	s.mu.Lock()
+	if s.state == stateOpen {
+		s.reason = TransportClose
+	}
+	if !inOrder {
+		s.state, s.queue = stateClosed, nil
+		reset(conn)
+	}
+	if s.writing {
+		s.written = make(chan struct{})
+	}
+	written := s.written
+	s.mu.Unlock()
+	if written != nil {
+		<-written
+	}
+	_ = conn.Close()
+	s.finish()
+}
+
+// readFrames is true when the websocket was closed in order, by a close frame
+// from the client or an answer to ours.
+func (s *Session) readFrames(conn net.Conn, frames *frameReader) bool {
+	for {
+		op, payload, err := frames.next(s.server.cfg.Load().MaxPayload)
+		var breach *frameError
+		switch {
+		case errors.As(err, &breach):
+			return s.refuse(conn, breach.code)
+		case err != nil:
+			return false
+		case op == ws.OpPing:
+			p := encode(ws.OpPong, 0, [][]byte{payload})
+			s.Send(p)
+		case op == ws.OpPong:
+		case op == ws.OpClose:
+			return s.closedByPeer(conn, payload)
+		case op == ws.OpBinary:
+			s.receiving.Lock()
+			s.receive(payload, true)
+			s.receiving.Unlock()
+		case !s.packet(payload):
+			return s.refuse(conn, ws.StatusPolicyViolation)
+		}
+	}
+}
+
+// packet takes one text packet from a websocket. It is false if there is no
+// such packet, or none at this point.
+func (s *Session) packet(p []byte) bool {
+	if len(p) == 0 {
+		return false
+	}
+	switch p[0] {
+	case typeMessage:
+		s.receiving.Lock()
+		s.receive(p[1:], false)
+		s.receiving.Unlock()
+	case typePong:
+		s.pong()
+	case typeClose:
+		s.Close(TransportClose)
+	default:
+		return false
+	}
+	return true
+}
+
+// closedByPeer answers a close frame with its own code.
+func (s *Session) closedByPeer(conn net.Conn, payload []byte) bool {
+	code := closeCode(ws.StatusNoStatusRcvd)
+	if len(payload) > 0 {
+		var reason string
+		code, reason = ws.ParseCloseFrameData(payload)
+		if len(payload) < 2 || ws.CheckCloseFrameData(code, reason) != nil {
+			return s.refuse(conn, ws.StatusProtocolError)
+		}
+	}
+	s.mu.Lock()
+	s.close(TransportClose, code)
+	s.mu.Unlock()
+	return true
+}
+
+// maxDiscard is how much of a refused client's input is read on, in bytes, so
+// that it can read why before the connection is reset.
+const maxDiscard = 1 << 20
+
+// refuse closes the websocket with a code, after a breach of the protocol.
+func (s *Session) refuse(conn net.Conn, code closeCode) bool {
+	s.mu.Lock()
+	s.close(ParseError, code)
+	s.mu.Unlock()
+	_, _ = io.CopyN(io.Discard, conn, maxDiscard)
+	return true
+}

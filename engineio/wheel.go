@@ -1,0 +1,148 @@
+package engineio
+
+import (
+	"sync"
+	"time"
+)
+
+// A wheel calls sessions at their deadlines: one goroutine and no heap however
+// many there are. Deadlines are met to within a tick, never early.
+type wheel struct {
+	call  func(*Session, time.Time)
+	start time.Time
+	quit  chan struct{}
+	ended chan struct{}
+	busy  chan struct{} // wakes the wheel when it gets its first timer
+
+	mu    sync.Mutex // guards the timers and all below
+	slots [wheelSlots]*timer
+	turn  int64 // the last tick that was served
+	count int
+}
+
+const (
+	// wheelTick is the wheel's precision.
+	wheelTick = 25 * time.Millisecond
+
+	// wheelSlots make one turn of 51.2 s, longer than the usual deadlines, so
+	// that a timer is looked at once.
+	wheelSlots = 2048
+)
+
+// A timer is a session's place in the wheel.
+type timer struct {
+	session    *Session
+	prev, next *timer
+	tick       int64 // 0: not in the wheel
+}
+
+func startWheel(call func(*Session, time.Time)) *wheel {
+	w := &wheel{
+		call:  call,
+		start: time.Now(),
+		quit:  make(chan struct{}),
+		ended: make(chan struct{}),
+		busy:  make(chan struct{}, 1),
+	}
+	go w.run()
+	return w
+}
+
+// stop ends the wheel and waits for it.
+func (w *wheel) stop() {
+	close(w.quit)
+	<-w.ended
+}
+
+func (w *wheel) run() {
+	defer close(w.ended)
+	ticker := time.NewTicker(wheelTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.quit:
+			return
+		case now := <-ticker.C:
+			for _, t := range w.due(now) {
+				w.call(t.session, now)
+			}
+		}
+		w.mu.Lock()
+		idle := w.count == 0
+		w.mu.Unlock()
+		if idle {
+			ticker.Stop()
+			select {
+			case <-w.quit:
+				return
+			case <-w.busy:
+				ticker.Reset(wheelTick)
+			}
+		}
+	}
+}
+
+// due takes the timers out whose time has come.
+func (w *wheel) due(now time.Time) []*timer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var due []*timer
+	last := int64(now.Sub(w.start) / wheelTick)
+	// After a pause of more than a turn each slot needs one look.
+	for tick := max(w.turn+1, last-wheelSlots+1); tick <= last; tick++ {
+		for t := w.slots[tick%wheelSlots]; t != nil; {
+			next := t.next
+			if t.tick <= last {
+				w.unlink(t)
+				due = append(due, t)
+			}
+			t = next
+		}
+	}
+	w.turn = max(w.turn, last)
+	return due
+}
+
+// schedule sets a timer, or moves it.
+func (w *wheel) schedule(t *timer, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unlink(t)
+	t.tick = max(w.turn+1, int64((at.Sub(w.start)+wheelTick-1)/wheelTick))
+	slot := &w.slots[t.tick%wheelSlots]
+	t.next = *slot
+	if t.next != nil {
+		t.next.prev = t
+	}
+	*slot = t
+	if w.count++; w.count == 1 {
+		select {
+		case w.busy <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// remove takes a timer out; a call for it may still be under way.
+func (w *wheel) remove(t *timer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unlink(t)
+}
+
+// unlink takes a timer out if it is in. It needs mu.
+func (w *wheel) unlink(t *timer) {
+	if t.tick == 0 {
+		return
+	}
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		w.slots[t.tick%wheelSlots] = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.prev, t.next, t.tick = nil, nil, 0
+	w.count--
+}

@@ -1,0 +1,114 @@
+package engineio
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// writeSize is how much of a queue goes out in one write, in bytes. Larger
+// packets are written alone, without a copy.
+const writeSize = 64 << 10
+
+// writeBuffers holds buffers of writeSize for queues of several packets.
+var writeBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, writeSize)
+	return &b
+}}
+
+// write sends the queue to the websocket until nothing waits. It runs only
+// while there is something to write; all that queues up behind a write goes
+// out together in the next.
+func (s *Session) write(conn net.Conn) {
+	sent := 0
+	s.mu.Lock()
+	for {
+		s.queued -= sent
+		if len(s.queue) == 0 || s.state == stateClosed {
+			break
+		}
+		batch := s.takeQueue()
+		s.mu.Unlock()
+
+		var err error
+		sent, err = writeBatch(conn, batch, s.server.cfg.Load().WriteTimeout)
+
+		s.mu.Lock()
+		s.putSpare(batch)
+		if err != nil {
+			s.failWrite(err)
+			break
+		}
+	}
+	s.writing = false
+	if s.state == stateClosing {
+		// The close frame is out; the reader waits for the client's a while.
+		_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
+	}
+	if s.written != nil {
+		close(s.written)
+	}
+	s.mu.Unlock()
+}
+
+// failWrite ends the session after a failed write. It needs mu.
+func (s *Session) failWrite(err error) {
+	if s.state == stateClosed {
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.server.stats.WriteTimeouts.Add(1)
+		s.log("client cut off: a write timed out", zap.Int("queued", s.queued))
+		s.abort(SlowClient, closePacket)
+		return
+	}
+	s.abort(TransportError, closePacket)
+}
+
+// writeBatch writes packets in as few writes as writeSize allows, and returns
+// how many bytes of them it wrote.
+func writeBatch(conn net.Conn, batch []*Packet, timeout time.Duration) (int, error) {
+	if len(batch) == 1 {
+		return writeFrame(conn, batch[0].frame, timeout)
+	}
+	buffer := writeBuffers.Get().(*[]byte)
+	defer writeBuffers.Put(buffer)
+	b := (*buffer)[:0]
+	sent := 0
+	for _, p := range batch {
+		if len(b)+len(p.frame) > writeSize {
+			n, err := writeFrame(conn, b, timeout)
+			sent += n
+			if err != nil {
+				return sent, err
+			}
+			b = b[:0]
+		}
+		if len(p.frame) > writeSize {
+			n, err := writeFrame(conn, p.frame, timeout)
+			sent += n
+			if err != nil {
+				return sent, err
+			}
+			continue
+		}
+		b = append(b, p.frame...)
+	}
+	n, err := writeFrame(conn, b, timeout)
+	return sent + n, err
+}
+
+// writeFrame is one write with a deadline.
+func writeFrame(conn net.Conn, b []byte, timeout time.Duration) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return 0, err
+	}
+	return conn.Write(b)
+}
