@@ -1,0 +1,125 @@
+// Every example as a reader would run it, and what "make run" runs.
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Caddy, bin, freePorts, root } from "./lib/caddy.mjs";
+import { Program } from "./lib/process.mjs";
+import { until } from "./lib/wait.mjs";
+
+const example = (file) => join(root, "examples", file);
+
+describe("examples", () => {
+  let caddy, env, subscriber;
+  before(async () => {
+    caddy = await Caddy.start({ tls: true });
+    const app = await caddy.app();
+    env = {
+      ...process.env,
+      REALTIME_URL: caddy.origin,
+      REALTIME_APP_ID: app.id,
+      REALTIME_PUBLISH_KEY: app.publish_key,
+      REALTIME_SUBSCRIBE_KEY: app.subscribe_key,
+      NODE_EXTRA_CA_CERTS: caddy.rootCertificate,
+      CURL_CA_BUNDLE: caddy.rootCertificate,
+    };
+    subscriber = new Program(process.execPath, [example("subscribe.mjs")], { env });
+    await subscriber.prints(/^Joined orders\.42$/m);
+  });
+  after(async () => {
+    await subscriber.stop();
+    await caddy.close();
+  });
+
+  const heard = () => subscriber.output.match(/^\{ id: 42 \}$/gm)?.length ?? 0;
+
+  test("publish.mjs reaches subscribe.mjs", async () => {
+    const before = heard();
+    const publisher = new Program(process.execPath, [example("publish.mjs")], { env });
+    assert.equal(await publisher.exited, 0, publisher.output);
+    assert.match(publisher.output, /^200 \{"id":"/);
+    await until("the event", () => heard() === before + 1);
+  });
+
+  test("publish.sh reaches subscribe.mjs", async () => {
+    const before = heard();
+    const publisher = new Program(example("publish.sh"), [], { env });
+    assert.equal(await publisher.exited, 0, publisher.output);
+    assert.match(publisher.output, /\{"id":"/);
+    await until("the event", () => heard() === before + 1);
+  });
+
+  test("a wrong key is told by both", async () => {
+    const wrong = { ...env, REALTIME_PUBLISH_KEY: env.REALTIME_SUBSCRIBE_KEY, REALTIME_SUBSCRIBE_KEY: env.REALTIME_PUBLISH_KEY };
+    const publisher = new Program(process.execPath, [example("publish.mjs")], { env: wrong });
+    assert.equal(await publisher.exited, 1);
+    assert.match(publisher.output, /^401 .*"wrong_key_kind"/);
+    const refused = new Program(process.execPath, [example("subscribe.mjs")], { env: wrong });
+    await refused.prints(/wrong_key_kind/);
+    await refused.stop();
+  });
+
+  test("they hold the product page's snippets", () => {
+    const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+    const holds = (file, snippet, fill = (text) => text) => {
+      const has = lines(readFileSync(example(file), "utf8"));
+      const wanted = lines(fill(readFileSync(new URL(`snippets/${snippet}`, import.meta.url), "utf8")));
+      for (const line of wanted) assert.ok(has.some((other) => other.endsWith(line)), `${file} lacks: ${line}`);
+    };
+    holds("publish.mjs", "publish.mjs");
+    holds("publish.sh", "publish.sh", (text) =>
+      text.replace("__BASE__", "$REALTIME_URL").replace("YOUR_APP_ID", "$REALTIME_APP_ID").replace("YOUR_PUBLISH_KEY", "$REALTIME_PUBLISH_KEY"),
+    );
+    holds("subscribe.mjs", "subscribe.mjs", (text) =>
+      text
+        .replace(`"YOUR_REALTIME_ORIGIN"`, "process.env.REALTIME_URL")
+        .replace(`"YOUR_APP_ID"`, "process.env.REALTIME_APP_ID")
+        .replace(`"YOUR_SUBSCRIBE_KEY"`, "process.env.REALTIME_SUBSCRIBE_KEY"),
+    );
+  });
+});
+
+test("make run shows an event arriving, remembers its app, and ends when told", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "realtime-run-"));
+  const [port, adminPort] = await freePorts(2);
+  const env = { ...process.env, CADDY_BIN: bin, RUN_DIR: dir, PORT: String(port), ADMIN_PORT: String(adminPort) };
+  const settings = () => Object.fromEntries(readFileSync(join(dir, "demo.env"), "utf8").trim().split("\n").map((line) => line.split(/=(.*)/, 2)));
+  try {
+    const once = new Program(process.execPath, [example("demo.mjs")], { env: { ...env, ONCE: "1" } });
+    assert.equal(await once.exited, 0, once.output);
+    assert.match(once.output, /^subscribe\.mjs +Joined orders\.42$/m);
+    assert.match(once.output, /^publish\.mjs +200 \{"id":"/m);
+    assert.match(once.output, /^subscribe\.mjs +\{ id: 42 \}$/m);
+    assert.match(once.output, /^Open +https:\/\/localhost:\d+\/#app=app_/m);
+    assert.equal(statSync(join(dir, "demo.env")).mode & 0o777, 0o600);
+    const first = settings();
+    assert.ok(!once.output.includes(first.REALTIME_PUBLISH_KEY), "the publish key on the screen");
+
+    const again = new Program(process.execPath, [example("demo.mjs")], { env });
+    try {
+      await again.prints(/Ctrl-C/);
+      assert.equal(settings().REALTIME_APP_ID, first.REALTIME_APP_ID);
+
+      // A second one beside it takes the next free ports.
+      const other = mkdtempSync(join(tmpdir(), "realtime-run-"));
+      try {
+        const beside = new Program(process.execPath, [example("demo.mjs")], { env: { ...env, RUN_DIR: other, ONCE: "1" } });
+        assert.equal(await beside.exited, 0, beside.output);
+        assert.ok(!beside.output.includes(`localhost:${port}/`));
+      } finally {
+        rmSync(other, { recursive: true, force: true });
+      }
+
+      // What it says to copy, and the link that it prints.
+      const publisher = new Program("sh", ["-c", `set -a; . "${dir}/demo.env"; "${example("publish.sh")}"`], {});
+      assert.equal(await publisher.exited, 0, publisher.output);
+      await again.prints(/\{ id: 42 \}[^]*\{ id: 42 \}/);
+    } finally {
+      await again.stop("SIGINT");
+    }
+    assert.equal(again.child.exitCode, 0, again.output);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,252 @@
+// A Caddy of the test's own: the binary that xcaddy built, in a directory and
+// on ports that nobody else has, with what a test wants to do to it.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { io } from "socket.io-client";
+import { once, until } from "./wait.mjs";
+
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+export const bin = resolve(root, process.env.CADDY_BIN ?? "build/caddy");
+
+/** Transports under the names that tests use for them. */
+export const transports = {
+  websocket: ["websocket"],
+  polling: ["polling"],
+  upgrade: ["polling", "websocket"],
+};
+
+export class Caddy {
+  #child;
+  #sockets = new Set();
+  logs = [];
+
+  /** Writes a configuration, starts Caddy, and waits until it answers. */
+  static async start(options = {}) {
+    const caddy = new Caddy();
+    caddy.dir = mkdtempSync(join(tmpdir(), "realtime-"));
+    [caddy.port, caddy.adminPort] = await freePorts(2);
+    caddy.tls = options.tls ?? false;
+    caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
+    caddy.configure(options);
+    await caddy.boot();
+    return caddy;
+  }
+
+  get configFile() {
+    return join(this.dir, "Caddyfile");
+  }
+
+  get store() {
+    return join(this.dir, "keystore");
+  }
+
+  get env() {
+    return { ...process.env, XDG_DATA_HOME: join(this.dir, "data"), XDG_CONFIG_HOME: join(this.dir, "config") };
+  }
+
+  /**
+   * Writes the Caddyfile, without loading it.
+   * global: lines of the realtime global option; rateLimit: none unless given;
+   * options: other global options; site: the site's lines; sites: further sites.
+   */
+  configure({ global = "", rateLimit = "0 1m", options = "", site = "realtime", sites = "" } = {}) {
+    writeFileSync(
+      this.configFile,
+      `{
+	admin localhost:${this.adminPort}
+	auto_https disable_redirects
+	skip_install_trust
+	log {
+		output stderr
+		format json
+	}
+	realtime {
+		keystore badger ${this.store}
+		rate_limit ${rateLimit}
+		${global}
+	}
+	${options}
+}
+${this.origin} {
+	${this.tls ? "tls internal" : ""}
+	${site}
+}
+${sites}
+`,
+    );
+  }
+
+  /** Starts the process with the configuration that was written last. */
+  async boot() {
+    const child = spawn(bin, ["run", "--config", this.configFile], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = child;
+    createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
+    this.exited = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
+    await until("Caddy answers", async () => {
+      assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail()}`);
+      return (await this.request("POST", "/publish").catch(() => ({}))).status === 401;
+    });
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  /** The certificate of this Caddy's own CA, once it has one. */
+  get rootCertificate() {
+    return join(this.dir, "data/caddy/pki/authorities/local/root.crt");
+  }
+
+  /** Runs a command of the binary: its exit code and what it printed. */
+  async command(...args) {
+    const child = spawn(bin, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
+    const [code] = await once(child, "close", 30_000);
+    return { code, output };
+  }
+
+  reload() {
+    return this.command("reload", "--config", this.configFile, "--address", `localhost:${this.adminPort}`);
+  }
+
+  signal(name) {
+    this.#child.kill(name);
+    return this.exited;
+  }
+
+  /** An HTTP request on a connection of its own, to the site or to any origin. */
+  request(method, path, { headers = {}, body, origin = this.origin } = {}) {
+    const url = new URL(path, origin);
+    const secure = url.protocol === "https:";
+    return new Promise((resolve, reject) => {
+      const req = (secure ? https : http).request(
+        url,
+        { method, headers, agent: false, ...(secure && { ca: this.#ca() }) },
+        (res) => {
+          let text = "";
+          res.setEncoding("utf8");
+          res.on("data", (chunk) => (text += chunk));
+          res.on("error", reject);
+          res.on("end", () => resolve({ status: res.statusCode, headers: res.headers, text, json: parse(text) }));
+        },
+      );
+      req.setTimeout(60_000, () => req.destroy(new Error(`${method} ${path} took over 60 s`)));
+      req.on("error", reject);
+      req.end(body);
+    });
+  }
+
+  admin(method, path, body) {
+    return this.request(method, path, {
+      origin: `http://localhost:${this.adminPort}`,
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  }
+
+  /** Makes an app: { id, name, publish_key, subscribe_key }. */
+  async app(name = "test") {
+    const answer = await this.admin("POST", "/realtime/apps", { name });
+    assert.equal(answer.status, 201, answer.text);
+    return answer.json;
+  }
+
+  /** Publishes a body, given as a value or as JSON text. */
+  publish(app, body) {
+    return this.request("POST", "/publish", {
+      headers: {
+        "Content-Type": "application/json",
+        "X-App-Id": app.id,
+        Authorization: `Bearer ${app.publish_key}`,
+      },
+      body: typeof body === "string" ? body : JSON.stringify(body),
+    });
+  }
+
+  /** Publishes, and fails unless it was accepted. */
+  async published(app, body) {
+    const answer = await this.publish(app, body);
+    assert.equal(answer.status, 200, answer.text);
+    return answer.json;
+  }
+
+  /** A stock socket with an app's credentials; it is closed with this Caddy. */
+  socket(app, options = {}) {
+    const socket = io(this.origin, {
+      forceNew: true,
+      transports: transports.websocket,
+      auth: app && { appId: app.id, subscribeKey: app.subscribe_key },
+      reconnectionDelay: 50,
+      reconnectionDelayMax: 200,
+      ...(this.tls && { ca: this.#ca() }),
+      ...options,
+    });
+    this.#sockets.add(socket);
+    return socket;
+  }
+
+  /** A connected socket, subscribed to channels. */
+  async subscriber(app, channels, options) {
+    const socket = this.socket(app, options);
+    await once(socket, "connect");
+    for (const channel of [channels].flat()) {
+      assert.deepEqual(await socket.timeout(5_000).emitWithAck("subscribe", channel), { channel });
+    }
+    return socket;
+  }
+
+  /** Log records whose message or fields match. */
+  logged(pattern) {
+    return this.logs.filter((line) => pattern.test(line));
+  }
+
+  logTail(lines = 15) {
+    return this.logs.slice(-lines).join("\n");
+  }
+
+  /** Ends everything; fails if Caddy did not end well or logged a panic. */
+  async close() {
+    for (const socket of this.#sockets) socket.disconnect();
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const { code, signal } = await this.signal("SIGTERM");
+      assert.deepEqual({ code, signal }, { code: 0, signal: null }, this.logTail());
+    }
+    assert.deepEqual(this.logged(/panic|DATA RACE/), [], this.logTail(60));
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  #ca() {
+    return readFileSync(this.rootCertificate);
+  }
+}
+
+/** Ports that are free now, each a different one. */
+export async function freePorts(count) {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0);
+      await once(server, "listening");
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
