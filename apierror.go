@@ -1,0 +1,221 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// apiError is a refusal as users see it: a code for programs, a message that
+// tells a person the cure. It answers HTTP requests through write; marshalled
+// to JSON it is the {"code","message"} of a refused socket or subscription.
+type apiError struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+
+	// Allow lists the methods of a 405.
+	Allow string `json:"-"`
+
+	// RetryAfter is when to try again, sent in whole seconds, rounded up: a
+	// client that waits that long must not be refused for having come early.
+	RetryAfter time.Duration `json:"-"`
+}
+
+// Error implements error.
+func (e *apiError) Error() string { return e.Code + ": " + e.Message }
+
+// write answers the request with the error and names its code in the access
+// log, where a 401 alone would not say which of seven it was.
+func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("realtime_error", e.Code))
+	}
+	h := w.Header()
+	if e.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if e.Allow != "" {
+		h.Set("Allow", e.Allow)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", wholeSeconds(e.RetryAfter))
+	}
+	writeJSON(w, e.Status, struct {
+		Error *apiError `json:"error"`
+	}{e})
+}
+
+// asAPIError is err as users may see it. What is not an apiError is a fault
+// of ours: its text stays in the log, and users are asked to try again.
+func asAPIError(err error) *apiError {
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e
+	}
+	return errUnavailable("The server could not handle this. Try again; its log has the reason.", time.Second)
+}
+
+// The table of codes. One constructor a code; what differs is an argument.
+
+func errInvalidJSON(format string, a ...any) *apiError {
+	return newAPIError(http.StatusBadRequest, "invalid_json", format, a...)
+}
+
+func errInvalidRequest(format string, a ...any) *apiError {
+	return newAPIError(http.StatusBadRequest, "invalid_request", format, a...)
+}
+
+// errMissingAppID says where the id belongs; inQuery names the query
+// parameter that it was found in, if it was.
+func errMissingAppID(kind keystore.Kind, inQuery string) *apiError {
+	where := "Send the app's id in the X-App-Id header."
+	if kind == keystore.Subscribe {
+		where = "Send the app's id in the handshake's auth: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newAPIError(http.StatusUnauthorized, "missing_app_id", "%s%s", where, notInQuery(inQuery))
+}
+
+// errMissingKey is errMissingAppID for the key.
+func errMissingKey(kind keystore.Kind, inQuery string) *apiError {
+	where := "Send the app's publish key in the Authorization header: Bearer pk_live_…"
+	if kind == keystore.Subscribe {
+		where = "Send the app's subscribe key in the handshake's auth: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newAPIError(http.StatusUnauthorized, "missing_key", "%s%s", where, notInQuery(inQuery))
+}
+
+func errWrongScheme(format string, a ...any) *apiError {
+	return newAPIError(http.StatusUnauthorized, "missing_key", format, a...)
+}
+
+func errUnknownApp(id string) *apiError {
+	return newAPIError(http.StatusUnauthorized, "unknown_app",
+		"There is no app %s here. Compare the App ID with the portal's or with `caddy realtime app list`.", quote(id))
+}
+
+func errInvalidKey(kind keystore.Kind) *apiError {
+	return newAPIError(http.StatusUnauthorized, "invalid_key",
+		"This is not a key of this app. Check that the app's %s key was copied whole and belongs to this App ID.", kind)
+}
+
+// errWrongKeyKind is for a key of the app that is not of the kind wanted.
+func errWrongKeyKind(want keystore.Kind) *apiError {
+	message := "This is a subscribe key. POST /publish takes the app's publish key (pk_live_…)."
+	if want == keystore.Subscribe {
+		message = "This is a publish key. Socket.IO takes the app's subscribe key (sub_live_…)."
+	}
+	return newAPIError(http.StatusUnauthorized, "wrong_key_kind", "%s", message)
+}
+
+func errKeyExpired(kind keystore.Kind) *apiError {
+	return newAPIError(http.StatusUnauthorized, "key_expired",
+		"This %s key has expired. Use the key that it was rotated to, or make one: caddy realtime key add.", kind)
+}
+
+func errKeyRevoked(kind keystore.Kind) *apiError {
+	return newAPIError(http.StatusUnauthorized, "key_revoked",
+		"This %s key was revoked. Use another key of the app, or make one: caddy realtime key add.", kind)
+}
+
+func errAppDisabled() *apiError {
+	return newAPIError(http.StatusForbidden, "app_disabled",
+		"This app is disabled. Enable it in the portal, or PATCH it through the admin API.")
+}
+
+func errOriginNotAllowed(format string, a ...any) *apiError {
+	return newAPIError(http.StatusForbidden, "origin_not_allowed", format, a...)
+}
+
+func errNotFound(format string, a ...any) *apiError {
+	return newAPIError(http.StatusNotFound, "not_found", format, a...)
+}
+
+func errMethodNotAllowed(method, allow string) *apiError {
+	e := newAPIError(http.StatusMethodNotAllowed, "method_not_allowed",
+		"%s is not for this path. It takes: %s.", quote(method), allow)
+	e.Allow = allow
+	return e
+}
+
+// errPayloadTooLarge takes the size as text, as only a declared one is known.
+func errPayloadTooLarge(limit int64, size string) *apiError {
+	return newAPIError(http.StatusRequestEntityTooLarge, "payload_too_large",
+		"The body is %s bytes; the limit is %d. Send less, or raise max_body in the Caddyfile.", size, limit)
+}
+
+func errUnsupportedMediaType(format string, a ...any) *apiError {
+	return newAPIError(http.StatusUnsupportedMediaType, "unsupported_media_type", format, a...)
+}
+
+func errInvalidChannel(format string, a ...any) *apiError {
+	return newAPIError(http.StatusUnprocessableEntity, "invalid_channel", format, a...)
+}
+
+func errInvalidEvent(format string, a ...any) *apiError {
+	return newAPIError(http.StatusUnprocessableEntity, "invalid_event", format, a...)
+}
+
+func errReservedEvent(event string) *apiError {
+	return newAPIError(http.StatusUnprocessableEntity, "reserved_event",
+		"The event name %s is reserved by Socket.IO or by this server: clients would take it for something else. Use another, such as order.updated.",
+		quote(event))
+}
+
+func errRateLimited(limit int, window, retryAfter time.Duration) *apiError {
+	e := newAPIError(http.StatusTooManyRequests, "rate_limited",
+		"This app has published %d times within %s, its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
+		limit, window, wholeSeconds(retryAfter))
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+// errUnavailable is for a server that starts, drains or failed.
+func errUnavailable(message string, retryAfter time.Duration) *apiError {
+	e := newAPIError(http.StatusServiceUnavailable, "unavailable", "%s", message)
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+func newAPIError(status int, code, format string, a ...any) *apiError {
+	return &apiError{Status: status, Code: code, Message: fmt.Sprintf(format, a...)}
+}
+
+// writeJSON answers with v, which marshals. Nothing here may be cached: it
+// holds secrets, or what was true for one moment.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // messages are read by people: "<" stays "<"
+	_ = enc.Encode(v)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+}
+
+// wholeSeconds rounds up, and is never 0: "now" was just refused.
+func wholeSeconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
+
+// quote is what a client sent, as a message or a log may repeat it: in one
+// line, printable and short.
+func quote(s string) string {
+	const limit = 64
+	if len(s) > limit {
+		return strconv.Quote(strings.ToValidUTF8(s[:limit], "")) + "…"
+	}
+	return strconv.Quote(s)
+}

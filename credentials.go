@@ -1,0 +1,148 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// maxSecret bounds what is hashed for an attacker; our keys are shorter.
+const maxSecret = 256
+
+// authenticate finds the app and its key that a publish or a connection
+// claims, or says which of the two is wrong.
+func authenticate(reg *keystore.Registry, kind keystore.Kind, appID, secret string, now time.Time) (*keystore.App, *keystore.Key, error) {
+	app, ok := reg.App(appID)
+	if !ok {
+		return nil, nil, errUnknownApp(appID)
+	}
+	if len(secret) > maxSecret {
+		return nil, nil, errInvalidKey(kind)
+	}
+	key, err := app.Check(kind, secret, now)
+	switch {
+	case errors.Is(err, keystore.ErrInvalidKey):
+		return nil, nil, errInvalidKey(kind)
+	case errors.Is(err, keystore.ErrWrongKind):
+		return nil, nil, errWrongKeyKind(kind)
+	case errors.Is(err, keystore.ErrKeyExpired):
+		return nil, nil, errKeyExpired(kind)
+	case errors.Is(err, keystore.ErrKeyRevoked):
+		return nil, nil, errKeyRevoked(kind)
+	case err != nil:
+		return nil, nil, fmt.Errorf("checking a %s key of app %s: %w", kind, app.ID, err)
+	case app.Disabled:
+		// Only now: that an app is disabled concerns who holds a key of it.
+		return nil, nil, errAppDisabled()
+	}
+	return app, key, nil
+}
+
+// publishCredentials reads the app's id and the key from a publish's headers.
+func publishCredentials(r *http.Request) (appID, secret string, err error) {
+	appID, err = onlyHeader(r, "X-App-Id")
+	if err != nil {
+		return "", "", err
+	}
+	authorization, err := onlyHeader(r, "Authorization")
+	if err != nil {
+		return "", "", err
+	}
+	inQuery, isKey := queryCredential(r.URL.RawQuery)
+	switch {
+	case appID == "":
+		return "", "", errMissingAppID(keystore.Publish, inQuery)
+	case strings.Contains(appID, ","):
+		return "", "", errDuplicateHeader("X-App-Id") // joined by a proxy
+	case authorization == "":
+		return "", "", errMissingKey(keystore.Publish, inQuery)
+	case isKey:
+		return "", "", errInvalidRequest(
+			"There is a key in the query string (%s), where it ends up in logs. Send it in the Authorization header only, and rotate it.", inQuery)
+	}
+	secret, err = bearer(authorization)
+	return appID, secret, err
+}
+
+// bearer takes the token out of an Authorization header. It never repeats
+// what it refuses: that may be a key.
+func bearer(authorization string) (string, error) {
+	scheme, token, found := strings.Cut(authorization, " ")
+	token = strings.TrimSpace(token)
+	switch {
+	case !found && strings.EqualFold(scheme, "Bearer"):
+		return "", errWrongScheme("The Authorization header holds no key after Bearer. Write: Bearer pk_live_…")
+	case !found:
+		return "", errWrongScheme("The Authorization header names no scheme. Write Bearer before the key: Bearer pk_live_…")
+	case !strings.EqualFold(scheme, "Bearer"):
+		return "", errWrongScheme("The Authorization header's scheme is not Bearer. Write: Bearer pk_live_…")
+	case strings.Contains(token, ","):
+		return "", errDuplicateHeader("Authorization")
+	}
+	return token, nil
+}
+
+// onlyHeader is a header's value, "" where it is absent. Of two values one
+// would win by chance, here or in a proxy before us: that is an error.
+func onlyHeader(r *http.Request, name string) (string, error) {
+	switch values := r.Header[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return strings.TrimSpace(values[0]), nil
+	default:
+		return "", errDuplicateHeader(name)
+	}
+}
+
+func errDuplicateHeader(name string) *apiError {
+	return errInvalidRequest("The %s header holds more than one value. Send it once.", name)
+}
+
+// queryCredential finds the query parameter in which somebody sent an app's
+// id or key, and whether its value is a key of ours.
+func queryCredential(rawQuery string) (name string, isKey bool) {
+	if rawQuery == "" {
+		return "", false
+	}
+	query, _ := url.ParseQuery(rawQuery) // of a bad query, what can be read
+	for param, values := range query {
+		switch {
+		case slices.ContainsFunc(values, looksLikeKey):
+			return quote(param), true
+		case namesCredential(param) && (name == "" || quote(param) < name):
+			name = quote(param)
+		}
+	}
+	return name, false
+}
+
+func looksLikeKey(value string) bool {
+	value = strings.TrimPrefix(value, "Bearer ")
+	return strings.HasPrefix(value, "pk_live_") || strings.HasPrefix(value, "sub_live_")
+}
+
+// namesCredential is wide on purpose: it chooses a message, no more.
+func namesCredential(param string) bool {
+	switch strings.NewReplacer("-", "", "_", "", "[", "", "]", "", ".", "").Replace(strings.ToLower(param)) {
+	case "app", "appid", "xappid", "auth", "authorization", "token", "accesstoken",
+		"key", "apikey", "appkey", "publishkey", "subscribekey",
+		"authappid", "authpublishkey", "authsubscribekey":
+		return true
+	}
+	return false
+}
+
+// notInQuery ends a message about missing credentials.
+func notInQuery(param string) string {
+	if param == "" {
+		return ""
+	}
+	return " The query string's " + param + " is not read: URLs end up in logs."
+}

@@ -1,0 +1,379 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep a body may nest, its own object counted: the limit of
+// encoding/json, which bounds what a body can cost here and in Go clients.
+const maxDepth = 10_000
+
+// maxName bounds the characters of a channel and of an event name.
+const maxName = 200
+
+// publication is the body of POST /publish.
+type publication struct {
+	Channel string
+	Event   string
+
+	// Data is the raw bytes as they were sent, a part of the body that was
+	// decoded; nil where the body has no data, which is not null.
+	Data json.RawMessage
+}
+
+// decodePublication reads exactly one JSON object with the fields of a
+// publication, each at most once and spelled exactly. encoding/json would
+// take "Channel", twice, and an unknown field; and data through it would lose
+// its digits and its key order. Every publish comes through here, so the
+// object is walked in place once json.Valid vouches for it.
+func decodePublication(body []byte) (publication, error) {
+	var p publication
+	if err := checkJSON(body); err != nil {
+		return p, err
+	}
+	s := scanner{b: body}
+	s.space()
+	if s.b[s.i] != '{' {
+		return p, errInvalidRequest("The body is %s. Send %s.", jsonKind(s.b[s.i]), wantedBody)
+	}
+	var hasChannel, hasEvent bool
+	for s.next() {
+		name := fieldName(s.value())
+		s.colon()
+		raw := s.value()
+		var err error
+		switch name {
+		case "channel":
+			p.Channel, err = stringField(name, raw, hasChannel)
+			hasChannel = true
+		case "event":
+			p.Event, err = stringField(name, raw, hasEvent)
+			hasEvent = true
+		case "data":
+			if p.Data != nil {
+				err = errDuplicateField(name)
+			}
+			p.Data = json.RawMessage(raw)
+		default:
+			err = errUnknownField(name)
+		}
+		if err != nil {
+			return publication{}, err
+		}
+	}
+	switch {
+	case !hasChannel:
+		return publication{}, errInvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
+	case !hasEvent:
+		return publication{}, errInvalidRequest(`"event" is missing. Send %s.`, wantedBody)
+	}
+	if err := checkChannel(p.Channel); err != nil {
+		return publication{}, err
+	}
+	if err := checkEvent(p.Event); err != nil {
+		return publication{}, err
+	}
+	return p, nil
+}
+
+const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
+
+// checkJSON says what is wrong with a body that is not JSON, and where.
+func checkJSON(body []byte) error {
+	if !utf8.Valid(body) { // json.Valid does not look inside strings
+		i := 0
+		for {
+			r, n := utf8.DecodeRune(body[i:])
+			if r == utf8.RuneError && n == 1 {
+				return errInvalidJSON("The body is not UTF-8 at byte %d. Encode it as UTF-8.", i+1)
+			}
+			i += n
+		}
+	}
+	if json.Valid(body) {
+		return nil
+	}
+	switch {
+	case len(bytes.TrimLeft(body, " \t\r\n")) == 0:
+		return errInvalidJSON("The body is empty. Send %s.", wantedBody)
+	case bytes.HasPrefix(body, []byte("\uFEFF")):
+		return errInvalidJSON("The body begins with a byte order mark. Send it without.")
+	}
+	var raw json.RawMessage
+	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &raw))
+	switch {
+	case !ok:
+		return errInvalidJSON("The body is not JSON. Send %s.", wantedBody)
+	case strings.Contains(syntax.Error(), "max depth"):
+		return errInvalidJSON("The body nests deeper than %d levels at byte %d. Send flatter data.", maxDepth, syntax.Offset)
+	case strings.Contains(syntax.Error(), "after top-level value"):
+		return errInvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", syntax.Offset)
+	case strings.Contains(syntax.Error(), "unexpected end"):
+		return errInvalidJSON("The JSON ends early, after %d bytes: the body was cut off, or a bracket or quote is not closed.", syntax.Offset)
+	}
+	return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+}
+
+// fieldName is unquote without an allocation for the names that are sent.
+func fieldName(raw []byte) string {
+	switch string(raw) {
+	case `"channel"`:
+		return "channel"
+	case `"event"`:
+		return "event"
+	case `"data"`:
+		return "data"
+	}
+	return unquote(raw)
+}
+
+func stringField(name string, raw []byte, seen bool) (string, error) {
+	if seen {
+		return "", errDuplicateField(name)
+	}
+	if raw[0] != '"' {
+		return "", errInvalidRequest("%q is %s. It must be a string.", name, jsonKind(raw[0]))
+	}
+	return unquote(raw), nil
+}
+
+func errDuplicateField(name string) *apiError {
+	return errInvalidRequest("%q is there twice. Send it once.", name)
+}
+
+func errUnknownField(name string) *apiError {
+	for _, known := range []string{"channel", "event", "data"} {
+		if strings.EqualFold(name, known) {
+			return errInvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", quote(name), known)
+		}
+	}
+	return errInvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data"; put anything else inside data.`, quote(name))
+}
+
+// checkChannel says what a channel's name lacks; nil where nothing.
+func checkChannel(name string) error {
+	if name == "" {
+		return errInvalidChannel("The channel's name is empty. It has 1 to %d characters of A-Z a-z 0-9 _ - = @ , . ; : /", maxName)
+	}
+	for i := range len(name) {
+		if !isChannelByte(name[i]) {
+			r, _ := utf8.DecodeRuneInString(name[i:])
+			return errInvalidChannel("The channel's name has %q at character %d. Allowed are A-Z a-z 0-9 _ - = @ , . ; : /", r, i+1)
+		}
+	}
+	if len(name) > maxName {
+		return errInvalidChannel("The channel's name has %d characters. At most %d are allowed.", len(name), maxName)
+	}
+	return nil
+}
+
+func isChannelByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '_', '-', '=', '@', ',', '.', ';', ':', '/':
+		return true
+	}
+	return false
+}
+
+// checkEvent says what an event's name lacks; nil where nothing.
+func checkEvent(name string) error {
+	switch name {
+	case "":
+		return errInvalidEvent("The event's name is empty. It has 1 to %d printable characters.", maxName)
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed":
+		return errReservedEvent(name)
+	}
+	if !utf8.ValidString(name) {
+		return errInvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send whole characters.")
+	}
+	count := 0
+	for _, r := range name {
+		count++
+		if !unicode.IsPrint(r) {
+			return errInvalidEvent("The event's name has %+q at character %d. Allowed are printable characters.", r, count)
+		}
+	}
+	if count > maxName {
+		return errInvalidEvent("The event's name has %d characters. At most %d are allowed.", count, maxName)
+	}
+	return nil
+}
+
+// scanner walks JSON that is known to be valid; it checks nothing again.
+type scanner struct {
+	b []byte
+	i int
+}
+
+// next steps to the next field of the object, past the "{" or the "," before
+// it, and reports whether there is one.
+func (s *scanner) next() bool {
+	s.space()
+	if s.b[s.i] == '}' {
+		return false
+	}
+	s.i++
+	s.space()
+	return s.b[s.i] != '}'
+}
+
+func (s *scanner) colon() {
+	s.space()
+	s.i++
+	s.space()
+}
+
+func (s *scanner) space() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\r', '\n':
+			s.i++
+		default:
+			return
+		}
+	}
+}
+
+// value steps over the value that begins here and returns its bytes, which a
+// later append cannot grow into what follows.
+func (s *scanner) value() []byte {
+	start := s.i
+	switch s.b[s.i] {
+	case '"':
+		s.skipString()
+	case '{', '[':
+		s.skipNested()
+	default:
+		s.skipScalar()
+	}
+	return s.b[start:s.i:s.i]
+}
+
+func (s *scanner) skipString() {
+	for s.i++; s.b[s.i] != '"'; s.i++ {
+		if s.b[s.i] == '\\' {
+			s.i++
+		}
+	}
+	s.i++
+}
+
+// skipNested counts brackets instead of calling itself: depth costs no stack.
+func (s *scanner) skipNested() {
+	for depth := 0; ; {
+		switch s.b[s.i] {
+		case '"':
+			s.skipString()
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		s.i++
+		if depth == 0 {
+			return
+		}
+	}
+}
+
+func (s *scanner) skipScalar() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\r', '\n', ',', '}', ']':
+			return
+		}
+		s.i++
+	}
+}
+
+// unquote is the text of a valid JSON string. Half of a surrogate pair, such
+// as \ud800 alone, is no character: it becomes a byte that UTF-8 never has,
+// so that it matches no field's name and passes no check of a name.
+func unquote(raw []byte) string {
+	raw = raw[1 : len(raw)-1]
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw)
+	}
+	text := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			text = append(text, raw[i])
+			continue
+		}
+		i++
+		switch raw[i] {
+		case 'b':
+			text = append(text, '\b')
+		case 'f':
+			text = append(text, '\f')
+		case 'n':
+			text = append(text, '\n')
+		case 'r':
+			text = append(text, '\r')
+		case 't':
+			text = append(text, '\t')
+		case 'u':
+			r := hex4(raw[i+1:])
+			i += 4
+			if utf16.IsSurrogate(r) {
+				pair := utf8.RuneError
+				if bytes.HasPrefix(raw[i+1:], []byte(`\u`)) {
+					pair = utf16.DecodeRune(r, hex4(raw[i+3:]))
+				}
+				if pair == utf8.RuneError {
+					text = append(text, 0xff)
+					continue
+				}
+				r = pair
+				i += 6
+			}
+			text = utf8.AppendRune(text, r)
+		default: // a quote, a slash or a backslash
+			text = append(text, raw[i])
+		}
+	}
+	return string(text)
+}
+
+// hex4 is the number that four valid hexadecimal digits begin b with.
+func hex4(b []byte) (r rune) {
+	for _, c := range b[:4] {
+		r <<= 4
+		switch {
+		case c <= '9':
+			r |= rune(c - '0')
+		default:
+			r |= rune(c|0x20) - 'a' + 10
+		}
+	}
+	return r
+}
+
+// jsonKind names the kind of value that begins with c.
+func jsonKind(c byte) string {
+	switch c {
+	case '"':
+		return "a string"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
