@@ -1,0 +1,153 @@
+// Package hub carries the messages of channels to their subscribers. It knows
+// neither transports nor protocols: a message is encoded once by a function of
+// its user, and each subscriber is handed the result.
+package hub
+
+import (
+	"encoding/json"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// Message is one accepted publish.
+type Message struct {
+	ID      string
+	App     string
+	Channel string
+	Event   string
+
+	// Data is JSON as it was sent, nil if there was none.
+	Data json.RawMessage
+
+	// Offset is the message's number in its app, from 1, without gaps. The
+	// broker gives it.
+	Offset uint64
+}
+
+// A Subscriber is handed the messages of its channels as a payload P. Deliver
+// must neither block nor call the hub: the channel waits for it.
+type Subscriber[P any] interface {
+	Deliver(payload P)
+}
+
+// A Hub knows who has subscribed to what. All its methods may be called
+// concurrently.
+type Hub[P any] struct {
+	encode func(*Message) P
+	broker Broker
+	seed   maphash.Seed
+	shards [shardCount]shard[P]
+	subs   atomic.Int64
+}
+
+// shardCount bounds how many goroutines can look up or change channels at a
+// time.
+const shardCount = 64
+
+// name is a channel's: two apps' channels never meet.
+type name struct{ app, channel string }
+
+type shard[P any] struct {
+	mu       sync.RWMutex // guards channels
+	channels map[name]*channel[P]
+}
+
+// A channel that has subscribers. Its lock is held while a message is handed
+// to them, so that one comes wholly before or after another, and a subscription
+// between two messages.
+type channel[P any] struct {
+	name name
+
+	mu   sync.Mutex         // guards all below
+	subs []*subscription[P] // in no order
+	gone bool               // the last has left and the channel is out of the map
+}
+
+// New makes a hub whose messages go through the broker. encode is called once
+// for each message that has subscribers.
+func New[P any](broker Broker, encode func(*Message) P) *Hub[P] {
+	h := &Hub[P]{encode: encode, broker: broker, seed: maphash.MakeSeed()}
+	for i := range h.shards {
+		h.shards[i].channels = make(map[name]*channel[P])
+	}
+	return h
+}
+
+// Receipt is what the publisher of a message is told.
+type Receipt struct {
+	ID          string
+	Offset      uint64
+	Subscribers int // on this machine, when the message was accepted
+}
+
+// Publish hands a message to every subscriber of its channel. m.Data may be
+// reused once it has returned.
+func (h *Hub[P]) Publish(m Message) (Receipt, error) {
+	subscribers, err := h.broker.Publish(&m, h.deliver)
+	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
+}
+
+// deliver hands an accepted message to this machine's subscribers and counts
+// them.
+func (h *Hub[P]) deliver(m *Message) int {
+	key := name{m.App, m.Channel}
+	s := h.shard(key)
+	s.mu.RLock()
+	c := s.channels[key]
+	s.mu.RUnlock()
+	if c == nil {
+		return 0
+	}
+	payload := h.encode(m)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, sub := range c.subs {
+		sub.member.to.Deliver(payload)
+	}
+	return len(c.subs)
+}
+
+// Channels is the number of channels that have subscribers.
+func (h *Hub[P]) Channels() int {
+	n := 0
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.RLock()
+		n += len(s.channels)
+		s.mu.RUnlock()
+	}
+	return n
+}
+
+// Subscriptions is the number of subscribers of all channels, one that is in
+// two of them counted twice.
+func (h *Hub[P]) Subscriptions() int { return int(h.subs.Load()) }
+
+func (h *Hub[P]) shard(n name) *shard[P] {
+	return &h.shards[maphash.Comparable(h.seed, n)%shardCount]
+}
+
+// channel finds or makes a channel; it may be gone again by the time that the
+// caller has its lock.
+func (h *Hub[P]) channel(n name) *channel[P] {
+	s := h.shard(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[n]
+	if c == nil {
+		c = &channel[P]{name: n}
+		s.channels[n] = c
+	}
+	return c
+}
+
+// drop takes a channel that is gone out of the map.
+func (h *Hub[P]) drop(c *channel[P]) {
+	s := h.shard(c.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.channels[c.name] == c {
+		delete(s.channels, c.name)
+	}
+}

@@ -1,0 +1,140 @@
+package hub
+
+import (
+	"errors"
+	"sync"
+)
+
+// ErrClosed is returned for a member that has left.
+var ErrClosed = errors.New("the subscriber has gone")
+
+// ErrTooMany is returned for one channel more than allowed.
+var ErrTooMany = errors.New("too many channels")
+
+// A Member is one subscriber's place in the hub and the only owner of its
+// subscriptions: once closed it is in no channel, whatever raced.
+type Member[P any] struct {
+	hub *Hub[P]
+	app string
+	to  Subscriber[P]
+
+	mu     sync.Mutex         // guards all below; taken before a channel's
+	subs   []*subscription[P] // in order of subscription
+	closed bool
+}
+
+// A subscription is one member's place in one channel.
+type subscription[P any] struct {
+	member  *Member[P]
+	channel *channel[P]
+	index   int // in channel.subs, guarded by the channel's mu
+}
+
+// Join makes a member of one app's channels, in none of them as yet. Close
+// ends it.
+func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
+	return &Member[P]{hub: h, app: app, to: to}
+}
+
+// Subscribe puts the member into a channel, if it is not there already and in
+// fewer than limit. joined is called at the moment from which on messages
+// arrive: what it sends comes before the first of them. It must not block.
+func (m *Member[P]) Subscribe(channel string, limit int, joined func()) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return ErrClosed
+	case m.find(channel) >= 0:
+		joined()
+		return nil
+	case len(m.subs) >= limit:
+		return ErrTooMany
+	}
+	sub := &subscription[P]{member: m}
+	for {
+		c := m.hub.channel(name{m.app, channel})
+		c.mu.Lock()
+		if !c.gone {
+			sub.channel, sub.index = c, len(c.subs)
+			c.subs = append(c.subs, sub)
+			joined()
+			c.mu.Unlock()
+			break
+		}
+		c.mu.Unlock()
+	}
+	m.subs = append(m.subs, sub)
+	m.hub.subs.Add(1)
+	return nil
+}
+
+// Unsubscribe takes the member out of a channel. It is false if it was not in.
+func (m *Member[P]) Unsubscribe(channel string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.find(channel)
+	if i < 0 {
+		return false
+	}
+	m.leave(m.subs[i])
+	last := len(m.subs) - 1
+	copy(m.subs[i:], m.subs[i+1:])
+	m.subs[last] = nil
+	m.subs = m.subs[:last]
+	return true
+}
+
+// Len is the number of channels that the member is in.
+func (m *Member[P]) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.subs)
+}
+
+// Close takes the member out of all channels, for good.
+func (m *Member[P]) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	for _, sub := range m.subs {
+		m.leave(sub)
+	}
+	m.subs = nil
+}
+
+// find returns the index of a channel's subscription, or -1. It needs mu.
+func (m *Member[P]) find(channel string) int {
+	for i, sub := range m.subs {
+		if sub.channel.name.channel == channel {
+			return i
+		}
+	}
+	return -1
+}
+
+// leave takes a subscription out of its channel, and the channel out of the
+// hub with the last. It needs mu.
+func (m *Member[P]) leave(sub *subscription[P]) {
+	m.hub.subs.Add(-1)
+	c := sub.channel
+	if c.remove(sub) {
+		m.hub.drop(c)
+	}
+}
+
+// remove is true if the channel is empty, and gone.
+func (c *channel[P]) remove(sub *subscription[P]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.subs) - 1
+	moved := c.subs[last]
+	c.subs[sub.index], moved.index = moved, sub.index
+	c.subs[last] = nil
+	c.subs = c.subs[:last]
+	if cap(c.subs) > 64 && len(c.subs) < cap(c.subs)/4 {
+		c.subs = append(make([]*subscription[P], 0, 2*len(c.subs)), c.subs...)
+	}
+	c.gone = len(c.subs) == 0
+	return c.gone
+}
