@@ -1,0 +1,169 @@
+package socketio
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+// conn receives what one session sends. But for the timer's function it runs
+// on the session's receive goroutine alone, so it needs no lock.
+type conn struct {
+	server  *Server
+	sess    *engineio.Session
+	timeout *time.Timer // closes the session; nil while a socket is connected
+	socket  *Socket     // nil until connected, and after a DISCONNECT
+	pending *assembly   // the packet that waits for its attachments
+	closed  bool        // the session was closed from here: what still comes is dropped
+}
+
+// Text takes one packet, or the text of one with attachments.
+func (c *conn) Text(message []byte) {
+	defer c.contain()
+	if c.deaf() {
+		return
+	}
+	if c.pending != nil {
+		c.parseError(errAttachmentMissing)
+		return
+	}
+	p, err := parsePacket(message)
+	if err != nil {
+		c.parseError(err)
+		return
+	}
+	c.dispatch(p)
+}
+
+// Binary takes one attachment.
+func (c *conn) Binary(data []byte) {
+	defer c.contain()
+	if c.deaf() {
+		return
+	}
+	if c.pending == nil {
+		c.parseError(errAttachmentUnasked)
+		return
+	}
+	complete, err := c.pending.add(data)
+	if err != nil {
+		c.parseError(err)
+		return
+	}
+	if complete {
+		p, attachments := c.pending.packet, c.pending.attachments
+		c.pending = nil
+		c.deliver(p, attachments)
+	}
+}
+
+// Closed ends the socket with the session.
+func (c *conn) Closed(reason engineio.Reason) {
+	defer c.contain()
+	c.closed = true
+	c.pending = nil
+	c.stopTimeout()
+	c.end(string(reason))
+}
+
+// dispatch does what a packet asks for, if it may be asked for now. Everything
+// else closes the session, as a Node server does.
+//
+// https://socket.io/docs/v4/socket-io-protocol/#connection-to-a-namespace
+func (c *conn) dispatch(p packet) {
+	switch {
+	case p.namespace != "" && p.kind == typeConnect:
+		c.refuseNamespace(p.namespace)
+	case p.namespace != "":
+		c.invalidState("not CONNECT, for an unknown namespace")
+	case p.kind == typeConnect && c.socket == nil:
+		c.connect(p)
+	case p.kind == typeConnect:
+		c.invalidState("second CONNECT")
+	case c.socket == nil:
+		c.invalidState("before CONNECT")
+	case p.kind == typeDisconnect:
+		c.end("client namespace disconnect")
+		c.awaitConnect()
+	case p.attachments > 0:
+		c.pending = newAssembly(p)
+	default:
+		c.deliver(p, nil)
+	}
+}
+
+// deliver hands a whole event to the application. Acknowledgements go nowhere:
+// this server asks for none, so they can only be made up.
+func (c *conn) deliver(p packet, attachments [][]byte) {
+	if p.kind == typeAck || p.kind == typeBinaryAck {
+		return
+	}
+	e, err := newEvent(c.socket, p, attachments)
+	if err != nil {
+		c.parseError(err)
+		return
+	}
+	c.socket.handler.Event(e)
+}
+
+// end tells the application, once, that its socket is gone.
+func (c *conn) end(reason string) {
+	if s := c.socket; s != nil {
+		c.socket = nil // first, so that a panic in the handler does not bring it here again
+		s.handler.Disconnect(s.end(reason))
+	}
+}
+
+// awaitConnect gives the client the connect timeout for a CONNECT.
+func (c *conn) awaitConnect() {
+	sess, cfg := c.sess, c.server.cfg.Load()
+	c.timeout = time.AfterFunc(cfg.ConnectTimeout, func() {
+		cfg.Logger.Debug("closing a session without CONNECT")
+		sess.Close(engineio.ForcedClose)
+	})
+}
+
+// stopTimeout also releases the timer: most sessions live long after it.
+func (c *conn) stopTimeout() {
+	if c.timeout != nil {
+		c.timeout.Stop()
+		c.timeout = nil
+	}
+}
+
+// deaf says whether the session is being closed by this side; what the client
+// sends until it learns of that has no addressee.
+func (c *conn) deaf() bool {
+	return c.closed || c.socket != nil && c.socket.gone()
+}
+
+// parseError closes the session of a client that does not speak the protocol.
+func (c *conn) parseError(err error) {
+	c.log().Debug("closing a session for a malformed packet", zap.Error(err))
+	c.close(engineio.ParseError)
+}
+
+// invalidState closes the session of a client that sent what it may not now.
+func (c *conn) invalidState(what string) {
+	c.log().Debug("closing a session for a packet out of turn", zap.String("packet", what))
+	c.close(engineio.ForcedClose)
+}
+
+func (c *conn) close(reason engineio.Reason) {
+	c.closed = true
+	c.pending = nil
+	c.sess.Close(reason)
+}
+
+// contain keeps a panic, of a handler or of the parsing of what a stranger
+// sent, from everyone but the session that it came from. It is deferred.
+func (c *conn) contain() {
+	if r := recover(); r != nil {
+		c.log().Error("panic in a session; closing it", zap.Any("panic", r), zap.Stack("stack"))
+		c.close(engineio.ForcedClose)
+	}
+}
+
+func (c *conn) log() *zap.Logger { return c.server.cfg.Load().Logger }

@@ -1,0 +1,71 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
+	"github.com/zishang520/socket.io/v3/pkg/types"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+// disconnectPacket is the same for everyone.
+var disconnectPacket = engineio.TextPacket([]byte{typeDisconnect})
+
+// EventPacket encodes an event once for any number of sockets. data is one JSON
+// value, which is copied as it is; nil is no argument. The event's name must
+// not be one that clients reserve: they would cut the line.
+func EventPacket(event string, data json.RawMessage) *engineio.Packet {
+	name, err := marshal(event)
+	if err != nil {
+		panic(err) // a string
+	}
+	if data == nil {
+		return engineio.TextPacket([]byte{typeEvent, '['}, name, []byte{']'})
+	}
+	return engineio.TextPacket([]byte{typeEvent, '['}, name, []byte{','}, data, []byte{']'})
+}
+
+// encode makes the packets of an EVENT or ACK: its text and its attachments.
+// The JSON is made here and not by the library's encoder because that sends
+// what cannot be encoded as an empty packet.
+func encode(kind byte, id string, payload []any) ([]*engineio.Packet, error) {
+	var head []byte
+	var attachments []types.BufferInterface
+	if parser.HasBinary(payload) {
+		var p *parser.Packet
+		p, attachments = parser.DeconstructPacket(&parser.Packet{Data: payload})
+		payload, _ = p.Data.([]any) // an array stays one
+		if len(attachments) > maxAttachments {
+			return nil, fmt.Errorf("more than %d attachments, which clients refuse", maxAttachments)
+		}
+		kind += typeBinaryEvent - typeEvent // or from ACK to BINARY_ACK
+		head = append(strconv.AppendInt([]byte{kind}, int64(len(attachments)), 10), '-')
+	} else {
+		head = []byte{kind}
+	}
+	text, err := marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	packets := make([]*engineio.Packet, 0, 1+len(attachments))
+	packets = append(packets, engineio.TextPacket(head, []byte(id), text))
+	for _, attachment := range attachments {
+		packets = append(packets, engineio.BinaryPacket(attachment.Bytes()))
+	}
+	return packets, nil
+}
+
+// marshal is json.Marshal without its escapes for HTML.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,110 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+)
+
+var (
+	errEventName = errors.New("the payload of an event begins with its name")
+	errReserved  = errors.New("the event's name is reserved")
+)
+
+// Event is what a client emitted. It may be kept and be acknowledged later,
+// from any goroutine.
+type Event struct {
+	Name string
+
+	// Args are the arguments, byte for byte. An argument that is or holds a
+	// binary has {"_placeholder":true,"num":n} in its place; see Values.
+	Args []json.RawMessage
+
+	// Attachments are the binaries, nil for an event without.
+	Attachments [][]byte
+
+	socket *Socket
+	values []byte // the JSON array that Args are parts of
+	id     uint64
+	ack    bool
+	acked  atomic.Bool
+}
+
+// newEvent makes the event of a whole packet, which it keeps.
+func newEvent(s *Socket, p packet, attachments [][]byte) (*Event, error) {
+	payload := p.payload
+	if attachments == nil {
+		payload = bytes.Clone(payload) // an assembly has already copied it
+	}
+	args, err := splitArray(payload)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 || args[0][0] != '"' {
+		return nil, errEventName
+	}
+	e := &Event{Args: args[1:], Attachments: attachments, socket: s, values: payload, id: p.id, ack: p.wantsAck}
+	if err := json.Unmarshal(args[0], &e.Name); err != nil {
+		return nil, err
+	}
+	if reserved(e.Name) {
+		return nil, errReserved
+	}
+	if attachments != nil {
+		if _, err := reassemble(payload, attachments); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// Values returns the arguments as Emit and Ack take them: raw JSON or, of an
+// event with attachments, the decoded values with a *types.BytesBuffer for each
+// attachment.
+func (e *Event) Values() []any {
+	if e.Attachments != nil {
+		values, err := reassemble(e.values, e.Attachments)
+		if err != nil {
+			panic(err) // newEvent has done it before
+		}
+		return values[1:]
+	}
+	values := make([]any, len(e.Args))
+	for i, arg := range e.Args {
+		values[i] = arg
+	}
+	return values
+}
+
+// WantsAck says whether the client waits for an acknowledgement.
+func (e *Event) WantsAck() bool { return e.ack }
+
+// Ack calls the client's callback; arguments as for Socket.Emit. It does
+// nothing if the client wants none, has had it, or has gone.
+func (e *Event) Ack(args ...any) {
+	if !e.ack || e.acked.Swap(true) {
+		return
+	}
+	packets, err := encode(typeAck, strconv.FormatUint(e.id, 10), append([]any{}, args...))
+	if err != nil {
+		e.socket.log.Error("acknowledgement cannot be encoded", zap.String("event", e.Name), zap.Error(err))
+		return
+	}
+	e.socket.send(packets...)
+}
+
+// reserved says whether an event's name has a meaning of its own in
+// socket.io-client or Node, which is why decoders refuse it.
+//
+// https://github.com/socketio/socket.io/blob/main/packages/socket.io-parser/lib/index.ts
+func reserved(event string) bool {
+	switch event {
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+		return true
+	}
+	return false
+}

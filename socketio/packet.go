@@ -1,0 +1,203 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+)
+
+// The types of a Socket.IO packet, its first byte.
+//
+// https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
+const (
+	typeConnect      = '0'
+	typeDisconnect   = '1'
+	typeEvent        = '2'
+	typeAck          = '3'
+	typeConnectError = '4'
+	typeBinaryEvent  = '5'
+	typeBinaryAck    = '6'
+)
+
+// Bounds on what a client may send, the same as in the library's decoder but
+// for the arguments, which neither it nor Node bounds.
+const (
+	maxAttachments = 10
+	maxNamespace   = 512
+	maxIDDigits    = 19 // fits into 64 bits
+	maxArgs        = 1000
+)
+
+var (
+	errEmpty       = errors.New("the packet is empty")
+	errUTF8        = errors.New("the packet is no UTF-8")
+	errType        = errors.New("no client sends packets of this type")
+	errAttachments = errors.New("illegal number of attachments")
+	errNamespace   = errors.New("the namespace is too long")
+	errID          = errors.New("illegal acknowledgement id")
+	errJSON        = errors.New("the payload is no JSON")
+	errPayload     = errors.New("the payload does not fit the packet's type")
+	errArgs        = errors.New("too many arguments")
+)
+
+// packet is one decoded text. Its payload lies in the text that it was parsed
+// from.
+type packet struct {
+	kind        byte
+	attachments int
+	namespace   string // empty for the default one
+	id          uint64
+	wantsAck    bool            // there is an id
+	payload     json.RawMessage // one JSON value without space around it, nil if there is none
+}
+
+// parsePacket decodes the text of a packet:
+//
+//	<type>[<attachments>-][<namespace>,][<acknowledgement id>][<JSON>]
+//
+// It is stricter than the decoders of the library and of Node, which let pass
+// garbage behind the JSON, and events without a name, respectively. It never
+// decodes the JSON, so large numbers and deep nesting cost nothing.
+//
+// https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
+func parsePacket(text []byte) (packet, error) {
+	if len(text) == 0 {
+		return packet{}, errEmpty
+	}
+	if !utf8.Valid(text) { // long-polling bodies are not checked before
+		return packet{}, errUTF8
+	}
+	p := packet{kind: text[0]}
+	rest, err := p.parseAttachments(text[1:])
+	if err != nil {
+		return packet{}, err
+	}
+	if rest, err = p.parseNamespace(rest); err != nil {
+		return packet{}, err
+	}
+	if rest, err = p.parseID(rest); err != nil {
+		return packet{}, err
+	}
+	return p, p.parsePayload(rest)
+}
+
+func (p *packet) parseAttachments(text []byte) ([]byte, error) {
+	if p.kind != typeBinaryEvent && p.kind != typeBinaryAck {
+		return text, nil
+	}
+	count, rest, found := bytes.Cut(text, []byte("-"))
+	n, err := strconv.ParseUint(string(count), 10, 8)
+	if !found || err != nil || n > maxAttachments {
+		return nil, errAttachments
+	}
+	p.attachments = int(n)
+	return rest, nil
+}
+
+func (p *packet) parseNamespace(text []byte) ([]byte, error) {
+	if len(text) == 0 || text[0] != '/' {
+		return text, nil
+	}
+	namespace, rest, _ := bytes.Cut(text, []byte(","))
+	if len(namespace) > maxNamespace {
+		return nil, errNamespace
+	}
+	if len(namespace) > 1 {
+		p.namespace = string(namespace)
+	}
+	return rest, nil
+}
+
+func (p *packet) parseID(text []byte) ([]byte, error) {
+	digits := 0
+	for digits < len(text) && '0' <= text[digits] && text[digits] <= '9' {
+		digits++
+	}
+	if digits == 0 {
+		return text, nil
+	}
+	if digits > maxIDDigits {
+		return nil, errID
+	}
+	id, err := strconv.ParseUint(string(text[:digits]), 10, 64)
+	if err != nil {
+		return nil, errID
+	}
+	p.id, p.wantsAck = id, true
+	return text[digits:], nil
+}
+
+// parsePayload checks that the payload is one JSON value of the kind that the
+// packet's type takes.
+func (p *packet) parsePayload(text []byte) error {
+	if len(text) > 0 {
+		if !json.Valid(text) {
+			return errJSON
+		}
+		p.payload = bytes.Trim(text, jsonSpace)
+	}
+	switch p.kind {
+	case typeConnect: // whose payload connect judges: there it can be answered
+		if string(p.payload) == "null" {
+			p.payload = nil
+		}
+		return nil
+	case typeDisconnect:
+		if p.payload != nil {
+			return errPayload
+		}
+		return nil
+	case typeEvent, typeBinaryEvent, typeAck, typeBinaryAck:
+		if p.payload == nil || p.payload[0] != '[' {
+			return errPayload
+		}
+		return nil
+	}
+	return errType
+}
+
+// jsonSpace is what JSON allows around its tokens (RFC 8259, section 2).
+const jsonSpace = " \t\r\n"
+
+// splitArray returns the elements of a valid JSON array, each without space
+// around it, as parts of the array.
+func splitArray(array json.RawMessage) ([]json.RawMessage, error) {
+	var elements []json.RawMessage
+	depth, begin := 0, 1
+	for i := 0; i < len(array); i++ {
+		switch array[i] {
+		case '"':
+			i = stringEnd(array, i)
+		case '[', '{':
+			depth++
+		case ',':
+			if depth == 1 {
+				elements = append(elements, bytes.Trim(array[begin:i], jsonSpace))
+				begin = i + 1
+			}
+		case ']', '}':
+			depth--
+		}
+		if len(elements) > maxArgs {
+			return nil, errArgs
+		}
+	}
+	last := bytes.Trim(array[begin:len(array)-1], jsonSpace)
+	if len(last) == 0 {
+		return nil, nil // []
+	}
+	return append(elements, last), nil
+}
+
+// stringEnd returns the index of the quote that ends the string that begins at
+// i.
+func stringEnd(text []byte, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
