@@ -1,6 +1,6 @@
 // Every example as a reader would run it, and what "make run" runs.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -78,6 +78,30 @@ describe("examples", () => {
         .replace(`"YOUR_SUBSCRIBE_KEY"`, "process.env.REALTIME_SUBSCRIBE_KEY"),
     );
   });
+});
+
+describe("Caddyfiles that are printed are valid", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const files = { "examples/Caddyfile": readFileSync(example("Caddyfile"), "utf8") };
+  for (const [i, [, text]] of [...readme.matchAll(/^```caddyfile\n([^]*?)^```/gm)].entries()) {
+    files[`README.md, block ${i + 1}`] = text;
+  }
+  assert.equal(Object.keys(files).length, 3);
+  for (const [name, text] of Object.entries(files)) {
+    test(name, async () => {
+      const dir = mkdtempSync(join(tmpdir(), "realtime-"));
+      try {
+        const file = join(dir, "Caddyfile");
+        writeFileSync(file, text);
+        const validate = new Program(bin, ["validate", "--config", file], {
+          env: { ...process.env, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
+        });
+        assert.equal(await validate.exited, 0, validate.output);
+      } finally {
+        rmSync(dir, { recursive: true, force: true });
+      }
+    });
+  }
 });
 
 test("make run shows an event arriving, remembers its app, and ends when told", async () => {
