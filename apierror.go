@@ -171,10 +171,16 @@ func errReservedEvent(event string) *apiError {
 		quote(event))
 }
 
+// errTooManyChannels is for a socket; it has no status.
+func errTooManyChannels(limit int) *apiError {
+	return newAPIError(0, "too_many_channels",
+		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels in the Caddyfile.", limit)
+}
+
 func errRateLimited(limit int, window, retryAfter time.Duration) *apiError {
 	e := newAPIError(http.StatusTooManyRequests, "rate_limited",
 		"This app has published %d times within %s, its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
-		limit, window, wholeSeconds(retryAfter))
+		limit, shortDuration(window), wholeSeconds(retryAfter))
 	e.RetryAfter = max(retryAfter, time.Second)
 	return e
 }
@@ -208,6 +214,18 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // wholeSeconds rounds up, and is never 0: "now" was just refused.
 func wholeSeconds(d time.Duration) string {
 	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
+
+// shortDuration is 1m where String says 1m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
 }
 
 // quote is what a client sent, as a message or a log may repeat it: in one

@@ -57,7 +57,8 @@ type Settings struct {
 	// cut off. Default: 10s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
-	// Drain is how long sockets may take to close at exit. Default: 15s.
+	// Drain is how long sockets may take to close at exit; negative closes
+	// them at once. Default: 15s.
 	Drain caddy.Duration `json:"drain,omitempty"`
 }
 

@@ -1,0 +1,316 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption)
+	httpcaddyfile.RegisterHandlerDirective("realtime", parseDirective)
+	// After what guards a site (basic_auth, forward_auth), and before what
+	// would answer every path.
+	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "reverse_proxy")
+}
+
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next()
+		return nil, d.Err("the global option realtime is there twice; put its settings into one block")
+	}
+	var app App
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax, with the
+// defaults as values:
+//
+//	realtime {
+//		keystore        badger <dir>
+//		rate_limit      600 1m
+//		max_body        1MiB
+//		max_channels    100
+//		ping_interval   25s
+//		ping_timeout    20s
+//		connect_timeout 10s
+//		max_queue       1MiB
+//		write_timeout   10s
+//		drain           15s
+//	}
+//
+// The keystore's directory is by default "realtime" in Caddy's data
+// directory; placeholders such as {env.DIR} are replaced in it. rate_limit is
+// publishes an app may make in any window of that length, "rate_limit 0" is
+// no limit. max_channels is for one socket; max_queue bounds the bytes that
+// wait for one client, and is at least max_body. "drain 0s" closes sockets at
+// once at exit.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	err := eachSetting(d, func(name string, args []string) (err error) {
+		switch name {
+		case "keystore":
+			a.Keystore, err = keystoreArgs(args)
+		case "rate_limit":
+			a.RateLimit, err = rateLimitArgs(args)
+		case "max_body":
+			a.MaxBody, err = sizeArg(name, args)
+		case "max_channels":
+			a.MaxChannels, err = countArg(name, args)
+		case "ping_interval":
+			a.PingInterval, err = durationArg(name, args, "25s")
+		case "ping_timeout":
+			a.PingTimeout, err = durationArg(name, args, "20s")
+		case "connect_timeout":
+			a.ConnectTimeout, err = durationArg(name, args, "10s")
+		case "max_queue":
+			a.MaxQueue, err = sizeArg(name, args)
+		case "write_timeout":
+			a.WriteTimeout, err = durationArg(name, args, "10s")
+		case "drain":
+			a.Drain, err = drainArg(args)
+		default:
+			err = errors.New("unknown setting " + name + " of the global option realtime; there are: keystore, rate_limit, max_body, max_channels, " +
+				"ping_interval, ping_timeout, connect_timeout, max_queue, write_timeout, drain" + elsewhere(name))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	effective := a.Settings
+	effective.setDefaults()
+	if err := effective.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
+// defaults as values:
+//
+//	realtime [<matcher>] {
+//		publish_path /publish
+//		socket_path  /socket.io
+//		docs_path    <path>
+//		origins      *
+//	}
+//
+// There is no docs page unless docs_path names one. Origins are written as
+// https://app.example.com[:port], https://*.example.org for all subdomains at
+// any depth but not example.org itself, null, or * for any; pages of the site
+// itself need not be listed.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	err := eachSetting(d, func(name string, args []string) (err error) {
+		switch name {
+		case "publish_path":
+			h.PublishPath, err = pathArg(name, args, defaultPublishPath)
+		case "socket_path":
+			h.SocketPath, err = pathArg(name, args, defaultSocketPath)
+		case "docs_path":
+			h.DocsPath, err = pathArg(name, args, "/docs")
+		case "origins":
+			if len(args) == 0 {
+				return errMissingArg(name, "https://app.example.com")
+			}
+			h.Origins = args
+			_, err = parseOrigins(args)
+		default:
+			err = errors.New("unknown setting " + name + " of the directive realtime; there are: publish_path, socket_path, docs_path, origins" + elsewhere(name))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// eachSetting calls set for each line of the block, if there is one. It
+// refuses what no setting has: arguments before the block, blocks inside it,
+// and a second line for one setting. Every error gets the file and the line.
+func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) error) error {
+	if d.NextArg() {
+		return d.Errf("realtime takes no argument, but got %s; its settings go into a block: realtime { … }", d.Val())
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if seen[name] {
+			return d.Errf("%s is there twice; remove one", name)
+		}
+		seen[name] = true
+		if err := set(name, args); err != nil {
+			return d.WrapErr(err)
+		}
+		if d.NextBlock(d.Nesting()) {
+			return d.Errf("%s takes no block; remove the braces", name)
+		}
+	}
+	return nil
+}
+
+// elsewhere helps who wrote a setting of the site into the global option, or
+// the other way round.
+func elsewhere(name string) string {
+	switch name {
+	case "publish_path", "socket_path", "docs_path", "origins":
+		return "; " + name + " goes into the site's realtime directive"
+	case "keystore", "rate_limit", "max_body", "max_channels", "ping_interval", "ping_timeout",
+		"connect_timeout", "max_queue", "write_timeout", "drain":
+		return "; " + name + " goes into the global option realtime, at the top of the Caddyfile"
+	}
+	return ""
+}
+
+func keystoreArgs(args []string) (*Keystore, error) {
+	const example = "badger /var/lib/caddy/realtime"
+	if len(args) < 2 {
+		return nil, errMissingArg("keystore", example)
+	}
+	if len(args) > 2 {
+		return nil, errExtraArg("keystore", args[2], example)
+	}
+	if args[1] == "" {
+		return nil, errMissingArg("keystore", example)
+	}
+	k := &Keystore{Type: args[0], Path: args[1]}
+	return k, k.validate()
+}
+
+func rateLimitArgs(args []string) (*RateLimit, error) {
+	const name, example = "rate_limit", "600 1m, or rate_limit 0 for no limit"
+	if len(args) == 0 {
+		return nil, errMissingArg(name, example)
+	}
+	publishes, err := strconv.Atoi(args[0])
+	if err != nil {
+		return nil, fmt.Errorf("rate_limit's %q is not a number of publishes; write such as rate_limit %s", args[0], example)
+	}
+	l := &RateLimit{Publishes: publishes}
+	switch {
+	case publishes == 0 && len(args) > 1:
+		return nil, errExtraArg(name, args[1], example)
+	case publishes == 0:
+		return l, nil
+	case len(args) == 1:
+		return nil, errMissingArg(name, example)
+	}
+	l.Window, err = durationArg(name, args[1:], example)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.validate()
+}
+
+func pathArg(name string, args []string, example string) (string, error) {
+	p, err := oneArg(name, args, example)
+	if err != nil {
+		return "", err
+	}
+	return p, checkPath(name, p)
+}
+
+func sizeArg(name string, args []string) (int64, error) {
+	s, err := oneArg(name, args, "1MiB")
+	if err != nil {
+		return 0, err
+	}
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > math.MaxInt64 {
+		return 0, fmt.Errorf("%s %q is not a size; write such as %s 1MiB", name, s, name)
+	}
+	return int64(n), checkSize(name, int64(n))
+}
+
+func countArg(name string, args []string) (int, error) {
+	s, err := oneArg(name, args, "100")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s %q is not a number; write such as %s 100", name, s, name)
+	}
+	return n, checkCount(name, n)
+}
+
+// durationArg takes a duration from the bounds that all have.
+func durationArg(name string, args []string, example string) (caddy.Duration, error) {
+	d, err := anyDurationArg(name, args, example)
+	if err != nil {
+		return 0, err
+	}
+	return d, checkDuration(name, d)
+}
+
+// drainArg keeps 0s apart from what is not set.
+func drainArg(args []string) (caddy.Duration, error) {
+	d, err := anyDurationArg("drain", args, "15s")
+	switch {
+	case err != nil:
+		return 0, err
+	case d < 0:
+		return 0, errors.New("drain is negative; write drain 0s to close sockets at once")
+	case d == 0:
+		return noDrain, nil
+	}
+	return d, checkDrain(d)
+}
+
+func anyDurationArg(name string, args []string, example string) (caddy.Duration, error) {
+	s, err := oneArg(name, args, example)
+	if err != nil {
+		return 0, err
+	}
+	d, err := caddy.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s %q is not a duration; write such as %s %s", name, s, name, example)
+	}
+	return caddy.Duration(d), nil
+}
+
+func oneArg(name string, args []string, example string) (string, error) {
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return "", errMissingArg(name, example)
+	case len(args) > 1:
+		return "", errExtraArg(name, args[1], example)
+	}
+	return args[0], nil
+}
+
+func errMissingArg(name, example string) error {
+	return fmt.Errorf("%s lacks its value; write such as %s %s", name, name, example)
+}
+
+func errExtraArg(name, extra, example string) error {
+	return fmt.Errorf("%s has a value too many, %q; write such as %s %s", name, extra, name, example)
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+)

@@ -1,0 +1,179 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
+)
+
+var update = flag.Bool("update", false, "write the JSON of testdata/caddyfile anew")
+
+// TestCaddyfilesAdapt holds each fixture's Caddyfile against the JSON below
+// its line of dashes. After a wanted change: go test -run Adapt -update.
+func TestCaddyfilesAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			fixture, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, _ := strings.Cut(string(fixture), "----------\n")
+			adapted, err := adapt(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := json.Indent(&got, adapted, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			got.WriteByte('\n')
+			if *update {
+				if err := os.WriteFile(file, []byte(input+"----------\n"+got.String()), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got.String() != want {
+				t.Fatalf("adapts to\n%s", got.String())
+			}
+		})
+	}
+}
+
+func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
+	global := func(lines string) string { return "{\n\trealtime {\n\t\t" + lines + "\n\t}\n}\n" }
+	site := func(lines string) string { return "example.com {\n\trealtime {\n\t\t" + lines + "\n\t}\n}\n" }
+	for _, c := range []struct {
+		name, input, says string
+		line              string
+	}{
+		{"argument to the option", "{\n\trealtime badger\n}\n", "takes no argument, but got badger", "2"},
+		{"option twice", "{\n\trealtime\n\trealtime {\n\t\tdrain 1s\n\t}\n}\n", "realtime is there twice", "3"},
+		{"unknown setting", global("max_bodies 1"), "unknown setting max_bodies of the global option realtime; there are: keystore, rate_limit", "3"},
+		{"setting of the site", global("origins *"), "origins goes into the site's realtime directive", "3"},
+		{"setting twice", global("drain 1s\n\t\tdrain 2s"), "drain is there twice", "4"},
+		{"block in a setting", global("keystore badger /x {\n\t\t\tsync\n\t\t}"), "keystore takes no block", "4"},
+		{"keystore without type", global("keystore"), "write such as keystore badger /var/lib/caddy/realtime", "3"},
+		{"keystore without directory", global("keystore badger"), "keystore lacks its value", "3"},
+		{"keystore with an empty directory", global(`keystore badger ""`), "keystore lacks its value", "3"},
+		{"keystore with more", global("keystore badger /a /b"), `a value too many, "/b"`, "3"},
+		{"unknown keystore", global("keystore redis localhost"), `unknown keystore "redis"; there is: badger`, "3"},
+		{"rate limit without values", global("rate_limit"), "write such as rate_limit 600 1m", "3"},
+		{"rate limit without window", global("rate_limit 600"), "rate_limit lacks its value", "3"},
+		{"rate limit of words", global("rate_limit many 1m"), `"many" is not a number`, "3"},
+		{"negative rate limit", global("rate_limit -1 1m"), "write 0 for no limit", "3"},
+		{"rate limit in no time", global("rate_limit 600 0s"), "must be from", "3"},
+		{"rate limit with a bad window", global("rate_limit 600 minute"), `"minute" is not a duration`, "3"},
+		{"rate limit with more", global("rate_limit 600 1m 5"), `a value too many, "5"`, "3"},
+		{"no rate limit in a window", global("rate_limit 0 1m"), `a value too many, "1m"`, "3"},
+		{"body without size", global("max_body"), "write such as max_body 1MiB", "3"},
+		{"body of words", global("max_body big"), `"big" is not a size`, "3"},
+		{"negative body", global("max_body -1"), "is not a size", "3"},
+		{"body of nothing", global("max_body 0"), "must be from 1 B", "3"},
+		{"body too large", global("max_body 2GiB"), "to 1.0 GiB", "3"},
+		{"body beyond any number", global("max_body 10EiB"), "is not a size", "3"},
+		{"body with more", global("max_body 1 MiB"), `a value too many, "MiB"`, "3"},
+		{"body that no queue takes", global("max_body 2MiB"), "max_queue (1.0 MiB) is less than max_body (2.0 MiB)", "4"},
+		{"no channels", global("max_channels 0"), "must be from 1", "3"},
+		{"channels of words", global("max_channels all"), `"all" is not a number`, "3"},
+		{"half a channel", global("max_channels 1.5"), "is not a number", "3"},
+		{"interval without value", global("ping_interval"), "write such as ping_interval 25s", "3"},
+		{"interval without unit", global("ping_interval 25"), "is not a duration", "3"},
+		{"interval of nothing", global("ping_interval 0s"), "must be from 10ms to 24h", "3"},
+		{"negative timeout", global("ping_timeout -1s"), "must be from 10ms to 24h", "3"},
+		{"timeout too long", global("connect_timeout 365d"), "must be from 10ms to 24h", "3"},
+		{"timeout with more", global("write_timeout 1 s"), `a value too many, "s"`, "3"},
+		{"queue of nothing", global("max_queue 0B"), "must be from 1 B", "3"},
+		{"negative drain", global("drain -1s"), "write drain 0s to close sockets at once", "3"},
+		{"drain too long", global("drain 48h"), "must be from 0s to 24h", "3"},
+
+		{"argument to the directive", "example.com {\n\trealtime socket.io\n}\n", "takes no argument, but got socket.io", "2"},
+		{"unknown setting of the site", site("path /x"), "unknown setting path of the directive realtime; there are: publish_path", "3"},
+		{"setting of the process", site("rate_limit 600 1m"), "rate_limit goes into the global option realtime", "3"},
+		{"path twice", site("docs_path /a\n\t\tdocs_path /a"), "docs_path is there twice", "4"},
+		{"path without value", site("publish_path"), "write such as publish_path /publish", "3"},
+		{"path with more", site("socket_path /a /b"), `a value too many, "/b"`, "3"},
+		{"path with a block", site("publish_path /p {\n\t\t\ta\n\t\t}"), "takes no block", "4"},
+		{"relative path", site("publish_path publish"), "it must begin with /", "3"},
+		{"path with a query", site("publish_path /publish?x"), "without query", "3"},
+		{"path with a wildcard", site("socket_path /socket.io/*"), "without wildcards", "3"},
+		{"path with a placeholder", site("docs_path /{env.X}"), "placeholders", "3"},
+		{"path that is escaped", site("docs_path /a%20b"), "write it decoded", "3"},
+		{"path with a space", site(`docs_path "/a b"`), "spaces", "3"},
+		{"path that is not clean", site("publish_path /a//b/../c"), "write /a/c", "3"},
+		{"publish path with a slash", site("publish_path /publish/"), "without the last /", "3"},
+		{"publish path of the front page", site("publish_path /"), "front page", "3"},
+		{"same paths", site("docs_path /publish"), "publish_path and docs_path are both /publish", "4"},
+		{"same paths but for a slash", site("publish_path /a\n\t\tsocket_path /a/"), "publish_path and socket_path are both /a/", "5"},
+		{"origins without value", site("origins"), "write such as origins https://app.example.com", "3"},
+		{"origins twice", site("origins https://a\n\t\torigins https://b"), "origins is there twice", "4"},
+		{"origin without scheme", site("origins example.com"), "write https://example.com", "3"},
+		{"origin with a slash", site("origins https://example.com/"), "write https://example.com,", "3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := adapt(c.input)
+			if err == nil {
+				t.Fatal("is accepted")
+			}
+			if !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "Caddyfile:"+c.line) {
+				t.Fatalf("got %q, want %q at line %s", err, c.says, c.line)
+			}
+		})
+	}
+}
+
+func TestJSONSettingsAreBounded(t *testing.T) {
+	for _, c := range []struct{ name, config, says string }{
+		{"negative body", `{"max_body":-1}`, "max_body is negative"},
+		{"negative queue", `{"max_queue":-1}`, "max_queue is negative"},
+		{"small queue", `{"max_queue":1000}`, "raise max_queue"},
+		{"negative channels", `{"max_channels":-1}`, "must be from 1"},
+		{"negative interval", `{"ping_interval":-1}`, "ping_interval is -1ns"},
+		{"rate limit without window", `{"rate_limit":{"publishes":5}}`, "rate_limit's window is 0s"},
+		{"negative rate limit", `{"rate_limit":{"publishes":-5}}`, "write 0 for no limit"},
+		{"huge rate limit", `{"rate_limit":{"publishes":1000000000,"window":"1m"}}`, "more than"},
+		{"defaults", `{}`, ""},
+		{"no rate limit", `{"rate_limit":{"publishes":0}}`, ""},
+		{"no drain", `{"drain":-1}`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var s Settings
+			if err := json.Unmarshal([]byte(c.config), &s); err != nil {
+				t.Fatal(err)
+			}
+			s.setDefaults()
+			err := s.validate()
+			if c.says == "" && err == nil {
+				return
+			}
+			if err == nil || c.says == "" || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+	if err := (&Handler{Origins: []string{"*", "https://a"}}).validate(); err == nil {
+		t.Error("any origin and one of them are accepted together")
+	}
+	if err := (&Handler{}).validate(); err != nil {
+		t.Errorf("the empty handler: %v", err)
+	}
+	if err := (&Keystore{Type: "redis"}).validate(); err == nil {
+		t.Error("an unknown keystore is accepted")
+	}
+}
+
+func adapt(input string) ([]byte, error) {
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})
+	return adapted, err
+}

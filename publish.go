@@ -1,0 +1,267 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/limit"
+)
+
+// publisher takes an accepted publish to the channel's subscribers. It must
+// not keep data after it returns: the bytes are a request's body, whose
+// buffer the next request uses. An *apiError that it returns is answered as
+// it is, such as errUnavailable while the server drains.
+type publisher interface {
+	Publish(app, channel, event string, data json.RawMessage) (published, error)
+}
+
+// published is the answer to a publish.
+type published struct {
+	// ID of the message.
+	ID string `json:"id"`
+
+	// Offset is the message's sequence number in its app.
+	Offset uint64 `json:"offset"`
+
+	// Subscribers are the sockets that it was queued for.
+	Subscribers int `json:"subscribers"`
+}
+
+// publishEndpoint serves POST /publish of one site. It is read only and safe
+// for concurrent use; copying it costs nothing but its size.
+type publishEndpoint struct {
+	registry  *keystore.Registry
+	limits    *limit.Group
+	publisher publisher
+
+	// settings have their defaults filled in.
+	settings *Settings
+
+	origins *origins
+	refused *refusedOrigins
+	logger  *zap.Logger
+
+	// bodyTimeout is how long a body may take to arrive.
+	bodyTimeout time.Duration
+}
+
+// defaultBodyTimeout is generous for 1 MiB on a bad line, and bounds how long
+// a client that sends nothing holds a connection.
+const defaultBodyTimeout = 30 * time.Second
+
+const publishMethods = "POST, OPTIONS"
+
+// ServeHTTP answers one publish, or the preflight of one.
+func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := e.serve(w, r)
+	if err == nil {
+		return
+	}
+	if _, ok := errors.AsType[*apiError](err); !ok {
+		e.logger.Error("publish failed", zap.Error(err))
+	}
+	asAPIError(err).write(w, r)
+}
+
+func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
+	if err := e.checkOrigin(w, r); err != nil {
+		return err
+	}
+	switch {
+	case isPreflight(r):
+		publishPreflight(w)
+		return nil
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", publishMethods)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case r.Method != http.MethodPost:
+		return errMethodNotAllowed(r.Method, publishMethods)
+	}
+	if err := checkBodyType(r); err != nil {
+		return err
+	}
+	app, err := e.authenticate(r)
+	if err != nil {
+		return err
+	}
+	body := bodies.Get().(*bytes.Buffer)
+	defer recycle(body)
+	if err := e.readBody(w, r, body); err != nil {
+		return err
+	}
+	p, err := decodePublication(body.Bytes())
+	if err != nil {
+		return err
+	}
+	if err := e.allow(w.Header(), app); err != nil {
+		return err
+	}
+	message, err := e.publisher.Publish(app.ID, p.Channel, p.Event, p.Data)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, message)
+	return nil
+}
+
+// checkOrigin refuses pages that the site does not list, and lets the others
+// read every answer from here on.
+func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) error {
+	if !e.origins.allowed(r) {
+		e.refused.log(e.logger, e.origins, r)
+		return siteOriginError(r)
+	}
+	e.origins.setCORS(w.Header(), r)
+	w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")
+	return nil
+}
+
+// authenticate finds the app whose key the request carries, and applies the
+// app's own list of origins.
+func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
+	appID, secret, err := publishCredentials(r)
+	if err != nil {
+		return nil, err
+	}
+	app, _, err := authenticate(e.registry, keystore.Publish, appID, secret, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return app, checkAppOrigin(app, r)
+}
+
+// checkAppOrigin refuses pages that the app does not list.
+func checkAppOrigin(app *keystore.App, r *http.Request) error {
+	if len(app.AllowedOrigins) == 0 || len(r.Header["Origin"]) == 0 {
+		return nil
+	}
+	allowed, err := parseOrigins(app.AllowedOrigins)
+	if err != nil || !allowed.allowed(r) { // a list that cannot be read allows nobody
+		return appOriginError(r)
+	}
+	return nil
+}
+
+// checkBodyType refuses what is not plain JSON in UTF-8.
+func checkBodyType(r *http.Request) error {
+	coding, err := onlyHeader(r, "Content-Encoding")
+	if err != nil {
+		return err
+	}
+	if coding != "" && !strings.EqualFold(coding, "identity") {
+		return errUnsupportedMediaType("The body's Content-Encoding is %s. Send it uncompressed.", quote(coding))
+	}
+	contentType, err := onlyHeader(r, "Content-Type")
+	switch {
+	case err != nil:
+		return err
+	case contentType == "application/json": // as nearly all send it
+		return nil
+	case contentType == "":
+		return errUnsupportedMediaType("There is no Content-Type. Send Content-Type: application/json.")
+	}
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil || mediaType != "application/json" {
+		return errUnsupportedMediaType("The Content-Type is %s. Send Content-Type: application/json.", quote(contentType))
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
+		return errUnsupportedMediaType("The body's charset is %s. Send JSON in UTF-8.", quote(charset))
+	}
+	return nil
+}
+
+// readBody reads the whole body, bounded in bytes and in time.
+func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer) error {
+	maxBody := e.settings.MaxBody
+	if r.ContentLength > maxBody {
+		closeAfter(w, r)
+		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
+	}
+	// A declared length is a claim: believe it as far as it costs nothing.
+	body.Grow(int(min(max(r.ContentLength, 0), maxPooledBody-bytes.MinRead)) + bytes.MinRead)
+
+	conn := http.NewResponseController(w)
+	// A writer without deadlines leaves the server's own timeouts in force.
+	_ = conn.SetReadDeadline(time.Now().Add(e.bodyTimeout))
+	n, err := body.ReadFrom(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		// The deadline stays: the server may read on before it answers.
+		closeAfter(w, r)
+		return e.bodyError(n, err)
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	if n > maxBody {
+		closeAfter(w, r)
+		return errPayloadTooLarge(maxBody, "more than "+strconv.FormatInt(maxBody, 10))
+	}
+	return nil
+}
+
+// bodyError says why a body could be read no further than n bytes.
+func (e publishEndpoint) bodyError(n int64, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errInvalidRequest("The body did not arrive within %s, only %d bytes of it. Send it whole, or a smaller one.",
+			shortDuration(e.bodyTimeout), n)
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // Caddy's own request_body limit
+		return errPayloadTooLarge(tooLarge.Limit, "more than "+strconv.FormatInt(tooLarge.Limit, 10))
+	}
+	return errInvalidRequest("The body broke off after %d bytes. Send as many as its Content-Length says, or end its last chunk.", n)
+}
+
+// closeAfter has the connection closed after the answer, so that the server
+// need not read what was refused. In HTTP/2 the header would end every other
+// request of the connection; a stream ends by itself.
+func closeAfter(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// allow counts the publish against the app's limit, its own or the default.
+// It comes last, so that what was refused for another reason costs nothing.
+func (e publishEndpoint) allow(h http.Header, app *keystore.App) error {
+	publishes, window := e.settings.RateLimit.Publishes, time.Duration(e.settings.RateLimit.Window)
+	if app.Rate != nil {
+		publishes, window = app.Rate.Limit, app.Rate.Window
+	}
+	if publishes == 0 {
+		return nil
+	}
+	result := e.limits.Allow(app.ID, publishes, window)
+	h.Set("Ratelimit-Limit", strconv.Itoa(result.Limit))
+	h.Set("Ratelimit-Remaining", strconv.Itoa(result.Remaining))
+	h.Set("Ratelimit-Reset", wholeSeconds(result.Reset))
+	if !result.OK {
+		return errRateLimited(publishes, window, result.RetryAfter)
+	}
+	return nil
+}
+
+// maxPooledBody keeps one large publish from being remembered for ever.
+const maxPooledBody = 64 << 10
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func recycle(body *bytes.Buffer) {
+	if body.Cap() <= maxPooledBody {
+		body.Reset()
+		bodies.Put(body)
+	}
+}
+
+// Interface guards
+var _ http.Handler = publishEndpoint{}

@@ -1,0 +1,172 @@
+package realtime
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/dustin/go-humanize"
+)
+
+// The bounds of what may be configured. The upper ones catch a unit typed
+// wrong; a duration's also stays far from what a browser's timer can hold
+// (2^31 ms), beyond which it would fire at once.
+const (
+	minDuration = caddy.Duration(10 * time.Millisecond)
+	maxDuration = caddy.Duration(24 * time.Hour)
+	minSize     = 1
+	maxSize     = 1 << 30
+	maxCount    = 1_000_000
+
+	// noDrain in Settings.Drain closes sockets at once at exit, as 0 is the
+	// default.
+	noDrain = caddy.Duration(-1)
+)
+
+// validate checks the settings once their defaults are filled in.
+func (s *Settings) validate() error {
+	if s.RateLimit != nil {
+		if err := s.RateLimit.validate(); err != nil {
+			return err
+		}
+	}
+	for _, v := range []struct {
+		name  string
+		value caddy.Duration
+	}{
+		{"ping_interval", s.PingInterval},
+		{"ping_timeout", s.PingTimeout},
+		{"connect_timeout", s.ConnectTimeout},
+		{"write_timeout", s.WriteTimeout},
+	} {
+		if err := checkDuration(v.name, v.value); err != nil {
+			return err
+		}
+	}
+	if err := checkDrain(s.Drain); err != nil {
+		return err
+	}
+	if err := checkSize("max_body", s.MaxBody); err != nil {
+		return err
+	}
+	if err := checkSize("max_queue", s.MaxQueue); err != nil {
+		return err
+	}
+	if s.MaxQueue < s.MaxBody {
+		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could reach nobody; raise max_queue or lower max_body",
+			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody))) //nolint:gosec // both are positive
+	}
+	return checkCount("max_channels", s.MaxChannels)
+}
+
+func (l *RateLimit) validate() error {
+	switch {
+	case l.Publishes < 0:
+		return fmt.Errorf("rate_limit is %d publishes; write 0 for no limit", l.Publishes)
+	case l.Publishes > maxCount:
+		return fmt.Errorf("rate_limit is %d publishes, more than %d; write 0 for no limit", l.Publishes, maxCount)
+	case l.Publishes > 0:
+		return checkDuration("rate_limit's window", l.Window)
+	}
+	return nil
+}
+
+// validate checks the keystore once its defaults are filled in.
+func (k *Keystore) validate() error {
+	if k.Type != "" && k.Type != "badger" {
+		return fmt.Errorf("unknown keystore %q; there is: badger", k.Type)
+	}
+	return nil
+}
+
+// validate checks the handler; a path that is empty is its default.
+func (h *Handler) validate() error {
+	publish, socket := orElse(h.PublishPath, defaultPublishPath), orElse(h.SocketPath, defaultSocketPath)
+	paths := []struct{ name, value string }{{"publish_path", publish}, {"socket_path", socket}}
+	if h.DocsPath != "" {
+		paths = append(paths, struct{ name, value string }{"docs_path", h.DocsPath})
+	}
+	for i, p := range paths {
+		if err := checkPath(p.name, p.value); err != nil {
+			return err
+		}
+		for _, other := range paths[:i] {
+			if strings.TrimSuffix(other.value, "/") == strings.TrimSuffix(p.value, "/") {
+				return fmt.Errorf("%s and %s are both %s; give each its own path", other.name, p.name, p.value)
+			}
+		}
+	}
+	_, err := parseOrigins(h.Origins)
+	return err
+}
+
+const (
+	defaultPublishPath = "/publish"
+	defaultSocketPath  = "/socket.io"
+)
+
+// checkPath takes what a request's decoded path can equal.
+func checkPath(name, p string) error {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Errorf("%s is %q; it must begin with /", name, p)
+	case strings.ContainsAny(p, "?#"):
+		return fmt.Errorf("%s is %q; it takes a path without query or fragment", name, p)
+	case strings.ContainsAny(p, "*{}"):
+		return fmt.Errorf("%s is %q; it takes one path, without wildcards or placeholders", name, p)
+	case strings.Contains(p, "%"):
+		return fmt.Errorf("%s is %q; write it decoded, without %%", name, p)
+	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return fmt.Errorf("%s is %q; it must not have spaces or control characters", name, p)
+	case p == "/" && name != "docs_path":
+		return fmt.Errorf("%s is /, where the site's own front page is; write such as %s", name, defaultPublishPath)
+	case strings.TrimSuffix(p, "/") != strings.TrimSuffix(path.Clean(p), "/"):
+		return fmt.Errorf("%s is %q; write %s", name, p, path.Clean(p))
+	case p != "/" && strings.HasSuffix(p, "/") && name != "socket_path":
+		return fmt.Errorf("%s is %q; write it without the last /", name, p)
+	}
+	return nil
+}
+
+func checkDuration(name string, d caddy.Duration) error {
+	if d < minDuration || d > maxDuration {
+		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
+			shortDuration(time.Duration(d)), shortDuration(time.Duration(minDuration)), shortDuration(time.Duration(maxDuration)))
+	}
+	return nil
+}
+
+// checkDrain lets the drain be negative, which is no drain.
+func checkDrain(d caddy.Duration) error {
+	if d > maxDuration {
+		return fmt.Errorf("drain is %s; it must be from 0s to %s", shortDuration(time.Duration(d)), shortDuration(time.Duration(maxDuration)))
+	}
+	return nil
+}
+
+func checkSize(name string, n int64) error {
+	switch {
+	case n < 0:
+		return fmt.Errorf("%s is negative; write such as 1MiB", name)
+	case n < minSize || n > maxSize:
+		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
+			humanize.IBytes(uint64(n)), humanize.IBytes(minSize), humanize.IBytes(maxSize))
+	}
+	return nil
+}
+
+func checkCount(name string, n int) error {
+	if n < 1 || n > maxCount {
+		return fmt.Errorf("%s is %d; it must be from 1 to %d", name, n, maxCount)
+	}
+	return nil
+}
+
+func orElse(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
