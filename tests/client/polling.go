@@ -1,0 +1,80 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Polling is one Engine.IO client's long-polling.
+type Polling struct {
+	url    string
+	client *http.Client
+	ctx    context.Context
+	cancel context.CancelFunc
+	ready  []string
+}
+
+// DialPolling makes a poller; its first Read opens the session.
+func DialPolling(addr, path string) *Polling {
+	p := &Polling{
+		url: "http://" + addr + path,
+		client: &http.Client{Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			MaxIdleConnsPerHost: 2,
+		}},
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// Read returns the next Engine.IO packet, polling for it if need be.
+func (p *Polling) Read() (string, error) {
+	for len(p.ready) == 0 {
+		body, err := p.do(http.MethodGet, "")
+		if err != nil {
+			return "", err
+		}
+		p.ready = strings.Split(body, "\x1e")
+	}
+	packet := p.ready[0]
+	p.ready = p.ready[1:]
+	return packet, nil
+}
+
+// Write posts packets in one payload.
+func (p *Polling) Write(packets ...string) error {
+	_, err := p.do(http.MethodPost, strings.Join(packets, "\x1e"))
+	return err
+}
+
+func (p *Polling) do(method, payload string) (string, error) {
+	request, err := http.NewRequestWithContext(p.ctx, method, p.url, strings.NewReader(payload))
+	if err != nil {
+		return "", err
+	}
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "text/plain;charset=UTF-8")
+	}
+	answer, err := p.client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", method, answer.Status, body)
+	}
+	return string(body), err
+}
+
+// Close aborts what is under way, and says nothing.
+func (p *Polling) Close() error {
+	p.cancel()
+	p.client.CloseIdleConnections()
+	return nil
+}

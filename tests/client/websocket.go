@@ -1,0 +1,128 @@
+package client
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/gobwas/ws"
+)
+
+// A WebSocket is one Engine.IO client's websocket.
+type WebSocket struct {
+	conn net.Conn
+	src  *bufio.Reader
+
+	mu sync.Mutex // held while a frame is written
+}
+
+// HandshakeRequest is the request that opens a websocket, as bytes, so that a
+// test can send more in the same packet.
+func HandshakeRequest(host, path string) string {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	return "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" +
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: " + base64.StdEncoding.EncodeToString(nonce[:]) + "\r\n\r\n"
+}
+
+// DialWebSocket opens a websocket. early is sent behind the request in the
+// same write.
+func DialWebSocket(addr, path string, early []byte) (*WebSocket, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	w := &WebSocket{conn: conn, src: bufio.NewReaderSize(conn, 1024)}
+	if _, err := conn.Write(append([]byte(HandshakeRequest(addr, path)), early...)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	answer, err := http.ReadResponse(w.src, nil)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(answer.Body)
+		return nil, errors.Join(fmt.Errorf("handshake: %s: %s", answer.Status, body), conn.Close())
+	}
+	return w, nil
+}
+
+// errClosed is a close frame from the server.
+var errClosed = errors.New("closed by the server")
+
+// Read returns the next Engine.IO packet.
+func (w *WebSocket) Read() (string, error) {
+	for {
+		h, err := ws.ReadHeader(w.src)
+		if err != nil {
+			return "", err
+		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(w.src, payload); err != nil {
+			return "", err
+		}
+		switch h.OpCode {
+		case ws.OpText:
+			return string(payload), nil
+		case ws.OpClose:
+			code, _ := ws.ParseCloseFrameData(payload)
+			return "", fmt.Errorf("%w: %d", errClosed, code)
+		}
+	}
+}
+
+// Write sends packets, all in one write.
+func (w *WebSocket) Write(packets ...string) error {
+	var frames []byte
+	for _, p := range packets {
+		frames = append(frames, TextFrame(p)...)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.conn.Write(frames)
+	return err
+}
+
+// TextFrame is a packet as a client's frame.
+func TextFrame(packet string) []byte {
+	return ws.MustCompileFrame(ws.MaskFrameInPlace(ws.NewTextFrame([]byte(packet))))
+}
+
+// Close ends the connection with a FIN.
+func (w *WebSocket) Close() error { return w.conn.Close() }
+
+// Reset ends the connection with an RST, as a client that has crashed.
+func (w *WebSocket) Reset() error {
+	if tcp, ok := w.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it is about to be closed
+	}
+	return w.conn.Close()
+}
+
+// CloseFrame says goodbye first.
+func (w *WebSocket) CloseFrame() error {
+	frame := ws.MustCompileFrame(ws.MaskFrameInPlace(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.conn.Write(frame)
+	return errors.Join(err, w.conn.Close())
+}
+
+// handshakeID takes the sid out of an OPEN packet, or out of a CONNECT's
+// answer.
+func handshakeID(packet string) (string, error) {
+	_, rest, ok := strings.Cut(packet, `"sid":"`)
+	sid, _, whole := strings.Cut(rest, `"`)
+	if !ok || !whole {
+		return "", fmt.Errorf("no sid in %q", packet)
+	}
+	return sid, nil
+}

@@ -1,0 +1,348 @@
+// Package stress puts the binary that xcaddy built under loads that no test of
+// a part can: thousands of sockets, reloads, clients that vanish. Every test
+// starts a Caddy of its own.
+package stress
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// gateway is a running Caddy.
+type gateway struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	Addr  string // of the site, plain HTTP
+	Admin string
+	dir   string
+	log   *os.File
+	ended chan struct{}
+	err   error // how the process ended; to be read after ended
+	toEnd bool  // the test itself ended the process
+}
+
+// client is for requests to the gateway; it never waits for a dead one.
+var httpClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+
+// start runs the binary on free ports and waits until it serves.
+func start(t *testing.T, settings string) *gateway {
+	t.Helper()
+	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), ended: make(chan struct{})}
+	binary := os.Getenv("CADDY_BIN")
+	if binary == "" {
+		binary = filepath.Join("..", "..", "build", "caddy")
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("the gateway's binary is missing; run make build: %v", err)
+	}
+	config := filepath.Join(g.dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(g.caddyfile(settings)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if g.log, err = os.Create(filepath.Join(g.dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	g.cmd = exec.Command(binary, "run", "--config", config, "--adapter", "caddyfile")
+	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir)
+	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		g.err = g.cmd.Wait()
+		close(g.ended)
+	}()
+	t.Cleanup(g.stop)
+	g.await("the gateway serves", 30*time.Second, func() bool {
+		answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps")
+		if err != nil {
+			return false
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	return g
+}
+
+// caddyfile is the gateway's configuration with settings for the global
+// option.
+func (g *gateway) caddyfile(settings string) string {
+	return fmt.Sprintf(`{
+	admin %s
+	persist_config off
+	realtime {
+		rate_limit 0
+		%s
+	}
+}
+http://%s {
+	realtime
+	respond 404
+}
+`, g.Admin, settings, g.Addr)
+}
+
+// stop ends the process, and fails the test if it had ended by itself, had a
+// panic or a data race.
+func (g *gateway) stop() {
+	select {
+	case <-g.ended:
+		if !g.toEnd {
+			g.t.Errorf("the gateway ended by itself: %v\n%s", g.err, g.tail())
+		}
+	default:
+		_ = g.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-g.ended:
+		case <-time.After(40 * time.Second):
+			_ = g.cmd.Process.Signal(syscall.SIGQUIT)
+			<-g.ended
+			g.t.Errorf("the gateway did not end within 40s of SIGTERM\n%s", g.tail())
+		}
+	}
+	log, err := os.ReadFile(g.log.Name())
+	if err != nil {
+		g.t.Error(err)
+	}
+	for _, bad := range []string{"panic", "DATA RACE", "fatal error"} {
+		if i := bytes.Index(log, []byte(bad)); i >= 0 {
+			g.t.Errorf("the log has %q:\n%s", bad, log[max(0, i-200):min(len(log), i+4000)])
+		}
+	}
+}
+
+// expectEnd says that the process was to end.
+func (g *gateway) expectEnd() { g.toEnd = true }
+
+func (g *gateway) tail() string {
+	log, _ := os.ReadFile(g.log.Name())
+	return string(log[max(0, len(log)-4000):])
+}
+
+// await waits for a condition.
+func (g *gateway) await(what string, limit time.Duration, ok func() bool) {
+	g.t.Helper()
+	deadline := time.Now().Add(limit)
+	for !ok() {
+		select {
+		case <-g.ended:
+			g.t.Fatalf("the gateway ended: %v\n%s", g.err, g.tail())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			g.t.Fatalf("not within %s: %s\n%s", limit, what, g.tail())
+		}
+	}
+}
+
+// app is an app with its keys.
+type app struct {
+	ID           string `json:"id"`
+	PublishKey   string `json:"publish_key"`
+	SubscribeKey string `json:"subscribe_key"`
+	Connections  int    `json:"connections"`
+}
+
+// newApp makes an app through the admin API.
+func (g *gateway) newApp() app {
+	g.t.Helper()
+	answer, err := httpClient.Post("http://"+g.Admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"stress"}`))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var a app
+	if err := json.NewDecoder(answer.Body).Decode(&a); err != nil || answer.StatusCode != http.StatusCreated {
+		g.t.Fatalf("%s: %v", answer.Status, err)
+	}
+	return a
+}
+
+// connections is how many sockets an app has, by the admin API.
+func (g *gateway) connections(a app) int {
+	g.t.Helper()
+	answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps/" + a.ID)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&a); err != nil {
+		g.t.Fatal(err)
+	}
+	return a.Connections
+}
+
+// publish publishes and returns how many subscribers there were.
+func (g *gateway) publish(a app, channel, data string) (int, error) {
+	body := fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)
+	request, err := http.NewRequest(http.MethodPost, "http://"+g.Addr+"/publish", strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-App-Id", a.ID)
+	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
+	answer, err := httpClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, err
+	}
+	var receipt struct{ Subscribers int }
+	if answer.StatusCode != http.StatusOK || json.Unmarshal(text, &receipt) != nil {
+		return 0, fmt.Errorf("%s: %s", answer.Status, text)
+	}
+	return receipt.Subscribers, nil
+}
+
+// reload loads a Caddyfile through the admin API.
+func (g *gateway) reload(caddyfile string) error {
+	answer, err := httpClient.Post("http://"+g.Admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", answer.Status, text)
+	}
+	return err
+}
+
+// usage is what the process holds.
+type usage struct {
+	goroutines, heap, fds int
+}
+
+var (
+	goroutineCount = regexp.MustCompile(`goroutine profile: total (\d+)`)
+	heapBytes      = regexp.MustCompile(`# HeapAlloc = (\d+)`)
+)
+
+// usage measures after a garbage collection.
+func (g *gateway) usage() usage {
+	g.t.Helper()
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return usage{
+		goroutines: g.profile("goroutine?debug=1", goroutineCount),
+		heap:       g.profile("heap?gc=1&debug=1", heapBytes),
+		fds:        len(fds),
+	}
+}
+
+func (g *gateway) profile(name string, number *regexp.Regexp) int {
+	g.t.Helper()
+	answer, err := httpClient.Get("http://" + g.Admin + "/debug/pprof/" + name)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	match := number.FindSubmatch(text)
+	if match == nil {
+		g.t.Fatalf("no %s in %.200s", number, text)
+	}
+	n, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return n
+}
+
+// settled waits until the process holds no more than before, but for a little
+// that comes and goes with Caddy's own work.
+func (g *gateway) settled(before usage) {
+	g.t.Helper()
+	var now usage
+	limit := usage{before.goroutines + 5, before.heap + 2<<20, before.fds + 5}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		httpClient.CloseIdleConnections()
+		now = g.usage()
+		if now.goroutines <= limit.goroutines && now.heap <= limit.heap && now.fds <= limit.fds {
+			g.t.Logf("before %+v, now %+v", before, now)
+			return
+		}
+		if time.Now().After(deadline) {
+			g.t.Fatalf("before %+v, now %+v\n%s", before, now, g.goroutineDump())
+		}
+		time.Sleep(100 * time.Millisecond) // between two looks at the condition
+	}
+}
+
+func (g *gateway) goroutineDump() string {
+	answer, err := httpClient.Get("http://" + g.Admin + "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(answer.Body)
+	return string(text[:min(len(text), 8000)])
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// each runs a function for 0…n-1 on so many goroutines, and collects errors.
+func each(t *testing.T, n, workers int, do func(i int) error) {
+	t.Helper()
+	work := make(chan int)
+	failures := make(chan error, n)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := range work {
+				if err := do(i); err != nil {
+					failures <- fmt.Errorf("%d: %w", i, err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	close(failures)
+	shown := 0
+	for err := range failures {
+		if shown++; shown > 5 {
+			t.Fatalf("and %d more", len(failures)+1)
+		}
+		t.Error(err)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
