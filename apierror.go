@@ -43,7 +43,7 @@ func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	if e.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer")
+		h.Set("Www-Authenticate", "Bearer")
 	}
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)

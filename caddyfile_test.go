@@ -59,7 +59,7 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 		line              string
 	}{
 		{"argument to the option", "{\n\trealtime badger\n}\n", "takes no argument, but got badger", "2"},
-		{"option twice", "{\n\trealtime\n\trealtime {\n\t\tdrain 1s\n\t}\n}\n", "realtime is there twice", "3"},
+		{"option twice", "{\n\trealtime {\n\t}\n\trealtime {\n\t\tdrain 1s\n\t}\n}\n", "realtime is there twice", "4"},
 		{"unknown setting", global("max_bodies 1"), "unknown setting max_bodies of the global option realtime; there are: keystore, rate_limit", "3"},
 		{"setting of the site", global("origins *"), "origins goes into the site's realtime directive", "3"},
 		{"setting twice", global("drain 1s\n\t\tdrain 2s"), "drain is there twice", "4"},

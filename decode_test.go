@@ -139,22 +139,6 @@ func TestBadBodiesAreRefusedWithTheCure(t *testing.T) {
 	}
 }
 
-func TestEveryReservedEventIsRefused(t *testing.T) {
-	for _, name := range []string{
-		"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
-		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed",
-	} {
-		if e, ok := errors.AsType[*apiError](checkEvent(name)); !ok || e.Code != "reserved_event" {
-			t.Errorf("%s: %v", name, e)
-		}
-	}
-	for _, name := range []string{"Connect", "connected", "message", "error", "ping", "__proto__"} {
-		if err := checkEvent(name); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestDataMayNestToTheLimit(t *testing.T) {
 	body := nest(maxDepth - 1) // and the body's own object
 	p, err := decodePublication([]byte(body))

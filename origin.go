@@ -148,7 +148,8 @@ func joinOrigin(scheme, host, port string) string {
 func isScheme(s string) bool {
 	for i, c := range []byte(s) {
 		isLetter := 'a' <= c && c <= 'z'
-		if !isLetter && (i == 0 || !('0' <= c && c <= '9' || c == '+' || c == '-' || c == '.')) {
+		isOther := '0' <= c && c <= '9' || c == '+' || c == '-' || c == '.'
+		if !isLetter && (i == 0 || !isOther) {
 			return false
 		}
 	}
@@ -165,7 +166,9 @@ func isHost(s string) bool {
 			return false
 		}
 		for _, c := range []byte(label) {
-			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '*') {
+			isLetter := 'a' <= c && c <= 'z'
+			isOther := '0' <= c && c <= '9' || c == '-' || c == '_' || c == '*'
+			if !isLetter && !isOther {
 				return false
 			}
 		}

@@ -56,7 +56,7 @@ func (s *Settings) validate() error {
 	}
 	if s.MaxQueue < s.MaxBody {
 		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could reach nobody; raise max_queue or lower max_body",
-			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody))) //nolint:gosec // both are positive
+			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody)))
 	}
 	return checkCount("max_channels", s.MaxChannels)
 }
