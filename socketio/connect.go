@@ -46,7 +46,6 @@ func (c *conn) connect(p packet) {
 	s.log = c.log()
 	s.handler = c.server.accept(s)
 	if err := s.handler.Connect(bytes.Clone(p.payload)); err != nil { // whose text is only lent
-
 		c.refuse(err)
 		if s.gone() { // the application also asked for a disconnect
 			c.close(engineio.ForcedClose)

@@ -190,6 +190,28 @@ func TestSessionWithoutConnectIsClosed(t *testing.T) {
 	connected.wantClosed()
 }
 
+func TestTimeoutRunsOnWhileTheApplicationDecides(t *testing.T) {
+	closed := make(chan struct{})
+	reasons := make(chan string, 2)
+	srv := serve(t, app{
+		connectTimeout: 50 * time.Millisecond,
+		connect: func(*socketio.Socket, json.RawMessage) error {
+			<-closed
+			return nil
+		},
+		disconnect: func(_ *socketio.Socket, reason string) { reasons <- reason },
+	})
+	c := srv.dial()
+	c.send("40")
+	c.wantClosed()
+	close(closed)
+	if reason := receive(t, reasons); reason != "forced close" {
+		t.Errorf("reason %q", reason)
+	}
+	srv.close()
+	wantNone(t, reasons)
+}
+
 func TestConnectWithinTheTimeoutAfterDisconnect(t *testing.T) {
 	srv := serve(t, app{connectTimeout: 500 * time.Millisecond})
 	c := srv.connect()

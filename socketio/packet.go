@@ -66,7 +66,7 @@ func parsePacket(text []byte) (packet, error) {
 	if len(text) == 0 {
 		return packet{}, errEmpty
 	}
-	if !utf8.Valid(text) { // long-polling bodies are not checked before
+	if !utf8.Valid(text) { // or an answer that repeats a part of it would be no text frame
 		return packet{}, errUTF8
 	}
 	p := packet{kind: text[0]}
