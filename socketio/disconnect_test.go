@@ -153,8 +153,8 @@ func TestEndOfTheSessionEndsTheSocket(t *testing.T) {
 	for want, end := range map[string]func(*server, *client){
 		"transport close":      func(_ *server, c *client) { c.conn.Close() },
 		"server shutting down": func(s *server, _ *client) { s.close() },
-		"parse error":          func(_ *server, c *client) { c.send("42{}") },
-		"forced close":         func(_ *server, c *client) { c.send("40") },
+		"parse error":          func(_ *server, c *client) { c.send("42{}"); c.wantClosed() },
+		"forced close":         func(_ *server, c *client) { c.send("40"); c.wantClosed() },
 	} {
 		t.Run(want, func(t *testing.T) {
 			reasons := make(chan string, 2)

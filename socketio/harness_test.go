@@ -126,7 +126,15 @@ type client struct {
 // dial opens a session, without CONNECT.
 func (s *server) dial() *client {
 	s.t.Helper()
-	url := strings.Replace(s.http.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+	c := s.dialWebSocket("")
+	c.readOpen()
+	return c
+}
+
+// dialWebSocket opens a websocket and no more.
+func (s *server) dialWebSocket(query string) *client {
+	s.t.Helper()
+	url := strings.Replace(s.http.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket" + query
 	conn, buffered, _, err := ws.Dial(s.t.Context(), url)
 	if err != nil {
 		s.t.Fatal(err)
@@ -136,7 +144,6 @@ func (s *server) dial() *client {
 	if buffered != nil { // what came with the handshake's answer
 		c.in = buffered
 	}
-	c.readOpen()
 	return c
 }
 
@@ -237,12 +244,14 @@ func (c *client) wantAlive() {
 	c.want(`437[]`)
 }
 
-// wantClosed fails if anything comes before the end of the connection.
+// wantClosed fails if anything comes before the end of the connection, which it
+// then closes from this side too.
 func (c *client) wantClosed() {
 	c.t.Helper()
 	if m, err := c.read(); err == nil {
 		c.t.Fatalf("got %q, want the end of the connection", m)
 	}
+	c.conn.Close()
 }
 
 // receive waits for what a handler reports.

@@ -11,6 +11,7 @@ import (
 type polling struct {
 	srv *server
 	url string
+	sid string
 }
 
 func (s *server) openPolling() *polling {
@@ -20,7 +21,8 @@ func (s *server) openPolling() *polling {
 	if m := p.get(); !strings.HasPrefix(m, "0") || json.Unmarshal([]byte(m[1:]), &open) != nil {
 		s.t.Fatalf("no handshake: %q", m)
 	}
-	p.url += "&sid=" + open.SID
+	p.sid = open.SID
+	p.url += "&sid=" + p.sid
 	return p
 }
 
