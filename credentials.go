@@ -125,7 +125,7 @@ func queryCredential(rawQuery string) (name string, isKey bool) {
 
 func looksLikeKey(value string) bool {
 	value = strings.TrimPrefix(value, "Bearer ")
-	return strings.HasPrefix(value, "pk_live_") || strings.HasPrefix(value, "sub_live_")
+	return strings.HasPrefix(value, keystore.Publish.Prefix()) || strings.HasPrefix(value, keystore.Subscribe.Prefix())
 }
 
 // namesCredential is wide on purpose: it chooses a message, no more.

@@ -6,6 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 func TestPublishCredentialsAreReadFromHeaders(t *testing.T) {
@@ -85,5 +88,26 @@ func TestQueryCredentialsAreFound(t *testing.T) {
 		if name, isKey := queryCredential(c.query); name != c.name || isKey != c.isKey {
 			t.Errorf("%s: got %s, %t", c.query, name, isKey)
 		}
+	}
+}
+
+func TestEitherKeyInTheOthersPlaceIsNamed(t *testing.T) {
+	s := newShop(t)
+	for _, c := range []struct {
+		kind   keystore.Kind
+		secret string
+		says   string
+	}{
+		{keystore.Publish, s.subscribeKey, "This is a subscribe key. POST /publish takes the app's publish key (pk_live_…)."},
+		{keystore.Subscribe, s.publishKey, "This is a publish key. Socket.IO takes the app's subscribe key (sub_live_…)."},
+	} {
+		_, _, err := authenticate(s.registry, c.kind, s.app, c.secret, time.Now())
+		if e, ok := errors.AsType[*apiError](err); !ok || e.Code != "wrong_key_kind" || e.Message != c.says {
+			t.Errorf("%s: got %v", c.kind, err)
+		}
+	}
+	app, key, err := authenticate(s.registry, keystore.Subscribe, s.app, s.subscribeKey, time.Now())
+	if err != nil || app.ID != s.app || key.Kind != keystore.Subscribe {
+		t.Errorf("got %v, %v, %v", app, key, err)
 	}
 }

@@ -7,6 +7,27 @@
 //	}
 package realtime
 
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+	caddy.RegisterModule(new(Handler))
+}
+
 // App is the Caddy app `realtime`: everything that is process-wide. A
 // configuration that only uses the directive gets one with the defaults.
 type App struct {
@@ -15,6 +36,115 @@ type App struct {
 	Keystore *Keystore `json:"keystore,omitempty"`
 
 	Settings
+
+	dir      string
+	logger   *zap.Logger
+	handlers int           // how many of the configuration use the app
+	started  chan struct{} // closed once runtime is set
+	runtime  *runtime      // set while held
+	held     bool          // the runtime's reference is this app's to give back
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision sets the app up. It opens nothing: `caddy validate` provisions
+// beside a running server.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.started = make(chan struct{})
+	a.setDefaults()
+	dir := filepath.Join(caddy.AppDataDir(), "realtime")
+	if a.Keystore != nil && a.Keystore.Path != "" {
+		path, err := caddy.NewReplacer().ReplaceOrErr(a.Keystore.Path, true, true)
+		if err != nil {
+			return fmt.Errorf("keystore path: %w", err)
+		}
+		dir = path
+	}
+	var err error
+	if a.dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("keystore path: %w", err)
+	}
+	return nil
+}
+
+// Validate checks the app's configuration.
+func (a *App) Validate() error {
+	if a.Keystore != nil {
+		if err := a.Keystore.validate(); err != nil {
+			return err
+		}
+	}
+	return a.Settings.validate()
+}
+
+// Start takes the runtime that earlier configurations used, or opens it.
+func (a *App) Start() error {
+	value, _, err := runtimes.LoadOrNew(runtimeKey(a.dir), func() (caddy.Destructor, error) {
+		return openRuntime(a.dir, a)
+	})
+	if err != nil {
+		return fmt.Errorf("opening the keystore: %w", err)
+	}
+	a.runtime, a.held = value.(*runtime), true
+	a.runtime.start(a)
+	if a.handlers == 0 {
+		// Nobody could reach the sockets that are left, nor could they come
+		// back.
+		for _, s := range a.runtime.eio.Sessions() {
+			s.Close(engineio.ServerShutdown)
+		}
+	}
+	close(a.started)
+	return nil
+}
+
+// Stop gives the runtime back, after a drain if the process is about to end.
+func (a *App) Stop() error {
+	if a.held && caddy.Exiting() {
+		a.runtime.drain()
+	}
+	return a.release()
+}
+
+// Cleanup gives the runtime back where Stop is not called: after a failed
+// Start of this or another app.
+func (a *App) Cleanup() error { return a.release() }
+
+// release gives back what Start took, and nothing else: the pool counts.
+func (a *App) release() error {
+	if !a.held {
+		return nil
+	}
+	a.held = false
+	a.runtime.stop(a)
+	_, err := runtimes.Delete(runtimeKey(a.dir))
+	return err
+}
+
+// startTimeout bounds how long a request waits for the app: Caddy starts its
+// apps in no order, so the HTTP server may be first.
+const startTimeout = 5 * time.Second
+
+// await returns the runtime once the app has started.
+func (a *App) await(r *http.Request) (*runtime, error) {
+	select {
+	case <-a.started:
+		return a.runtime, nil
+	default:
+	}
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	select {
+	case <-a.started:
+		return a.runtime, nil
+	case <-timeout.C:
+	case <-r.Context().Done():
+	}
+	return nil, errUnavailable("The server is starting. Try again.", time.Second)
 }
 
 // Handler is the HTTP handler `http.handlers.realtime`: POST /publish and the
@@ -35,4 +165,149 @@ type Handler struct {
 	// scheme://host[:port]; a host may begin with "*." for all its
 	// subdomains. Default: any.
 	Origins []string `json:"origins,omitempty"`
+
+	app     *App
+	logger  *zap.Logger
+	origins *origins
+	ending  chan struct{} // closed when the HTTP server is about to stop
 }
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.realtime", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision sets the handler up.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	orDefault(&h.PublishPath, defaultPublishPath)
+	orDefault(&h.SocketPath, defaultSocketPath)
+	h.SocketPath = strings.TrimSuffix(h.SocketPath, "/")
+	var err error
+	if h.origins, err = parseOrigins(h.Origins); err != nil {
+		return err
+	}
+	app, err := ctx.App("realtime")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.app.handlers++
+	h.ending = make(chan struct{})
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("realtime works in an HTTP server only")
+	}
+	// A reload lets the requests of the old server finish, and an exit waits
+	// for them for ever: polls must hear of both.
+	server.RegisterOnShutdown(sync.OnceFunc(h.end))
+	h.warn(server)
+	return nil
+}
+
+// warn tells of servers that websockets or polls do not get along with.
+func (h *Handler) warn(server *caddyhttp.Server) {
+	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
+		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
+			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
+	}
+}
+
+// end is called when the HTTP server is about to stop.
+func (h *Handler) end() {
+	close(h.ending)
+	if caddy.Exiting() {
+		select {
+		case <-h.app.started:
+			go h.app.runtime.drain() // App.Stop waits for it
+		default:
+		}
+	}
+}
+
+// Validate checks the handler's configuration.
+func (h *Handler) Validate() error { return h.validate() }
+
+// ServeHTTP serves the gateway's own paths.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	isSocket := strings.TrimSuffix(r.URL.Path, "/") == h.SocketPath
+	if !isSocket && r.URL.Path != h.PublishPath {
+		return next.ServeHTTP(w, r)
+	}
+	rt, err := h.app.await(r)
+	if err != nil {
+		asAPIError(err).write(w, r)
+		return nil
+	}
+	if isSocket {
+		h.serveSocket(rt, w, r)
+		return nil
+	}
+	publishEndpoint{
+		registry:    rt.registry,
+		limits:      &rt.limits,
+		publisher:   rt,
+		settings:    &h.app.Settings,
+		origins:     h.origins,
+		refused:     &rt.refused,
+		logger:      h.logger,
+		bodyTimeout: defaultBodyTimeout,
+	}.ServeHTTP(w, r)
+	return nil
+}
+
+// serveSocket serves the Socket.IO endpoint. A refused origin gets as far as
+// its CONNECT: only there can the client be told why.
+func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Request) {
+	allowed := h.origins.allowed(r)
+	if allowed {
+		h.origins.setCORS(w.Header(), r)
+	} else {
+		h.refuseOrigin(rt, w, r)
+	}
+	if r.Method == http.MethodOptions {
+		socketPreflight(w, r)
+		return
+	}
+	exchange := engineio.Exchange{Ending: h.ending}
+	if !r.URL.Query().Has("sid") {
+		if rt.draining.Load() {
+			errUnavailable("The server is shutting down. Connect anew.", time.Second).write(w, r)
+			return
+		}
+		exchange.Data = newVisitor(r, allowed)
+	}
+	rt.eio.Serve(w, r, exchange)
+}
+
+// refuseOrigin tells the log which line would let the origin in.
+func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Request) {
+	reflectOrigin(w.Header(), r)
+	rt.refused.log(h.logger, h.origins, r)
+}
+
+// newVisitor keeps what a CONNECT needs of the request that opens its session.
+// Strings are copied where they would keep the whole request alive.
+func newVisitor(r *http.Request, allowed bool) *visitor {
+	v := &visitor{host: strings.Clone(r.Host)}
+	v.ip, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if origin := r.Header["Origin"]; len(origin) > 0 {
+		v.origin = http.Header{"Origin": {strings.Clone(origin[0])}}
+	}
+	if !allowed {
+		v.refusal = siteOriginError(r)
+	}
+	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
+	return v
+}
+
+// Interface guards
+var (
+	_ caddy.App                   = (*App)(nil)
+	_ caddy.Provisioner           = (*App)(nil)
+	_ caddy.Validator             = (*App)(nil)
+	_ caddy.CleanerUpper          = (*App)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -57,7 +57,7 @@ export class Caddy {
    * global: lines of the realtime global option; rateLimit: none unless given;
    * options: other global options; site: the site's lines; sites: further sites.
    */
-  configure({ global = "", rateLimit = "0 1m", options = "", site = "realtime", sites = "" } = {}) {
+  configure({ global = "", rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
     writeFileSync(
       this.configFile,
       `{
@@ -91,7 +91,7 @@ ${sites}
     createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
     this.exited = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
     await until("Caddy answers", async () => {
-      assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail()}`);
+      assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail(2)}`);
       return (await this.request("POST", "/publish").catch(() => ({}))).status === 401;
     });
   }

@@ -1,0 +1,299 @@
+package realtime
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+}
+
+// Admin is the module `admin.api.realtime`: apps and keys on Caddy's admin
+// endpoint. Its changes are on disk when they are answered, take effect at
+// once, and reload nothing.
+type Admin struct {
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.realtime", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Provision sets the module up. It does not look for the app: a failed reload
+// leaves the admin endpoint to a configuration whose apps never ran, so each
+// request asks for the one that runs.
+func (a *Admin) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger(a)
+	return nil
+}
+
+// Routes returns the routes of the admin endpoint. Patterns name no method, as
+// the mux would answer a wrong one in plain text.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
+			http.MethodGet:  a.listApps,
+			http.MethodPost: a.createApp,
+		}, "GET, HEAD, POST")},
+		{Pattern: "/realtime/apps/{id}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet:    a.showApp,
+			http.MethodDelete: a.deleteApp,
+		}, "GET, HEAD, DELETE")},
+	}
+}
+
+// adminFunc answers a request, or says why not.
+type adminFunc func(*runtime, http.ResponseWriter, *http.Request) error
+
+// route picks the method's function and answers its errors in our shape.
+func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		serve, ok := methods[method]
+		if !ok {
+			errMethodNotAllowed(r.Method, allow).write(w, r)
+			return nil
+		}
+		rt, err := activeRuntime()
+		if err == nil {
+			err = serve(rt, w, r)
+		}
+		if err == nil {
+			return nil
+		}
+		refusal := asAPIError(err)
+		if _, told := errors.AsType[*apiError](err); !told {
+			a.logger.Error("admin request failed", zap.String("path", r.URL.Path), zap.Error(err))
+		}
+		refusal.write(w, r)
+		return nil
+	}
+}
+
+// activeRuntime finds the runtime of the configuration that runs.
+func activeRuntime() (*runtime, error) {
+	app, err := caddy.ActiveContext().AppIfConfigured("realtime")
+	if err != nil {
+		return nil, errUnavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
+	}
+	a := app.(*App)
+	select {
+	case <-a.started:
+		return a.runtime, nil
+	default:
+		return nil, errUnavailable("The server is starting. Try again.", time.Second)
+	}
+}
+
+// appView is an app as the admin API shows it.
+type appView struct {
+	ID             string    `json:"id"`
+	Name           string    `json:"name"`
+	Created        time.Time `json:"created"`
+	Enabled        bool      `json:"enabled"`
+	RateLimit      *rateView `json:"rate_limit"` // null: the default of the configuration
+	AllowedOrigins []string  `json:"allowed_origins"`
+	Connections    int       `json:"connections"`
+	Keys           []keyView `json:"keys"`
+}
+
+type rateView struct {
+	Publishes int    `json:"publishes"`
+	Window    string `json:"window"`
+}
+
+// keyView is a key as the admin API shows it, which never is the key itself.
+type keyView struct {
+	ID      string        `json:"id"`
+	Kind    keystore.Kind `json:"kind"`
+	Label   string        `json:"label"`
+	Last4   string        `json:"last4"`
+	Created time.Time     `json:"created"`
+	Expires *time.Time    `json:"expires"`
+	Revoked *time.Time    `json:"revoked"`
+}
+
+func (rt *runtime) view(app *keystore.App) appView {
+	v := appView{
+		ID:             app.ID,
+		Name:           app.Name,
+		Created:        app.Created,
+		Enabled:        !app.Disabled,
+		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
+		Connections:    rt.sockets.count(app.ID),
+		Keys:           make([]keyView, 0, len(app.Keys)),
+	}
+	if app.Rate != nil {
+		v.RateLimit = &rateView{app.Rate.Limit, app.Rate.Window.String()}
+	}
+	for _, k := range app.Keys {
+		v.Keys = append(v.Keys, keyView{
+			ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
+			Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
+		})
+	}
+	return v
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// createApp answers with the keys' plain text, the only time that it is shown.
+func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Name *string `json:"name"`
+	}
+	if err := decodeAdmin(w, r, &body); err != nil {
+		return err
+	}
+	if body.Name == nil {
+		return errInvalidRequest(`The app needs a name: {"name":"shop"}.`)
+	}
+	made, err := rt.registry.Create(*body.Name)
+	if errors.Is(err, keystore.ErrInvalidName) {
+		return errInvalidRequest("%s", err)
+	}
+	if err != nil {
+		return err
+	}
+	a.logger.Info("app created", zap.String("app", made.App.ID), zap.String("remote", r.RemoteAddr))
+	w.Header().Set("Location", "/realtime/apps/"+made.App.ID)
+	writeJSON(w, http.StatusCreated, struct {
+		appView
+		PublishKey   string `json:"publish_key"`
+		SubscribeKey string `json:"subscribe_key"`
+	}{rt.view(made.App), made.PublishKey, made.SubscribeKey})
+	return nil
+}
+
+// Pages of the list of apps.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// listApps answers a page; next, where it is not null, is the query's "after"
+// of the page that follows.
+func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	query, limit := r.URL.Query(), defaultPage
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPage {
+			return errInvalidRequest("limit is a number from 1 to %d.", maxPage)
+		}
+		limit = n
+	}
+	apps, next := rt.registry.Apps(query.Get("after"), limit)
+	page := struct {
+		Apps []appView `json:"apps"`
+		Next *string   `json:"next"`
+	}{Apps: make([]appView, 0, len(apps))}
+	if next != "" {
+		page.Next = &next
+	}
+	for _, app := range apps {
+		page.Apps = append(page.Apps, rt.view(app))
+	}
+	writeJSON(w, http.StatusOK, page)
+	return nil
+}
+
+func (a *Admin) showApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	app, ok := rt.registry.App(r.PathValue("id"))
+	if !ok {
+		return errNoSuchApp(r.PathValue("id"))
+	}
+	writeJSON(w, http.StatusOK, rt.view(app))
+	return nil
+}
+
+// deleteApp removes the app and its keys, and disconnects its sockets.
+func (a *Admin) deleteApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	err := rt.registry.Delete(id)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return errNoSuchApp(id)
+	}
+	if err != nil {
+		return err
+	}
+	a.logger.Info("app deleted", zap.String("app", id), zap.String("remote", r.RemoteAddr))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func errNoSuchApp(id string) *apiError {
+	return errNotFound("There is no app %s. GET /realtime/apps lists them.", quote(id))
+}
+
+// maxAdminBody bounds the bodies of the admin API, in bytes.
+const maxAdminBody = 64 << 10
+
+// decodeAdmin reads a JSON body strictly.
+func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return errUnsupportedMediaType("Send Content-Type: application/json.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		e := errPayloadTooLarge(maxAdminBody, "more than "+strconv.Itoa(maxAdminBody))
+		e.Message = "The body is larger than " + strconv.Itoa(maxAdminBody) + " bytes. Send less."
+		return e
+	}
+	if err != nil {
+		return errInvalidRequest("The body could not be read: %s.", err)
+	}
+	return decodeStrict(body, into)
+}
+
+// decodeStrict takes exactly one JSON object, with the fields of into only.
+func decodeStrict(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return errInvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
+		}
+		return nil
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return errInvalidRequest("%s must be a %s, not a %s.", cmp.Or(wrong.Field, "The body"), wrong.Type, wrong.Value)
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return errInvalidRequest("There is no field %s here.", field)
+	}
+	return errInvalidJSON("The body is not one whole JSON object.")
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Provisioner = (*Admin)(nil)
+)

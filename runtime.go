@@ -1,0 +1,160 @@
+package realtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
+)
+
+// runtimes holds the one runtime of each keystore for as long as a
+// configuration uses it.
+var runtimes = caddy.NewUsagePool()
+
+// runtimeKey is the identity of a runtime: its keystore's directory, cleaned
+// and absolute. Nothing that a reload may change belongs in it.
+type runtimeKey string
+
+// runtime is what outlives a configuration: keys, channels and sockets. Each
+// configuration that runs on it brings settings and a log, the latest of which
+// are in force.
+type runtime struct {
+	log      *zap.Logger
+	lasting  *lastingLogger
+	registry *keystore.Registry
+	limits   limit.Group
+	hub      *hub.Hub[*engineio.Packet]
+	sio      *socketio.Server
+	eio      *engineio.Server
+	sockets  sockets
+
+	current    atomic.Pointer[Settings]
+	refused    refusedOrigins
+	notAllowed atomic.Uint64 // events that clients emitted and nobody got
+
+	mu      sync.Mutex // guards configs
+	configs []*App     // the started ones; two while a reload is under way
+
+	drainOnce sync.Once
+	draining  atomic.Bool
+	drained   chan struct{} // closed when the drain is over
+}
+
+// Inbound messages are subscribe and unsubscribe; the client learns this bound
+// in the handshake.
+const maxInbound = 64 << 10
+
+// upgradeTimeout is Node's default.
+const upgradeTimeout = 10 * time.Second
+
+// openRuntime opens the keystore and makes everything that stands on it.
+func openRuntime(dir string, first *App) (*runtime, error) {
+	rt := &runtime{lasting: newLastingLogger(first.logger), drained: make(chan struct{})}
+	rt.log = rt.lasting.logger("realtime")
+	rt.current.Store(&first.Settings)
+	store, err := keystore.OpenBadger(dir, rt.lasting.logger("realtime.keystore"))
+	if err != nil {
+		return nil, err
+	}
+	rt.registry, err = keystore.Open(store)
+	if err != nil {
+		return nil, err
+	}
+	rt.registry.Watch(func(before, now *keystore.App) {
+		if now == nil {
+			rt.limits.Forget(before.ID)
+		}
+		rt.sockets.recheck(before, now)
+	})
+	rt.hub = hub.New(hub.NewMemory(), func(m *hub.Message) *engineio.Packet {
+		return socketio.EventPacket(m.Event, m.Data)
+	})
+	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
+	rt.eio = engineio.NewServer(rt.engineConfig(), rt.sio.Open)
+	return rt, nil
+}
+
+// settings are those of the configuration in force.
+func (rt *runtime) settings() *Settings { return rt.current.Load() }
+
+func (rt *runtime) socketConfig() socketio.Config {
+	return socketio.Config{ConnectTimeout: time.Duration(rt.settings().ConnectTimeout), Logger: rt.log}
+}
+
+func (rt *runtime) engineConfig() engineio.Config {
+	s := rt.settings()
+	return engineio.Config{
+		PingInterval:   time.Duration(s.PingInterval),
+		PingTimeout:    time.Duration(s.PingTimeout),
+		MaxPayload:     maxInbound,
+		MaxQueue:       int(s.MaxQueue),
+		WriteTimeout:   time.Duration(s.WriteTimeout),
+		UpgradeTimeout: upgradeTimeout,
+		Logger:         rt.log,
+	}
+}
+
+// start puts a configuration in force.
+func (rt *runtime) start(a *App) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.configs = append(rt.configs, a)
+	rt.configure()
+}
+
+// stop takes a configuration out: after a reload the old one, after a failed
+// reload the new.
+func (rt *runtime) stop(a *App) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.configs = slices.DeleteFunc(rt.configs, func(c *App) bool { return c == a })
+	rt.configure()
+}
+
+// configure puts the latest configuration in force. It needs mu.
+func (rt *runtime) configure() {
+	if len(rt.configs) == 0 {
+		return // what runs on, until it is closed, keeps the last
+	}
+	latest := rt.configs[len(rt.configs)-1]
+	rt.lasting.use(latest.logger)
+	rt.current.Store(&latest.Settings)
+	rt.sio.Configure(rt.socketConfig())
+	rt.eio.Configure(rt.engineConfig())
+}
+
+// Publish implements publisher.
+func (rt *runtime) Publish(app, channel, event string, data json.RawMessage) (published, error) {
+	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: channel, Event: event, Data: data})
+	if err != nil {
+		return published{}, fmt.Errorf("publishing: %w", err)
+	}
+	return published{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, nil
+}
+
+// Destruct implements caddy.Destructor: nobody uses the runtime any more, as
+// the configuration names another keystore, or none, or the process ends.
+func (rt *runtime) Destruct() error {
+	rt.eio.Close()
+	if err := rt.registry.Close(); err != nil {
+		return fmt.Errorf("closing the keystore: %w", err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Destructor = (*runtime)(nil)
+	_ publisher        = (*runtime)(nil)
+)

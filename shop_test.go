@@ -1,0 +1,86 @@
+package realtime
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// shop is a keystore with an app of each sort that a request may meet.
+type shop struct {
+	registry *keystore.Registry
+
+	// app is a usual one, with keys that are good, expired and revoked.
+	app, publishKey, subscribeKey, expiredKey, revokedKey string
+
+	// other is another usual one.
+	other, otherKey string
+
+	disabledApp, disabledKey string
+
+	// narrowApp allows https://a.example only, and 5 publishes in an hour.
+	narrowApp, narrowKey string
+}
+
+func newShop(tb testing.TB) *shop {
+	tb.Helper()
+	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	registry, err := keystore.Open(store)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	create := func(change func(*keystore.App)) keystore.Created {
+		tb.Helper()
+		made, err := registry.Create("shop")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := registry.Update(made.App.ID, func(a *keystore.App) error { change(a); return nil }); err != nil {
+			tb.Fatal(err)
+		}
+		return made
+	}
+
+	const expired, revoked = "pk_live_expired", "pk_live_revoked"
+	past := time.Now().Add(-time.Minute)
+	usual := create(func(a *keystore.App) {
+		old := oldKey(expired)
+		old.Expires = past
+		a.Keys = append(a.Keys, old)
+		old = oldKey(revoked)
+		old.Revoked = past
+		a.Keys = append(a.Keys, old)
+	})
+	other := create(func(*keystore.App) {})
+	disabled := create(func(a *keystore.App) { a.Disabled = true })
+	narrow := create(func(a *keystore.App) {
+		a.AllowedOrigins = []string{"https://a.example"}
+		a.Rate = &keystore.Rate{Limit: 5, Window: time.Hour}
+	})
+	return &shop{
+		registry: registry,
+		app:      usual.App.ID, publishKey: usual.PublishKey, subscribeKey: usual.SubscribeKey,
+		expiredKey: expired, revokedKey: revoked,
+		other: other.App.ID, otherKey: other.PublishKey,
+		disabledApp: disabled.App.ID, disabledKey: disabled.PublishKey,
+		narrowApp: narrow.App.ID, narrowKey: narrow.PublishKey,
+	}
+}
+
+// oldKey is a publish key that was made some time ago.
+func oldKey(secret string) keystore.Key {
+	hash := sha256.Sum256([]byte(secret))
+	return keystore.Key{ID: "key_" + secret, Kind: keystore.Publish, Hash: hash[:], Created: time.Now().Add(-time.Hour)}
+}

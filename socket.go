@@ -1,0 +1,273 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
+)
+
+// A visitor is what is kept of the request that opened a session, for the
+// CONNECT which comes later and elsewhere.
+type visitor struct {
+	ip     string
+	origin http.Header // Origin and nothing else, nil without
+	host   string
+
+	// refusal is why nobody may connect from there, if so. It waits for the
+	// CONNECT because only its answer reaches the client as connect_error.
+	refusal *apiError
+
+	// query names the query parameter that looks like credentials.
+	query string
+
+	// keyInQuery says that it is a key.
+	keyInQuery bool
+}
+
+// A socket is one client: the rules of what it may do.
+type socket struct {
+	runtime *runtime
+	conn    *socketio.Socket
+	visitor *visitor
+	app     string                        // the claimed app's id, "" before Connect
+	key     atomic.Pointer[keystore.Key]  // nil until it was checked
+	member  *hub.Member[*engineio.Packet] // set once connected
+}
+
+// accept makes the rules of a socket that is about to connect.
+func (rt *runtime) accept(conn *socketio.Socket) socketio.Handler {
+	v, _ := conn.Session().Data().(*visitor)
+	return &socket{runtime: rt, conn: conn, visitor: v}
+}
+
+// Connect implements socketio.Handler.
+func (s *socket) Connect(auth json.RawMessage) error {
+	err := s.connect(auth)
+	if err == nil {
+		return nil
+	}
+	if s.app != "" {
+		s.runtime.sockets.remove(s.app, s)
+	}
+	refusal := asAPIError(err)
+	if c := s.runtime.log.Check(zap.DebugLevel, "connection refused"); c != nil {
+		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", quote(s.app)))
+	}
+	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
+}
+
+func (s *socket) connect(auth json.RawMessage) error {
+	if s.visitor.refusal != nil {
+		return s.visitor.refusal
+	}
+	if s.visitor.keyInQuery {
+		return errInvalidRequest("There is a key in the query string (%s), where it ends up in logs. "+
+			"Send it in auth: io(url, { auth: { appId, subscribeKey } }), and rotate it.", s.visitor.query)
+	}
+	appID, secret, err := s.credentials(auth)
+	if err != nil {
+		return err
+	}
+	s.app = appID
+	s.runtime.sockets.add(appID, s)
+	app, err := s.authenticate(appID, secret)
+	if err != nil {
+		return err
+	}
+	s.member = s.runtime.hub.Join(app.ID, s)
+	return nil
+}
+
+// authenticate checks the credentials against the app as it is now. A change
+// that comes meanwhile is either seen here or finds the socket's key set, see
+// sockets.recheck.
+func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
+	for {
+		app, key, err := authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		s.key.Store(key)
+		if now, ok := s.runtime.registry.App(appID); !ok || now != app {
+			continue
+		}
+		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.host})
+	}
+}
+
+// credentials reads the handshake's auth. Names are matched exactly; what else
+// is in it is the application's.
+func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err error) {
+	var fields map[string]json.RawMessage
+	if auth != nil {
+		if err := json.Unmarshal(auth, &fields); err != nil {
+			return "", "", errInvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
+		}
+	}
+	if appID, err = textField(fields, "appId"); err != nil {
+		return "", "", err
+	}
+	if secret, err = textField(fields, "subscribeKey"); err != nil {
+		return "", "", err
+	}
+	switch {
+	case appID == "":
+		return "", "", errMissingAppID(keystore.Subscribe, s.visitor.query)
+	case secret == "":
+		return "", "", errMissingKey(keystore.Subscribe, s.visitor.query)
+	}
+	return appID, secret, nil
+}
+
+// textField is a string of auth, "" where it is absent or null.
+func textField(fields map[string]json.RawMessage, name string) (string, error) {
+	raw := fields[name]
+	if raw == nil || bytes.Equal(raw, []byte("null")) {
+		return "", nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return "", errInvalidRequest("auth.%s must be a string.", name)
+	}
+	return text, nil
+}
+
+// mayStay says whether a live socket's credentials are still good after a
+// change to its app.
+func (s *socket) mayStay(app *keystore.App) bool {
+	if app.Disabled {
+		return false
+	}
+	key := s.key.Load()
+	if key == nil {
+		return true // it will be checked against the changed app
+	}
+	for _, k := range app.Keys {
+		if k.ID == key.ID {
+			now := time.Now()
+			return (k.Revoked.IsZero() || k.Revoked.After(now)) && (k.Expires.IsZero() || k.Expires.After(now))
+		}
+	}
+	return false
+}
+
+// Deliver implements hub.Subscriber.
+func (s *socket) Deliver(p *engineio.Packet) { s.conn.Send(p) }
+
+// Event implements socketio.Handler.
+func (s *socket) Event(e *socketio.Event) {
+	switch e.Name {
+	case "subscribe":
+		s.subscribe(e)
+	case "unsubscribe":
+		s.unsubscribe(e)
+	default:
+		// Clients cannot publish. That reaches nobody, and costs an answer
+		// only where one was asked for.
+		s.runtime.notAllowed.Add(1)
+		e.Ack(refused{&apiError{
+			Code:    "not_allowed",
+			Message: "A client cannot publish. Send the event to your backend, which publishes it with POST /publish.",
+		}})
+	}
+}
+
+// refused is the acknowledgement of what was refused.
+type refused struct {
+	Error *apiError `json:"error"`
+}
+
+// inChannel is the answer to a subscribe or unsubscribe.
+type inChannel struct {
+	Channel string `json:"channel"`
+}
+
+// subscribe puts the socket into a channel. The answer comes before the
+// channel's first event.
+func (s *socket) subscribe(e *socketio.Event) {
+	channel, err := channelOf(e)
+	if err == nil {
+		limit := s.runtime.settings().MaxChannels
+		err = s.member.Subscribe(channel, limit, func() { s.answer(e, "subscribed", channel) })
+		switch {
+		case errors.Is(err, hub.ErrTooMany):
+			err = errTooManyChannels(limit)
+		case errors.Is(err, hub.ErrClosed):
+			return // nobody is there to be told
+		}
+	}
+	if err != nil {
+		s.refuse(e, channel, asAPIError(err))
+	}
+}
+
+// unsubscribe takes the socket out of a channel, also if it was not in.
+func (s *socket) unsubscribe(e *socketio.Event) {
+	channel, err := channelOf(e)
+	if err != nil {
+		s.refuse(e, channel, asAPIError(err))
+		return
+	}
+	s.member.Unsubscribe(channel)
+	s.answer(e, "unsubscribed", channel)
+}
+
+func (s *socket) answer(e *socketio.Event, event, channel string) {
+	data, _ := json.Marshal(inChannel{channel}) // a struct of a string
+	s.conn.Send(socketio.EventPacket(event, data))
+	e.Ack(inChannel{channel})
+}
+
+func (s *socket) refuse(e *socketio.Event, channel string, refusal *apiError) {
+	data, _ := json.Marshal(struct { // a struct of strings
+		Channel string `json:"channel"`
+		*apiError
+	}{channel, refusal})
+	s.conn.Send(socketio.EventPacket("subscribe_error", data))
+	e.Ack(refused{refusal})
+}
+
+// channelOf reads the one argument of subscribe and unsubscribe. It returns
+// what could be read of it with the error.
+func channelOf(e *socketio.Event) (string, error) {
+	if len(e.Args) != 1 || len(e.Attachments) > 0 {
+		return "", errInvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, e.Name, e.Name)
+	}
+	var channel string
+	if err := json.Unmarshal(e.Args[0], &channel); err != nil || e.Args[0][0] != '"' {
+		return "", errInvalidChannel(`A channel is a string: socket.emit("%s", "orders.42").`, e.Name)
+	}
+	if err := checkChannel(channel); err != nil {
+		return channel[:min(len(channel), maxEcho)], err
+	}
+	return channel, nil
+}
+
+// maxEcho bounds how much of a bad channel's name comes back, in bytes.
+const maxEcho = 256
+
+// Disconnect implements socketio.Handler.
+func (s *socket) Disconnect(reason string) {
+	s.member.Close()
+	s.runtime.sockets.remove(s.app, s)
+	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
+		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),
+			zap.String("reason", reason), zap.String("client_ip", s.visitor.ip))
+	}
+}
+
+// Interface guards
+var (
+	_ socketio.Handler                 = (*socket)(nil)
+	_ hub.Subscriber[*engineio.Packet] = (*socket)(nil)
+)

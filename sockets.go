@@ -1,0 +1,68 @@
+package realtime
+
+import (
+	"sync"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// sockets knows the connected sockets of each app, so that a change of its
+// keys reaches them.
+type sockets struct {
+	mu    sync.Mutex // guards byApp
+	byApp map[string]map[*socket]struct{}
+}
+
+// add is called before a socket's credentials are checked: a change to the
+// app is then either seen by the check, or finds the socket here.
+func (s *sockets) add(app string, sock *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byApp == nil {
+		s.byApp = make(map[string]map[*socket]struct{})
+	}
+	if s.byApp[app] == nil {
+		s.byApp[app] = make(map[*socket]struct{})
+	}
+	s.byApp[app][sock] = struct{}{}
+}
+
+func (s *sockets) remove(app string, sock *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byApp[app], sock)
+	if len(s.byApp[app]) == 0 {
+		delete(s.byApp, app)
+	}
+}
+
+// count is the number of an app's sockets.
+func (s *sockets) count(app string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byApp[app])
+}
+
+// of returns an app's sockets, in no order.
+func (s *sockets) of(app string) []*socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*socket, 0, len(s.byApp[app]))
+	for sock := range s.byApp[app] {
+		list = append(list, sock)
+	}
+	return list
+}
+
+// recheck disconnects the sockets whose credentials a change to their app has
+// taken away. Stock clients do not come back by themselves after it.
+func (s *sockets) recheck(before, now *keystore.App) {
+	if before == nil {
+		return // a new app has no sockets
+	}
+	for _, sock := range s.of(before.ID) {
+		if now == nil || !sock.mayStay(now) {
+			sock.conn.Disconnect("credentials withdrawn")
+		}
+	}
+}
