@@ -126,9 +126,13 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 		return nil, errBadRequest
 	case me.answer != nil:
 		batch = []*Packet{me.answer}
-	case s.state == stateClosing:
-		batch = append(s.takeQueue(), closePacket)
+	case s.state == stateClosing && len(s.queue) == 0:
+		// Alone: stock clients act on a close before what came beside it.
+		batch = []*Packet{closePacket}
 		s.state = stateClosed
+		if s.probe != nil {
+			reset(s.probe)
+		}
 		go s.finish()
 	case len(s.queue) > 0:
 		batch = s.takeQueue()
@@ -318,7 +322,7 @@ func (s *Session) take(packets []*packet.Packet) bool {
 func (s *Session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == stateOpen {
+	if s.state != stateClosed {
 		s.farewell = s.pending == nil
 		s.abort(TransportClose, noopPacket)
 	}

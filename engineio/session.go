@@ -175,7 +175,7 @@ func (s *Session) close(reason Reason, code closeCode) {
 		return
 	}
 	s.state, s.reason = stateClosing, reason
-	if s.probe != nil {
+	if s.probe != nil && !s.probed {
 		reset(s.probe)
 	}
 	if s.conn != nil {

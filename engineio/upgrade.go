@@ -22,7 +22,12 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 	s.expire(time.Now())
 	if s.state != stateOpen || s.conn != nil || s.upgrading {
 		s.mu.Unlock()
-		return errBadRequest
+		// Node's server completes the handshake before it closes, and clients
+		// need not be ready for an answer of another kind.
+		if conn, _, err := hijack(w, key); err == nil {
+			reset(conn)
+		}
+		return nil
 	}
 	s.upgrading = true
 	s.server.open.Add(1) // the session holds one, so nobody has stopped waiting
@@ -96,7 +101,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != stateOpen || conn.SetReadDeadline(time.Time{}) != nil {
+	if s.state == stateClosed || conn.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
 	s.conn, s.probe, s.upgrading, s.probed = conn, nil, false, false
@@ -104,7 +109,10 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 		s.pending.refused = true
 		s.pending.wake()
 	}
-	if len(s.queue) > 0 {
+	if s.state == stateClosing {
+		p := closeFrame(closeNormal)
+		s.enqueue(p.size(), p)
+	} else if len(s.queue) > 0 {
 		s.enqueue(0)
 	}
 	return true

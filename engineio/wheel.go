@@ -10,6 +10,7 @@ import (
 type wheel struct {
 	call  func(*Session, time.Time)
 	start time.Time
+	once  sync.Once
 	quit  chan struct{}
 	ended chan struct{}
 	busy  chan struct{} // wakes the wheel when it gets its first timer
@@ -50,7 +51,7 @@ func startWheel(call func(*Session, time.Time)) *wheel {
 
 // stop ends the wheel and waits for it.
 func (w *wheel) stop() {
-	close(w.quit)
+	w.once.Do(func() { close(w.quit) })
 	<-w.ended
 }
 

@@ -92,7 +92,6 @@ func (g *gateway) caddyfile(settings string) string {
 }
 http://%s {
 	realtime
-	respond 404
 }
 `, g.Admin, settings, g.Addr)
 }
