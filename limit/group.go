@@ -5,19 +5,25 @@ import (
 	"time"
 )
 
-// Group is a rolling window for each key. The zero value is ready for use.
+// Group is a rolling window for each key. All its methods may be called
+// concurrently; keys do not wait for each other. The zero value is ready for
+// use.
 type Group struct {
 	windows sync.Map // key → *Rolling
 }
 
-// Allow is Rolling.Allow for the key's window, now.
+// Allow is [Rolling.Allow] for the key's window, now.
 func (g *Group) Allow(key string, limit int, window time.Duration) Result {
+	if limit <= 0 || window <= 0 {
+		return Result{OK: true}
+	}
 	r, ok := g.windows.Load(key)
 	if !ok {
 		r, _ = g.windows.LoadOrStore(key, new(Rolling))
 	}
-	return r.(*Rolling).Allow(time.Now(), limit, window)
+	return r.(*Rolling).allowNow(limit, window)
 }
 
-// Forget drops a key that will not come again.
+// Forget drops a key that will not come again. If it does, it starts with its
+// whole limit.
 func (g *Group) Forget(key string) { g.windows.Delete(key) }

@@ -6,129 +6,92 @@ import (
 	"time"
 )
 
-// maxEntries bounds the log of one window. A higher limit is kept in granules
-// of several events.
-const maxEntries = 4096
-
-// Rolling counts what was accepted in a rolling window. In no window, at any
-// phase of the clock, is more accepted than the limit.
+// Rolling counts what was accepted in a rolling window: in no window, at
+// whatever phase of the clock it begins, is more accepted than the limit.
 //
-// It is a log of acceptances. Where the limit is over 4,096, acceptances that
-// lie close together share an entry, which counts until the last of them is
-// out of the window: that may refuse a little early, and never accepts too
-// much. The zero value is ready for use.
+// It remembers each acceptance, up to a limit of 4,096. Of a higher limit it
+// remembers groups that lie within a four-thousandth of the window, and counts
+// each group until the last of it is out of the window: it may then refuse for
+// that much too long, and never accepts too much. It takes 16 bytes for each
+// acceptance or group, so 64 KiB at most.
+//
+// The zero value is ready for use, and its methods may be called concurrently.
 type Rolling struct {
-	mu      sync.Mutex    // guards all below
-	begin   time.Time     // the first time seen, from which times are counted
-	last    time.Duration // the latest: time never goes back
-	entries []entry       // a ring
-	first   int           // index of the oldest
-	count   int           // of entries in use
-	events  int           // in all entries
+	mu     sync.Mutex    // guards all below
+	begin  time.Time     // the first time seen, from which the others are counted
+	latest time.Duration // the latest time seen
+	log    log
 }
 
-// entry is a number of events that count as if they were all at a time.
-type entry struct {
-	at     time.Duration
-	events int
-}
-
-// Result is the answer to one event.
+// Result is the answer to one event. All of it is zero but OK where there is
+// no limit.
 type Result struct {
 	// OK says that the event was accepted, and counted.
 	OK bool
 
-	// Limit is the limit; 0 is none, and then the rest is 0 too.
+	// Limit is the limit that the event was held against; 0 is none.
 	Limit int
 
-	// Remaining is how many more would be accepted now.
+	// Remaining is how many more events would be accepted now.
 	Remaining int
 
-	// Reset is the time until the whole limit is free again.
+	// Reset is the time until all that counts now is out of the window, and
+	// the whole limit is free again.
 	Reset time.Duration
 
-	// RetryAfter is the time until an event that was refused will be accepted,
-	// if nobody else takes its place; 0 if it was accepted.
+	// RetryAfter is 0 if the event was accepted. Else, who waits this long or
+	// longer is accepted, if nobody else takes his place.
 	RetryAfter time.Duration
 }
 
-// Allow counts an event if it is within the limit for the window that ends
-// now. limit and window may change from call to call; a longer window counts
-// only what the one before had not yet dropped.
+// Allow accepts and counts an event if fewer than limit were accepted in the
+// window that ends now. A limit or window of 0 or less is none: the event is
+// accepted and not counted.
+//
+// now should carry a monotonic clock reading, as that of [time.Now] does; a
+// time before one already seen is taken for the latter. limit and window may
+// differ from call to call: what was accepted before counts against the new
+// limit in the new window, as far as the old window had not dropped it yet.
 func (r *Rolling) Allow(now time.Time, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.allow(now, limit, window)
+}
+
+// allowNow reads the clock when its turn has come, so that it counts an event
+// at the time at which it accepts it.
+func (r *Rolling) allowNow(limit int, window time.Duration) Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.allow(time.Now(), limit, window)
+}
+
+func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	if r.begin.IsZero() {
 		r.begin = now
 	}
-	r.last = max(r.last, now.Sub(r.begin))
-	for r.count > 0 && r.last-r.entry(0).at >= window {
-		r.events -= r.entry(0).events
-		r.first = (r.first + 1) % len(r.entries)
-		r.count--
-	}
-	result := Result{OK: r.events < limit, Limit: limit}
-	if result.OK {
-		r.add(limit, window)
-	} else {
-		result.RetryAfter = r.untilBelow(limit, window)
-	}
-	result.Remaining = max(0, limit-r.events)
-	if r.count > 0 {
-		result.Reset = r.entry(r.count-1).at + window - r.last
-	}
-	return result
-}
-
-// add counts an event, in the latest entry if that is near enough.
-func (r *Rolling) add(limit int, window time.Duration) {
-	r.events++
-	if r.count > 0 && r.joins(r.entry(r.count-1).at, limit, window) {
-		latest := r.entry(r.count - 1)
-		latest.at = r.last // an entry counts too long rather than too short
-		latest.events++
-		return
-	}
-	if r.count == len(r.entries) {
-		r.grow()
-	}
-	*r.entry(r.count) = entry{at: r.last, events: 1}
-	r.count++
-}
-
-// joins says whether an event may share the entry of one at an earlier time.
-func (r *Rolling) joins(at time.Duration, limit int, window time.Duration) bool {
-	if at == r.last {
-		return true
-	}
-	granule := window / maxEntries
-	return limit > maxEntries && granule > 0 && at/granule == r.last/granule
-}
-
-func (r *Rolling) grow() {
-	entries := make([]entry, max(8, 2*len(r.entries)))
-	for i := range r.count {
-		entries[i] = *r.entry(i)
-	}
-	r.entries, r.first = entries, 0
-}
-
-// entry is the i-th oldest.
-func (r *Rolling) entry(i int) *entry {
-	return &r.entries[(r.first+i)%len(r.entries)]
-}
-
-// untilBelow is the time until fewer than limit events count.
-func (r *Rolling) untilBelow(limit int, window time.Duration) time.Duration {
-	left := r.events
-	for i := range r.count {
-		e := r.entry(i)
-		if left -= e.events; left < limit {
-			return e.at + window - r.last
+	r.latest = max(r.latest, now.Sub(r.begin))
+	r.log.dropUntil(r.latest - window)
+	if r.log.events >= limit {
+		return Result{
+			Limit:      limit,
+			Reset:      window - (r.latest - r.log.newest().at),
+			RetryAfter: window - (r.latest - r.log.blocker(limit)),
 		}
 	}
-	return 0
+	r.log.add(r.latest, granule(limit, window))
+	return Result{OK: true, Limit: limit, Remaining: limit - r.log.events, Reset: window}
+}
+
+// granule is the time within which events share an entry of the log, so that
+// the entries of a window fit into it; 0 where they do anyway.
+func granule(limit int, window time.Duration) time.Duration {
+	if limit <= maxEntries {
+		return 0
+	}
+	// One entry may be half out of the window, and one has just begun.
+	return window/(maxEntries-2) + 1
 }

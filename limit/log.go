@@ -1,0 +1,76 @@
+package limit
+
+import "time"
+
+// maxEntries bounds a log. It is a power of two, as is the size of every ring.
+const maxEntries = 4096
+
+// log remembers when events happened, oldest first, in a ring that grows with
+// use up to maxEntries.
+type log struct {
+	ring   []entry
+	head   int           // where in the ring the oldest is
+	count  int           // of entries
+	events int           // in all entries
+	since  time.Duration // when the first event of the newest entry happened
+}
+
+// entry is a number of events, all of which count as if they had happened with
+// the last of them.
+type entry struct {
+	at     time.Duration
+	events int
+}
+
+// entry is the i-th oldest.
+func (l *log) entry(i int) *entry { return &l.ring[(l.head+i)&(len(l.ring)-1)] }
+
+// newest is the last entry. There must be one.
+func (l *log) newest() *entry { return l.entry(l.count - 1) }
+
+// dropUntil forgets all events up to and at a time.
+func (l *log) dropUntil(t time.Duration) {
+	for l.count > 0 && l.entry(0).at <= t {
+		l.events -= l.entry(0).events
+		l.head = (l.head + 1) & (len(l.ring) - 1)
+		l.count--
+	}
+}
+
+// add notes an event at a time not before any other. It shares the newest entry
+// if that began less than a granule ago, or at the same time, or if there is no
+// room: after a change of the window old entries may lie closer than new ones
+// would.
+func (l *log) add(t, granule time.Duration) {
+	l.events++
+	if l.count > 0 && (t-l.since < granule || t == l.newest().at || l.count == maxEntries) {
+		l.newest().at = t
+		l.newest().events++
+		return
+	}
+	if l.count == len(l.ring) {
+		l.grow()
+	}
+	l.count++
+	*l.newest() = entry{at: t, events: 1}
+	l.since = t
+}
+
+func (l *log) grow() {
+	ring := make([]entry, max(8, 2*len(l.ring)))
+	n := copy(ring, l.ring[l.head:])
+	copy(ring[n:], l.ring[:l.head])
+	l.ring, l.head = ring, 0
+}
+
+// blocker is the time of the entry with which, oldest first, enough events are
+// forgotten for fewer than limit events to be left. There must be that many.
+func (l *log) blocker(limit int) time.Duration {
+	left := l.events
+	for i := range l.count {
+		if left -= l.entry(i).events; left < limit {
+			return l.entry(i).at
+		}
+	}
+	return l.newest().at
+}
