@@ -17,8 +17,8 @@ import (
 func init() {
 	httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption)
 	httpcaddyfile.RegisterHandlerDirective("realtime", parseDirective)
-	// After what guards a site (basic_auth, forward_auth), and before what
-	// would answer every path.
+	// After what guards a site, which "respond @strangers 403" does as well as
+	// basic_auth, and before what would answer every path.
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "reverse_proxy")
 }
 
@@ -116,6 +116,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // https://app.example.com[:port], https://*.example.org for all subdomains at
 // any depth but not example.org itself, null, or * for any; pages of the site
 // itself need not be listed.
+//
+// The directive runs after basic_auth and respond, and before reverse_proxy
+// and file_server. A respond without a matcher therefore answers everything;
+// put it into a handle block.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	err := eachSetting(d, func(name string, args []string) (err error) {

@@ -125,7 +125,9 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 		return siteOriginError(r)
 	}
 	e.origins.setCORS(w.Header(), r)
-	w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")
+	if len(r.Header["Origin"]) > 0 {
+		w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")
+	}
 	return nil
 }
 
