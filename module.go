@@ -180,6 +180,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets the handler up.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := h.validate(); err != nil { // of what was written, before it is changed below
+		return err
+	}
 	orDefault(&h.PublishPath, defaultPublishPath)
 	orDefault(&h.SocketPath, defaultSocketPath)
 	h.SocketPath = strings.TrimSuffix(h.SocketPath, "/")
@@ -213,20 +216,18 @@ func (h *Handler) warn(server *caddyhttp.Server) {
 	}
 }
 
-// end is called when the HTTP server is about to stop.
+// end is called when the HTTP server is about to stop. If the process is too,
+// polls hear of that before they hear that they are to come again.
 func (h *Handler) end() {
-	close(h.ending)
 	if caddy.Exiting() {
 		select {
 		case <-h.app.started:
-			go h.app.runtime.drain() // App.Stop waits for it
+			h.app.runtime.beginDrain() // App.Stop waits for it
 		default:
 		}
 	}
+	close(h.ending)
 }
-
-// Validate checks the handler's configuration.
-func (h *Handler) Validate() error { return h.validate() }
 
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -308,6 +309,5 @@ var (
 	_ caddy.Validator             = (*App)(nil)
 	_ caddy.CleanerUpper          = (*App)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
-	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

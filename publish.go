@@ -244,9 +244,10 @@ func (e publishEndpoint) allow(h http.Header, app *keystore.App) error {
 		return nil
 	}
 	result := e.limits.Allow(app.ID, publishes, window)
-	h.Set("Ratelimit-Limit", strconv.Itoa(result.Limit))
-	h.Set("Ratelimit-Remaining", strconv.Itoa(result.Remaining))
-	h.Set("Ratelimit-Reset", wholeSeconds(result.Reset))
+	// Spelled as documented; Go would send Ratelimit-Limit.
+	h["RateLimit-Limit"] = []string{strconv.Itoa(result.Limit)}
+	h["RateLimit-Remaining"] = []string{strconv.Itoa(result.Remaining)}
+	h["RateLimit-Reset"] = []string{wholeSeconds(result.Reset)}
 	if !result.OK {
 		return errRateLimited(publishes, window, result.RetryAfter)
 	}

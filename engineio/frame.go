@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -58,6 +59,9 @@ func (f *frameReader) next(limit int) (ws.OpCode, []byte, error) {
 	}
 	for {
 		h, err := ws.ReadHeaderBuffer(f.src, f.header[:])
+		if errors.Is(err, ws.ErrHeaderLengthMSB) || errors.Is(err, ws.ErrHeaderLengthUnexpected) {
+			return 0, nil, &frameError{ws.StatusProtocolError, err.Error()}
+		}
 		if err != nil {
 			return 0, nil, err
 		}

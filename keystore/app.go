@@ -4,103 +4,91 @@ package keystore
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
-// Kind says what a key is for.
-type Kind string
-
-// The kinds of keys.
-const (
-	Publish   Kind = "publish"   // a backend's: may publish, nothing else
-	Subscribe Kind = "subscribe" // a client's: may connect and subscribe, nothing else
-)
-
-// Prefix is what the keys of a kind begin with, so that people and programs
-// can tell them apart.
-func (k Kind) Prefix() string {
-	if k == Publish {
-		return "pk_live_"
-	}
-	return "sub_live_"
-}
-
-// App is a tenant. A record that the registry returned never changes: a change
-// makes a new one.
+// App is a tenant. One that the registry returned never changes, and is not to
+// be changed: [Registry.Update] puts another in its place.
 type App struct {
-	ID      string // app_…
-	Name    string
+	// ID is "app_" and 20 letters and digits.
+	ID string
+
+	// Name is for people: 1 to 100 printable characters, not unique.
+	Name string
+
+	// Created is in UTC.
 	Created time.Time
 
-	// Disabled apps keep their keys, and let nobody in.
+	// Disabled apps keep their keys, and are to let nobody in. [App.Check]
+	// does not look at it.
 	Disabled bool
 
 	// Rate bounds the app's publishes; nil is the site's default.
 	Rate *Rate
 
-	// AllowedOrigins of browsers; empty is any that the site allows.
+	// AllowedOrigins are those of browsers; none is any that the site allows.
 	AllowedOrigins []string
 
+	// Keys are all that the app ever had, in the order in which they came,
+	// expired and revoked ones too.
 	Keys []Key
 }
 
-// Rate is a number of publishes in a rolling window. A Limit of 0 is none.
+// Rate is a number of publishes in a rolling window. A Limit of 0 is no limit.
 type Rate struct {
 	Limit  int
 	Window time.Duration
 }
 
-// Key is what is known of a key; not the key itself.
-type Key struct {
-	ID      string // key_…
-	Kind    Kind
-	Label   string
-	Hash    []byte // SHA-256 of the key
-	Last4   string // the key's last characters, for people
-	Created time.Time
+// maxName bounds the characters of an app's name.
+const maxName = 100
 
-	// Expires and Revoked are zero where that will not, or did not, happen.
-	Expires, Revoked time.Time
+// ErrInvalidName is wrapped by an error that says what is wrong with the name
+// of an app, and what a name is.
+var ErrInvalidName = errors.New("invalid name")
+
+// cleanName returns the name without surrounding spaces.
+func cleanName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	var wrong string
+	switch n := utf8.RuneCountInString(name); {
+	case !utf8.ValidString(name):
+		wrong = "it is not UTF-8"
+	case n == 0:
+		wrong = "it is empty"
+	case n > maxName:
+		wrong = fmt.Sprintf("it has %d characters", n)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		wrong = "it has a character that cannot be printed"
+	default:
+		return name, nil
+	}
+	return "", fmt.Errorf("%w: %s; a name is 1 to %d printable characters", ErrInvalidName, wrong, maxName)
 }
 
-// Why a key does not let in.
-var (
-	ErrInvalidKey = errors.New("not a key of this app")
-	ErrWrongKind  = errors.New("a key of the other kind")
-	ErrKeyExpired = errors.New("the key has expired")
-	ErrKeyRevoked = errors.New("the key was revoked")
-)
-
-// Check finds the app's key that a secret is, if it is of the kind wanted and
-// good at that time. Its errors are ErrInvalidKey, ErrWrongKind (also for what
-// merely looks like a key of the other kind), ErrKeyExpired and ErrKeyRevoked.
-func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
-	var buffer [128]byte // keeps the copy for the hash off the heap
-	hash := sha256.Sum256(append(buffer[:0], secret...))
-	var found *Key
-	for i := range a.Keys {
-		if subtle.ConstantTimeCompare(hash[:], a.Keys[i].Hash) == 1 {
-			found = &a.Keys[i]
+// validate finds what no record may hold, whether it is to be written or was
+// read.
+func (a *App) validate() error {
+	if a.Rate != nil && (a.Rate.Limit < 0 || a.Rate.Limit > 0 && a.Rate.Window <= 0) {
+		return fmt.Errorf("a rate of %d in %s means nothing", a.Rate.Limit, a.Rate.Window)
+	}
+	for i, k := range a.Keys {
+		switch {
+		case k.ID == "" || slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.ID == k.ID }):
+			return fmt.Errorf("key %d has the id %q, which is empty or another's", i, k.ID)
+		case k.Kind != Publish && k.Kind != Subscribe:
+			return fmt.Errorf("key %s is of the unknown kind %q", k.ID, k.Kind)
+		case len(k.Hash) != sha256.Size:
+			return fmt.Errorf("key %s has a hash of %d bytes, not %d", k.ID, len(k.Hash), sha256.Size)
 		}
 	}
-	switch {
-	case found == nil && kind == Publish && strings.HasPrefix(secret, Subscribe.Prefix()),
-		found == nil && kind == Subscribe && strings.HasPrefix(secret, Publish.Prefix()):
-		return nil, ErrWrongKind
-	case found == nil:
-		return nil, ErrInvalidKey
-	case found.Kind != kind:
-		return nil, ErrWrongKind
-	case !found.Revoked.IsZero() && !now.Before(found.Revoked):
-		return nil, ErrKeyRevoked
-	case !found.Expires.IsZero() && !now.Before(found.Expires):
-		return nil, ErrKeyExpired
-	}
-	return found, nil
+	return nil
 }
 
 // clone is a copy that shares nothing with the original.

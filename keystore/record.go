@@ -1,13 +1,17 @@
 package keystore
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
 // format is the version of the records that this package writes, in each of
-// them and once for the store.
+// them and once for the store. Whatever an older version would not understand,
+// a new field too, makes it a higher one.
 const format = 1
 
 // record is an app on disk.
@@ -38,7 +42,11 @@ type keyRecord struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
+// encodeApp refuses what decodeApp would.
 func encodeApp(a *App) ([]byte, error) {
+	if err := a.validate(); err != nil {
+		return nil, err
+	}
 	r := record{
 		V: format, ID: a.ID, Name: a.Name, Created: a.Created, Disabled: a.Disabled,
 		Rate: (*rateRecord)(a.Rate), AllowedOrigins: a.AllowedOrigins,
@@ -50,27 +58,44 @@ func encodeApp(a *App) ([]byte, error) {
 }
 
 // decodeApp reads the record of an app. What it cannot read whole is an error:
-// an app with a key lost is worse than a server that does not start.
+// an app that lost a key is worse than a server that does not start.
 func decodeApp(id string, data []byte) (*App, error) {
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
+	// The version first, as a newer one may differ in all else.
+	var head struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
 		return nil, fmt.Errorf("the record of app %q is damaged: %w", id, err)
 	}
+	if head.V > format {
+		return nil, fmt.Errorf("the record of app %q has format %d and this version reads %d: run the newer version that wrote it", id, head.V, format)
+	}
+	a, err := decodeRecord(data)
 	switch {
-	case r.V > format:
-		return nil, fmt.Errorf("the record of app %q has format %d, this version reads %d: run the newer version that wrote it", id, r.V, format)
-	case r.V != format || r.ID != id:
-		return nil, fmt.Errorf("the record of app %q is damaged: it is of format %d and names %q", id, r.V, r.ID)
+	case err != nil:
+		return nil, fmt.Errorf("the record of app %q is damaged: %w", id, err)
+	case head.V < 1 || a.ID != id:
+		return nil, fmt.Errorf("the record of app %q is damaged: it has format %d, and the id %q", id, head.V, a.ID)
+	}
+	return a, nil
+}
+
+func decodeRecord(data []byte) (*App, error) {
+	var r record
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("something follows its %d bytes", d.InputOffset())
 	}
 	a := &App{
 		ID: r.ID, Name: r.Name, Created: r.Created, Disabled: r.Disabled,
 		Rate: (*Rate)(r.Rate), AllowedOrigins: r.AllowedOrigins,
 	}
 	for _, k := range r.Keys {
-		if len(k.Hash) != 32 || k.Kind != Publish && k.Kind != Subscribe {
-			return nil, fmt.Errorf("the record of app %q is damaged: key %q", id, k.ID)
-		}
 		a.Keys = append(a.Keys, Key(k))
 	}
-	return a, nil
+	return a, a.validate()
 }

@@ -1,66 +1,61 @@
 package keystore
 
 import (
-	"cmp"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
-// Store is where records live. Put and Delete are durable when they return.
+// Store is where records live. Put and Delete are durable when they return nil.
 type Store interface {
+	// Load returns all apps, in any order, or an error if one of them cannot
+	// be read.
 	Load() ([]*App, error)
+
+	// Put keeps an app, in the place of the one of its id. It may not change
+	// it.
 	Put(*App) error
+
+	// Delete removes the app of that id, if there is one.
 	Delete(id string) error
+
+	// Close ends the store; no other call follows it.
 	Close() error
 }
 
-// Why a change is refused.
+// Why a change is refused, beside [ErrInvalidName].
 var (
-	ErrNotFound    = errors.New("no such app")
-	ErrInvalidName = errors.New("invalid name")
-	ErrClosed      = errors.New("the keystore is closed")
+	ErrNotFound = errors.New("no such app")
+	ErrClosed   = errors.New("the keystore is closed")
 )
 
 // Registry serves all apps from memory and changes them through its store, one
-// change at a time: first on disk, then in memory, then to those who watch.
+// change at a time: first on disk, then in memory, then to those who watch. A
+// change that the store refuses changes nothing. All methods may be called
+// concurrently.
 type Registry struct {
-	apps  sync.Map // id → *App
-	count atomic.Int64
+	apps sync.Map // id → *App
+	list list
 
-	mu       sync.Mutex // serialises changes and guards all below
+	mu       sync.Mutex // serialises changes, and guards all below
 	store    Store
-	sorted   []*App // oldest first
-	watchers []func(before, now *App)
+	watchers []func(old, new *App)
 	closed   bool
 }
 
-// Open loads all apps. The registry closes the store, also if this fails.
+// Open loads all apps. From then on the store belongs to the registry, which
+// closes it, also if Open fails.
 func Open(store Store) (*Registry, error) {
 	apps, err := store.Load()
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(fmt.Errorf("loading the keystore: %w", err), store.Close())
 	}
-	r := &Registry{store: store, sorted: apps}
-	slices.SortFunc(r.sorted, order)
+	r := &Registry{store: store}
 	for _, app := range apps {
-		r.apps.Store(app.ID, app)
+		r.show(app)
 	}
-	r.count.Store(int64(len(apps)))
 	return r, nil
-}
-
-// order is by age, and by id where that is the same.
-func order(a, b *App) int {
-	return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
 }
 
 // App returns an app as it is now. It takes no lock.
@@ -72,182 +67,142 @@ func (r *Registry) App(id string) (*App, bool) {
 	return app.(*App), true
 }
 
-// Len is the number of apps.
-func (r *Registry) Len() int { return int(r.count.Load()) }
-
-// Apps returns at most limit apps, oldest first, from behind the cursor after,
-// which is "" for the first page and next for each that follows. next is ""
-// with the last. Apps that come and go between two pages neither hide nor
-// repeat others.
+// Apps returns a page of at most limit apps, and at least one if there is one,
+// the oldest first: those behind the place after, which is "" for the first
+// page, and for others the next of the page before. next is "" with the last
+// page. Apps that come and go between two pages neither hide nor repeat
+// others. Behind what is not a place there is nothing.
 func (r *Registry) Apps(after string, limit int) (apps []*App, next string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	from := 0
-	if created, id, ok := parseCursor(after); ok {
-		var found bool
-		from, found = slices.BinarySearchFunc(r.sorted, &App{ID: id, Created: created}, order)
-		if found {
-			from++
-		}
-	}
-	to := min(len(r.sorted), from+limit)
-	apps = slices.Clone(r.sorted[from:to])
-	if to < len(r.sorted) && len(apps) > 0 {
-		next = cursor(apps[len(apps)-1])
-	}
-	return apps, next
+	return r.list.page(after, limit)
 }
 
-// cursor names a place in the order that stays when its app is gone.
-func cursor(app *App) string {
-	return fmt.Sprintf("%d-%s", app.Created.UnixNano(), app.ID)
-}
+// Len is the number of apps.
+func (r *Registry) Len() int { return r.list.len() }
 
-func parseCursor(s string) (time.Time, string, bool) {
-	nanos, id, ok := strings.Cut(s, "-")
-	var n int64
-	if _, err := fmt.Sscan(nanos, &n); !ok || err != nil {
-		return time.Time{}, "", false
-	}
-	return time.Unix(0, n), id, true
-}
-
-// Created is a new app with the plain text of its keys, which nobody can show
-// again.
+// Created is a new app with its keys' plain text, which nobody can show again.
 type Created struct {
 	App          *App
 	PublishKey   string
 	SubscribeKey string
 }
 
-// maxName bounds the characters of an app's name.
-const maxName = 100
-
-// Create makes an app with one key of each kind. The name is 1 to 100
-// printable characters, else the error is an ErrInvalidName.
+// Create makes an app with one key of each kind. Spaces around the name are
+// dropped. The errors are [ErrInvalidName], [ErrClosed] and the store's.
 func (r *Registry) Create(name string) (Created, error) {
-	name = strings.TrimSpace(name)
-	if n := utf8.RuneCountInString(name); n < 1 || n > maxName || !utf8.ValidString(name) ||
-		strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
-		return Created{}, fmt.Errorf("%w: a name is 1 to %d printable characters", ErrInvalidName, maxName)
+	name, err := cleanName(name)
+	if err != nil {
+		return Created{}, err
 	}
-	app := &App{ID: "app_" + random(20), Name: name, Created: time.Now().UTC()}
-	publish, publishKey := newKey(Publish, app.Created)
-	subscribe, subscribeKey := newKey(Subscribe, app.Created)
-	app.Keys = []Key{publish, subscribe}
-
+	publish, publishKey := NewKey(Publish, "")
+	subscribe, subscribeKey := NewKey(Subscribe, "")
+	app := &App{
+		ID:      "app_" + random(20),
+		Name:    name,
+		Created: time.Now().UTC(),
+		Keys:    []Key{publish, subscribe},
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return Created{}, ErrClosed
+	}
 	if err := r.put(nil, app); err != nil {
 		return Created{}, err
 	}
 	return Created{App: app, PublishKey: publishKey, SubscribeKey: subscribeKey}, nil
 }
 
-// newKey makes a key of 190 random bits and what is kept of it.
-func newKey(kind Kind, now time.Time) (Key, string) {
-	secret := kind.Prefix() + random(32)
-	hash := sha256.Sum256([]byte(secret))
-	return Key{
-		ID: "key_" + random(16), Kind: kind, Hash: hash[:],
-		Last4: secret[len(secret)-4:], Created: now,
-	}, secret
-}
-
-// random returns letters and digits, all equally likely.
-func random(n int) string {
-	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	text := make([]byte, 0, n)
-	var b [64]byte
-	for {
-		_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-		for _, c := range b {
-			if c >= 4*62 {
-				continue // a remainder would favour the first letters
-			}
-			if text = append(text, alphabet[c%62]); len(text) == n {
-				return string(text)
-			}
-		}
-	}
-}
-
-// Update changes a copy of an app, and puts it in the app's place.
+// Update lets change work on a copy of an app, and puts the copy in the app's
+// place. An error of change is returned as it is, and nothing has happened;
+// the others are [ErrNotFound], [ErrInvalidName], [ErrClosed] and the store's.
+// An app's ID and Created stay. change must not call the registry to change
+// anything.
 func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before, ok := r.App(id)
-	if !ok {
-		return nil, ErrNotFound
-	}
-	now := before.clone()
-	if err := change(now); err != nil {
+	old, err := r.changeable(id)
+	if err != nil {
 		return nil, err
 	}
-	now.ID, now.Created = before.ID, before.Created
-	return now, r.put(before, now)
+	draft := old.clone()
+	if err := change(draft); err != nil {
+		return nil, err
+	}
+	app := draft.clone() // of which change has kept nothing
+	app.ID, app.Created = old.ID, old.Created
+	if app.Name, err = cleanName(app.Name); err != nil {
+		return nil, err
+	}
+	if err := r.put(old, app); err != nil {
+		return nil, err
+	}
+	return app, nil
 }
 
-// put stores an app and then shows it. It needs mu.
-func (r *Registry) put(before, now *App) error {
-	if r.closed {
-		return ErrClosed
-	}
-	if err := r.store.Put(now); err != nil {
-		return fmt.Errorf("storing app %s: %w", now.ID, err)
-	}
-	at, found := slices.BinarySearchFunc(r.sorted, now, order)
-	if found {
-		r.sorted[at] = now
-	} else {
-		r.sorted = slices.Insert(r.sorted, at, now)
-		r.count.Add(1)
-	}
-	r.apps.Store(now.ID, now)
-	r.tell(before, now)
-	return nil
-}
-
-// Delete removes an app with its keys.
+// Delete removes an app with its keys. The errors are [ErrNotFound],
+// [ErrClosed] and the store's.
 func (r *Registry) Delete(id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before, ok := r.App(id)
-	switch {
-	case !ok:
-		return ErrNotFound
-	case r.closed:
-		return ErrClosed
+	old, err := r.changeable(id)
+	if err != nil {
+		return err
 	}
 	if err := r.store.Delete(id); err != nil {
 		return fmt.Errorf("deleting app %s: %w", id, err)
 	}
-	if at, found := slices.BinarySearchFunc(r.sorted, before, order); found {
-		r.sorted = slices.Delete(r.sorted, at, at+1)
-	}
 	r.apps.Delete(id)
-	r.count.Add(-1)
-	r.tell(before, nil)
+	r.list.remove(old)
+	r.tell(old, nil)
 	return nil
 }
 
-// Watch has fn called after each change, in their order, while no other is
-// made: it must neither block nor change anything. before is nil for a new
-// app, now for one that is gone.
-func (r *Registry) Watch(fn func(before, now *App)) {
+// changeable is the app of that id. It needs mu.
+func (r *Registry) changeable(id string) (*App, error) {
+	if r.closed {
+		return nil, ErrClosed
+	}
+	app, ok := r.App(id)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return app, nil
+}
+
+// put makes an app durable, and then known. It needs mu.
+func (r *Registry) put(old, app *App) error {
+	if err := r.store.Put(app); err != nil {
+		return fmt.Errorf("storing app %s: %w", app.ID, err)
+	}
+	r.show(app)
+	r.tell(old, app)
+	return nil
+}
+
+func (r *Registry) show(app *App) {
+	r.apps.Store(app.ID, app)
+	r.list.put(app)
+}
+
+// Watch has fn called after each change, which is durable and known by then, in
+// their order: old is nil for a new app, new for one that is gone. No other
+// change is made meanwhile, so fn must not block, nor change anything.
+func (r *Registry) Watch(fn func(old, new *App)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watchers = append(r.watchers, fn)
 }
 
-func (r *Registry) tell(before, now *App) {
+// tell needs mu.
+func (r *Registry) tell(old, app *App) {
 	for _, fn := range r.watchers {
-		fn(before, now)
+		fn(old, app)
 	}
 }
 
-// Close closes the store. Later changes fail with ErrClosed; App still
-// answers.
+// Close waits for a change that is under way, and closes the store. Later
+// changes fail with [ErrClosed]; what only reads goes on. To close twice does
+// nothing.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -109,6 +109,7 @@ func (c *Client) read() {
 		packet, err := conn.Read()
 		if err != nil {
 			c.err = err
+			_ = conn.Close() // as the stock client does
 			return
 		}
 		switch {

@@ -90,7 +90,8 @@ func TestConnectAndDropLeavesNothing(t *testing.T) {
 }
 
 func TestSubscribersThatLeaveInEveryWayLeaveNothing(t *testing.T) {
-	g := start(t, "")
+	// One that polled and goes without a word is missed at the next heartbeat.
+	g := start(t, "ping_interval 2s\n		ping_timeout 3s")
 	a := g.newApp()
 	channels := []string{"a", "b", "c"}
 	transports := []client.Transport{client.OverWebSocket, client.OverWebSocket, client.OverWebSocket, client.OverPolling, client.Upgraded}
@@ -129,24 +130,16 @@ func leave(c *client.Client, way int) error {
 	socket, isSocket := c.Conn().(*client.WebSocket)
 	switch {
 	case way%5 == 0: // Socket.IO's, then Engine.IO's
-		if err := c.Write("41"); err != nil {
-			return err
-		}
-		if err := c.Write("1"); err != nil {
-			return err
-		}
+		_ = c.Write("41") // which may end the connection before it is answered
+		_ = c.Write("1")
 	case way%5 == 1:
-		if err := c.Write("1"); err != nil {
-			return err
-		}
+		_ = c.Write("1")
 	case way%5 == 2 && isSocket:
 		_ = socket.Reset()
 	case way%5 == 3 && isSocket:
 		_ = socket.CloseFrame()
 	case way%5 == 4: // DISCONNECT and gone at once
-		if err := c.Write("41"); err != nil {
-			return err
-		}
+		_ = c.Write("41")
 	}
 	return ignoreClosed(c.Close())
 }

@@ -188,6 +188,10 @@ func (g *gateway) connections(a app) int {
 
 // publish publishes and returns how many subscribers there were.
 func (g *gateway) publish(a app, channel, data string) (int, error) {
+	return g.publishWith(httpClient, a, channel, data)
+}
+
+func (g *gateway) publishWith(client *http.Client, a app, channel, data string) (int, error) {
 	body := fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)
 	request, err := http.NewRequest(http.MethodPost, "http://"+g.Addr+"/publish", strings.NewReader(body))
 	if err != nil {
@@ -196,7 +200,7 @@ func (g *gateway) publish(a app, channel, data string) (int, error) {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-App-Id", a.ID)
 	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
-	answer, err := httpClient.Do(request)
+	answer, err := client.Do(request)
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,130 @@
+package keystore
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"strings"
+	"time"
+)
+
+// Kind says what a key is for.
+type Kind string
+
+// The kinds of keys.
+const (
+	Publish   Kind = "publish"   // a backend's: may publish, nothing else
+	Subscribe Kind = "subscribe" // a client's: may connect and subscribe, nothing else
+)
+
+// Prefix is what the keys of a kind begin with, so that people and programs
+// can tell them apart: "pk_live_" or "sub_live_".
+func (k Kind) Prefix() string {
+	if k == Publish {
+		return "pk_live_"
+	}
+	return "sub_live_"
+}
+
+func (k Kind) other() Kind {
+	if k == Publish {
+		return Subscribe
+	}
+	return Publish
+}
+
+// Key is what is known of a key, which is not enough to use it.
+type Key struct {
+	// ID is "key_" and 20 letters and digits.
+	ID string
+
+	Kind  Kind
+	Label string // for people, may be empty
+
+	// Hash is the SHA-256 of the key. That is as hard to turn back as the key
+	// is to guess: it has 190 random bits, unlike a password.
+	Hash []byte
+
+	// Last4 are the key's last characters, by which people know it.
+	Last4 string
+
+	Created time.Time
+
+	// Expires is when the key ceases to be good; zero is never.
+	Expires time.Time
+
+	// Revoked is when the key was taken back, for good; zero is not.
+	Revoked time.Time
+}
+
+// Why a key does not let in.
+var (
+	ErrInvalidKey = errors.New("not a key of this app")
+	ErrWrongKind  = errors.New("a key of the other kind")
+	ErrKeyExpired = errors.New("the key has expired")
+	ErrKeyRevoked = errors.New("the key was revoked")
+)
+
+// Check finds the app's key that a secret is, if it is of the kind that is
+// wanted and good at that time. Its errors are [ErrInvalidKey], [ErrWrongKind]
+// (also for what merely begins like a key of the other kind), [ErrKeyRevoked]
+// and [ErrKeyExpired]. The time that it takes tells nothing about the keys but
+// how many there are.
+func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
+	var buffer [64]byte // for a key of ours, which keeps its copy off the heap
+	hash := sha256.Sum256(append(buffer[:0], secret...))
+	var found *Key
+	for i := range a.Keys {
+		if subtle.ConstantTimeCompare(hash[:], a.Keys[i].Hash) == 1 {
+			found = &a.Keys[i]
+		}
+	}
+	switch {
+	case found == nil && strings.HasPrefix(secret, kind.other().Prefix()):
+		return nil, ErrWrongKind
+	case found == nil:
+		return nil, ErrInvalidKey
+	case found.Kind != kind:
+		return nil, ErrWrongKind
+	case !found.Revoked.IsZero(): // whatever the clock says by now
+		return nil, ErrKeyRevoked
+	case !found.Expires.IsZero() && !now.Before(found.Expires):
+		return nil, ErrKeyExpired
+	}
+	return found, nil
+}
+
+// NewKey makes a key, and what is to be kept of it. The secret is nowhere
+// else: who loses it makes another.
+func NewKey(kind Kind, label string) (key Key, secret string) {
+	secret = kind.Prefix() + random(32)
+	hash := sha256.Sum256([]byte(secret))
+	return Key{
+		ID:      "key_" + random(20),
+		Kind:    kind,
+		Label:   label,
+		Hash:    hash[:],
+		Last4:   secret[len(secret)-4:],
+		Created: time.Now().UTC(),
+	}, secret
+}
+
+// random returns n letters and digits, all equally likely.
+func random(n int) string {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	text := make([]byte, 0, n)
+	var b [64]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+		for _, c := range b {
+			if int(c) >= 256-256%len(alphabet) {
+				continue // a remainder would favour the first letters
+			}
+			text = append(text, alphabet[int(c)%len(alphabet)])
+			if len(text) == n {
+				return string(text)
+			}
+		}
+	}
+}
