@@ -90,10 +90,15 @@ ${sites}
     this.#child = child;
     createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
     this.exited = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
-    await until("Caddy answers", async () => {
-      assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail(2)}`);
-      return (await this.request("POST", "/publish").catch(() => ({}))).status === 401;
-    });
+    try {
+      await until("Caddy answers", async () => {
+        assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail(2)}`);
+        return (await this.request("GET", "/publish").catch(() => ({}))).status === 405;
+      });
+    } catch (err) {
+      child.kill("SIGKILL");
+      throw err;
+    }
   }
 
   get pid() {
