@@ -17,6 +17,7 @@ const envFile = join(run, "demo.env");
 const logFile = join(run, "caddy.log");
 
 const children = new Set();
+let stopping = false;
 process.on("SIGINT", () => stop(0));
 process.on("SIGTERM", () => stop(0));
 
@@ -33,10 +34,13 @@ async function main() {
   const port = await freePort(Number(process.env.PORT ?? 8443));
   const adminPort = await freePort(Number(process.env.ADMIN_PORT ?? 2019), port);
   const caddy = startCaddy(port, adminPort);
-  const admin = new Admin(adminPort);
+  const admin = adminOf(adminPort);
 
   const rootCert = join(run, "data/caddy/pki/authorities/local/root.crt");
-  await until("Caddy to start", caddy, async () => existsSync(rootCert) && (await admin.answers()));
+  await until("Caddy to start", caddy, async () => {
+    const listed = await admin("GET", "/realtime/apps").catch(() => ({}));
+    return listed.status === 200 && existsSync(rootCert);
+  });
   const app = await demoApp(admin);
   const env = {
     REALTIME_URL: `https://localhost:${port}`,
@@ -97,11 +101,11 @@ function startCaddy(port, adminPort) {
 // The app of the last run, or a new one if the keystore does not know it.
 async function demoApp(admin) {
   const known = existsSync(envFile) ? parseEnv(readFileSync(envFile, "utf8")) : {};
-  if (known.REALTIME_APP_ID && (await admin.call("GET", `/realtime/apps/${known.REALTIME_APP_ID}`)).status === 200) {
+  if (known.REALTIME_APP_ID && (await admin("GET", `/realtime/apps/${known.REALTIME_APP_ID}`)).status === 200) {
     const { REALTIME_APP_ID, REALTIME_PUBLISH_KEY, REALTIME_SUBSCRIBE_KEY } = known;
     return { REALTIME_APP_ID, REALTIME_PUBLISH_KEY, REALTIME_SUBSCRIBE_KEY };
   }
-  const { status, body } = await admin.call("POST", "/realtime/apps", { name: "demo" });
+  const { status, body } = await admin("POST", "/realtime/apps", { name: "demo" });
   if (status !== 201) throw new Error(`could not make an app: ${status} ${body}`);
   const app = JSON.parse(body);
   return {
@@ -120,28 +124,18 @@ function writeEnv(env) {
   writeFileSync(envFile, lines.join(""), { mode: 0o600 });
 }
 
-class Admin {
-  constructor(port) {
-    this.origin = `http://localhost:${port}`;
-  }
-
-  // Node's fetch says that it is a browser (Sec-Fetch-Mode), and Caddy's admin
-  // endpoint then wants to see an origin that it knows.
-  async call(method, path, body) {
-    const answer = await fetch(this.origin + path, {
+// Caddy's admin endpoint. Node's fetch says that it is a browser
+// (Sec-Fetch-Mode), and the endpoint then wants to see an origin that it knows.
+function adminOf(port) {
+  const origin = `http://localhost:${port}`;
+  return async (method, path, body) => {
+    const answer = await fetch(origin + path, {
       method,
-      headers: { Origin: this.origin, ...(body && { "Content-Type": "application/json" }) },
+      headers: { Origin: origin, ...(body && { "Content-Type": "application/json" }) },
       body: body && JSON.stringify(body),
     });
     return { status: answer.status, body: await answer.text() };
-  }
-
-  answers() {
-    return this.call("GET", "/config/").then(
-      ({ status }) => status === 200,
-      () => false,
-    );
-  }
+  };
 }
 
 // Runs one of the examples, and shows what it prints under its name.
@@ -198,7 +192,6 @@ function track(child) {
   child.on("exit", () => children.delete(child));
 }
 
-let stopping = false;
 async function stop(code) {
   if (stopping) return;
   stopping = true;

@@ -15,10 +15,8 @@ const page = `handle_path /lib/* {
 	root ${dist}
 	file_server
 }
-handle {
-	root ${root}examples/browser
-	file_server
-}`;
+root ${root}examples/browser
+file_server`;
 
 // A page of another origin, with the stock client as a script.
 async function foreignSite() {
@@ -60,7 +58,7 @@ describe("in Chromium", () => {
   let caddy, app, browser, foreign;
   before(async () => {
     foreign = await foreignSite();
-    caddy = await Caddy.start({ tls: true, site: `realtime\n${page}` });
+    caddy = await Caddy.start({ tls: true, rateLimit: "600 1m", site: `realtime\n${page}` });
     app = await caddy.app();
     browser = await launch(caddy);
   });

@@ -24,9 +24,9 @@ describe("a reload", () => {
 
   test("keeps every socket, and loses, doubles and reorders nothing, though some reloads fail", async () => {
     const clients = [];
-    for (const list of Object.values(transports)) {
+    for (const [name, list] of Object.entries(transports)) {
       for (let i = 0; i < 5; i++) {
-        const client = { socket: await caddy.subscriber(app, "orders", { transports: list }), got: [], lost: [] };
+        const client = { name, socket: await caddy.subscriber(app, "orders", { transports: list }), got: [], lost: [] };
         client.socket.on("e", (n) => client.got.push(n));
         client.socket.on("disconnect", (reason) => client.lost.push(reason));
         clients.push(client);
@@ -36,7 +36,17 @@ describe("a reload", () => {
     let n = 0;
     let publishing = true;
     const publisher = (async () => {
-      while (publishing) await caddy.published(app, { channel: "orders", event: "e", data: n++ });
+      while (publishing) {
+        const event = { channel: "orders", event: "e", data: n };
+        // When Caddy closes a listener, the kernel resets what that has not
+        // accepted yet. Such a request was not seen: it is safe to repeat.
+        const answer = await caddy.publish(app, event).catch((err) => {
+          if (err.code !== "ECONNRESET") throw err;
+        });
+        if (!answer) continue;
+        assert.equal(answer.status, 200, answer.text);
+        n++;
+      }
     })();
 
     const failing = {
@@ -67,8 +77,12 @@ describe("a reload", () => {
     publishing = false;
     await publisher;
 
-    for (const { socket, got, lost } of clients) {
-      await until("the last event", () => got.at(-1) === n - 1);
+    for (const { socket, got, lost, name } of clients) {
+      await until("the last event", () => got.at(-1) === n - 1).catch((err) => {
+        const gap = got.findIndex((value, i) => value !== i);
+        err.message += `; over ${name}: ${got.length} of ${n}, ${gap < 0 ? "in order" : `${gap} became ${got[gap]}`}, ${lost}`;
+        throw err;
+      });
       assert.deepEqual(got, numbers(n));
       assert.deepEqual(lost, []);
       assert.equal(socket.connected, true);
