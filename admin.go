@@ -54,6 +54,10 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			http.MethodGet:    a.showApp,
 			http.MethodDelete: a.deleteApp,
 		}, "GET, HEAD, DELETE")},
+		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			errNotFound("There is nothing at %s. The admin API has /realtime/apps and /realtime/apps/{id}.", quote(r.URL.Path)).write(w, r)
+			return nil
+		})},
 	}
 }
 

@@ -3,161 +3,192 @@ package keystore
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
 
-// Badger is a store in a directory of its own.
+// Badger is a store in a directory of its own, one JSON record for each app.
 type Badger struct {
 	db   *badger.DB
+	log  *zap.Logger
 	quit chan struct{}
-	done sync.WaitGroup
+	gc   sync.WaitGroup
 }
 
+// Keys of records.
 const (
 	appPrefix = "app/"
 	formatKey = "meta/format"
 )
 
-// gcInterval is how often space of overwritten records is looked for.
+// maxInline is the size from which Badger keeps a record, in bytes, in its
+// value log: an app of more than a thousand keys.
+const maxInline = 512 << 10
+
+// gcInterval is how often the value log is searched for records that were
+// overwritten.
 const gcInterval = 10 * time.Minute
 
-// OpenBadger opens the store in a directory, which it makes if need be. Only
-// one process at a time can; the error for a second says what to do.
-func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
-	if err := prepareDir(dir, logger); err != nil {
-		return nil, err
-	}
-	// Sizes for some thousands of small records; the defaults would take
-	// hundreds of megabytes.
-	db, err := badger.Open(badger.DefaultOptions(dir).
-		WithLogger(badgerLogger{logger.Sugar()}).
+// options are for some thousands of small records that are read once; Badger's
+// defaults take hundreds of megabytes of memory and gigabytes of address space.
+func options(dir string, log *badgerLog) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(log).
 		WithSyncWrites(true).
 		WithNumVersionsToKeep(1).
-		WithMemTableSize(4 << 20).
-		WithValueThreshold(64 << 10).
-		WithValueLogFileSize(16 << 20).
+		WithDetectConflicts(false). // the registry is the one writer
+		WithMetricsEnabled(false).
+		WithMemTableSize(4 << 20). // a record inline is at most 15% of it
+		WithNumMemtables(1).
+		WithNumLevelZeroTables(2).
 		WithBaseTableSize(1 << 20).
-		WithNumMemtables(2).
-		WithBlockCacheSize(1 << 20).
-		WithIndexCacheSize(1 << 20).
+		WithValueThreshold(maxInline).
+		WithValueLogFileSize(16 << 20).
+		WithNumCompactors(2). // the least that there can be
 		WithNumGoroutines(1).
-		WithDetectConflicts(false).
-		WithMetricsEnabled(false))
-	if err != nil {
-		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
-			return nil, fmt.Errorf("%s is in use, probably by another Caddy that runs: "+
-				"change its configuration with `caddy reload`, stop it, or give this one another directory (keystore badger <dir>): %w", dir, err)
-		}
-		return nil, fmt.Errorf("opening the keystore in %s: %w", dir, err)
+		WithCompression(0). // then no cache is needed either
+		WithBlockCacheSize(0)
+}
+
+// OpenBadger opens the store in a directory, and makes it if need be. The
+// directory must hold nothing else; who else could look into it is shut out.
+// One process can have it open at a time: the error for a second one says what
+// to do, as do those for a directory that cannot be used, for damage, and for
+// a store of a newer version.
+func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
+	if err := prepareDirectory(dir, logger); err != nil {
+		return nil, fmt.Errorf("the directory of the keystore: %w", err)
 	}
-	b := &Badger{db: db, quit: make(chan struct{})}
-	if err := b.checkFormat(); err != nil {
+	log := &badgerLog{logger: logger}
+	db, err := badger.Open(options(dir, log))
+	if err != nil {
+		return nil, explain(dir, err)
+	}
+	b := &Badger{db: db, log: logger, quit: make(chan struct{})}
+	if err := b.inspect(log); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", dir, err), db.Close())
 	}
-	b.done.Go(b.collectGarbage)
+	b.gc.Go(b.collectGarbage)
 	return b, nil
 }
 
-// prepareDir makes sure that nobody else can read the directory: Badger's own
-// files do not.
-func prepareDir(dir string, logger *zap.Logger) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the keystore's directory: %w", err)
+// explain turns Badger's error into advice. Badger flattens what it wraps to
+// text, so there is nothing else to go by.
+func explain(dir string, err error) error {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "Another process is using this Badger database"):
+		return fmt.Errorf("the keystore in %s is in use, most likely by another Caddy that runs: "+
+			"change its configuration with `caddy reload` instead of a second start, "+
+			"or give this one another directory with `keystore badger <dir>`", dir)
+	case strings.Contains(text, syscall.EACCES.Error()), strings.Contains(text, syscall.EROFS.Error()):
+		return fmt.Errorf("the keystore in %s cannot be written: "+
+			"let the user who runs Caddy own the directory, or name another with `keystore badger <dir>`: %w", dir, err)
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("looking at the keystore's directory: %w", err)
+	return fmt.Errorf("opening the keystore in %s: %w", dir, err)
+}
+
+// inspect refuses a store that is damaged, another's, or newer than this
+// version, and marks a new one.
+func (b *Badger) inspect(log *badgerLog) error {
+	// A table whose index is damaged Badger leaves out, with no more than a
+	// message; one whose data is damaged it reads up to there.
+	if message := log.firstError.Load(); message != nil {
+		return fmt.Errorf("it is damaged, restore a backup: %s", *message)
 	}
-	if info.Mode().Perm()&0o077 == 0 {
-		return nil
+	if err := b.db.VerifyChecksum(); err != nil {
+		return fmt.Errorf("it is damaged, restore a backup: %w", err)
 	}
-	logger.Warn("others could read the keystore's directory; closing it to them",
-		zap.String("dir", dir), zap.Stringer("mode", info.Mode()))
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
-		return fmt.Errorf("closing the keystore's directory to others: %w", err)
+	return b.db.Update(func(tx *badger.Txn) error {
+		item, err := tx.Get([]byte(formatKey))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return markNew(tx)
+		}
+		if err != nil {
+			return fmt.Errorf("reading its format: %w", err)
+		}
+		return item.Value(checkFormat)
+	})
+}
+
+// markNew writes the format into a store that is empty. Without a format, any
+// other is not ours.
+func markNew(tx *badger.Txn) error {
+	it := tx.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	if it.Rewind(); it.Valid() {
+		return errors.New("it is the database of another program: name another directory with `keystore badger <dir>`")
+	}
+	return tx.Set([]byte(formatKey), []byte(strconv.Itoa(format)))
+}
+
+func checkFormat(value []byte) error {
+	v, err := strconv.Atoi(string(value))
+	switch {
+	case err != nil || v < 1:
+		return fmt.Errorf("its record %s is damaged, restore a backup: %q", formatKey, value)
+	case v > format:
+		return fmt.Errorf("it has format %d and this version reads %d: run the newer version that wrote it", v, format)
 	}
 	return nil
 }
 
-// checkFormat refuses a store of a newer version, and marks a new one.
-func (b *Badger) checkFormat() error {
-	return b.db.Update(func(tx *badger.Txn) error {
-		item, err := tx.Get([]byte(formatKey))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return tx.Set([]byte(formatKey), []byte(strconv.Itoa(format)))
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(value []byte) error {
-			v, err := strconv.Atoi(string(value))
-			if err != nil || v < 1 {
-				return fmt.Errorf("its format %q is unknown: restore a backup of the directory", value)
-			}
-			if v > format {
-				return fmt.Errorf("its format is %d, this version reads %d: run the newer version that wrote it", v, format)
-			}
-			return nil
-		})
-	})
-}
-
-// Load implements Store.
+// Load implements [Store].
 func (b *Badger) Load() ([]*App, error) {
 	var apps []*App
 	err := b.db.View(func(tx *badger.Txn) error {
-		options := badger.DefaultIteratorOptions
-		options.Prefix = []byte(appPrefix)
-		it := tx.NewIterator(options)
+		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(appPrefix)})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			item := it.Item()
-			err := item.Value(func(value []byte) error {
-				app, err := decodeApp(strings.TrimPrefix(string(item.Key()), appPrefix), value)
-				apps = append(apps, app)
-				return err
-			})
+			id := strings.TrimPrefix(string(it.Item().Key()), appPrefix)
+			data, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return fmt.Errorf("the record of app %q cannot be read: %w", id, err)
+			}
+			app, err := decodeApp(id, data)
 			if err != nil {
 				return err
 			}
+			apps = append(apps, app)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("loading the keystore: %w", err)
-	}
-	return apps, nil
+	return apps, err
 }
 
-// Put implements Store.
+// Put implements [Store].
 func (b *Badger) Put(app *App) error {
 	data, err := encodeApp(app)
 	if err != nil {
 		return err
 	}
-	return b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
+	err = b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
+	if err == nil && len(data) >= maxInline {
+		// Of the value log, Badger only logs that it could not be synced.
+		err = b.db.Sync()
+	}
+	return err
 }
 
-// Delete implements Store.
+// Delete implements [Store].
 func (b *Badger) Delete(id string) error {
 	return b.db.Update(func(tx *badger.Txn) error { return tx.Delete([]byte(appPrefix + id)) })
 }
 
-// Close implements Store.
+// Close implements [Store].
 func (b *Badger) Close() error {
 	close(b.quit)
-	b.done.Wait()
+	b.gc.Wait()
 	return b.db.Close()
 }
 
-// collectGarbage frees the space of records that were overwritten.
+// collectGarbage runs until the store is closed.
 func (b *Badger) collectGarbage() {
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
@@ -166,25 +197,16 @@ func (b *Badger) collectGarbage() {
 		case <-b.quit:
 			return
 		case <-ticker.C:
-			for b.db.RunValueLogGC(0.5) == nil { // an error says that there is no more
-			}
+		}
+		err := b.db.RunValueLogGC(0.5)
+		for err == nil { // a file was rewritten, there may be another
+			err = b.db.RunValueLogGC(0.5)
+		}
+		if !errors.Is(err, badger.ErrNoRewrite) {
+			b.log.Warn("space of old records could not be freed", zap.Error(err))
 		}
 	}
 }
 
-// badgerLogger writes Badger's messages to zap; what Badger tells about its
-// own work is for those who debug it.
-type badgerLogger struct{ log *zap.SugaredLogger }
-
-func (l badgerLogger) Errorf(format string, a ...any)   { l.log.Errorf(trim(format), a...) }
-func (l badgerLogger) Warningf(format string, a ...any) { l.log.Warnf(trim(format), a...) }
-func (l badgerLogger) Infof(format string, a ...any)    { l.log.Debugf(trim(format), a...) }
-func (l badgerLogger) Debugf(format string, a ...any)   { l.log.Debugf(trim(format), a...) }
-
-func trim(format string) string { return strings.TrimRight(format, "\n") }
-
 // Interface guards
-var (
-	_ Store         = (*Badger)(nil)
-	_ badger.Logger = badgerLogger{}
-)
+var _ Store = (*Badger)(nil)

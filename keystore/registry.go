@@ -3,11 +3,13 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Store is where records live. Put and Delete are durable when they return nil.
+// Store is where records live. What Put and Delete did is durable when they
+// return nil; after an error it may or may not be found at the next Load.
 type Store interface {
 	// Load returns all apps, in any order, or an error if one of them cannot
 	// be read.
@@ -40,7 +42,7 @@ type Registry struct {
 
 	mu       sync.Mutex // serialises changes, and guards all below
 	store    Store
-	watchers []func(old, new *App)
+	watchers []func(before, after *App)
 	closed   bool
 }
 
@@ -52,6 +54,7 @@ func Open(store Store) (*Registry, error) {
 		return nil, errors.Join(fmt.Errorf("loading the keystore: %w", err), store.Close())
 	}
 	r := &Registry{store: store}
+	slices.SortFunc(apps, order) // each is then the last in the list
 	for _, app := range apps {
 		r.show(app)
 	}
@@ -120,23 +123,23 @@ func (r *Registry) Create(name string) (Created, error) {
 func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, err := r.changeable(id)
+	before, err := r.changeable(id)
 	if err != nil {
 		return nil, err
 	}
-	draft := old.clone()
+	draft := before.clone()
 	if err := change(draft); err != nil {
 		return nil, err
 	}
-	app := draft.clone() // of which change has kept nothing
-	app.ID, app.Created = old.ID, old.Created
-	if app.Name, err = cleanName(app.Name); err != nil {
+	after := draft.clone() // of which change has kept nothing
+	after.ID, after.Created = before.ID, before.Created
+	if after.Name, err = cleanName(after.Name); err != nil {
 		return nil, err
 	}
-	if err := r.put(old, app); err != nil {
+	if err := r.put(before, after); err != nil {
 		return nil, err
 	}
-	return app, nil
+	return after, nil
 }
 
 // Delete removes an app with its keys. The errors are [ErrNotFound],
@@ -144,7 +147,7 @@ func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 func (r *Registry) Delete(id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, err := r.changeable(id)
+	before, err := r.changeable(id)
 	if err != nil {
 		return err
 	}
@@ -152,8 +155,8 @@ func (r *Registry) Delete(id string) error {
 		return fmt.Errorf("deleting app %s: %w", id, err)
 	}
 	r.apps.Delete(id)
-	r.list.remove(old)
-	r.tell(old, nil)
+	r.list.remove(before)
+	r.tell(before, nil)
 	return nil
 }
 
@@ -170,12 +173,12 @@ func (r *Registry) changeable(id string) (*App, error) {
 }
 
 // put makes an app durable, and then known. It needs mu.
-func (r *Registry) put(old, app *App) error {
-	if err := r.store.Put(app); err != nil {
-		return fmt.Errorf("storing app %s: %w", app.ID, err)
+func (r *Registry) put(before, after *App) error {
+	if err := r.store.Put(after); err != nil {
+		return fmt.Errorf("storing app %s: %w", after.ID, err)
 	}
-	r.show(app)
-	r.tell(old, app)
+	r.show(after)
+	r.tell(before, after)
 	return nil
 }
 
@@ -185,18 +188,18 @@ func (r *Registry) show(app *App) {
 }
 
 // Watch has fn called after each change, which is durable and known by then, in
-// their order: old is nil for a new app, new for one that is gone. No other
-// change is made meanwhile, so fn must not block, nor change anything.
-func (r *Registry) Watch(fn func(old, new *App)) {
+// their order: before is nil for a new app, after for one that is gone. No
+// other change is made meanwhile, so fn must not block, nor change anything.
+func (r *Registry) Watch(fn func(before, after *App)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watchers = append(r.watchers, fn)
 }
 
 // tell needs mu.
-func (r *Registry) tell(old, app *App) {
+func (r *Registry) tell(before, after *App) {
 	for _, fn := range r.watchers {
-		fn(old, app)
+		fn(before, after)
 	}
 }
 

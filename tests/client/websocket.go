@@ -36,12 +36,17 @@ func HandshakeRequest(host, path string) string {
 // DialWebSocket opens a websocket. early is sent behind the request in the
 // same write.
 func DialWebSocket(addr, path string, early []byte) (*WebSocket, error) {
+	return DialRequest(addr, HandshakeRequest(addr, path), early)
+}
+
+// DialRequest is DialWebSocket with a request of one's own.
+func DialRequest(addr, request string, early []byte) (*WebSocket, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	w := &WebSocket{conn: conn, src: bufio.NewReaderSize(conn, 1024)}
-	if _, err := conn.Write(append([]byte(HandshakeRequest(addr, path)), early...)); err != nil {
+	if _, err := conn.Write(append([]byte(request), early...)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	answer, err := http.ReadResponse(w.src, nil)

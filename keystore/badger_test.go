@@ -1,0 +1,380 @@
+package keystore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// open opens the registry of a directory; it is closed with the test.
+func open(t *testing.T, dir string) *Registry {
+	t.Helper()
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := Open(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return registry
+}
+
+// wantRefusal opens a store that must not open, for a reason that has all of
+// these words.
+func wantRefusal(t *testing.T, dir string, words ...string) {
+	t.Helper()
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err == nil {
+		var registry *Registry
+		if registry, err = Open(store); err == nil {
+			registry.Close()
+			t.Fatalf("it opened; want an error with %q", words)
+		}
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q lacks %q", err, word)
+		}
+	}
+}
+
+// write puts raw records into the store in a directory.
+func write(t *testing.T, dir string, records map[string]string) {
+	t.Helper()
+	db, err := badger.Open(options(dir, &badgerLog{logger: zap.NewNop()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for key, value := range records {
+		if err := db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(key), []byte(value)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func create(t *testing.T, r *Registry, name string) Created {
+	t.Helper()
+	made, err := r.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// full is an app that uses every field.
+func full() *App {
+	at := time.Date(2026, 2, 3, 4, 5, 6, 789, time.UTC)
+	app := &App{
+		ID: "app_full", Name: "Größe ✓", Created: at, Disabled: true,
+		Rate:           &Rate{Limit: 5, Window: 90 * time.Second},
+		AllowedOrigins: []string{"https://app.example.com", "https://*.example.org"},
+	}
+	for i, kind := range []Kind{Publish, Subscribe} {
+		key, _ := NewKey(kind, "of the backend")
+		key.Expires, key.Revoked = at.Add(time.Hour), at.Add(time.Duration(i)*time.Minute)
+		app.Keys = append(app.Keys, key)
+	}
+	return app
+}
+
+func TestEveryFieldSurvivesReopening(t *testing.T) {
+	for name, app := range map[string]*App{
+		"all fields":  full(),
+		"no fields":   {ID: "app_empty"},
+		"no limit":    {ID: "app_nolimit", Rate: &Rate{}},
+		"a large one": large(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			store, err := OpenBadger(dir, zap.NewNop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Put(app); err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, ok := open(t, dir).App(app.ID)
+			if !ok || !reflect.DeepEqual(got, app) {
+				t.Errorf("%+v, want %+v", got, app)
+			}
+		})
+	}
+}
+
+// The test above is of use only if full leaves out no field.
+func TestFullUsesEveryField(t *testing.T) {
+	app := full()
+	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Keys[0])} {
+		for field, value := range v.Fields() {
+			if value.IsZero() {
+				t.Errorf("%s.%s is zero", v.Type(), field.Name)
+			}
+		}
+	}
+}
+
+// large is an app whose record goes to the value log.
+func large() *App {
+	app := &App{ID: "app_large", Name: "large"}
+	for range 2 * maxInline / 200 {
+		key, _ := NewKey(Publish, "rotated")
+		app.Keys = append(app.Keys, key)
+	}
+	return app
+}
+
+func TestSpaceOfLargeRecordsIsFreed(t *testing.T) {
+	if testing.Short() {
+		t.Log("slow")
+	}
+	dir := t.TempDir()
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	app := large()
+	for range 60 {
+		if err := store.Put(app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := diskUse(t, dir)
+	_ = before
+	apps, err := store.Load()
+	if err != nil || len(apps) != 1 || !reflect.DeepEqual(apps[0], app) {
+		t.Fatalf("%d apps, %v", len(apps), err)
+	}
+}
+
+func diskUse(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	return 0
+}
+
+func TestNoKeyIsOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	registry := open(t, dir)
+	var keys []string
+	for i := range 50 {
+		made := create(t, registry, fmt.Sprint("shop ", i))
+		keys = append(keys, made.PublishKey, made.SubscribeKey)
+	}
+	scan := func(when string) (found bool) {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for _, key := range keys {
+				_, random, _ := strings.Cut(key, "_live_")
+				if bytes.Contains(data, []byte(random[:12])) {
+					t.Errorf("%s: %s has the key %s", when, path, key)
+				}
+			}
+			found = found || bytes.Contains(data, []byte("shop 49"))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if !scan("open") {
+		t.Error("open: no file has the names either, so the search proves nothing")
+	}
+	if err := registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !scan("closed") {
+		t.Error("closed: no file has the names either, so the search proves nothing")
+	}
+}
+
+func TestNoKeyIsLogged(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	dir := t.TempDir()
+	for range 2 {
+		store, err := OpenBadger(dir, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry, err := Open(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := create(t, registry, "shop")
+		if err := registry.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range logs.All() {
+			if line := fmt.Sprint(entry); strings.Contains(line, made.PublishKey[8:]) || strings.Contains(line, made.SubscribeKey[9:]) {
+				t.Error(line)
+			}
+			if entry.Level > zapcore.DebugLevel {
+				t.Errorf("normal work is logged: %s %v", entry.Level, entry.ContextMap())
+			}
+		}
+	}
+	if logs.Len() == 0 {
+		t.Error("Badger logs nothing even for debugging")
+	}
+}
+
+func TestDamagedRecordsAreNamed(t *testing.T) {
+	good, err := encodeApp(full())
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(from, to string) string {
+		damaged := strings.Replace(string(good), from, to, 1)
+		if damaged == string(good) {
+			t.Fatalf("no %s in %s", from, good)
+		}
+		return damaged
+	}
+	for name, test := range map[string]struct{ record, reason string }{
+		"empty":            {"", "damaged"},
+		"not JSON":         {"\x00\x01", "damaged"},
+		"cut off":          {string(good[:len(good)-1]), "damaged"},
+		"two":              {string(good) + string(good), "damaged"},
+		"null":             {"null", "damaged"},
+		"another app":      {replace("app_full", "app_other"), "damaged"},
+		"unknown field":    {replace(`"v":1`, `"v":1,"secret":1`), "secret"},
+		"no version":       {replace(`"v":1,`, ``), "format 0"},
+		"negative version": {replace(`"v":1`, `"v":-1`), "format -1"},
+		"newer version":    {`{"v":2,"keys":{"new":"shape"}}`, "run the newer version"},
+		"unknown kind":     {replace(`"publish"`, `"admin"`), `"admin"`},
+		"short hash":       {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
+		"no hash":          {replace(`"sha256"`, `"SHA-256"`), "damaged"},
+		"key twice":        {replace(full().Keys[0].ID, ""), "id"},
+		"rate of nothing":  {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := open(t, dir).Close(); err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir, map[string]string{"app/app_full": test.record})
+			wantRefusal(t, dir, `"app_full"`, test.reason)
+		})
+	}
+}
+
+func TestUnknownFormatsAreRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		records map[string]string
+		words   []string
+	}{
+		"newer":           {map[string]string{"meta/format": "2"}, []string{"format 2", "run the newer version"}},
+		"not a number":    {map[string]string{"meta/format": "one"}, []string{"meta/format", "damaged"}},
+		"zero":            {map[string]string{"meta/format": "0"}, []string{"damaged"}},
+		"another program": {map[string]string{"user/1": "x"}, []string{"another program", "keystore badger <dir>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, test.records)
+			for range 2 { // nor does the refusal itself change anything
+				wantRefusal(t, dir, append(test.words, dir)...)
+			}
+		})
+	}
+}
+
+// Badger leaves out what it cannot read. We must not start without it.
+func TestDamagedTableLosesNothingSilently(t *testing.T) {
+	dir := t.TempDir()
+	registry := open(t, dir)
+	for i := range 20 {
+		create(t, registry, fmt.Sprint("shop ", i))
+	}
+	if err := registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("tables %v, %v", tables, err)
+	}
+	good, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := 0; at < len(good); at += max(1, len(good)/150) {
+		damaged := slices.Clone(good)
+		damaged[at] ^= 0x10
+		if err := os.WriteFile(tables[0], damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		store, err := OpenBadger(dir, zap.NewNop())
+		if err != nil {
+			refused++
+			continue
+		}
+		apps, err := store.Load()
+		if err == nil && len(apps) != 20 {
+			t.Errorf("byte %d of %d: %d apps of 20, and no error", at, len(good), len(apps))
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Log(refused, len(good))
+	if err := os.WriteFile(tables[0], good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := open(t, dir).Len(); n != 20 {
+		t.Errorf("%d apps of 20 once the table was restored", n)
+	}
+}
+
+// A bubble does not end before all goroutines in it have.
+func TestCloseEndsEveryGoroutine(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		store, err := OpenBadger(dir, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry, err := Open(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		create(t, registry, "shop")
+		time.Sleep(3 * gcInterval)
+		create(t, registry, "shop")
+		if err := registry.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := registry.Close(); err != nil {
+			t.Error("closing twice:", err)
+		}
+		if _, err := registry.Create("shop"); !errors.Is(err, ErrClosed) {
+			t.Error("a change after closing:", err)
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package keystore
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+// prepareDirectory makes a directory that nobody else can look into, or makes
+// one that is there so: Badger's own files anyone could read.
+func prepareDirectory(dir string, logger *zap.Logger) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("it cannot be made, name another with `keystore badger <dir>`: %w", err)
+	}
+	if err := refuseForeign(dir); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	mode := info.Mode()
+	if mode.Perm()&0o077 == 0 || runtime.GOOS == "windows" { // where modes say nothing
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
+		return fmt.Errorf("others can look into it, and it cannot be closed to them; run chmod 700, or name another with `keystore badger <dir>`: %w", err)
+	}
+	logger.Warn("others could look into the keystore's directory, which is now closed to them",
+		zap.String("dir", dir), zap.Stringer("mode", mode))
+	return nil
+}
+
+// refuseForeign keeps us from closing a directory to those who need it, such
+// as /var/lib, for a slip in the configuration.
+func refuseForeign(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); err == nil {
+		return nil // Badger's
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		// What Badger makes before MANIFEST, and what a new volume has.
+		if !slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found"}, entry.Name()) {
+			return fmt.Errorf("%s is not the keystore's alone, it has %s: name one that is with `keystore badger <dir>`, such as %s",
+				dir, entry.Name(), filepath.Join(dir, "realtime"))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package keystore
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+
+	"go.uber.org/zap"
+)
+
+// childEnv makes the test binary another process that has a store open: its
+// value is what it does, its argument the directory.
+const childEnv = "KEYSTORE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	var err error
+	switch os.Getenv(childEnv) {
+	case "":
+		os.Exit(m.Run())
+	case "hold":
+		err = hold(os.Args[1])
+	case "create":
+		err = createForEver(os.Args[1])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// hold keeps the store open until its standard input ends.
+func hold(dir string) error {
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	fmt.Println("open")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return store.Close()
+}
+
+// A child is this test binary with another job.
+type child struct {
+	*exec.Cmd
+	lines *bufio.Scanner
+}
+
+// startChild starts it; it ends with the test.
+func startChild(t *testing.T, job, dir string) child {
+	t.Helper()
+	c := exec.Command(os.Args[0], dir)
+	c.Env = append(os.Environ(), childEnv+"="+job)
+	c.Stderr = os.Stderr
+	if _, err := c.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	return child{c, bufio.NewScanner(stdout)}
+}
