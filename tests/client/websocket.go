@@ -45,19 +45,26 @@ func DialRequest(addr, request string, early []byte) (*WebSocket, error) {
 	if err != nil {
 		return nil, err
 	}
+	w, _, err := Handshake(conn, request, early)
+	return w, err
+}
+
+// Handshake opens a websocket on a connection, which it owns from then on, and
+// returns the headers of the answer too.
+func Handshake(conn net.Conn, request string, early []byte) (*WebSocket, http.Header, error) {
 	w := &WebSocket{conn: conn, src: bufio.NewReaderSize(conn, 1024)}
 	if _, err := conn.Write(append([]byte(request), early...)); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, nil, errors.Join(err, conn.Close())
 	}
 	answer, err := http.ReadResponse(w.src, nil)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, nil, errors.Join(err, conn.Close())
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(answer.Body)
-		return nil, errors.Join(fmt.Errorf("handshake: %s: %s", answer.Status, body), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("handshake: %s: %s", answer.Status, body), conn.Close())
 	}
-	return w, nil
+	return w, answer.Header, nil
 }
 
 // errClosed is a close frame from the server.

@@ -5,6 +5,7 @@ package stress
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,6 +42,12 @@ var httpClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{M
 // start runs the binary on free ports and waits until it serves.
 func start(t *testing.T, settings string) *gateway {
 	t.Helper()
+	return startWith(t, func(g *gateway) string { return g.caddyfile(settings) })
+}
+
+// startWith is start with a Caddyfile of one's own.
+func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
+	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), ended: make(chan struct{})}
 	binary := os.Getenv("CADDY_BIN")
 	if binary == "" {
@@ -50,7 +57,7 @@ func start(t *testing.T, settings string) *gateway {
 		t.Fatalf("the gateway's binary is missing; run make build: %v", err)
 	}
 	config := filepath.Join(g.dir, "Caddyfile")
-	if err := os.WriteFile(config, []byte(g.caddyfile(settings)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(caddyfile(g)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -347,5 +354,21 @@ func each(t *testing.T, n, workers int, do func(i int) error) {
 	}
 	if t.Failed() {
 		t.FailNow()
+	}
+}
+
+// dial connects, over TLS if config is not nil; a certificate may take a
+// moment to be issued.
+func dial(addr string, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		return net.Dial("tcp", addr)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		conn, err := tls.Dial("tcp", addr, config)
+		if err == nil || time.Now().After(deadline) {
+			return conn, err
+		}
+		time.Sleep(50 * time.Millisecond) // between two looks
 	}
 }
