@@ -147,35 +147,6 @@ func large() *App {
 	return app
 }
 
-func TestSpaceOfLargeRecordsIsFreed(t *testing.T) {
-	if testing.Short() {
-		t.Log("slow")
-	}
-	dir := t.TempDir()
-	store, err := OpenBadger(dir, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	app := large()
-	for range 60 {
-		if err := store.Put(app); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := diskUse(t, dir)
-	_ = before
-	apps, err := store.Load()
-	if err != nil || len(apps) != 1 || !reflect.DeepEqual(apps[0], app) {
-		t.Fatalf("%d apps, %v", len(apps), err)
-	}
-}
-
-func diskUse(t *testing.T, dir string) (bytes int64) {
-	t.Helper()
-	return 0
-}
-
 func TestNoKeyIsOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	registry := open(t, dir)
@@ -217,7 +188,7 @@ func TestNoKeyIsOnDisk(t *testing.T) {
 
 func TestNoKeyIsLogged(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "keystore")
 	for range 2 {
 		store, err := OpenBadger(dir, zap.New(core))
 		if err != nil {
@@ -246,7 +217,8 @@ func TestNoKeyIsLogged(t *testing.T) {
 }
 
 func TestDamagedRecordsAreNamed(t *testing.T) {
-	good, err := encodeApp(full())
+	app := full()
+	good, err := encodeApp(app)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +243,7 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 		"unknown kind":     {replace(`"publish"`, `"admin"`), `"admin"`},
 		"short hash":       {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
 		"no hash":          {replace(`"sha256"`, `"SHA-256"`), "damaged"},
-		"key twice":        {replace(full().Keys[0].ID, ""), "id"},
+		"a key twice":      {replace(app.Keys[1].ID, app.Keys[0].ID), "id"},
 		"rate of nothing":  {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -323,7 +295,6 @@ func TestDamagedTableLosesNothingSilently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := 0
 	for at := 0; at < len(good); at += max(1, len(good)/150) {
 		damaged := slices.Clone(good)
 		damaged[at] ^= 0x10
@@ -332,7 +303,6 @@ func TestDamagedTableLosesNothingSilently(t *testing.T) {
 		}
 		store, err := OpenBadger(dir, zap.NewNop())
 		if err != nil {
-			refused++
 			continue
 		}
 		apps, err := store.Load()
@@ -343,7 +313,6 @@ func TestDamagedTableLosesNothingSilently(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Log(refused, len(good))
 	if err := os.WriteFile(tables[0], good, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,44 @@
+package keystore
+
+import (
+	"reflect"
+	"testing"
+)
+
+// Any bytes either are no record, or one that reads the same when it was
+// written again.
+func FuzzDecodeApp(f *testing.F) {
+	app := full()
+	record, err := encodeApp(app)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		string(record),
+		string(record[:len(record)/2]),
+		`{"v":1,"id":"app_full","name":"","created":"0001-01-01T00:00:00Z","keys":null}`,
+		`{"v":1,"id":"app_full","created":"9999-12-31T23:59:59+23:59","keys":[]}`,
+		`{"v":2}`, `{"v":1e9}`, `null`, `[]`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		app, err := decodeApp("app_full", data)
+		if err != nil {
+			return
+		}
+		again, err := encodeApp(app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := decodeApp("app_full", again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Empty lists become none, and zones are written as offsets.
+		third, err := encodeApp(same)
+		if err != nil || !reflect.DeepEqual(again, third) {
+			t.Fatalf("%s, then %s, %v", again, third, err)
+		}
+	})
+}
