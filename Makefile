@@ -10,6 +10,9 @@ SOURCES := $(shell find . \( -name node_modules -o -name build -o -name run -o -
 	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' \) -print) go.mod go.sum tools/go.mod
 NODE_MODULES := tests/node_modules/.package-lock.json examples/node_modules/.package-lock.json
 
+# What the tests run: build/caddy, or build/caddy-race.
+CADDY_BIN ?= build/caddy
+
 .PHONY: build run test test-go test-node lint fmt conformance clean
 
 build: build/caddy
@@ -34,13 +37,13 @@ run: build/caddy examples/node_modules/.package-lock.json
 test:
 	@exec scripts/test.sh
 
-test-go:
-	@mkdir -p build
-	node scripts/gotest.mjs ./...
+# One package: make test-go PACKAGES=./hub
+PACKAGES ?= ./...
+test-go: $(CADDY_BIN)
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node scripts/gotest.mjs $(PACKAGES)
 
 # One file: make test-node FILES=tests/reload.test.mjs
 FILES ?= $(wildcard tests/*.test.mjs)
-CADDY_BIN ?= build/caddy
 test-node: $(CADDY_BIN) $(NODE_MODULES)
 	CADDY_BIN=$(abspath $(CADDY_BIN)) scripts/nodetest.sh $(FILES)
 
