@@ -48,6 +48,10 @@ var (
 		"The server is shutting down; connect anew.")
 )
 
+// errAccept is for a panic of the Receiver's maker.
+var errAccept = newProtocolError(http.StatusInternalServerError, 3, "Bad request",
+	"The session could not be opened; the server's log says why.")
+
 // tooLarge refuses a body over the limit.
 func tooLarge(limit int) *protocolError {
 	e := newProtocolError(http.StatusRequestEntityTooLarge, 3, "Bad request",

@@ -6,9 +6,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// startHeartbeat schedules the first ping, when the session can be told.
+// startHeartbeat schedules the first ping, when the session can be told. One
+// that is over already keeps the deadline of its end.
 func (s *Session) startHeartbeat() {
-	s.server.wheel.schedule(&s.timer, s.nextPing)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stateOpen {
+		s.server.wheel.schedule(&s.timer, s.nextPing)
+	}
 }
 
 // beat is called by the wheel when the session's next deadline may be due: a
@@ -25,7 +30,11 @@ func (s *Session) beat(now time.Time) {
 		}
 		return
 	case s.state == stateClosing:
-		s.abort(s.reason, closePacket)
+		if now.Before(s.due) { // a ping was due when the session was closed
+			s.server.wheel.schedule(&s.timer, s.due)
+		} else {
+			s.abort(s.reason, closePacket)
+		}
 		s.mu.Unlock()
 		return
 	case !s.pinged && !now.Before(s.nextPing):
@@ -36,8 +45,8 @@ func (s *Session) beat(now time.Time) {
 		// The pong may come at once, and the next ping be due before this
 		// one's timeout.
 		next = now.Add(s.interval)
-		if s.pongDue.Before(next) {
-			next = s.pongDue
+		if s.due.Before(next) {
+			next = s.due
 		}
 	}
 	s.server.wheel.schedule(&s.timer, next)
@@ -50,7 +59,7 @@ func (s *Session) ping(now time.Time) {
 	if now.Sub(due) > s.timeout/4 {
 		due = now // the process was stopped; the client is not to pay for it
 	}
-	s.pinged, s.pongDue = true, due.Add(s.timeout)
+	s.pinged, s.due = true, due.Add(s.timeout)
 	s.enqueue(pingPacket.size(), pingPacket)
 }
 
@@ -66,10 +75,10 @@ func (s *Session) pong() {
 // expire ends the session if its pong is overdue. The wheel only turns every
 // few milliseconds, so requests ask too. It needs mu.
 func (s *Session) expire(now time.Time) {
-	if s.state != stateOpen || !s.pinged || now.Before(s.pongDue) {
+	if s.state != stateOpen || !s.pinged || now.Before(s.due) {
 		return
 	}
 	s.server.stats.PingTimeouts.Add(1)
-	s.log("client cut off: it did not answer a ping", zap.Duration("timeout", s.timeout))
+	go s.log("client cut off: it did not answer a ping", zap.Duration("timeout", s.timeout))
 	s.abort(PingTimeout, closePacket)
 }

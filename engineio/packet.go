@@ -86,8 +86,21 @@ func control(packetType byte, payload ...byte) *Packet {
 	return encode(ws.OpText, packetType, [][]byte{payload})
 }
 
+// minSize is about what a packet takes beside its bytes. Without it a queue of
+// the smallest ones would hold twenty times its bound.
+const minSize = 64
+
 // size is what the packet counts in a queue, in bytes.
-func (p *Packet) size() int { return len(p.frame) }
+func (p *Packet) size() int { return max(len(p.frame), minSize) }
+
+// sizes is what packets count together.
+func sizes(packets []*Packet) int {
+	size := 0
+	for _, p := range packets {
+		size += p.size()
+	}
+	return size
+}
 
 // appendPayload appends the packet as long-polling carries it.
 func (p *Packet) appendPayload(b []byte) []byte {

@@ -84,7 +84,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, ending <-chan str
 		case <-ending:
 			end = true
 		case <-r.Context().Done():
-			s.Abort(TransportError)
+			s.cancel(me)
 			return nil
 		}
 	}
@@ -145,6 +145,17 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 	return batch, nil
 }
 
+// cancel ends a session whose client gave its poll up, unless that was refused
+// anyway.
+func (s *Session) cancel(me *pendingPoll) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = nil
+	if !me.refused {
+		s.abort(TransportError, closePacket)
+	}
+}
+
 // deliver answers a poll. What is in the answer counts as queued until it is
 // written.
 func (s *Session) deliver(w http.ResponseWriter, batch []*Packet) {
@@ -155,12 +166,10 @@ func (s *Session) deliver(w http.ResponseWriter, batch []*Packet) {
 		s.failWrite(err)
 		return
 	}
-	for _, p := range batch {
-		if p != noopPacket && p != closePacket {
-			s.queued -= p.size()
-		}
+	if first := batch[0]; first != noopPacket && first != closePacket { // which were not queued
+		s.queued -= sizes(batch)
+		s.putSpare(batch)
 	}
-	s.putSpare(batch)
 }
 
 // answer writes packets as one payload.
@@ -323,7 +332,7 @@ func (s *Session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != stateClosed {
-		s.farewell = s.pending == nil
+		s.farewell = s.conn == nil && s.pending == nil
 		s.abort(TransportClose, noopPacket)
 	}
 }

@@ -213,7 +213,10 @@ func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	s.open.Add(1)
 	s.mu.Unlock()
 	s.live.Add(1)
-	session.receiver = s.accept(session)
+	session.guard(func() { session.receiver = s.accept(session) })
+	if session.receiver == nil { // accept panicked
+		return nil, errAccept
+	}
 	return session, nil
 }
 

@@ -77,7 +77,7 @@ type Session struct {
 
 	pinged   bool      // a ping waits for its pong
 	nextPing time.Time // when the next ping is due
-	pongDue  time.Time // when its pong is due
+	due      time.Time // when its pong is due, or the end of a session that is closing
 }
 
 // ID is the session's id, a secret between the server and its client.
@@ -100,10 +100,7 @@ func (s *Session) Transport() string {
 // never blocks. It is false when the session has ended, which it may just have
 // done for a full queue.
 func (s *Session) Send(packets ...*Packet) bool {
-	size := 0
-	for _, p := range packets {
-		size += p.size()
-	}
+	size := sizes(packets)
 	s.mu.Lock()
 	if s.state != stateOpen {
 		s.mu.Unlock()
@@ -112,7 +109,7 @@ func (s *Session) Send(packets ...*Packet) bool {
 	// One message may be larger than the bound when nothing else waits.
 	if s.queued > 0 && s.queued+size > s.server.cfg.Load().MaxQueue {
 		s.server.stats.Overflows.Add(1)
-		s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
+		go s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
 		s.abort(SlowClient, closePacket)
 		s.mu.Unlock()
 		return false
@@ -134,6 +131,20 @@ func (s *Session) enqueue(size int, packets ...*Packet) {
 		}
 	case s.pending != nil:
 		s.pending.wake()
+	}
+}
+
+// adopt makes a websocket the session's transport, for packets of its own and
+// then what has waited. It needs mu.
+func (s *Session) adopt(conn net.Conn, first ...*Packet) {
+	s.conn = conn
+	s.queue = append(first, s.queue...)
+	if s.state == stateClosing { // closed while nothing could carry the news
+		first = append(first, closeFrame(s.reason.code()))
+		s.queue = append(s.queue, first[len(first)-1])
+	}
+	if len(s.queue) > 0 {
+		s.enqueue(sizes(first))
 	}
 }
 
@@ -161,11 +172,15 @@ func (s *Session) putSpare(batch []*Packet) {
 func (s *Session) Close(reason Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	code := closeNormal
-	if reason == ServerShutdown {
-		code = closeGoingAway
+	s.close(reason, reason.code())
+}
+
+// code is what a websocket is closed with.
+func (r Reason) code() closeCode {
+	if r == ServerShutdown {
+		return closeGoingAway
 	}
-	s.close(reason, code)
+	return closeNormal
 }
 
 // close is Close with the status code that a websocket is closed with. It
@@ -184,7 +199,8 @@ func (s *Session) close(reason Reason, code closeCode) {
 	} else if s.pending != nil {
 		s.pending.wake()
 	}
-	s.server.wheel.schedule(&s.timer, time.Now().Add(s.server.cfg.Load().WriteTimeout+lingerTime))
+	s.due = time.Now().Add(s.server.cfg.Load().WriteTimeout + lingerTime)
+	s.server.wheel.schedule(&s.timer, s.due)
 }
 
 // Abort ends the session at once: what is queued is dropped.
@@ -231,7 +247,9 @@ func (s *Session) finish() {
 		s.server.forget(s)
 	}
 	s.receiving.Lock()
-	s.guard(func() { s.receiver.Closed(reason) })
+	if s.receiver != nil { // else accept panicked
+		s.guard(func() { s.receiver.Closed(reason) })
+	}
 	s.receiving.Unlock()
 	s.server.live.Add(-1)
 	s.server.open.Done()
@@ -267,7 +285,8 @@ func (s *Session) guard(call func()) {
 	call()
 }
 
-// log tells of a client that was cut off.
+// log tells of a client that was cut off. It may wait for the log, so who holds
+// mu, or is not to wait, calls it in a goroutine of its own.
 func (s *Session) log(message string, fields ...zap.Field) {
 	if c := s.server.cfg.Load().Logger.Check(zap.InfoLevel, message); c != nil {
 		c.Write(fields...)

@@ -14,6 +14,7 @@ import (
 //
 // https://socket.io/docs/v4/engine-io-protocol/#upgrade
 func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError {
+	timeout := s.server.cfg.Load().WriteTimeout
 	key := handshakeKey(r)
 	if key == "" {
 		return errNoUpgrade
@@ -24,7 +25,7 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 		s.mu.Unlock()
 		// Node's server completes the handshake before it closes, and clients
 		// need not be ready for an answer of another kind.
-		if conn, _, err := hijack(w, key); err == nil {
+		if conn, _, err := hijack(w, key, timeout); err == nil {
 			reset(conn)
 		}
 		return nil
@@ -33,7 +34,7 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 	s.server.open.Add(1) // the session holds one, so nobody has stopped waiting
 	s.mu.Unlock()
 
-	conn, early, err := hijack(w, key)
+	conn, early, err := hijack(w, key, timeout)
 	if err != nil {
 		s.server.cfg.Load().Logger.Debug("websocket handshake failed", zap.Error(err))
 		s.endProbe(nil)
@@ -92,7 +93,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 		s.pending.wake()
 	}
 	s.mu.Unlock()
-	if _, err := writeFrame(conn, probeAnswer.frame, cfg.WriteTimeout); err != nil {
+	if err := writeFrame(conn, probeAnswer.frame, cfg.WriteTimeout); err != nil {
 		return false
 	}
 	if !expectPacket(frames, "5") {
@@ -104,17 +105,12 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 	if s.state == stateClosed || conn.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	s.conn, s.probe, s.upgrading, s.probed = conn, nil, false, false
+	s.probe, s.upgrading, s.probed = nil, false, false
 	if s.pending != nil {
 		s.pending.refused = true
 		s.pending.wake()
 	}
-	if s.state == stateClosing {
-		p := closeFrame(closeNormal)
-		s.enqueue(p.size(), p)
-	} else if len(s.queue) > 0 {
-		s.enqueue(0)
-	}
+	s.adopt(conn)
 	return true
 }
 

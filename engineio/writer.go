@@ -24,20 +24,18 @@ var writeBuffers = sync.Pool{New: func() any {
 // while there is something to write; all that queues up behind a write goes
 // out together in the next.
 func (s *Session) write(conn net.Conn) {
-	sent := 0
 	s.mu.Lock()
 	for {
-		s.queued -= sent
 		if len(s.queue) == 0 || s.state == stateClosed {
 			break
 		}
 		batch := s.takeQueue()
 		s.mu.Unlock()
 
-		var err error
-		sent, err = writeBatch(conn, batch, s.server.cfg.Load().WriteTimeout)
+		err := writeBatch(conn, batch, s.server.cfg.Load().WriteTimeout)
 
 		s.mu.Lock()
+		s.queued -= sizes(batch)
 		s.putSpare(batch)
 		if err != nil {
 			s.failWrite(err)
@@ -62,53 +60,47 @@ func (s *Session) failWrite(err error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.server.stats.WriteTimeouts.Add(1)
-		s.log("client cut off: a write timed out", zap.Int("queued", s.queued))
+		go s.log("client cut off: a write timed out", zap.Int("queued", s.queued))
 		s.abort(SlowClient, closePacket)
 		return
 	}
 	s.abort(TransportError, closePacket)
 }
 
-// writeBatch writes packets in as few writes as writeSize allows, and returns
-// how many bytes of them it wrote.
-func writeBatch(conn net.Conn, batch []*Packet, timeout time.Duration) (int, error) {
+// writeBatch writes packets in as few writes as writeSize allows.
+func writeBatch(conn net.Conn, batch []*Packet, timeout time.Duration) error {
 	if len(batch) == 1 {
 		return writeFrame(conn, batch[0].frame, timeout)
 	}
 	buffer := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buffer)
 	b := (*buffer)[:0]
-	sent := 0
 	for _, p := range batch {
 		if len(b)+len(p.frame) > writeSize {
-			n, err := writeFrame(conn, b, timeout)
-			sent += n
-			if err != nil {
-				return sent, err
+			if err := writeFrame(conn, b, timeout); err != nil {
+				return err
 			}
 			b = b[:0]
 		}
 		if len(p.frame) > writeSize {
-			n, err := writeFrame(conn, p.frame, timeout)
-			sent += n
-			if err != nil {
-				return sent, err
+			if err := writeFrame(conn, p.frame, timeout); err != nil {
+				return err
 			}
 			continue
 		}
 		b = append(b, p.frame...)
 	}
-	n, err := writeFrame(conn, b, timeout)
-	return sent + n, err
+	return writeFrame(conn, b, timeout)
 }
 
 // writeFrame is one write with a deadline.
-func writeFrame(conn net.Conn, b []byte, timeout time.Duration) (int, error) {
+func writeFrame(conn net.Conn, b []byte, timeout time.Duration) error {
 	if len(b) == 0 {
-		return 0, nil
+		return nil
 	}
 	if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return 0, err
+		return err
 	}
-	return conn.Write(b)
+	_, err := conn.Write(b)
+	return err
 }
