@@ -16,7 +16,11 @@ const (
 	typePong    = '3'
 	typeMessage = '4'
 	typeUpgrade = '5'
+	typeNoop    = '6'
 )
+
+// typeBinary precedes a binary message, in base64, in a polling payload.
+const typeBinary = 'b'
 
 // separator stands between the packets of one polling payload.
 const separator = 0x1e
@@ -108,12 +112,14 @@ func (p *Packet) appendPayload(b []byte) []byte {
 	if !p.binary {
 		return append(b, payload...)
 	}
-	b = append(b, 'b')
+	b = append(b, typeBinary)
 	return base64.StdEncoding.AppendEncode(b, payload)
 }
 
 // Control packets that are the same for everyone.
 var (
 	pingPacket  = control(typePing)
+	closePacket = control(typeClose) // only for polling
+	noopPacket  = control(typeNoop)  // only for polling
 	probeAnswer = control(typePong, []byte("probe")...)
 )

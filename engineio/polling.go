@@ -1,6 +1,8 @@
 package engineio
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -8,15 +10,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
-	"github.com/zishang520/socket.io/parsers/engine/v3/parser"
-	"github.com/zishang520/socket.io/v3/pkg/types"
-)
-
-var (
-	closePacket = control(typeClose)
-	noopPacket  = control('6')
 )
 
 // openPolling opens a session on long-polling. Its id is the answer.
@@ -223,12 +216,8 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request) *protocolError {
 	if refusal != nil {
 		return refusal
 	}
-	packets, ok := decodePayload(body)
-	if !ok {
+	if !s.take(body) {
 		s.Abort(ParseError)
-		return errPayload
-	}
-	if !s.take(packets) {
 		return errPayload
 	}
 	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
@@ -281,45 +270,29 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	return body, nil
 }
 
-// decodePayload splits and decodes a POST. The library skips empty packets,
-// which the protocol does not know.
-func decodePayload(body []byte) ([]*packet.Packet, bool) {
-	last := byte(separator)
-	for _, b := range body {
-		if b == separator && last == separator {
-			return nil, false
-		}
-		last = b
-	}
-	if last == separator {
-		return nil, false
-	}
-	packets, err := parser.Parserv4().DecodePayload(types.NewStringBuffer(body))
-	return packets, err == nil
-}
-
-// take hands the packets of a POST on. It is false if one of them has no
-// place there.
-func (s *Session) take(packets []*packet.Packet) bool {
+// take hands the packets of a POST on, one by one, as a body may hold a great
+// many. It is false at the first that is none, or has no place there.
+func (s *Session) take(body []byte) bool {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
-	for _, p := range packets {
-		switch p.Type {
-		case packet.MESSAGE:
-			_, text := p.Data.(*types.StringBuffer)
-			payload, err := io.ReadAll(p.Data)
-			if err != nil || text && !utf8.Valid(payload) {
-				s.Abort(ParseError)
+	for p := range bytes.SplitSeq(body, []byte{separator}) {
+		switch {
+		case len(p) == 0:
+			return false
+		case p[0] == typeMessage && utf8.Valid(p):
+			s.receive(p[1:], false)
+		case p[0] == typeBinary:
+			data, err := base64.StdEncoding.AppendDecode(nil, p[1:])
+			if err != nil {
 				return false
 			}
-			s.receive(payload, !text)
-		case packet.PONG:
+			s.receive(data, true)
+		case p[0] == typePong:
 			s.pong()
-		case packet.CLOSE:
+		case p[0] == typeClose:
 			s.leave()
 			return true
 		default:
-			s.Abort(ParseError)
 			return false
 		}
 	}
