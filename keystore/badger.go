@@ -10,15 +10,18 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	compression "github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
 )
 
 // Badger is a store in a directory of its own, one JSON record for each app.
 type Badger struct {
-	db   *badger.DB
-	log  *zap.Logger
-	quit chan struct{}
-	gc   sync.WaitGroup
+	dir     string
+	db      *badger.DB
+	log     *zap.Logger
+	minFree uint64 // bytes on the disk without which nothing is written
+	quit    chan struct{}
+	gc      sync.WaitGroup
 }
 
 // Keys of records.
@@ -28,8 +31,14 @@ const (
 )
 
 // maxInline is the size from which Badger keeps a record, in bytes, in its
-// value log: an app of more than a thousand keys.
+// value log: an app of some two thousand keys.
 const maxInline = 512 << 10
+
+// minFree is what Badger's files may grow by before it is asked for again, and
+// some more. It writes to memory that is mapped to sparse files: on a full disk
+// that is no error but a signal that ends the process, and all of Caddy's sites
+// with it.
+const minFree = 16 << 20
 
 // gcInterval is how often the value log is searched for records that were
 // overwritten.
@@ -52,7 +61,7 @@ func options(dir string, log *badgerLog) badger.Options {
 		WithValueLogFileSize(16 << 20).
 		WithNumCompactors(2). // the least that there can be
 		WithNumGoroutines(1).
-		WithCompression(0). // then no cache is needed either
+		WithCompression(compression.None). // then no cache is needed either
 		WithBlockCacheSize(0)
 }
 
@@ -65,17 +74,34 @@ func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	if err := prepareDirectory(dir, logger); err != nil {
 		return nil, fmt.Errorf("the directory of the keystore: %w", err)
 	}
-	log := &badgerLog{logger: logger}
-	db, err := badger.Open(options(dir, log))
+	b := &Badger{dir: dir, log: logger, minFree: minFree, quit: make(chan struct{})}
+	if err := b.checkSpace(); err != nil {
+		return nil, err
+	}
+	log, err := b.open()
 	if err != nil {
 		return nil, explain(dir, err)
 	}
-	b := &Badger{db: db, log: logger, quit: make(chan struct{})}
 	if err := b.inspect(log); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", dir, err), b.db.Close())
 	}
 	b.gc.Go(b.collectGarbage)
 	return b, nil
+}
+
+// open opens Badger. Of an empty file, which a kill leaves in the middle of
+// making it, Badger finishes the making and says so with an error: the next
+// attempt finds a good file.
+func (b *Badger) open() (log *badgerLog, err error) {
+	const attempts, emptyFile = 5, "Create a new file"
+	for range attempts {
+		log = &badgerLog{logger: b.log}
+		b.db, err = badger.Open(options(b.dir, log))
+		if err == nil || !strings.Contains(err.Error(), emptyFile) {
+			break
+		}
+	}
+	return log, err
 }
 
 // explain turns Badger's error into advice. Badger flattens what it wraps to
@@ -139,6 +165,18 @@ func checkFormat(value []byte) error {
 	return nil
 }
 
+func (b *Badger) checkSpace() error {
+	free, err := freeSpace(b.dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("asking for the free space in %s: %w", b.dir, err)
+	case free < b.minFree:
+		return fmt.Errorf("the disk of the keystore in %s is full: it has %d KiB, and %d KiB are needed to write safely; free some space",
+			b.dir, free>>10, b.minFree>>10)
+	}
+	return nil
+}
+
 // Load implements [Store].
 func (b *Badger) Load() ([]*App, error) {
 	var apps []*App
@@ -168,6 +206,9 @@ func (b *Badger) Put(app *App) error {
 	if err != nil {
 		return err
 	}
+	if err := b.checkSpace(); err != nil {
+		return err
+	}
 	err = b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
 	if err == nil && len(data) >= maxInline {
 		// Of the value log, Badger only logs that it could not be synced.
@@ -178,6 +219,9 @@ func (b *Badger) Put(app *App) error {
 
 // Delete implements [Store].
 func (b *Badger) Delete(id string) error {
+	if err := b.checkSpace(); err != nil {
+		return err
+	}
 	return b.db.Update(func(tx *badger.Txn) error { return tx.Delete([]byte(appPrefix + id)) })
 }
 

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, err := app.Check(test.kind, test.secret, now)
-			if err != test.want {
+			if !errors.Is(err, test.want) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
 			if (key != nil) != (err == nil) {
@@ -71,7 +72,7 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-	if _, err := new(App).Check(Publish, "", now); err != ErrInvalidKey {
+	if _, err := new(App).Check(Publish, "", now); !errors.Is(err, ErrInvalidKey) {
 		t.Errorf("an app without keys: %v", err)
 	}
 }
@@ -80,7 +81,7 @@ func TestCheck(t *testing.T) {
 func TestKeyWithoutHashMatchesNothing(t *testing.T) {
 	app := &App{Keys: []Key{{ID: "key_1", Kind: Publish}, {ID: "key_2", Kind: Publish, Hash: []byte{}}}}
 	for _, secret := range []string{"", "pk_live_"} {
-		if _, err := app.Check(Publish, secret, time.Now()); err != ErrInvalidKey {
+		if _, err := app.Check(Publish, secret, time.Now()); !errors.Is(err, ErrInvalidKey) {
 			t.Errorf("%q: %v", secret, err)
 		}
 	}

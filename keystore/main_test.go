@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// childEnv makes the test binary another process that has a store open: its
-// value is what it does, its argument the directory.
+// childEnv makes the test binary another process, which has the store in its
+// working directory open. The value is what it does.
 const childEnv = "KEYSTORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -21,9 +21,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "hold":
-		err = hold(os.Args[1])
+		err = hold()
 	case "create":
-		err = createForEver(os.Args[1])
+		err = createForEver()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 // hold keeps the store open until its standard input ends.
-func hold(dir string) error {
-	store, err := OpenBadger(dir, zap.NewNop())
+func hold() error {
+	store, err := OpenBadger(".", zap.NewNop())
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,12 @@ type child struct {
 // startChild starts it; it ends with the test.
 func startChild(t *testing.T, job, dir string) child {
 	t.Helper()
-	c := exec.Command(os.Args[0], dir)
+	self, err := os.Executable() // by an absolute path
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(self)
+	c.Dir = dir
 	c.Env = append(os.Environ(), childEnv+"="+job)
 	c.Stderr = os.Stderr
 	if _, err := c.StdinPipe(); err != nil {

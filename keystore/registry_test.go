@@ -40,12 +40,12 @@ func (m *memory) Close() error {
 	return nil
 }
 
-func inMemory(t testing.TB) (*Registry, *memory) {
-	t.Helper()
+func inMemory(tb testing.TB) (*Registry, *memory) {
+	tb.Helper()
 	store := &memory{apps: map[string]*App{}}
 	registry, err := Open(store)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return registry, store
 }
@@ -159,8 +159,8 @@ func TestRefusedChangeChangesNothing(t *testing.T) {
 	if _, err := registry.Update(made.App.ID, func(app *App) error {
 		app.Name = "store"
 		return refusal
-	}); err != refusal {
-		t.Errorf("%v, want the error as it is", err)
+	}); !errors.Is(err, refusal) {
+		t.Errorf("%v, want that of change", err)
 	}
 	store.fail = errors.New("disk full")
 	if made, err := registry.Create("store"); !errors.Is(err, store.fail) || made != (Created{}) {

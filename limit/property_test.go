@@ -146,10 +146,10 @@ func TestWaitingWholeSecondsIsAlwaysEnough(t *testing.T) {
 			if got.RetryAfter <= 0 || got.RetryAfter > window {
 				t.Fatalf("seed %d: RetryAfter %s in a window of %s", seed, got.RetryAfter, window)
 			}
-			seconds := (got.RetryAfter + time.Second - 1) / time.Second
-			now = now.Add(seconds * time.Second)
+			wait := (got.RetryAfter + time.Second - 1).Truncate(time.Second)
+			now = now.Add(wait)
 			if got := r.Allow(now, limit, window); !got.OK {
-				t.Fatalf("seed %d: refused after %d s: %+v", seed, seconds, got)
+				t.Fatalf("seed %d: refused after %s: %+v", seed, wait, got)
 			}
 		}
 	}
