@@ -49,7 +49,7 @@ func (p *pendingPoll) wake() {
 const upgradePause = 50 * time.Millisecond
 
 // poll answers a GET with what is queued, as soon as something is.
-func (s *Session) poll(w http.ResponseWriter, r *http.Request, ending <-chan struct{}) *protocolError {
+func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	me, probed, refusal := s.park()
 	if refusal != nil {
 		return refusal
@@ -67,6 +67,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, ending <-chan str
 		case refusal != nil:
 			return refusal
 		case batch != nil:
+			x.hold(r.Context())
 			s.deliver(w, batch)
 			return nil
 		}
@@ -74,7 +75,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, ending <-chan str
 		case <-me.woken:
 		case <-pause:
 			end = true
-		case <-ending:
+		case <-x.Ending:
 			end = true
 		case <-r.Context().Done():
 			s.cancel(me)
@@ -202,7 +203,7 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 const bodyTimeout = 30 * time.Second
 
 // post takes the packets of a POST.
-func (s *Session) post(w http.ResponseWriter, r *http.Request) *protocolError {
+func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	cfg := s.server.cfg.Load()
 	if refusal := s.beginPost(); refusal != nil {
 		return refusal
@@ -220,6 +221,7 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request) *protocolError {
 		s.Abort(ParseError)
 		return errPayload
 	}
+	x.hold(r.Context())
 	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
 		s.Abort(TransportError)
 	}

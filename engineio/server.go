@@ -6,6 +6,7 @@
 package engineio
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -64,8 +65,41 @@ type Exchange struct {
 	// and reaches the next server.
 	Ending <-chan struct{}
 
+	// Hold, if not nil, is true from when a next HTTP server has taken over
+	// until Ending is closed: answers wait for that. Otherwise they would tell
+	// clients to connect anew while the kernel may still hand connections to
+	// the listener of this one, and reset them as it closes.
+	Hold *atomic.Bool
+
 	// Data is kept with a session that the request opens, see Session.Data.
 	Data any
+}
+
+const (
+	// maxHold bounds how long an answer is held.
+	maxHold = time.Second
+
+	// holdStep is how often a held answer looks whether the next server has
+	// failed and it may go.
+	holdStep = 5 * time.Millisecond
+)
+
+// hold waits while answers are held.
+func (x Exchange) hold(ctx context.Context) {
+	if x.Hold == nil || !x.Hold.Load() {
+		return
+	}
+	tick := time.NewTicker(holdStep)
+	defer tick.Stop()
+	for begin := time.Now(); x.Hold.Load() && time.Since(begin) < maxHold; {
+		select {
+		case <-x.Ending:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Server is an Engine.IO server. All its methods may be called concurrently.
@@ -184,9 +218,9 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 	case transport == "websocket":
 		return session.upgrade(w, r)
 	case r.Method == http.MethodGet:
-		return session.poll(w, r, x.Ending)
+		return session.poll(w, r, x)
 	case r.Method == http.MethodPost:
-		return session.post(w, r)
+		return session.post(w, r, x)
 	}
 	return errBadRequest
 }

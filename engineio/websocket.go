@@ -44,10 +44,11 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchang
 }
 
 // handshakeKey returns the client's key if the request is a websocket
-// handshake (RFC 6455, section 4.2.1), else "".
+// handshake (RFC 6455, section 4.2.1), else "". A body is refused, as net/http
+// would wait for it before it answers.
 func handshakeKey(r *http.Request) string {
 	keys := r.Header["Sec-Websocket-Key"]
-	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor < 1 ||
+	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.ContentLength != 0 ||
 		!token(r.Header, "Connection", "upgrade") || !token(r.Header, "Upgrade", "websocket") ||
 		r.Header.Get("Sec-Websocket-Version") != "13" || len(keys) != 1 {
 		return ""

@@ -1,0 +1,15 @@
+package engineio
+
+// Polled says whether a poll waits.
+func (s *Session) Polled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending != nil
+}
+
+// Queued is what counts against MaxQueue.
+func (s *Session) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
