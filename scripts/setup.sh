@@ -11,7 +11,7 @@ die() {
 command -v go >/dev/null || die "Go is missing: install Go 1.26 or newer (https://go.dev/dl)"
 command -v node >/dev/null || die "Node is missing: install Node 20 or newer with npm"
 command -v npm >/dev/null || die "npm is missing: install it beside Node"
-node -e 'process.exit(+process.versions.node.split(".")[0] < 20)' || die "Node $(node --version) is too old: 20 or newer is needed"
+node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node $(node --version) is too old: 20 or newer is needed"
 command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
 command -v curl >/dev/null || needed="${needed-} curl"
 command -v chromium >/dev/null || needed="${needed-} chromium"
