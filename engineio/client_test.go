@@ -256,9 +256,17 @@ func (c *socket) gets(want string) {
 	}
 }
 
-// closes reads a close frame with a code, then the connection's end. Messages
-// before it are passed over.
+// closes reads a close frame with a code, answers, and waits for the
+// connection's end.
 func (c *socket) closes(code ws.StatusCode) {
+	c.t.Helper()
+	c.closeFrame(code)
+	c.ends()
+}
+
+// closeFrame reads a close frame with a code. Messages before it are passed
+// over.
+func (c *socket) closeFrame(code ws.StatusCode) {
 	c.t.Helper()
 	for {
 		f, err := c.next()
@@ -268,12 +276,15 @@ func (c *socket) closes(code ws.StatusCode) {
 		if f.Header.OpCode != ws.OpClose {
 			continue
 		}
-		if got, _ := ws.ParseCloseFrameData(f.Payload); got != code {
+		got, _ := ws.ParseCloseFrameData(f.Payload)
+		if len(f.Payload) == 0 {
+			got = ws.StatusNoStatusRcvd
+		}
+		if got != code {
 			c.t.Fatalf("closed with %d, not %d", got, code)
 		}
-		break
+		return
 	}
-	c.ends()
 }
 
 // ends answers a close and waits for the connection's end.

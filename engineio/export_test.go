@@ -13,3 +13,10 @@ func (s *Session) Queued() int {
 	defer s.mu.Unlock()
 	return s.queued
 }
+
+// Posting says whether a POST is under way.
+func (s *Session) Posting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.posting
+}

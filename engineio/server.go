@@ -102,6 +102,30 @@ func (x Exchange) hold(ctx context.Context) {
 	}
 }
 
+// Settle returns when every client on polling has a poll here, or at the limit.
+// With answers on hold it is then safe to end their HTTP server: none of its
+// connections is between two requests, where it would be closed.
+func (s *Server) Settle(limit time.Duration) {
+	tick := time.NewTicker(holdStep)
+	defer tick.Stop()
+	for begin := time.Now(); time.Since(begin) < limit; <-tick.C {
+		settled := true
+		for _, session := range s.Sessions() {
+			settled = settled && session.settled()
+		}
+		if settled {
+			return
+		}
+	}
+}
+
+// settled says whether nothing is to be expected of the session's client.
+func (s *Session) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil || s.pending != nil || s.state != stateOpen
+}
+
 // Server is an Engine.IO server. All its methods may be called concurrently.
 type Server struct {
 	cfg    atomic.Pointer[Config]

@@ -1,0 +1,192 @@
+package engineio_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+func TestASecondPollEndsTheSession(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	p := srv.peer(client.SID)
+	first := client.pending()
+	client.gets(400, "")
+	is(t, first, 200, "1")
+	p.endsWith(engineio.TransportError)
+	client.gets(400, "")
+}
+
+func TestAPollThatIsGivenUpEndsTheSession(t *testing.T) {
+	for proto, srv := range map[string]*server{
+		"HTTP/1.1": serve(t, config(), app{}),
+		"HTTP/2":   serveTLS(t, config(), app{}),
+	} {
+		t.Run(proto, func(t *testing.T) {
+			client := srv.openPolling()
+			p := srv.peer(client.SID)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() {
+				_, _, err := client.try(ctx, http.MethodGet, nil)
+				done <- err
+			}()
+			eventually(t, "a poll waits", p.Polled)
+			cancel()
+			if err := <-done; err == nil {
+				t.Error("the poll was answered")
+			}
+			p.endsWith(engineio.TransportError)
+			client.gets(400, "")
+		})
+	}
+}
+
+func TestInvalidPayloadsEndTheSession(t *testing.T) {
+	srv := serve(t, config(), app{})
+	for name, payload := range map[string]string{
+		"empty":                "",
+		"unknown type":         "abc",
+		"unknown digit":        "7",
+		"separator":            "\x1e",
+		"separator first":      "\x1e4a",
+		"separator last":       "4a\x1e",
+		"separator twice":      "4a\x1e\x1e4b",
+		"open":                 "0",
+		"ping":                 "2",
+		"upgrade":              "5",
+		"noop":                 "6",
+		"invalid after valid":  "4a\x1eabc",
+		"text is not UTF-8":    "4\xff",
+		"UTF-8 is cut":         "4\xe2\x82",
+		"not base64":           "b*",
+		"base64 is cut":        "bAQIDB",
+		"base64 of URLs":       "b-_-_",
+		"revision 3 payload":   "2:4a",
+		"binary as revision 3": "b4AQIDBA==",
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := srv.openPolling()
+			p := srv.peer(client.SID)
+			answers := client.pending()
+			client.posts(payload, 400)
+			p.endsWith(engineio.ParseError)
+			// What came before may have been echoed.
+			if a := <-answers; a.status != 200 || a.body != "1" && a.body != "4a" {
+				t.Errorf("the poll was answered %d %q", a.status, a.body)
+			}
+			client.gets(400, "")
+		})
+	}
+}
+
+func TestBinaryBodiesEndTheSession(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	p := srv.peer(client.SID)
+	status, body, err := client.try(t.Context(), http.MethodPost, strings.NewReader("\x00\x04\xff4abc"), "Content-Type", "application/octet-stream")
+	if status != 400 || err != nil {
+		t.Errorf("%d %s, %v", status, body, err)
+	}
+	p.endsWith(engineio.ParseError)
+}
+
+func TestOverlappingPostsEndTheSession(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	p := srv.peer(client.SID)
+	stalled, w := io.Pipe()
+	first := make(chan int, 1)
+	go func() {
+		status, _, _ := client.try(context.Background(), http.MethodPost, stalled)
+		first <- status
+	}()
+	if _, err := io.WriteString(w, "4fir"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first POST is under way", p.Posting)
+	client.posts("4second", 400)
+	p.endsWith(engineio.TransportError)
+	w.Close()
+	<-first // it is answered, with whatever
+}
+
+func TestPostsOneAfterTheOther(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	for range 50 {
+		client.posts("4hello", 200)
+	}
+	eventuallyGets(client, strings.TrimSuffix(strings.Repeat("4hello\x1e", 50), "\x1e"))
+}
+
+// eventuallyGets polls for a payload that may be split.
+func eventuallyGets(client *poller, want string) {
+	client.server.t.Helper()
+	var got []string
+	for len(got) < len(parts(want)) {
+		status, body := client.get()
+		if status != 200 {
+			client.server.t.Fatalf("poll: %d %s", status, body)
+		}
+		got = append(got, parts(body)...)
+	}
+	if s := strings.Join(got, "\x1e"); s != want {
+		client.server.t.Errorf("got %.200q, not %.200q", s, want)
+	}
+}
+
+func TestBodiesOverTheLimit(t *testing.T) {
+	cfg := config()
+	cfg.MaxPayload = 1000
+	srv := serve(t, cfg, app{})
+	client := srv.openPolling()
+	largest := "4" + string(fill(999))
+	client.posts(largest, 200)
+	client.gets(200, largest)
+	client.posts(largest+"x", 413)
+	for _, size := range []int{1001, 100_000, 10e6} {
+		chunked := struct{ io.Reader }{strings.NewReader("4" + string(fill(size-1)))}
+		// net/http may close the connection while a large body is sent.
+		status, body, err := client.try(t.Context(), http.MethodPost, chunked)
+		if err == nil && status != 413 {
+			t.Errorf("%d bytes in chunks: %d %s", size, status, body)
+		}
+	}
+	client.posts("4still open", 200)
+	client.gets(200, "4still open")
+}
+
+// A client is to learn that its body was not heard.
+func TestABodyThatBreaksOffEndsTheSession(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	p := srv.peer(client.SID)
+	conn := srv.connect()
+	if _, err := io.WriteString(conn, "POST /?EIO=4&transport=polling&sid="+client.SID+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n4abc"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the POST is under way", p.Posting)
+	conn.Close()
+	p.endsWith(engineio.TransportError)
+}
+
+// Two requests in one segment, as HTTP/1.1 allows.
+func TestPipelinedRequests(t *testing.T) {
+	srv := serve(t, config(), app{})
+	client := srv.openPolling()
+	conn := srv.connect()
+	request := " /?EIO=4&transport=polling&sid=" + client.SID + " HTTP/1.1\r\nHost: x\r\n"
+	if _, err := io.WriteString(conn, "POST"+request+"Content-Length: 2\r\n\r\n4aGET"+request+"Connection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\n4a") {
+		t.Errorf("%s: %v", answer, err)
+	}
+}
