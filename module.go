@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,6 +44,9 @@ type App struct {
 	started  chan struct{} // closed once runtime is set
 	runtime  *runtime      // set while held
 	held     bool          // the runtime's reference is this app's to give back
+
+	// superseded is set while a later configuration runs beside this one.
+	superseded *atomic.Bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -54,7 +58,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // beside a running server.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	a.started = make(chan struct{})
+	a.started, a.superseded = make(chan struct{}), new(atomic.Bool)
 	a.setDefaults()
 	dir := filepath.Join(caddy.AppDataDir(), "realtime")
 	if a.Keystore != nil && a.Keystore.Path != "" {
@@ -135,6 +139,11 @@ func (a *App) await(r *http.Request) (*runtime, error) {
 	case <-a.started:
 		return a.runtime, nil
 	default:
+	}
+	// At a reload the runtime is there already, and at one that fails this app
+	// never starts, though its HTTP server may have got requests.
+	if rt, err := activeRuntime(); err == nil && rt.dir == a.dir {
+		return rt, nil
 	}
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
@@ -270,7 +279,7 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		socketPreflight(w, r)
 		return
 	}
-	exchange := engineio.Exchange{Ending: h.ending}
+	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
 	if !r.URL.Query().Has("sid") {
 		if rt.draining.Load() {
 			errUnavailable("The server is shutting down. Connect anew.", time.Second).write(w, r)

@@ -30,6 +30,7 @@ type runtimeKey string
 // configuration that runs on it brings settings and a log, the latest of which
 // are in force.
 type runtime struct {
+	dir      string
 	log      *zap.Logger
 	lasting  *lastingLogger
 	registry *keystore.Registry
@@ -60,7 +61,7 @@ const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and makes everything that stands on it.
 func openRuntime(dir string, first *App) (*runtime, error) {
-	rt := &runtime{lasting: newLastingLogger(first.logger), drained: make(chan struct{})}
+	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), drained: make(chan struct{})}
 	rt.log = rt.lasting.logger("realtime")
 	rt.current.Store(&first.Settings)
 	store, err := keystore.OpenBadger(dir, rt.lasting.logger("realtime.keystore"))
@@ -105,12 +106,19 @@ func (rt *runtime) engineConfig() engineio.Config {
 	}
 }
 
+// settleLimit bounds how long a reload waits for polls.
+const settleLimit = 100 * time.Millisecond
+
 // start puts a configuration in force.
 func (rt *runtime) start(a *App) {
 	rt.mu.Lock()
-	defer rt.mu.Unlock()
 	rt.configs = append(rt.configs, a)
+	reload := len(rt.configs) > 1
 	rt.configure()
+	rt.mu.Unlock()
+	if reload {
+		rt.eio.Settle(settleLimit)
+	}
 }
 
 // stop takes a configuration out: after a reload the old one, after a failed
@@ -128,6 +136,9 @@ func (rt *runtime) configure() {
 		return // what runs on, until it is closed, keeps the last
 	}
 	latest := rt.configs[len(rt.configs)-1]
+	for _, config := range rt.configs {
+		config.superseded.Store(config != latest)
+	}
 	rt.lasting.use(latest.logger)
 	rt.current.Store(&latest.Settings)
 	rt.sio.Configure(rt.socketConfig())

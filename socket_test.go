@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ type site struct {
 // newSite serves with the defaults, but for what configure changes.
 func newSite(t *testing.T, configure func(*App, *Handler)) *site {
 	t.Helper()
-	app := &App{logger: zap.NewNop(), started: make(chan struct{})}
+	app := &App{logger: zap.NewNop(), started: make(chan struct{}), superseded: new(atomic.Bool)}
 	h := &Handler{app: app, logger: zap.NewNop(), PublishPath: "/publish", SocketPath: "/socket.io", ending: make(chan struct{})}
 	app.setDefaults()
 	if configure != nil {

@@ -89,8 +89,8 @@ func (g *gateway) join(a app, channel string, transports ...client.Transport) *a
 func (g *gateway) check(crowd *audience, first, last int) {
 	g.t.Helper()
 	g.await("every client has every event", 20*time.Second, func() bool {
-		for _, account := range crowd.accounts {
-			if _, n, bad := account.state(); n < last && bad == "" {
+		for i, account := range crowd.accounts {
+			if _, n, bad := account.state(); n < last && bad == "" && crowd.clients[i].Err() == nil {
 				return false
 			}
 		}
