@@ -1,5 +1,7 @@
 package engineio
 
+import "time"
+
 // Polled says whether a poll waits.
 func (s *Session) Polled() bool {
 	s.mu.Lock()
@@ -20,3 +22,6 @@ func (s *Session) Posting() bool {
 	defer s.mu.Unlock()
 	return s.posting
 }
+
+// Beat is what the wheel calls.
+func (s *Session) Beat(now time.Time) { s.beat(now) }
