@@ -20,6 +20,9 @@ type bubble struct {
 	*engineio.Server
 	t     *testing.T
 	peers map[string]*peer
+	last  *peer // the last that was accepted
+
+	hijacking func() error // if not nil, called as a connection is taken over
 }
 
 func inBubble(t *testing.T, cfg engineio.Config, test func(t *testing.T, b *bubble)) {
@@ -29,6 +32,7 @@ func inBubble(t *testing.T, cfg engineio.Config, test func(t *testing.T, b *bubb
 		b.Server = engineio.NewServer(cfg, func(s *engineio.Session) engineio.Receiver {
 			p := &peer{Session: s, server: &server{t: t}, reason: make(chan engineio.Reason, 1)}
 			b.peers[s.ID()] = p
+			b.last = p
 			return p
 		})
 		defer b.Close()
@@ -68,10 +72,16 @@ func (b *bubble) posts(p *peer, body string) {
 // pipeWriter is a response that can be hijacked.
 type pipeWriter struct {
 	*httptest.ResponseRecorder
-	conn net.Conn
+	conn      net.Conn
+	hijacking func() error
 }
 
 func (w *pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.hijacking != nil {
+		if err := w.hijacking(); err != nil {
+			return nil, nil, err
+		}
+	}
 	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
 }
 
@@ -90,7 +100,7 @@ func (b *bubble) websocket(sid string) *socket {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	w := &pipeWriter{httptest.NewRecorder(), remote}
+	w := &pipeWriter{httptest.NewRecorder(), remote, b.hijacking}
 	b.ServeHTTP(w, r.WithContext(context.Background()))
 	if w.Code != http.StatusSwitchingProtocols {
 		b.t.Fatalf("handshake: %d %s", w.Code, w.Body)

@@ -25,3 +25,13 @@ func (s *Session) Posting() bool {
 
 // Beat is what the wheel calls.
 func (s *Session) Beat(now time.Time) { s.beat(now) }
+
+// Upgrading says whether a websocket is probed.
+func (s *Session) Upgrading() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probe != nil
+}
+
+// CancelRefused gives up a poll that waited when the session was upgraded.
+func (s *Session) CancelRefused() { s.cancel(&pendingPoll{refused: true}) }

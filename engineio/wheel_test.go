@@ -35,7 +35,7 @@ func TestTimersAreNeverEarlyAndATickLateAtMost(t *testing.T) {
 		for range 5000 {
 			time.Sleep(time.Duration(random.IntN(int(20 * time.Millisecond))))
 			synctest.Wait()
-			at := time.Now().Add(time.Duration(random.Int64N(int64(5 * time.Minute))) - time.Second)
+			at := time.Now().Add(time.Duration(random.Int64N(int64(5*time.Minute))) - time.Second)
 			tm := newTimer()
 			switch random.IntN(4) {
 			case 0: // moved

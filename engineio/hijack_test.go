@@ -1,0 +1,90 @@
+package engineio_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/gobwas/ws"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+// A session may end as its websocket's handshake is answered.
+
+func TestAbortWhileAConnectionIsTakenOver(t *testing.T) {
+	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+		b.hijacking = func() error {
+			b.last.Abort("test")
+			return nil
+		}
+		b.websocket("").drained()
+		b.last.endsWith("test")
+
+		p := b.openPolling()
+		b.websocket(p.ID()).drained()
+		p.endsWith("test")
+	})
+}
+
+func TestCloseWhileAConnectionIsTakenOver(t *testing.T) {
+	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+		b.hijacking = func() error {
+			b.last.Send(engineio.TextPacket([]byte("last")))
+			b.last.Close("test")
+			return nil
+		}
+		c, p := b.dial()
+		c.gets("4last")
+		c.closes(ws.StatusNormalClosure)
+		p.endsWith("test")
+
+		p = b.openPolling()
+		b.websocket(p.ID()).drained()
+		b.gets(p, 200, "4last")
+		b.gets(p, 200, "1")
+		p.endsWith("test")
+	})
+}
+
+func TestServerCloseWhileAConnectionIsTakenOver(t *testing.T) {
+	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+		b.hijacking = func() error {
+			go b.Close()
+			synctest.Wait()
+			return nil
+		}
+		p := b.openPolling()
+		b.websocket(p.ID()).drained()
+		p.endsWith(engineio.ServerShutdown)
+	})
+}
+
+func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
+	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+		p := b.openPolling()
+		b.hijacking = func() error { return errors.New("no connection") }
+		b.websocket("")
+		b.last.endsWith(engineio.TransportError)
+		b.websocket(p.ID())
+		b.posts(p, "4hello")
+		b.gets(p, 200, "4hello")
+		b.hijacking = nil
+		b.websocket(p.ID()).send("2probe")
+	})
+}
+
+// It is no news that it went.
+func TestARefusedPollThatIsGivenUpEndsNothing(t *testing.T) {
+	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+		p := b.openPolling()
+		c := b.websocket(p.ID())
+		c.send("2probe")
+		c.gets("3probe")
+		c.send("5")
+		synctest.Wait()
+		p.CancelRefused()
+		c.send("4hello")
+		c.gets("4hello")
+	})
+}
