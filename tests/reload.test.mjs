@@ -22,15 +22,13 @@ describe("a reload", () => {
     await caddy.close();
   });
 
-  test("keeps every socket, and loses, doubles and reorders nothing, though some reloads fail", async (t) => {
+  test("keeps every socket, and loses, doubles and reorders nothing, though some reloads fail", async () => {
     const clients = [];
     for (const [name, list] of Object.entries(transports)) {
       for (let i = 0; i < 5; i++) {
         const client = { name, socket: await caddy.subscriber(app, "orders", { transports: list }), got: [], lost: [] };
         client.socket.on("e", (n) => client.got.push(n));
-        client.socket.on("disconnect", (reason, details) => {
-          client.lost.push(`${reason}: ${details?.description === 0 ? "no answer" : details?.description}`);
-        });
+        client.socket.on("disconnect", (reason, details) => client.lost.push(`${reason}: ${details?.description}`));
         if (name === "upgrade") await until("upgraded", () => client.socket.io.engine.transport.name === "websocket");
         clients.push(client);
       }
@@ -82,13 +80,6 @@ describe("a reload", () => {
     await publisher;
 
     for (const { socket, got, lost, name } of clients) {
-      if (name === "polling" && lost.length) {
-        // One of its requests was dropped so, which a stock client takes for
-        // the end. A session that had been lost would have answered 400.
-        assert.deepEqual(lost, ["transport error: no answer"]);
-        assert.deepEqual(got, numbers(got.length));
-        continue;
-      }
       await until("the last event", () => got.at(-1) === n - 1).catch((err) => {
         const gap = got.findIndex((value, i) => value !== i);
         err.message += `; over ${name}: ${got.length} of ${n}, ${gap < 0 ? "in order" : `${gap} became ${got[gap]}`}, ${lost}`;
@@ -98,8 +89,6 @@ describe("a reload", () => {
       assert.deepEqual(lost, []);
       assert.equal(socket.connected, true);
     }
-    const kept = clients.filter(({ name, lost }) => name === "polling" && !lost.length).length;
-    t.diagnostic(`${n} events; ${kept} of 5 polling clients had no request dropped`);
   });
 
   test("changes limits at once, for sockets that are open too", async () => {
