@@ -148,6 +148,7 @@ function example(file, env) {
   const seen = [];
   let wake = () => {};
   createInterface({ input: child.stdout }).on("line", (line) => {
+    if (!line) return;
     console.log(`${file.padEnd(13)} ${line}`);
     seen.push(line);
     wake();
