@@ -59,6 +59,7 @@ func (rt *runtime) beginDrain() {
 
 func (rt *runtime) closeSessions(limit time.Duration, polls, websockets []*engineio.Session) {
 	defer close(rt.drained)
+	//nolint:gosec // the order is no secret
 	rand.Shuffle(len(websockets), func(i, j int) { websockets[i], websockets[j] = websockets[j], websockets[i] })
 	spread := min(limit*2/3, time.Duration(len(websockets))*drainStep)
 	tick := time.NewTicker(drainTick)

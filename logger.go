@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -38,7 +39,7 @@ func (l *lastingLogger) Enabled(level zapcore.Level) bool {
 
 // With implements zapcore.Core.
 func (l *lastingLogger) With(fields []zapcore.Field) zapcore.Core {
-	return &lastingLogger{current: l.current, fields: append(l.fields[:len(l.fields):len(l.fields)], fields...)}
+	return &lastingLogger{current: l.current, fields: append(slices.Clip(l.fields), fields...)}
 }
 
 // Check implements zapcore.Core.
@@ -54,7 +55,7 @@ func (l *lastingLogger) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry
 
 // Write implements zapcore.Core.
 func (l *lastingLogger) Write(entry zapcore.Entry, fields []zapcore.Field) error {
-	return (*l.current.Load()).Write(entry, append(l.fields[:len(l.fields):len(l.fields)], fields...))
+	return (*l.current.Load()).Write(entry, append(slices.Clip(l.fields), fields...))
 }
 
 // Sync implements zapcore.Core.

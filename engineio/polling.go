@@ -13,7 +13,7 @@ import (
 )
 
 // openPolling opens a session on long-polling. Its id is the answer.
-func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
+func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	cfg := s.cfg.Load()
 	session, refusal := s.register(x, cfg)
 	if refusal != nil {

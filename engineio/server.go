@@ -224,7 +224,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
 	case transport == "websocket":
 		refusal = s.openWebSocket(w, r, x)
 	default:
-		refusal = s.openPolling(w, r, x)
+		refusal = s.openPolling(w, x)
 	}
 	if refusal != nil {
 		refusal.write(w)

@@ -174,7 +174,7 @@ func (s *Session) packet(p []byte) bool {
 
 // closedByPeer answers a close frame with its own code.
 func (s *Session) closedByPeer(conn net.Conn, payload []byte) bool {
-	code := closeCode(ws.StatusNoStatusRcvd)
+	code := ws.StatusNoStatusRcvd
 	if len(payload) > 0 {
 		var reason string
 		code, reason = ws.ParseCloseFrameData(payload)

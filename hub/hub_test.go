@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -176,7 +177,7 @@ func TestOneChannelTooManyIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := m.Subscribe("3", 3, func() {}); err != hub.ErrTooMany {
+	if err := m.Subscribe("3", 3, func() {}); !errors.Is(err, hub.ErrTooMany) {
 		t.Errorf("a fourth channel of three: %v", err)
 	}
 	if err := m.Subscribe("2", 3, func() {}); err != nil {
@@ -187,7 +188,7 @@ func TestOneChannelTooManyIsRefused(t *testing.T) {
 	}
 	subscribe(t, m, "3")
 	m.Close()
-	if err := m.Subscribe("4", 3, func() {}); err != hub.ErrClosed {
+	if err := m.Subscribe("4", 3, func() {}); !errors.Is(err, hub.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	expectEmpty(t, h)

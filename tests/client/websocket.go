@@ -81,10 +81,10 @@ func (w *WebSocket) Read() (string, error) {
 		if _, err := io.ReadFull(w.src, payload); err != nil {
 			return "", err
 		}
-		switch h.OpCode {
-		case ws.OpText:
+		if h.OpCode == ws.OpText {
 			return string(payload), nil
-		case ws.OpClose:
+		}
+		if h.OpCode == ws.OpClose {
 			code, _ := ws.ParseCloseFrameData(payload)
 			return "", fmt.Errorf("%w: %d", errClosed, code)
 		}
