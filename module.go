@@ -167,7 +167,8 @@ type Handler struct {
 	// Default: /socket.io.
 	SocketPath string `json:"socket_path,omitempty"`
 
-	// DocsPath is the documentation page's. Default: none, no page.
+	// DocsPath is where the documentation page will be; this version has none
+	// and says so in the log. Default: none.
 	DocsPath string `json:"docs_path,omitempty"`
 
 	// Origins whose pages may use this site from a browser, as
@@ -217,8 +218,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// warn tells of servers that websockets or polls do not get along with.
+// warn tells of what is configured and will not work.
 func (h *Handler) warn(server *caddyhttp.Server) {
+	if h.DocsPath != "" {
+		h.logger.Warn("this version has no documentation page; docs_path goes to the next handler", zap.String("docs_path", h.DocsPath))
+	}
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
 		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
