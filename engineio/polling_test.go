@@ -3,9 +3,12 @@ package engineio_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
@@ -174,6 +177,39 @@ func TestABodyThatBreaksOffEndsTheSession(t *testing.T) {
 	eventually(t, "the POST is under way", p.Posting)
 	conn.Close()
 	p.endsWith(engineio.TransportError)
+}
+
+// stallingWriter is a response whose request's body can be given a deadline.
+type stallingWriter struct {
+	*httptest.ResponseRecorder
+	body net.Conn
+}
+
+func (w *stallingWriter) SetReadDeadline(at time.Time) error { return w.body.SetReadDeadline(at) }
+
+func TestABodyThatStallsEndsTheSession(t *testing.T) {
+	cfg := config()
+	cfg.PingInterval = time.Hour
+	inBubble(t, cfg, func(t *testing.T, b *bubble) {
+		p := b.openPolling()
+		began := time.Now()
+		client, body := net.Pipe()
+		go func() { // a byte a second keeps no door open
+			for range 40 {
+				_, _ = client.Write([]byte("4"))
+				time.Sleep(time.Second)
+			}
+		}()
+		w := &stallingWriter{httptest.NewRecorder(), body}
+		b.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/?EIO=4&transport=polling&sid="+p.ID(), body))
+		if w.Code != http.StatusBadRequest {
+			t.Errorf("the answer is %d", w.Code)
+		}
+		passed(t, began, 30*time.Second)
+		p.endsWith(engineio.TransportError)
+		body.Close()
+		time.Sleep(time.Minute)
+	})
 }
 
 // Two requests in one segment, as HTTP/1.1 allows.

@@ -172,7 +172,7 @@ func (s *Server) Len() int { return int(s.live.Load()) }
 // Stats returns the server's counters.
 func (s *Server) Stats() *Stats { return &s.stats }
 
-// Sessions returns the open sessions, in no order.
+// Sessions returns the sessions, in no order. Some may just have ended.
 func (s *Server) Sessions() []*Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
