@@ -25,7 +25,7 @@ type bubble struct {
 	hijacking func() error // if not nil, called as a connection is taken over
 }
 
-func inBubble(t *testing.T, cfg engineio.Config, test func(t *testing.T, b *bubble)) {
+func inBubble(t *testing.T, cfg engineio.Config, test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t: t, peers: make(map[string]*peer)}
@@ -36,7 +36,7 @@ func inBubble(t *testing.T, cfg engineio.Config, test func(t *testing.T, b *bubb
 			return p
 		})
 		defer b.Close()
-		test(t, b)
+		test(b)
 	})
 }
 

@@ -232,10 +232,15 @@ func (c *socket) send(s string) {
 
 // next reads a frame, as it is.
 func (c *socket) next() (ws.Frame, error) {
-	f, err := ws.ReadFrame(c.in)
+	h, err := ws.ReadHeader(c.in)
 	if err == nil {
-		err = ws.CheckHeader(f.Header, ws.StateClientSide)
+		err = ws.CheckHeader(h, ws.StateClientSide)
 	}
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	_, err = io.ReadFull(c.in, f.Payload)
 	return f, err
 }
 

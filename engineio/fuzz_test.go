@@ -54,6 +54,7 @@ func FuzzFrames(f *testing.F) {
 
 // readFuzzed reads to the end and returns all that was read as text.
 func readFuzzed(t *testing.T, r *frameReader, limit int) string {
+	t.Helper()
 	var log strings.Builder
 	for {
 		op, payload, err := r.next(limit)

@@ -13,7 +13,7 @@ import (
 // A session may end as its websocket's handshake is answered.
 
 func TestAbortWhileAConnectionIsTakenOver(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
 		b.hijacking = func() error {
 			b.last.Abort("test")
 			return nil
@@ -28,7 +28,7 @@ func TestAbortWhileAConnectionIsTakenOver(t *testing.T) {
 }
 
 func TestCloseWhileAConnectionIsTakenOver(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
 		b.hijacking = func() error {
 			b.last.Send(engineio.TextPacket([]byte("last")))
 			b.last.Close("test")
@@ -48,7 +48,7 @@ func TestCloseWhileAConnectionIsTakenOver(t *testing.T) {
 }
 
 func TestServerCloseWhileAConnectionIsTakenOver(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
 		b.hijacking = func() error {
 			go b.Close()
 			synctest.Wait()
@@ -61,7 +61,7 @@ func TestServerCloseWhileAConnectionIsTakenOver(t *testing.T) {
 }
 
 func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
 		p := b.openPolling()
 		b.hijacking = func() error { return errors.New("no connection") }
 		b.websocket("")
@@ -76,7 +76,7 @@ func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
 
 // It is no news that it went.
 func TestARefusedPollThatIsGivenUpEndsNothing(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
 		p := b.openPolling()
 		c := b.websocket(p.ID())
 		c.send("2probe")

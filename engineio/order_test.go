@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ type checker struct {
 }
 
 func newChecker(t testing.TB, senders int) *checker {
+	t.Helper()
 	return &checker{t: t, next: make(map[int]int), left: senders}
 }
 
@@ -59,6 +61,7 @@ const (
 // sendAll sends concurrently to all sessions, so many messages or more until it
 // is enough.
 func sendAll(t testing.TB, enough func() bool, peers ...*peer) {
+	t.Helper()
 	var all sync.WaitGroup
 	for sender := range senders {
 		all.Go(func() {
@@ -103,10 +106,8 @@ func (p *poller) collect(check *checker) {
 		if status != http.StatusOK {
 			p.server.t.Fatalf("poll: %d %s", status, body)
 		}
-		for _, packet := range parts(body) {
-			if check.take(packet) {
-				return
-			}
+		if slices.ContainsFunc(parts(body), check.take) {
+			return
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 			return refusal
 		case batch != nil:
 			x.hold(r.Context())
-			s.deliver(w, batch)
+			s.deliver(w, r, batch)
 			return nil
 		}
 		select {
@@ -152,12 +152,17 @@ func (s *Session) cancel(me *pendingPoll) {
 
 // deliver answers a poll. What is in the answer counts as queued until it is
 // written.
-func (s *Session) deliver(w http.ResponseWriter, batch []*Packet) {
-	err := answer(w, s.server.cfg.Load().WriteTimeout, batch...)
+func (s *Session) deliver(w http.ResponseWriter, r *http.Request, batch []*Packet) {
+	err := r.Context().Err() // a client that has gone may seem to take an answer
+	if err == nil {
+		err = answer(w, s.server.cfg.Load().WriteTimeout, batch...)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.failWrite(err)
+		if s.conn == nil || batch[0] != noopPacket { // else nothing is lost
+			s.failWrite(err)
+		}
 		return
 	}
 	if first := batch[0]; first != noopPacket && first != closePacket { // which were not queued

@@ -190,7 +190,8 @@ func (w *stallingWriter) SetReadDeadline(at time.Time) error { return w.body.Set
 func TestABodyThatStallsEndsTheSession(t *testing.T) {
 	cfg := config()
 	cfg.PingInterval = time.Hour
-	inBubble(t, cfg, func(t *testing.T, b *bubble) {
+	inBubble(t, cfg, func(b *bubble) {
+		t := b.t
 		p := b.openPolling()
 		began := time.Now()
 		client, body := net.Pipe()

@@ -109,7 +109,8 @@ func TestAStalledClientTakesItsBoundOfMemory(t *testing.T) {
 func TestPingsOfAStalledClientAreBounded(t *testing.T) {
 	cfg := config()
 	cfg.MaxQueue = 64 << 10
-	inBubble(t, cfg, func(t *testing.T, b *bubble) {
+	inBubble(t, cfg, func(b *bubble) {
+		t := b.t
 		c, p := b.dial()
 		ping := masked(ws.NewPingFrame(nil))
 		pings := 0
@@ -183,7 +184,8 @@ func TestACloseThatCannotBeWrittenEnds(t *testing.T) {
 func TestAClientThatIsMerelySlowCatchesUp(t *testing.T) {
 	cfg := config()
 	cfg.WriteTimeout = 10 * time.Second
-	inBubble(t, cfg, func(t *testing.T, b *bubble) {
+	inBubble(t, cfg, func(b *bubble) {
+		t := b.t
 		c, p := b.dial()
 		for i := range 500 {
 			if !p.Send(engineio.TextPacket(fmt.Appendf(nil, "%04d", i), fill(1000))) {

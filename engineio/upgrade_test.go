@@ -120,7 +120,8 @@ func TestAWebSocketThatDoesNotUpgradeLeavesPollingAsItWas(t *testing.T) {
 }
 
 func TestAPollEndsInTimeWhileAWebSocketIsProbed(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
+		t := b.t
 		p := b.openPolling()
 		waits := make(chan answer)
 		poll := func() {
@@ -155,7 +156,8 @@ func TestAPollEndsInTimeWhileAWebSocketIsProbed(t *testing.T) {
 func TestAnUpgradeThatIsNotFinishedInTimeIsGivenUp(t *testing.T) {
 	cfg := beating()
 	cfg.UpgradeTimeout = 10 * time.Second
-	inBubble(t, cfg, func(t *testing.T, b *bubble) {
+	inBubble(t, cfg, func(b *bubble) {
+		t := b.t
 		for _, probe := range []bool{false, true} {
 			p := b.openPolling()
 			began := time.Now()
@@ -183,7 +185,8 @@ func TestAnUpgradeThatIsNotFinishedInTimeIsGivenUp(t *testing.T) {
 }
 
 func TestTheHeartbeatGoesOnOverAnUpgrade(t *testing.T) {
-	inBubble(t, beating(), func(t *testing.T, b *bubble) {
+	inBubble(t, beating(), func(b *bubble) {
+		t := b.t
 		p := b.openPolling()
 		time.Sleep(24 * time.Second)
 		c := b.websocket(p.ID())

@@ -1,0 +1,105 @@
+package engineio_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+// exchange is one request with what its server knows, in the background.
+func (b *bubble) exchange(ctx context.Context, x engineio.Exchange, method, sid, body string) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		r := httptest.NewRequestWithContext(ctx, method, "/?EIO=4&transport=polling&sid="+sid, strings.NewReader(body))
+		w := httptest.NewRecorder()
+		b.Serve(w, r, x)
+		answers <- answer{w.Code, w.Body.String()}
+	}()
+	return answers
+}
+
+func TestAnswersAreHeldUntilTheServerEnds(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		var hold atomic.Bool
+		hold.Store(true)
+		ending := make(chan struct{})
+		x := engineio.Exchange{Ending: ending, Hold: &hold}
+		poll, post := b.openPolling(), b.openPolling()
+		poll.Send(engineio.TextPacket([]byte("hello")))
+		began := time.Now()
+		polled := b.exchange(b.t.Context(), x, http.MethodGet, poll.ID(), "")
+		posted := b.exchange(b.t.Context(), x, http.MethodPost, post.ID(), "4hello")
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if len(polled)+len(posted) > 0 {
+			b.t.Error("an answer was not held")
+		}
+		close(ending)
+		is(b.t, polled, 200, "4hello")
+		is(b.t, posted, 200, "ok")
+		passed(b.t, began, 500*time.Millisecond)
+	})
+}
+
+func TestAnswersAreHeldForASecondAtMost(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		var hold atomic.Bool
+		hold.Store(true)
+		p := b.openPolling()
+		for _, failed := range []bool{false, true} {
+			p.Send(engineio.TextPacket([]byte("hello")))
+			began, want := time.Now(), time.Second
+			polled := b.exchange(b.t.Context(), engineio.Exchange{Hold: &hold}, http.MethodGet, p.ID(), "")
+			if failed { // the next server
+				want = 100 * time.Millisecond
+				time.AfterFunc(want, func() { hold.Store(false) })
+			}
+			is(b.t, polled, 200, "4hello")
+			passed(b.t, began, want)
+		}
+	})
+}
+
+// What it held is lost, and its client is to learn of it.
+func TestAHeldPollThatIsGivenUpEndsTheSession(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		var hold atomic.Bool
+		hold.Store(true)
+		p := b.openPolling()
+		p.Send(engineio.TextPacket([]byte("hello")))
+		ctx, cancel := context.WithCancel(b.t.Context())
+		b.exchange(ctx, engineio.Exchange{Hold: &hold}, http.MethodGet, p.ID(), "")
+		synctest.Wait()
+		cancel()
+		p.endsWith(engineio.TransportError)
+	})
+}
+
+func TestSettleWaitsForPolls(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		settles := func(want time.Duration) {
+			b.t.Helper()
+			began := time.Now()
+			b.Settle(time.Second)
+			passed(b.t, began, want)
+		}
+		settles(0)
+		b.dial()
+		settles(0)
+		p := b.openPolling()
+		settles(time.Second)
+		time.AfterFunc(300*time.Millisecond, func() {
+			b.exchange(b.t.Context(), engineio.Exchange{}, http.MethodGet, p.ID(), "")
+		})
+		settles(300 * time.Millisecond)
+		p.Abort("test")
+		settles(0)
+	})
+}
