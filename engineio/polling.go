@@ -204,8 +204,15 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 	return nil
 }
 
-// bodyTimeout bounds how long a POST's body may take to arrive.
+// bodyTimeout bounds how long a request's body may take to arrive.
 const bodyTimeout = 30 * time.Second
+
+// limitBody keeps it. A refusal needs it too: net/http reads what is left of a
+// body before it answers.
+func limitBody(w http.ResponseWriter) {
+	// A writer without deadlines has none to keep.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+}
 
 // post takes the packets of a POST.
 func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
@@ -258,15 +265,12 @@ func (s *Session) endPost() {
 	s.mu.Unlock()
 }
 
-// readBody reads a POST of at most limit bytes, in a bounded time.
+// readBody reads a POST of at most limit bytes, in the time that limitBody set.
 func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *protocolError) {
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // see respond
 	body, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
-	_ = rc.SetReadDeadline(time.Time{})
 	switch {
 	case err != nil:
 		s.Abort(TransportError)
@@ -274,6 +278,7 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	case len(body) > limit:
 		return nil, tooLarge(limit)
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // see limitBody
 	return body, nil
 }
 

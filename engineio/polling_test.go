@@ -213,6 +213,58 @@ func TestABodyThatStallsEndsTheSession(t *testing.T) {
 	})
 }
 
+// net/http reads a body to its end before it answers, also one that is refused.
+func TestABodyThatNobodyReadsIsNotWaitedForEither(t *testing.T) {
+	for name, request := range map[string]string{
+		"unknown session": "POST /?EIO=4&transport=polling&sid=abc",
+		"handshake":       "GET /?EIO=4&transport=websocket",
+		"no transport":    "PUT /",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, config(), func(b *bubble) {
+				l := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+				server := &http.Server{Handler: b.Server}
+				go server.Serve(l)
+				defer server.Close()
+				client, conn := net.Pipe()
+				defer client.Close()
+				l.conns <- conn
+				began := time.Now()
+				go io.WriteString(client, request+" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe")
+				answer, err := io.ReadAll(client)
+				if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+					b.t.Errorf("the answer is %q, %v", answer, err)
+				}
+				if took := time.Since(began); took > 31*time.Second {
+					b.t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// A pipeListener accepts what it is given.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *pipeListener) Close() error {
+	close(l.closed)
+	return nil
+}
+
 // Two requests in one segment, as HTTP/1.1 allows.
 func TestPipelinedRequests(t *testing.T) {
 	srv := serve(t, config(), app{})

@@ -208,6 +208,9 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
 		errExtendedConnect.write(w)
 		return
 	}
+	if r.ContentLength != 0 {
+		limitBody(w)
+	}
 	query := r.URL.Query()
 	var refusal *protocolError
 	switch transport := query.Get("transport"); {
