@@ -57,9 +57,9 @@ type publishEndpoint struct {
 	bodyTimeout time.Duration
 }
 
-// defaultBodyTimeout is generous for 1 MiB on a bad line, and bounds how long
-// a client that sends nothing holds a connection.
-const defaultBodyTimeout = 30 * time.Second
+// defaultBodyTimeout bounds how long a client that sends nothing holds a
+// connection. It is less than the default drain: an exit waits for requests.
+const defaultBodyTimeout = 10 * time.Second
 
 const publishMethods = "POST, OPTIONS"
 

@@ -30,7 +30,7 @@ func (s *Session) Beat(now time.Time) { s.beat(now) }
 func (s *Session) Upgrading() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.probe != nil
+	return s.upgrading
 }
 
 // CancelRefused gives up a poll that waited when the session was upgraded.

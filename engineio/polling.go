@@ -204,8 +204,9 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 	return nil
 }
 
-// bodyTimeout bounds how long a request's body may take to arrive.
-const bodyTimeout = 30 * time.Second
+// bodyTimeout bounds how long a request's body may take to arrive. An exit of
+// the server waits for it.
+const bodyTimeout = 10 * time.Second
 
 // limitBody keeps it. A refusal needs it too: net/http reads what is left of a
 // body before it answers.

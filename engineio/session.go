@@ -109,7 +109,7 @@ func (s *Session) Send(packets ...*Packet) bool {
 	// One message may be larger than the bound when nothing else waits.
 	if s.queued > 0 && s.queued+size > s.server.cfg.Load().MaxQueue {
 		s.server.stats.Overflows.Add(1)
-		go s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
+		s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
 		s.abort(SlowClient, closePacket)
 		s.mu.Unlock()
 		return false
@@ -285,12 +285,15 @@ func (s *Session) guard(call func()) {
 	call()
 }
 
-// log tells of a client that was cut off. It may wait for the log, so who holds
-// mu, or is not to wait, calls it in a goroutine of its own.
+// log tells of a client that was cut off, from a goroutine of its own, as who
+// cuts off holds mu and is not to wait for a log. The session has not ended
+// yet, so Server.Close waits for it.
 func (s *Session) log(message string, fields ...zap.Field) {
-	if c := s.server.cfg.Load().Logger.Check(zap.InfoLevel, message); c != nil {
-		c.Write(fields...)
+	entry := s.server.cfg.Load().Logger.Check(zap.InfoLevel, message)
+	if entry == nil {
+		return
 	}
+	s.server.open.Go(func() { entry.Write(fields...) })
 }
 
 // reset closes a connection without a word, so that it never blocks: closing a
