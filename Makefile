@@ -6,14 +6,14 @@ MODULE := github.com/seed-c079cc48/caddy-realtime
 CADDY := $(shell awk '$$1 == "github.com/caddyserver/caddy/v2" {print $$2}' go.mod)
 TOOL := go tool -modfile=tools/go.mod
 
-SOURCES := $(shell find . \( -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
+SOURCES := $(shell find . \( -path ./bench -o -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
 	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' \) -print) go.mod go.sum tools/go.mod
 NODE_MODULES := tests/node_modules/.package-lock.json examples/node_modules/.package-lock.json
 
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node lint fmt conformance clean
+.PHONY: build run test test-go test-node lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -59,5 +59,11 @@ fmt:
 conformance:
 	@exec tests/conformance/run.sh
 
+# What is measured and how: bench/README.md. BENCH='-h' has the flags.
+BENCH ?=
+bench: build/caddy bench/node/node_modules/.package-lock.json
+	cd bench && go build -o ../build/bench .
+	@exec build/bench $(BENCH)
+
 clean:
-	rm -rf build run tests/node_modules examples/node_modules
+	rm -rf build run tests/node_modules examples/node_modules bench/node/node_modules

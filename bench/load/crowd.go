@@ -1,0 +1,175 @@
+package load
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sampled is how many sockets of a crowd look at the time.
+const sampled = 100
+
+// A Crowd is the subscribers of a server.
+type Crowd struct {
+	target   *Target
+	mu       sync.Mutex // guards sockets
+	sockets  []*socket
+	closing  atomic.Bool
+	dropped  atomic.Int64
+	received atomic.Int64
+	last     atomic.Int64 // when the goal was reached
+	goal     atomic.Int64
+	reached  chan struct{}
+	size     atomic.Int64 // the least length of a delivery
+}
+
+// NewCrowd has no members yet.
+func NewCrowd(target *Target) *Crowd {
+	c := &Crowd{target: target, reached: make(chan struct{}, 1)}
+	c.goal.Store(1 << 62)
+	c.size.Store(int64(minPayload))
+	return c
+}
+
+// Join connects n more sockets, so many at a time, the i-th to channel i
+// modulo channels.
+func (c *Crowd) Join(n, channels, parallel int) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var failure atomic.Pointer[error]
+	every := max(1, n/sampled)
+	for range min(parallel, n) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || failure.Load() != nil {
+					return
+				}
+				s, err := dialSocket(c.target, Channel(i%channels))
+				if err != nil {
+					err = fmt.Errorf("socket %d of %d: %w", i, n, err)
+					failure.CompareAndSwap(nil, &err)
+					return
+				}
+				s.crowd, s.sampled = c, i%every == 0
+				c.mu.Lock()
+				c.sockets = append(c.sockets, s)
+				c.mu.Unlock()
+				go s.read()
+			}
+		})
+	}
+	wg.Wait()
+	if err := failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Size is how many have joined.
+func (c *Crowd) Size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sockets)
+}
+
+// Dropped is how many the server has disconnected.
+func (c *Crowd) Dropped() int64 { return c.dropped.Load() }
+
+// Close resets every connection, so that none stays behind in TIME_WAIT.
+func (c *Crowd) Close() {
+	c.closing.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sockets {
+		if tcp, ok := s.conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // it is about to be closed
+		}
+		_ = s.conn.Close()
+	}
+	c.sockets = nil
+}
+
+// begin starts to count, from nothing.
+func (c *Crowd) begin(size int) {
+	c.size.Store(int64(size))
+	c.goal.Store(1 << 62)
+	c.received.Store(0)
+	c.latencies()
+}
+
+func (c *Crowd) delivered(n int64) {
+	if c.received.Add(n) >= c.goal.Load() {
+		c.last.Store(now())
+		select {
+		case c.reached <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *Crowd) ended(*socket) {
+	if !c.closing.Load() {
+		c.dropped.Add(1)
+	}
+}
+
+// patience is how long nothing may arrive before the rest is given up.
+const patience = 5 * time.Second
+
+// expect says how many deliveries to await. It comes before what causes them,
+// or at least before await.
+func (c *Crowd) expect(goal int64) {
+	c.goal.Store(goal)
+	select { // of a goal before
+	case <-c.reached:
+	default:
+	}
+}
+
+// await waits until all that is expected was received, or no more comes, and
+// returns when the last did.
+func (c *Crowd) await() int64 {
+	goal := c.goal.Load()
+	if c.received.Load() >= goal {
+		return now()
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	before, at := c.received.Load(), now()
+	for {
+		select {
+		case <-c.reached:
+			if c.received.Load() >= goal {
+				return c.last.Load()
+			}
+		case <-timer.C:
+			received := c.received.Load()
+			if received == before {
+				return at
+			}
+			before, at = received, now()
+			timer.Reset(patience)
+		}
+	}
+}
+
+// latencies takes what the sampled sockets saw, in order of size.
+func (c *Crowd) latencies() []int64 {
+	var all []int64
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sockets {
+		if s.sampled {
+			s.mu.Lock()
+			all = append(all, s.latencies...)
+			s.latencies = s.latencies[:0]
+			s.mu.Unlock()
+		}
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,44 @@
+// Package load is the client side of the benchmark: thousands of sockets that
+// count what is delivered, and publishers that send it.
+package load
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// A Dialect is the protocol that a server speaks on its sockets.
+type Dialect int
+
+// The dialects.
+const (
+	SocketIO Dialect = iota
+	Centrifuge
+)
+
+// A Target is a server under load.
+type Target struct {
+	Addr    string
+	TLS     *tls.Config // nil for plain HTTP
+	Dialect Dialect
+
+	// Auth is the JSON that a Socket.IO client sends with CONNECT.
+	Auth string
+
+	// Headers are more lines of a publish, each with its CRLF.
+	Headers string
+}
+
+func (t *Target) dial() (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	if t.TLS != nil {
+		return tls.DialWithDialer(dialer, "tcp", t.Addr, t.TLS)
+	}
+	return dialer.Dial("tcp", t.Addr)
+}
+
+// started is what the timestamps in messages count from.
+var started = time.Now()
+
+func now() int64 { return int64(time.Since(started)) }

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/seed-c079cc48/caddy-realtime/bench/load"
+)
+
+// caddy runs our binary with one site, which has the handler and what else is
+// said. Its log level is the default.
+func caddy(handler, more string, secure bool) func(string, string, Paths) (*Process, error) {
+	return func(dir, addr string, paths Paths) (*Process, error) {
+		admin, err := freeAddr()
+		if err != nil {
+			return nil, err
+		}
+		scheme, global := "http", ""
+		if secure {
+			scheme, global = "https", "local_certs\n\tskip_install_trust\n\tauto_https disable_redirects"
+		}
+		if handler == "realtime" {
+			global += "\n\trealtime {\n\t\trate_limit 0\n\t}"
+		}
+		config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\t%s\n}\n%s://%s {\n\t%s\n\t%s\n}\n",
+			admin, global, scheme, addr, more, handler)
+		file := filepath.Join(dir, "Caddyfile")
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			return nil, err
+		}
+		env := []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "HOME=" + dir}
+		p, err := start(dir, env, paths.Caddy, "run", "--config", file, "--adapter", "caddyfile")
+		if err != nil {
+			return nil, err
+		}
+		p.Target = &load.Target{Addr: addr}
+		if err := p.setUp(admin, handler == "realtime", secure); err != nil {
+			p.Stop()
+			return nil, err
+		}
+		return p, nil
+	}
+}
+
+func (p *Process) setUp(admin string, realtime, secure bool) error {
+	ready := func() bool { return listens(admin) && listens(p.Target.Addr) }
+	if realtime {
+		ready = func() bool { return serves("http://" + admin + "/realtime/apps") }
+	}
+	if err := p.await(ready); err != nil {
+		return err
+	}
+	if secure {
+		if err := p.trust(); err != nil {
+			return err
+		}
+	}
+	if !realtime {
+		return nil
+	}
+	answer, err := http.Post("http://"+admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"bench"}`))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	var app struct {
+		ID           string `json:"id"`
+		PublishKey   string `json:"publish_key"`
+		SubscribeKey string `json:"subscribe_key"`
+	}
+	if answer.StatusCode != http.StatusCreated {
+		return fmt.Errorf("making an app: %s", answer.Status)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&app); err != nil {
+		return fmt.Errorf("making an app: %w", err)
+	}
+	p.Target.Auth = fmt.Sprintf(`{"appId":%q,"subscribeKey":%q}`, app.ID, app.SubscribeKey)
+	p.Target.Headers = "X-App-Id: " + app.ID + "\r\nAuthorization: Bearer " + app.PublishKey + "\r\n"
+	return nil
+}
+
+func serves(url string) bool {
+	answer, err := http.Get(url) //nolint:gosec // an address of ours
+	if err != nil {
+		return false
+	}
+	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+}
+
+// trust waits for the certificate of Caddy's own CA, and trusts the CA.
+func (p *Process) trust() error {
+	return p.await(func() bool {
+		root, err := os.ReadFile(filepath.Join(p.dir, "caddy", "pki", "authorities", "local", "root.crt"))
+		if err != nil {
+			return false
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(root)
+		p.Target.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+		conn, err := tls.Dial("tcp", p.Target.Addr, p.Target.TLS)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-c079cc48/caddy-realtime/bench/load"
+)
+
+// Paths are where the servers are.
+type Paths struct {
+	Caddy string // the binary with this module
+	Node  string // the directory of server.mjs
+	Self  string // this program, which is also the peers in Go
+}
+
+// A Peer is one of the servers that are compared.
+type Peer struct {
+	Name string
+
+	// OnlyAnswers says that it has no sockets.
+	OnlyAnswers bool
+
+	run func(dir, addr string, paths Paths) (*Process, error)
+}
+
+// Peers are all of them, ours first.
+var Peers = []*Peer{
+	{Name: "ours", run: caddy("realtime", "", false)},
+	{Name: "ours+tls", run: caddy("realtime", "", true)},
+	{Name: "ours+log", run: caddy("realtime", "log {\n\t\toutput file access.log\n\t}", false)},
+	{Name: "respond", run: caddy(`respond "{}"`, "", false), OnlyAnswers: true},
+	{Name: "node", run: node},
+	{Name: "centrifuge", run: self("centrifuge", load.Centrifuge)},
+	{Name: "loop", run: self("loop", load.SocketIO)},
+	{Name: "zishang", run: self("zishang", load.SocketIO)},
+}
+
+// Start runs the server and returns once it serves.
+func (p *Peer) Start(paths Paths) (*Process, error) {
+	dir, err := os.MkdirTemp("", "bench-"+p.Name+"-")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	process, err := p.run(dir, addr, paths)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", p.Name, err), os.RemoveAll(dir))
+	}
+	return process, nil
+}
+
+func node(dir, addr string, paths Paths) (*Process, error) {
+	return listener(dir, addr, load.SocketIO, "node", filepath.Join(paths.Node, "server.mjs"), addr)
+}
+
+func self(name string, dialect load.Dialect) func(string, string, Paths) (*Process, error) {
+	return func(dir, addr string, paths Paths) (*Process, error) {
+		return listener(dir, addr, dialect, paths.Self, "peer", name, addr)
+	}
+}
+
+// listener is a server that is ready when it listens.
+func listener(dir, addr string, dialect load.Dialect, name string, args ...string) (*Process, error) {
+	p, err := start(dir, []string{"NODE_ENV=production"}, name, args...)
+	if err != nil {
+		return nil, err
+	}
+	p.Target = &load.Target{Addr: addr, Dialect: dialect}
+	if err := p.await(func() bool { return listens(addr) }); err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return p, nil
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/bench/load"
+	"github.com/seed-c079cc48/caddy-realtime/bench/server"
+)
+
+// A fanout is a kind of work: publishers to channels with subscribers.
+type fanout struct {
+	channels, subscribers int // subscribers of each channel
+	publishers, payload   int
+}
+
+func (f fanout) String() string {
+	return fmt.Sprintf("%dx%d-%dp-%d", f.channels, f.subscribers, f.publishers, f.payload)
+}
+
+var (
+	small = []fanout{
+		{1, 1000, 1, 100},
+		{1, 1000, 32, 100},
+		{1, 1000, 1, 1024},
+		{1, 1000, 32, 1024},
+		{1, 1000, 1, 16384},
+		{1, 1000, 32, 16384},
+	}
+	narrow = []fanout{{1000, 1, 16, 100}}
+	large  = []fanout{{1, 10000, 1, 100}, {1, 10000, 32, 100}}
+)
+
+// A group is works that share a server and its connections.
+type group func(s *settings, p *server.Peer, round int, r *results) error
+
+var groups = []group{smallGroup, narrowGroup, largeGroup}
+
+const (
+	parallel = 64   // connects at a time
+	storm    = 5000 // connects that are measured
+	idle     = 10000
+	warmup   = 500 * time.Millisecond
+)
+
+// concerns says whether a peer takes part in a work. What is ours in another
+// setting does where the setting matters.
+func concerns(p *server.Peer, work string) bool {
+	switch p.Name {
+	case "ours+tls":
+		return strings.HasSuffix(work, "-100") && !strings.HasPrefix(work, "1x10000") || work == "connect" || work == "idle"
+	case "ours+log":
+		return strings.HasSuffix(work, "-100") && !strings.HasPrefix(work, "1x10000") || work == "connect"
+	case "respond":
+		return strings.HasPrefix(work, "1000x1-")
+	}
+	return true
+}
+
+func selected(s *settings, p *server.Peer, all []fanout) (chosen []fanout) {
+	for _, f := range all {
+		if s.wants(f.String()) && concerns(p, f.String()) {
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen
+}
+
+func smallGroup(s *settings, p *server.Peer, round int, r *results) error {
+	return fanouts(s, p, round, r, selected(s, p, small))
+}
+
+func narrowGroup(s *settings, p *server.Peer, round int, r *results) error {
+	return fanouts(s, p, round, r, selected(s, p, narrow))
+}
+
+// fanouts starts a server, connects what the first work needs, and does all.
+func fanouts(s *settings, p *server.Peer, round int, r *results, works []fanout) error {
+	if len(works) == 0 {
+		return nil
+	}
+	process, err := p.Start(s.paths)
+	if err != nil {
+		return err
+	}
+	defer process.Stop()
+	crowd := load.NewCrowd(process.Target)
+	defer crowd.Close()
+	if f := works[0]; !p.OnlyAnswers {
+		if err := crowd.Join(f.channels*f.subscribers, f.channels, parallel); err != nil {
+			return err
+		}
+	}
+	return doAll(s, p, round, r, works, process, crowd)
+}
+
+func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, process *server.Process, crowd *load.Crowd) error {
+	for _, f := range works {
+		w := load.Work{
+			Publishers: f.publishers, Payload: f.payload, Channels: f.channels,
+			Duration: warmup, Interval: s.interval,
+		}
+		if _, err := load.Do(process.Target, crowd, w, process.CPU); err != nil {
+			return fmt.Errorf("%s: warming up: %w", f, err)
+		}
+		w.Duration = s.duration
+		outcome, err := load.Do(process.Target, crowd, w, process.CPU)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+		r.addOutcome(round, f.String(), p.Name, outcome)
+		if n := crowd.Dropped(); n > 0 {
+			return fmt.Errorf("%s: the server disconnected %d sockets", f, n)
+		}
+	}
+	return nil
+}
+
+// largeGroup is what needs ten thousand connections.
+func largeGroup(s *settings, p *server.Peer, round int, r *results) error {
+	connect := s.wants("connect") && concerns(p, "connect")
+	rest := s.wants("idle") && concerns(p, "idle")
+	works := selected(s, p, large)
+	if !connect && !rest && len(works) == 0 {
+		return nil
+	}
+	process, err := p.Start(s.paths)
+	if err != nil {
+		return err
+	}
+	defer process.Stop()
+	if err := warmConnects(process); err != nil {
+		return err
+	}
+	crowd := load.NewCrowd(process.Target)
+	defer crowd.Close()
+	before, err := process.Resident()
+	if err != nil {
+		return err
+	}
+	if connect {
+		if err := measureConnects(process, crowd, round, r, p.Name); err != nil {
+			return err
+		}
+	}
+	if !rest && len(works) == 0 {
+		return nil
+	}
+	if err := crowd.Join(idle-crowd.Size(), 1, parallel); err != nil {
+		return err
+	}
+	if rest {
+		time.Sleep(s.settle) // what connecting left behind is collected meanwhile
+		after, err := process.Resident()
+		if err != nil {
+			return err
+		}
+		r.add(record{round, "idle", p.Name, values{"bytes": float64(after-before) / idle}})
+	}
+	return doAll(s, p, round, r, works, process, crowd)
+}
+
+// warmConnects has a server do once what it is then measured at.
+func warmConnects(process *server.Process) error {
+	crowd := load.NewCrowd(process.Target)
+	defer crowd.Close()
+	if err := crowd.Join(100, 1, parallel); err != nil {
+		return err
+	}
+	w := load.Work{Publishers: 1, Payload: 100, Channels: 1, Duration: warmup}
+	_, err := load.Do(process.Target, crowd, w, process.CPU)
+	return err
+}
+
+func measureConnects(process *server.Process, crowd *load.Crowd, round int, r *results, name string) error {
+	before, err := process.CPU()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := crowd.Join(storm, 1, parallel); err != nil {
+		return err
+	}
+	elapsed := time.Since(start)
+	after, err := process.CPU()
+	if err != nil {
+		return err
+	}
+	if crowd.Size() != storm {
+		return errors.New("not all have connected")
+	}
+	fmt.Fprintf(os.Stderr, "%d %-10s connect: %.0f µs\n", round+1, name, micros(after-before)/storm)
+	r.add(record{round, "connect", name, values{
+		"cpu": micros(after-before) / storm, "rate": storm / elapsed.Seconds(),
+	}})
+	return nil
+}
+
+func micros(d time.Duration) float64 { return float64(d) / 1e3 }
