@@ -70,6 +70,7 @@ func parse() (*settings, error) {
 	settle := flag.Duration("settle", 10*time.Second, "before the memory of idle connections is read")
 	caddy := flag.String("caddy", "build/caddy", "the binary of ours")
 	node := flag.String("node", "bench/node", "the directory of server.mjs")
+	lines := flag.String("settings", "", "more for the realtime option of ours, such as 'max_queue 16MiB'")
 	raw := flag.String("json", "", "file for every single measurement")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -88,6 +89,7 @@ func parse() (*settings, error) {
 	s := &settings{
 		works: strings.Split(*works, ","), rounds: *rounds, duration: *duration,
 		interval: *interval, settle: *settle, json: *raw,
+		paths: server.Paths{Settings: *lines},
 	}
 	return s, errors.Join(s.find(*caddy, *node), s.choose(*peers))
 }

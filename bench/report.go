@@ -28,7 +28,7 @@ var (
 		{"max ms", "max", "%.1f"},
 		{"lost", "lost", "%.0f"},
 	}
-	connectColumns = []column{{"CPU µs per connect", "cpu", "%.0f"}, {"connects/s", "rate", "%.0f"}}
+	connectColumns = []column{{"CPU µs per connect", "cpu", "%.0f"}, {"connects/s", "rate", "%.0f"}, {"stuck", "stuck", "%.0f"}}
 	idleColumns    = []column{{"bytes per idle connection", "bytes", "%.0f"}}
 )
 
@@ -119,13 +119,13 @@ func (r *results) printSection(w io.Writer, s *settings, sec section) {
 }
 
 // printCell prints a median and, if wanted, the least and the most. What was
-// lost is a sum, and a maximum stays one.
+// lost or stuck is a sum, and a maximum stays one.
 func (r *results) printCell(w io.Writer, byRound map[int]float64, c column, whole bool) {
 	sp, ok := spreadOf(byRound)
 	switch {
 	case !ok:
 		fmt.Fprint(w, " – |")
-	case c.measure == "lost":
+	case c.measure == "lost", c.measure == "stuck":
 		sum := 0.0
 		for _, v := range byRound {
 			sum += v

@@ -107,11 +107,13 @@ func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, p
 			return fmt.Errorf("%s: warming up: %w", f, err)
 		}
 		w.Duration = s.duration
-		outcome, err := load.Do(process.Target, crowd, w, process.CPU)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f, err)
+		if crowd.Dropped() == 0 { // else the measurement is over, too
+			outcome, err := load.Do(process.Target, crowd, w, process.CPU)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f, err)
+			}
+			r.addOutcome(round, f.String(), p.Name, outcome)
 		}
-		r.addOutcome(round, f.String(), p.Name, outcome)
 		if n := crowd.Dropped(); n > 0 {
 			return fmt.Errorf("%s: the server disconnected %d sockets", f, n)
 		}
@@ -194,7 +196,7 @@ func measureConnects(process *server.Process, crowd *load.Crowd, round int, r *r
 	}
 	fmt.Fprintf(os.Stderr, "%d %-10s connect: %.0f µs\n", round+1, name, micros(after-before)/storm)
 	r.add(record{round, "connect", name, values{
-		"cpu": micros(after-before) / storm, "rate": storm / elapsed.Seconds(),
+		"cpu": micros(after-before) / storm, "rate": storm / elapsed.Seconds(), "stuck": float64(crowd.Stuck()),
 	}})
 	return nil
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -19,6 +20,7 @@ type Crowd struct {
 	sockets  []*socket
 	closing  atomic.Bool
 	dropped  atomic.Int64
+	stuck    atomic.Int64
 	received atomic.Int64
 	last     atomic.Int64 // when the goal was reached
 	goal     atomic.Int64
@@ -48,7 +50,7 @@ func (c *Crowd) Join(n, channels, parallel int) error {
 				if i >= n || failure.Load() != nil {
 					return
 				}
-				s, err := dialSocket(c.target, Channel(i%channels))
+				s, err := c.dial(Channel(i % channels))
 				if err != nil {
 					err = fmt.Errorf("socket %d of %d: %w", i, n, err)
 					failure.CompareAndSwap(nil, &err)
@@ -68,6 +70,23 @@ func (c *Crowd) Join(n, channels, parallel int) error {
 	}
 	return nil
 }
+
+// attempts are how often a socket tries to connect: one of the servers loses
+// a CONNECT now and then.
+const attempts = 3
+
+func (c *Crowd) dial(channel string) (*socket, error) {
+	for left := attempts - 1; ; left-- {
+		s, err := dialSocket(c.target, channel)
+		if timeout, ok := errors.AsType[net.Error](err); left == 0 || !ok || !timeout.Timeout() {
+			return s, err
+		}
+		c.stuck.Add(1)
+	}
+}
+
+// Stuck is how many got no answer when they connected, and tried again.
+func (c *Crowd) Stuck() int64 { return c.stuck.Load() }
 
 // Size is how many have joined.
 func (c *Crowd) Size() int {
@@ -111,7 +130,8 @@ func (c *Crowd) delivered(n int64) {
 	}
 }
 
-func (c *Crowd) ended(*socket) {
+// ended is called by a socket that reads no more.
+func (c *Crowd) ended() {
 	if !c.closing.Load() {
 		c.dropped.Add(1)
 	}

@@ -17,10 +17,11 @@ const (
 // minPayload is the least that a message can be.
 var minPayload = len(payload(0))
 
-// payload is a JSON object of the size, with a place for the time.
+// payload is a JSON object of the size, with a place for the time. It stays in
+// front if a server sorts the fields.
 func payload(size int) string {
-	const frame = `{` + mark + `0000000000000000","p":""}`
-	return strings.Replace(frame, `"p":"`, `"p":"`+strings.Repeat("x", max(0, size-len(frame))), 1)
+	const frame = `{` + mark + `0000000000000000","z":""}`
+	return strings.Replace(frame, `"z":"`, `"z":"`+strings.Repeat("x", max(0, size-len(frame))), 1)
 }
 
 const hexDigits = "0123456789abcdef"

@@ -51,7 +51,7 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 	if w.Publishers == 1 {
 		publishes, err = alone(publishers[0], crowd, w)
 	} else {
-		publishes, err = together(publishers, w)
+		publishes, err = together(publishers, crowd, w)
 	}
 	if err != nil {
 		return Outcome{}, err
@@ -88,14 +88,16 @@ func alone(p *publisher, crowd *Crowd, w Work) (publishes int64, err error) {
 	return publishes, nil
 }
 
-func together(publishers []*publisher, w Work) (int64, error) {
+// together stops early if the server has cut off a subscriber: then it is known
+// that it loses messages, and the rest would be easier than the work.
+func together(publishers []*publisher, crowd *Crowd, w Work) (int64, error) {
 	var publishes atomic.Int64
 	failures := make([]error, len(publishers))
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i, p := range publishers {
 		wg.Go(func() {
-			for n := i; time.Since(start) < w.Duration; n += len(publishers) {
+			for n := i; time.Since(start) < w.Duration && crowd.Dropped() == 0; n += len(publishers) {
 				if failures[i] = p.publish(Channel(n % w.Channels)); failures[i] != nil {
 					return
 				}

@@ -26,7 +26,7 @@ func caddy(handler, more string, secure bool) func(string, string, Paths) (*Proc
 			scheme, global = "https", "local_certs\n\tskip_install_trust\n\tauto_https disable_redirects"
 		}
 		if handler == "realtime" {
-			global += "\n\trealtime {\n\t\trate_limit 0\n\t}"
+			global += "\n\trealtime {\n\t\trate_limit 0\n" + paths.Settings + "\n\t}"
 		}
 		config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\t%s\n}\n%s://%s {\n\t%s\n\t%s\n}\n",
 			admin, global, scheme, addr, more, handler)

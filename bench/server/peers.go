@@ -14,6 +14,9 @@ type Paths struct {
 	Caddy string // the binary with this module
 	Node  string // the directory of server.mjs
 	Self  string // this program, which is also the peers in Go
+
+	// Settings are more lines for the global option of ours.
+	Settings string
 }
 
 // A Peer is one of the servers that are compared.
