@@ -164,6 +164,12 @@ func (s *socket) mayStay(app *keystore.App) bool {
 // Deliver implements hub.Subscriber.
 func (s *socket) Deliver(p *engineio.Packet) { s.conn.Send(p) }
 
+// Queue implements hub.Subscriber.
+func (s *socket) Queue(p *engineio.Packet) { s.conn.Queue(p) }
+
+// Flush implements hub.Subscriber.
+func (s *socket) Flush() { s.conn.Flush() }
+
 // Event implements socketio.Handler.
 func (s *socket) Event(e *socketio.Event) {
 	switch e.Name {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,9 +65,10 @@ type Session struct {
 	spare  []*Packet // an empty queue for reuse
 	queued int       // bytes in the queue and in the write under way
 
-	conn    net.Conn      // the websocket, nil while the session is on polling
-	writing bool          // a writer runs
-	written chan struct{} // if not nil, closed when the writer ends
+	conn    net.Conn        // the websocket, nil while the session is on polling
+	raw     syscall.RawConn // its descriptor for Flush, nil if there is none
+	writing bool            // a writer runs
+	written chan struct{}   // if not nil, closed when the writer ends
 
 	pending   *pendingPoll // the GET that waits for a packet
 	posting   bool         // a POST is under way
@@ -99,7 +101,13 @@ func (s *Session) Transport() string {
 // Send queues packets for the client, in order and with nothing in between. It
 // never blocks. It is false when the session has ended, which it may just have
 // done for a full queue.
-func (s *Session) Send(packets ...*Packet) bool {
+func (s *Session) Send(packets ...*Packet) bool { return s.send(true, packets) }
+
+// Queue is Send for a caller that calls Flush right after it. Between the two
+// it may let go of what the write is not to wait behind.
+func (s *Session) Queue(packets ...*Packet) bool { return s.send(false, packets) }
+
+func (s *Session) send(wake bool, packets []*Packet) bool {
 	size := sizes(packets)
 	s.mu.Lock()
 	if s.state != stateOpen {
@@ -114,7 +122,11 @@ func (s *Session) Send(packets ...*Packet) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.enqueue(size, packets...)
+	s.queue = append(s.queue, packets...)
+	s.queued += size
+	if wake {
+		s.wake()
+	}
 	s.mu.Unlock()
 	return true
 }
@@ -123,6 +135,11 @@ func (s *Session) Send(packets ...*Packet) bool {
 func (s *Session) enqueue(size int, packets ...*Packet) {
 	s.queue = append(s.queue, packets...)
 	s.queued += size
+	s.wake()
+}
+
+// wake has whoever can carry the queue do so. It needs mu.
+func (s *Session) wake() {
 	switch {
 	case s.conn != nil:
 		if !s.writing {
@@ -137,7 +154,7 @@ func (s *Session) enqueue(size int, packets ...*Packet) {
 // adopt makes a websocket the session's transport, for packets of its own and
 // then what has waited. It needs mu.
 func (s *Session) adopt(conn net.Conn, first ...*Packet) {
-	s.conn = conn
+	s.conn, s.raw = conn, rawConn(conn)
 	s.queue = append(first, s.queue...)
 	if s.state == stateClosing { // closed while nothing could carry the news
 		first = append(first, closeFrame(s.reason.code()))

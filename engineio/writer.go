@@ -42,6 +42,12 @@ func (s *Session) write(conn net.Conn) {
 			break
 		}
 	}
+	s.endWrite(conn)
+	s.mu.Unlock()
+}
+
+// endWrite ends what began with writing being set. It needs mu.
+func (s *Session) endWrite(conn net.Conn) {
 	s.writing = false
 	if s.state == stateClosing {
 		// The close frame is out; the reader waits for the client's a while.
@@ -50,7 +56,41 @@ func (s *Session) write(conn net.Conn) {
 	if s.written != nil {
 		close(s.written)
 	}
+}
+
+// Flush writes what Queue has queued. One packet goes out from the caller's own
+// goroutine, if the kernel takes it at once, which saves waking another; what
+// it does not take is left to a writer. So Flush never blocks.
+func (s *Session) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 || s.state == stateClosed {
+		return
+	}
+	if s.raw == nil || s.writing || len(s.queue) > 1 {
+		s.wake()
+		return
+	}
+	s.writing = true
+	batch, conn, raw := s.takeQueue(), s.conn, s.raw
 	s.mu.Unlock()
+
+	p := batch[0]
+	n := tryWrite(raw, p.frame)
+
+	s.mu.Lock()
+	s.queued -= p.size()
+	s.putSpare(batch)
+	if n < len(p.frame) && s.state != stateClosed {
+		rest := &Packet{frame: p.frame[n:]}
+		s.queue = append([]*Packet{rest}, s.queue...)
+		s.queued += rest.size()
+	}
+	if len(s.queue) > 0 && s.state != stateClosed {
+		go s.write(conn)
+		return
+	}
+	s.endWrite(conn)
 }
 
 // failWrite ends the session after a failed write. It needs mu.

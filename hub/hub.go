@@ -26,9 +26,15 @@ type Message struct {
 }
 
 // A Subscriber is handed the messages of its channels as a payload P. Deliver
-// must neither block nor call the hub: the channel waits for it.
+// and Queue must neither block nor call the hub: the channel waits for them.
 type Subscriber[P any] interface {
+	// Deliver takes one of many deliveries of a message.
 	Deliver(payload P)
+
+	// Queue takes the only one. Flush follows when no lock is held any more:
+	// the publisher may as well do the work.
+	Queue(payload P)
+	Flush()
 }
 
 // A Hub knows who has subscribed to what. All its methods may be called
@@ -84,28 +90,40 @@ type Receipt struct {
 // Publish hands a message to every subscriber of its channel. m.Data may be
 // reused once it has returned.
 func (h *Hub[P]) Publish(m Message) (Receipt, error) {
-	subscribers, err := h.broker.Publish(&m, h.deliver)
+	var only Subscriber[P]
+	subscribers, err := h.broker.Publish(&m, func(m *Message) (n int) {
+		n, only = h.deliver(m)
+		return n
+	})
+	if only != nil {
+		only.Flush()
+	}
 	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
 }
 
 // deliver hands an accepted message to this machine's subscribers and counts
-// them.
-func (h *Hub[P]) deliver(m *Message) int {
+// them. One alone is to be flushed.
+func (h *Hub[P]) deliver(m *Message) (int, Subscriber[P]) {
 	key := name{m.App, m.Channel}
 	s := h.shard(key)
 	s.mu.RLock()
 	c := s.channels[key]
 	s.mu.RUnlock()
 	if c == nil {
-		return 0
+		return 0, nil
 	}
 	payload := h.encode(m)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.subs) == 1 {
+		only := c.subs[0].member.to
+		only.Queue(payload)
+		return 1, only
+	}
 	for _, sub := range c.subs {
 		sub.member.to.Deliver(payload)
 	}
-	return len(c.subs)
+	return len(c.subs), nil
 }
 
 // Channels is the number of channels that have subscribers.

@@ -26,6 +26,10 @@ func (b *inbox) Deliver(payload string) {
 	b.got = append(b.got, payload)
 }
 
+func (b *inbox) Queue(payload string) { b.Deliver(payload) }
+
+func (b *inbox) Flush() {}
+
 func (b *inbox) all() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -273,6 +277,8 @@ func BenchmarkPublish(b *testing.B) {
 type discard struct{}
 
 func (discard) Deliver(string) {}
+func (discard) Queue(string)   {}
+func (discard) Flush()         {}
 
 func BenchmarkSubscribe(b *testing.B) {
 	h := newHub()
