@@ -54,7 +54,7 @@ type Settings struct {
 	MaxQueue int64 `json:"max_queue,omitempty"`
 
 	// WriteTimeout is how long one write to a client may take before it is
-	// cut off. Default: 10s.
+	// cut off, up to a quarter more. Default: 10s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
 	// Drain is how long sockets may take to close at exit; negative closes

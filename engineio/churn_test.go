@@ -129,8 +129,9 @@ var waysToGo = map[string]func(s *server){
 // The Go library keeps goroutines, descriptors and 20 kB of each connection.
 func TestChurnLeavesNothingBehind(t *testing.T) {
 	cfg := config()
-	cfg.PingInterval, cfg.PingTimeout, cfg.UpgradeTimeout = 500*time.Millisecond, 500*time.Millisecond, time.Second
-	cfg.WriteTimeout = time.Second
+	// Long enough for a busy machine to get to a client, short enough to wait for.
+	cfg.PingInterval, cfg.PingTimeout, cfg.UpgradeTimeout = 500*time.Millisecond, 3*time.Second, 3*time.Second
+	cfg.WriteTimeout = 3 * time.Second
 	srv := serve(t, cfg, app{})
 	churn := func(times int) {
 		var clients sync.WaitGroup

@@ -185,7 +185,7 @@ func TestACloseThatNobodyFetchesEnds(t *testing.T) {
 		began = time.Now()
 		p.Close("test")
 		p.endsWith("test")
-		passed(t, began, 10*time.Second)
+		passed(t, began, 11*time.Second)
 		c.drained()
 	})
 }

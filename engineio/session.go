@@ -55,6 +55,8 @@ type Session struct {
 	timeout  time.Duration
 	timer    timer // of the server's wheel, which guards it
 
+	writeBy time.Time // the websocket's write deadline; belongs to whoever set writing, before that to the probe
+
 	receiving sync.Mutex // held while the receiver is called
 
 	mu     sync.Mutex // guards all below; never held while waiting, writing to a client or in a receiver

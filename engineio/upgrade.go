@@ -93,7 +93,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 		s.pending.wake()
 	}
 	s.mu.Unlock()
-	if err := writeFrame(conn, probeAnswer.frame, cfg.WriteTimeout); err != nil {
+	if err := s.writeFrame(conn, probeAnswer.frame); err != nil {
 		return false
 	}
 	if !expectPacket(frames, "5") {

@@ -32,7 +32,7 @@ func (s *Session) write(conn net.Conn) {
 		batch := s.takeQueue()
 		s.mu.Unlock()
 
-		err := writeBatch(conn, batch, s.server.cfg.Load().WriteTimeout)
+		err := s.writeBatch(conn, batch)
 
 		s.mu.Lock()
 		s.queued -= sizes(batch)
@@ -108,38 +108,45 @@ func (s *Session) failWrite(err error) {
 }
 
 // writeBatch writes packets in as few writes as writeSize allows.
-func writeBatch(conn net.Conn, batch []*Packet, timeout time.Duration) error {
+func (s *Session) writeBatch(conn net.Conn, batch []*Packet) error {
 	if len(batch) == 1 {
-		return writeFrame(conn, batch[0].frame, timeout)
+		return s.writeFrame(conn, batch[0].frame)
 	}
 	buffer := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buffer)
 	b := (*buffer)[:0]
 	for _, p := range batch {
 		if len(b)+len(p.frame) > writeSize {
-			if err := writeFrame(conn, b, timeout); err != nil {
+			if err := s.writeFrame(conn, b); err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 		if len(p.frame) > writeSize {
-			if err := writeFrame(conn, p.frame, timeout); err != nil {
+			if err := s.writeFrame(conn, p.frame); err != nil {
 				return err
 			}
 			continue
 		}
 		b = append(b, p.frame...)
 	}
-	return writeFrame(conn, b, timeout)
+	return s.writeFrame(conn, b)
 }
 
-// writeFrame is one write with a deadline.
-func writeFrame(conn net.Conn, b []byte, timeout time.Duration) error {
+// writeFrame is one write with a deadline. That is set anew only when less
+// than the timeout is left of it, as setting it for each write would be a
+// twentieth of what a small one costs: a write has the timeout, and a quarter
+// more at most.
+func (s *Session) writeFrame(conn net.Conn, b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return err
+	now, timeout := time.Now(), s.server.cfg.Load().WriteTimeout
+	if s.writeBy.Sub(now) < timeout {
+		s.writeBy = now.Add(timeout + timeout/4)
+		if err := conn.SetWriteDeadline(s.writeBy); err != nil {
+			return err
+		}
 	}
 	_, err := conn.Write(b)
 	return err
