@@ -161,11 +161,8 @@ func (s *socket) mayStay(app *keystore.App) bool {
 	return false
 }
 
-// Deliver implements hub.Subscriber.
-func (s *socket) Deliver(p *engineio.Packet) { s.conn.Send(p) }
-
 // Queue implements hub.Subscriber.
-func (s *socket) Queue(p *engineio.Packet) { s.conn.Queue(p) }
+func (s *socket) Queue(p *engineio.Packet) bool { return s.conn.Queue(p) }
 
 // Flush implements hub.Subscriber.
 func (s *socket) Flush() { s.conn.Flush() }

@@ -44,6 +44,7 @@ type settings struct {
 	interval time.Duration
 	settle   time.Duration
 	json     string
+	profile  string // a directory
 }
 
 // wants says whether a work was selected.
@@ -72,6 +73,7 @@ func parse() (*settings, error) {
 	node := flag.String("node", "bench/node", "the directory of server.mjs")
 	lines := flag.String("settings", "", "more for the realtime option of ours, such as 'max_queue 16MiB'")
 	raw := flag.String("json", "", "file for every single measurement")
+	profile := flag.String("profile", "", "directory for CPU profiles of ours, one a work")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return nil, fmt.Errorf("what is %q?", flag.Arg(0))
@@ -88,7 +90,7 @@ func parse() (*settings, error) {
 	setUnless(given["works"], works, quickWorks)
 	s := &settings{
 		works: strings.Split(*works, ","), rounds: *rounds, duration: *duration,
-		interval: *interval, settle: *settle, json: *raw,
+		interval: *interval, settle: *settle, json: *raw, profile: *profile,
 		paths: server.Paths{Settings: *lines},
 	}
 	return s, errors.Join(s.find(*caddy, *node), s.choose(*peers))

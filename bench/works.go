@@ -108,7 +108,9 @@ func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, p
 		}
 		w.Duration = s.duration
 		if crowd.Dropped() == 0 { // else the measurement is over, too
-			outcome, err := load.Do(process.Target, crowd, w, process.CPU)
+			outcome, err := s.profiled(process, p.Name+"-"+f.String(), func() (load.Outcome, error) {
+				return load.Do(process.Target, crowd, w, process.CPU)
+			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", f, err)
 			}

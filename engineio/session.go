@@ -69,7 +69,7 @@ type Session struct {
 
 	conn    net.Conn        // the websocket, nil while the session is on polling
 	raw     syscall.RawConn // its descriptor for Flush, nil if there is none
-	writing bool            // a writer runs
+	writing bool            // a writer runs, or a Flush is owed
 	written chan struct{}   // if not nil, closed when the writer ends
 
 	pending   *pendingPoll // the GET that waits for a packet
@@ -103,33 +103,49 @@ func (s *Session) Transport() string {
 // Send queues packets for the client, in order and with nothing in between. It
 // never blocks. It is false when the session has ended, which it may just have
 // done for a full queue.
-func (s *Session) Send(packets ...*Packet) bool { return s.send(true, packets) }
-
-// Queue is Send for a caller that calls Flush right after it. Between the two
-// it may let go of what the write is not to wait behind.
-func (s *Session) Queue(packets ...*Packet) bool { return s.send(false, packets) }
-
-func (s *Session) send(wake bool, packets []*Packet) bool {
-	size := sizes(packets)
+func (s *Session) Send(packets ...*Packet) bool {
 	s.mu.Lock()
-	if s.state != stateOpen {
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	if !s.push(packets) {
 		return false
 	}
+	s.wake()
+	return true
+}
+
+// Queue is Send for a caller that calls Flush if Queue returns true, and soon:
+// until then nobody else writes. Between the two it may let go of what the
+// write is not to wait behind, and queue packets for other sessions.
+func (s *Session) Queue(p *Packet) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.push([]*Packet{p}) || s.writing {
+		return false
+	}
+	if s.raw == nil {
+		s.wake()
+		return false
+	}
+	s.writing = true
+	return true
+}
+
+// push queues packets of an open session, and cuts off its client if they are
+// too many. It needs mu.
+func (s *Session) push(packets []*Packet) bool {
+	if s.state != stateOpen {
+		return false
+	}
+	size := sizes(packets)
 	// One message may be larger than the bound when nothing else waits.
 	if s.queued > 0 && s.queued+size > s.server.cfg.Load().MaxQueue {
 		s.server.stats.Overflows.Add(1)
 		s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
 		s.abort(SlowClient, closePacket)
-		s.mu.Unlock()
 		return false
 	}
 	s.queue = append(s.queue, packets...)
 	s.queued += size
-	if wake {
-		s.wake()
-	}
-	s.mu.Unlock()
 	return true
 }
 

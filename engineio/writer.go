@@ -1,10 +1,12 @@
 package engineio
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,39 +60,56 @@ func (s *Session) endWrite(conn net.Conn) {
 	}
 }
 
-// Flush writes what Queue has queued. One packet goes out from the caller's own
-// goroutine, if the kernel takes it at once, which saves waking another; what
-// it does not take is left to a writer. So Flush never blocks.
+// Flush writes what is queued, for a caller to whom Queue returned true. It
+// goes out from the caller's own goroutine, as far as the kernel takes it at
+// once, which saves waking another; the rest is left to a writer. So Flush
+// never blocks.
 func (s *Session) Flush() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 || s.state == stateClosed {
-		return
-	}
-	if s.raw == nil || s.writing || len(s.queue) > 1 {
-		s.wake()
-		return
-	}
-	s.writing = true
-	batch, conn, raw := s.takeQueue(), s.conn, s.raw
-	s.mu.Unlock()
+	conn, raw := s.conn, s.raw
+	if n := len(s.queue); n > 0 && (n == 1 || s.queued <= writeSize) && s.state != stateClosed {
+		batch := s.takeQueue()
+		s.mu.Unlock()
 
-	p := batch[0]
-	n := tryWrite(raw, p.frame)
+		rest := tryWriteBatch(raw, batch)
 
-	s.mu.Lock()
-	s.queued -= p.size()
-	s.putSpare(batch)
-	if n < len(p.frame) && s.state != stateClosed {
-		rest := &Packet{frame: p.frame[n:]}
-		s.queue = append([]*Packet{rest}, s.queue...)
-		s.queued += rest.size()
+		s.mu.Lock()
+		s.queued -= sizes(batch)
+		s.putSpare(batch)
+		if rest != nil && s.state != stateClosed {
+			s.queue = append([]*Packet{rest}, s.queue...)
+			s.queued += rest.size()
+		}
 	}
 	if len(s.queue) > 0 && s.state != stateClosed {
 		go s.write(conn)
-		return
+	} else {
+		s.endWrite(conn)
 	}
-	s.endWrite(conn)
+	s.mu.Unlock()
+}
+
+// tryWriteBatch writes what the kernel takes at once, and returns the rest, nil
+// if there is none.
+func tryWriteBatch(raw syscall.RawConn, batch []*Packet) *Packet {
+	frame := batch[0].frame
+	if len(batch) > 1 {
+		buffer := writeBuffers.Get().(*[]byte)
+		defer writeBuffers.Put(buffer)
+		frame = (*buffer)[:0]
+		for _, p := range batch {
+			frame = append(frame, p.frame...)
+		}
+	}
+	n := tryWrite(raw, frame)
+	switch {
+	case n == len(frame):
+		return nil
+	case len(batch) > 1:
+		return &Packet{frame: bytes.Clone(frame[n:])}
+	default:
+		return &Packet{frame: frame[n:]}
+	}
 }
 
 // failWrite ends the session after a failed write. It needs mu.

@@ -25,15 +25,14 @@ type Message struct {
 	Offset uint64
 }
 
-// A Subscriber is handed the messages of its channels as a payload P. Deliver
-// and Queue must neither block nor call the hub: the channel waits for them.
+// A Subscriber is handed the messages of its channels as a payload P.
 type Subscriber[P any] interface {
-	// Deliver takes one of many deliveries of a message.
-	Deliver(payload P)
+	// Queue takes one delivery of a message, and says whether it now waits for
+	// a Flush. It must neither block nor call the hub: the channel waits for it.
+	Queue(payload P) bool
 
-	// Queue takes the only one. Flush follows when no lock is held any more:
-	// the publisher may as well do the work.
-	Queue(payload P)
+	// Flush sends what Queue has taken. No lock is held any more, but it must
+	// not block: other subscribers wait for it.
 	Flush()
 }
 
@@ -45,6 +44,7 @@ type Hub[P any] struct {
 	seed   maphash.Seed
 	shards [shardCount]shard[P]
 	subs   atomic.Int64
+	free   sync.Pool // of *batch[P]
 }
 
 // shardCount bounds how many goroutines can look up or change channels at a
@@ -90,20 +90,18 @@ type Receipt struct {
 // Publish hands a message to every subscriber of its channel. m.Data may be
 // reused once it has returned.
 func (h *Hub[P]) Publish(m Message) (Receipt, error) {
-	var only Subscriber[P]
+	var last *batch[P]
 	subscribers, err := h.broker.Publish(&m, func(m *Message) (n int) {
-		n, only = h.deliver(m)
+		n, last = h.deliver(m)
 		return n
 	})
-	if only != nil {
-		only.Flush()
-	}
+	h.flushLast(last)
 	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
 }
 
 // deliver hands an accepted message to this machine's subscribers and counts
-// them. One alone is to be flushed.
-func (h *Hub[P]) deliver(m *Message) (int, Subscriber[P]) {
+// them. The last batch is left to be flushed when no lock is held.
+func (h *Hub[P]) deliver(m *Message) (int, *batch[P]) {
 	key := name{m.App, m.Channel}
 	s := h.shard(key)
 	s.mu.RLock()
@@ -115,15 +113,13 @@ func (h *Hub[P]) deliver(m *Message) (int, Subscriber[P]) {
 	payload := h.encode(m)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.subs) == 1 {
-		only := c.subs[0].member.to
-		only.Queue(payload)
-		return 1, only
-	}
+	var waiting *batch[P]
 	for _, sub := range c.subs {
-		sub.member.to.Deliver(payload)
+		if sub.member.to.Queue(payload) {
+			waiting = h.wait(waiting, sub.member.to)
+		}
 	}
-	return len(c.subs), nil
+	return len(c.subs), waiting
 }
 
 // Channels is the number of channels that have subscribers.

@@ -20,13 +20,12 @@ type inbox struct {
 	got []string
 }
 
-func (b *inbox) Deliver(payload string) {
+func (b *inbox) Queue(payload string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, payload)
+	return false
 }
-
-func (b *inbox) Queue(payload string) { b.Deliver(payload) }
 
 func (b *inbox) Flush() {}
 
@@ -159,7 +158,7 @@ func TestAnswerToSubscribeComesBeforeTheFirstMessage(t *testing.T) {
 	for range 2_000 {
 		box := new(inbox)
 		m := h.Join("app", box)
-		if err := m.Subscribe("c", 1, func() { box.Deliver("subscribed") }); err != nil {
+		if err := m.Subscribe("c", 1, func() { box.Queue("subscribed") }); err != nil {
 			t.Fatal(err)
 		}
 		publish(t, h, "app", "c", "2")
@@ -276,9 +275,8 @@ func BenchmarkPublish(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Deliver(string) {}
-func (discard) Queue(string)   {}
-func (discard) Flush()         {}
+func (discard) Queue(string) bool { return false }
+func (discard) Flush()            {}
 
 func BenchmarkSubscribe(b *testing.B) {
 	h := newHub()

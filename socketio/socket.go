@@ -64,7 +64,7 @@ func (s *Socket) Session() *engineio.Session { return s.sess }
 // false if the socket is not connected or its session is closing.
 func (s *Socket) Send(p *engineio.Packet) bool { return s.send(p) }
 
-// Queue is Send for a caller that calls Flush right after it.
+// Queue is Send for a caller that flushes, see engineio.Session.Queue.
 func (s *Socket) Queue(p *engineio.Packet) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

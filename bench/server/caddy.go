@@ -39,7 +39,7 @@ func caddy(handler, more string, secure bool) func(string, string, Paths) (*Proc
 		if err != nil {
 			return nil, err
 		}
-		p.Target = &load.Target{Addr: addr}
+		p.Target, p.Admin = &load.Target{Addr: addr}, admin
 		if err := p.setUp(admin, handler == "realtime", secure); err != nil {
 			p.Stop()
 			return nil, err

@@ -21,6 +21,7 @@ import (
 // A Process is a running server.
 type Process struct {
 	Target *load.Target
+	Admin  string // address of Caddy's admin endpoint, "" for the others
 
 	cmd   *exec.Cmd
 	dir   string
