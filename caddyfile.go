@@ -50,6 +50,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		ping_interval   25s
 //		ping_timeout    20s
 //		connect_timeout 10s
+//		max_connecting  5000
 //		max_queue       1MiB
 //		write_timeout   10s
 //		drain           15s
@@ -58,9 +59,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // The keystore's directory is by default "realtime" in Caddy's data
 // directory; placeholders such as {env.DIR} are replaced in it. rate_limit is
 // publishes an app may make in any window of that length, "rate_limit 0" is
-// no limit. max_channels is for one socket; max_queue bounds the bytes that
-// wait for one client, and is at least max_body. "drain 0s" closes sockets at
-// once at exit.
+// no limit. max_channels is for one socket; max_connecting bounds the clients
+// that are about to connect at a time; max_queue bounds the bytes that wait
+// for one client, and is at least max_body. "drain 0s" closes sockets at once
+// at exit.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	err := eachSetting(d, func(name string, args []string) (err error) {
@@ -72,13 +74,15 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "max_body":
 			a.MaxBody, err = sizeArg(name, args)
 		case "max_channels":
-			a.MaxChannels, err = countArg(name, args)
+			a.MaxChannels, err = countArg(name, args, "100")
 		case "ping_interval":
 			a.PingInterval, err = durationArg(name, args, "25s")
 		case "ping_timeout":
 			a.PingTimeout, err = durationArg(name, args, "20s")
 		case "connect_timeout":
 			a.ConnectTimeout, err = durationArg(name, args, "10s")
+		case "max_connecting":
+			a.MaxConnecting, err = countArg(name, args, "5000")
 		case "max_queue":
 			a.MaxQueue, err = sizeArg(name, args)
 		case "write_timeout":
@@ -87,7 +91,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.Drain, err = drainArg(args)
 		default:
 			err = errors.New("unknown setting " + name + " of the global option realtime; there are: keystore, rate_limit, max_body, max_channels, " +
-				"ping_interval, ping_timeout, connect_timeout, max_queue, write_timeout, drain" + elsewhere(name))
+				"ping_interval, ping_timeout, connect_timeout, max_connecting, max_queue, write_timeout, drain" + elsewhere(name))
 		}
 		return err
 	})
@@ -248,14 +252,14 @@ func sizeArg(name string, args []string) (int64, error) {
 	return int64(n), checkSize(name, int64(n))
 }
 
-func countArg(name string, args []string) (int, error) {
-	s, err := oneArg(name, args, "100")
+func countArg(name string, args []string, example string) (int, error) {
+	s, err := oneArg(name, args, example)
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, fmt.Errorf("%s %q is not a number; write such as %s 100", name, s, name)
+		return 0, fmt.Errorf("%s %q is not a number; write such as %s %s", name, s, name, example)
 	}
 	return n, checkCount(name, n)
 }

@@ -95,6 +95,8 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 		{"timeout too long", global("connect_timeout 365d"), "must be from 10ms to 24h", "3"},
 		{"timeout with more", global("write_timeout 1 s"), `a value too many, "s"`, "3"},
 		{"queue of nothing", global("max_queue 0B"), "must be from 1 B", "3"},
+		{"nobody may connect", global("max_connecting 0"), "max_connecting is 0; it must be from 1", "3"},
+		{"connecting without value", global("max_connecting"), "write such as max_connecting 5000", "3"},
 		{"negative drain", global("drain -1s"), "write drain 0s to close sockets at once", "3"},
 		{"drain too long", global("drain 48h"), "must be from 0s to 24h", "3"},
 

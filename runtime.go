@@ -90,7 +90,12 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 func (rt *runtime) settings() *Settings { return rt.current.Load() }
 
 func (rt *runtime) socketConfig() socketio.Config {
-	return socketio.Config{ConnectTimeout: time.Duration(rt.settings().ConnectTimeout), Logger: rt.log}
+	s := rt.settings()
+	return socketio.Config{
+		ConnectTimeout: time.Duration(s.ConnectTimeout),
+		MaxConnecting:  s.MaxConnecting,
+		Logger:         rt.log,
+	}
 }
 
 func (rt *runtime) engineConfig() engineio.Config {

@@ -49,6 +49,11 @@ type Settings struct {
 	// once its transport is open. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
+	// MaxConnecting is how many clients may be between opening a connection
+	// and having their credentials accepted, at a time. Others are told to
+	// come back. Default: 5000.
+	MaxConnecting int `json:"max_connecting,omitempty"`
+
 	// MaxQueue is how many bytes may wait for one client before it is cut
 	// off. Default: 1 MiB.
 	MaxQueue int64 `json:"max_queue,omitempty"`
@@ -71,6 +76,7 @@ const (
 	defaultPingInterval   = caddy.Duration(25 * time.Second)
 	defaultPingTimeout    = caddy.Duration(20 * time.Second)
 	defaultConnectTimeout = caddy.Duration(10 * time.Second)
+	defaultMaxConnecting  = 5000
 	defaultMaxQueue       = 1 << 20
 	defaultWriteTimeout   = caddy.Duration(10 * time.Second)
 	defaultDrain          = caddy.Duration(15 * time.Second)
@@ -86,6 +92,7 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.PingInterval, defaultPingInterval)
 	orDefault(&s.PingTimeout, defaultPingTimeout)
 	orDefault(&s.ConnectTimeout, defaultConnectTimeout)
+	orDefault(&s.MaxConnecting, defaultMaxConnecting)
 	orDefault(&s.MaxQueue, defaultMaxQueue)
 	orDefault(&s.WriteTimeout, defaultWriteTimeout)
 	orDefault(&s.Drain, defaultDrain)

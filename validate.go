@@ -58,6 +58,9 @@ func (s *Settings) validate() error {
 		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could reach nobody; raise max_queue or lower max_body",
 			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody)))
 	}
+	if err := checkCount("max_connecting", s.MaxConnecting); err != nil {
+		return err
+	}
 	return checkCount("max_channels", s.MaxChannels)
 }
 

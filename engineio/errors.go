@@ -44,13 +44,20 @@ var (
 		"Websockets over HTTP/2 and HTTP/3 are not served; open them over HTTP/1.1, as browsers do by themselves.")
 	errUnsupportedVersion = newProtocolError(http.StatusBadRequest, 5, "Unsupported protocol version",
 		"This server speaks Engine.IO 4 (EIO=4): use socket.io-client 3 or 4.")
-	errClosing = newProtocolError(http.StatusServiceUnavailable, 3, "Bad request",
-		"The server is shutting down; connect anew.")
+	errClosing = newUnavailable("The server is shutting down; connect anew.")
+	errBusy    = newUnavailable("Too many clients are connecting at a time; try again in a second. Stock clients do so by themselves.")
 )
 
 // errAccept is for a panic of the Receiver's maker.
 var errAccept = newProtocolError(http.StatusInternalServerError, 3, "Bad request",
 	"The session could not be opened; the server's log says why.")
+
+// newUnavailable refuses what may well pass a second later.
+func newUnavailable(cure string) *protocolError {
+	e := newProtocolError(http.StatusServiceUnavailable, 3, "Bad request", cure)
+	e.Error.Code = "unavailable"
+	return e
+}
 
 // tooLarge refuses a body over the limit.
 func tooLarge(limit int) *protocolError {

@@ -155,7 +155,8 @@ type Stats struct {
 
 // NewServer makes a server and starts its heartbeat. accept is called for each
 // session before anything is read from it; what it sends goes out behind the
-// handshake. Close ends the server.
+// handshake. One that returns nil has the client told to come back later. Close
+// ends the server.
 func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
 	s := &Server{accept: accept, sessions: make(map[string]*Session)}
 	s.cfg.Store(&cfg)
@@ -274,8 +275,16 @@ func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	s.open.Add(1)
 	s.mu.Unlock()
 	s.live.Add(1)
-	session.guard(func() { session.receiver = s.accept(session) })
-	if session.receiver == nil { // accept panicked
+	busy := false
+	session.guard(func() {
+		session.receiver = s.accept(session)
+		busy = session.receiver == nil
+	})
+	switch {
+	case busy:
+		session.Abort(ForcedClose)
+		return nil, errBusy
+	case session.receiver == nil: // accept panicked
 		return nil, errAccept
 	}
 	return session, nil

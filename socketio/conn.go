@@ -13,7 +13,7 @@ import (
 type conn struct {
 	server  *Server
 	sess    *engineio.Session
-	timeout *time.Timer // closes the session; nil while a socket is connected
+	timeout *time.Timer // closes the session; nil while a socket is connected. With one it counts as connecting
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
@@ -86,7 +86,7 @@ func (c *conn) dispatch(p packet) {
 		c.invalidState("before CONNECT")
 	case p.kind == typeDisconnect:
 		c.end("client namespace disconnect")
-		c.awaitConnect()
+		c.awaitConnect(c.server.connecting.Add(1))
 	case p.attachments > 0:
 		c.pending = newAssembly(p)
 	default:
@@ -116,10 +116,20 @@ func (c *conn) end(reason string) {
 	}
 }
 
-// awaitConnect gives the client the connect timeout for a CONNECT.
-func (c *conn) awaitConnect() {
+// hurried is the connect timeout of a client that comes when half of those
+// that may connect at a time do already: enough for an honest one, and who
+// keeps the others out with silent connections needs many a second.
+const hurried = 2 * time.Second
+
+// awaitConnect gives the client the connect timeout for a CONNECT. It is the
+// n-th that connects.
+func (c *conn) awaitConnect(n int64) {
 	sess, cfg := c.sess, c.server.cfg.Load()
-	c.timeout = time.AfterFunc(cfg.ConnectTimeout, func() {
+	timeout := cfg.ConnectTimeout
+	if cfg.MaxConnecting > 0 && n > int64(cfg.MaxConnecting)/2 {
+		timeout = min(timeout, hurried)
+	}
+	c.timeout = time.AfterFunc(timeout, func() {
 		cfg.Logger.Debug("closing a session without CONNECT")
 		sess.Close(engineio.ForcedClose)
 	})
@@ -130,6 +140,7 @@ func (c *conn) stopTimeout() {
 	if c.timeout != nil {
 		c.timeout.Stop()
 		c.timeout = nil
+		c.server.connecting.Add(-1)
 	}
 }
 

@@ -35,6 +35,7 @@ type app struct {
 
 	manually       bool // events are not acknowledged by the harness
 	connectTimeout time.Duration
+	maxConnecting  int
 	logger         *zap.Logger
 }
 
@@ -81,9 +82,11 @@ var (
 
 // server is a real one, over HTTP.
 type server struct {
-	t     *testing.T
-	http  *httptest.Server
-	close func() // ends all sessions, and waits for them
+	t       *testing.T
+	http    *httptest.Server
+	sockets *socketio.Server
+	engine  *engineio.Server
+	close   func() // ends all sessions, and waits for them
 }
 
 func serve(t *testing.T, a app) *server {
@@ -91,7 +94,7 @@ func serve(t *testing.T, a app) *server {
 	if a.connectTimeout == 0 {
 		a.connectTimeout = patience
 	}
-	sockets := socketio.NewServer(socketio.Config{ConnectTimeout: a.connectTimeout, Logger: a.logger},
+	sockets := socketio.NewServer(socketio.Config{ConnectTimeout: a.connectTimeout, MaxConnecting: a.maxConnecting, Logger: a.logger},
 		func(s *socketio.Socket) socketio.Handler {
 			if a.accept != nil {
 				a.accept(s)
@@ -107,7 +110,7 @@ func serve(t *testing.T, a app) *server {
 		UpgradeTimeout: patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
-	srv := &server{t: t, http: httptest.NewServer(engine), close: sync.OnceFunc(engine.Close)}
+	srv := &server{t: t, http: httptest.NewServer(engine), sockets: sockets, engine: engine, close: sync.OnceFunc(engine.Close)}
 	t.Cleanup(func() {
 		srv.close()
 		srv.http.Close()
@@ -263,6 +266,16 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	case <-time.After(patience):
 		t.Fatal("nothing was reported")
 		panic("unreachable")
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
 	}
 }
 

@@ -22,6 +22,11 @@ type Config struct {
 	// It is required.
 	ConnectTimeout time.Duration
 
+	// MaxConnecting bounds the sessions without a connected socket; 0 is no
+	// bound. Sessions over it are refused, so that when everybody comes at
+	// once those who are let in get through.
+	MaxConnecting int
+
 	// Logger gets refused packets at debug and panics of handlers at error
 	// level. Default: none.
 	Logger *zap.Logger
@@ -53,8 +58,11 @@ type Welcomer interface {
 // Server speaks Socket.IO on Engine.IO sessions. All its methods may be called
 // concurrently.
 type Server struct {
-	cfg    atomic.Pointer[Config]
-	accept func(*Socket) Handler
+	cfg        atomic.Pointer[Config]
+	accept     func(*Socket) Handler
+	connecting atomic.Int64 // sessions that wait for a CONNECT
+	refused    atomic.Uint64
+	warned     atomic.Int64 // when the log last heard of it, Unix seconds
 }
 
 // NewServer makes a server. accept is called for each CONNECT to the default
@@ -74,9 +82,34 @@ func (s *Server) Configure(cfg Config) {
 	s.cfg.Store(&cfg)
 }
 
-// Open begins to serve a session; it is what engineio.NewServer wants.
+// Connecting is the number of sessions without a connected socket.
+func (s *Server) Connecting() int { return int(s.connecting.Load()) }
+
+// Refused counts the sessions that were refused over MaxConnecting.
+func (s *Server) Refused() uint64 { return s.refused.Load() }
+
+// Open begins to serve a session; it is what engineio.NewServer wants. Over
+// MaxConnecting it returns nil.
 func (s *Server) Open(sess *engineio.Session) engineio.Receiver {
+	n := s.connecting.Add(1)
+	if limit := s.cfg.Load().MaxConnecting; limit > 0 && n > int64(limit) {
+		s.connecting.Add(-1)
+		s.refuse(limit)
+		return nil
+	}
 	c := &conn{server: s, sess: sess}
-	c.awaitConnect()
+	c.awaitConnect(n)
 	return c
+}
+
+// warnEvery is how often the log hears of refused sessions.
+const warnEvery = 10 * time.Second
+
+func (s *Server) refuse(limit int) {
+	refused := s.refused.Add(1)
+	now, last := time.Now().Unix(), s.warned.Load()
+	if now-last >= int64(warnEvery.Seconds()) && s.warned.CompareAndSwap(last, now) {
+		s.cfg.Load().Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
+			zap.Int("max_connecting", limit), zap.Uint64("refused_so_far", refused))
+	}
 }
