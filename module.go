@@ -72,6 +72,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.dir, err = filepath.Abs(dir); err != nil {
 		return fmt.Errorf("keystore path: %w", err)
 	}
+	if err := ctx.GetMetricsRegistry().Register(metrics{a}); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	return nil
 }
 

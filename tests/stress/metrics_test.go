@@ -1,0 +1,58 @@
+package stress
+
+import (
+	"io"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+// metric reads one of ours from the admin endpoint, with its labels.
+func (g *gateway) metric(name string) float64 {
+	g.t.Helper()
+	answer, err := httpClient.Get("http://" + g.Admin + "/metrics")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^caddy_realtime_` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
+	if line == nil {
+		g.t.Fatalf("no %s in the metrics:\n%s", name, text)
+	}
+	n, err := strconv.ParseFloat(string(line[1]), 64)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return n
+}
+
+func TestMetricsGoOnOverReloads(t *testing.T) {
+	g := start(t, "")
+	a := g.newApp()
+	crowd := g.join(a, "c", repeat(client.OverWebSocket, 10)...)
+	each(t, 5, 1, func(i int) error { return crowd.clients[i].Subscribe("d") })
+	for _, when := range []string{"at first", "after a reload", "after a failed reload"} {
+		switch when {
+		case "after a reload":
+			if err := g.reload(g.caddyfile("max_channels 7")); err != nil {
+				t.Fatal(err)
+			}
+		case "after a failed reload":
+			if err := g.reload(g.caddyfile("max_channels 0")); err == nil {
+				t.Fatal("a reload that must fail did not")
+			}
+		}
+		for name, want := range map[string]float64{"connections": 10, "connecting": 0, "channels": 2, "subscriptions": 15, "connecting_refused_total": 0} {
+			if n := g.metric(name); n != want {
+				t.Errorf("%s: %s is %v, want %v", when, name, n, want)
+			}
+		}
+	}
+	crowd.close(t)
+}
