@@ -25,13 +25,15 @@ type account struct {
 	bad  string
 }
 
-// take notes an event whose data is its number in the channel.
+// take notes an event whose data is its number in the channel, or an array
+// that begins with it.
 func (a *account) take(packet string) {
 	text, ok := strings.CutPrefix(packet, `2["e",`)
 	if !ok {
 		return
 	}
-	n, err := strconv.Atoi(strings.TrimSuffix(text, "]"))
+	text, _, _ = strings.Cut(strings.TrimPrefix(text, "["), ",")
+	n, err := strconv.Atoi(strings.TrimRight(text, "]"))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {

@@ -1,0 +1,111 @@
+package stress
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+// stall connects a subscriber that never reads again.
+func (g *gateway) stall(a app, channel string) (*client.WebSocket, error) {
+	socket, err := client.DialWebSocket(g.Addr, "/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		return nil, err
+	}
+	auth := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q}`, a.ID, a.SubscribeKey)
+	if err := socket.Write(auth, `42["subscribe","`+channel+`"]`); err != nil {
+		return nil, err
+	}
+	for {
+		packet, err := socket.Read()
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(packet, `42["subscribed"`) {
+			return socket, nil
+		}
+	}
+}
+
+// logged is how often the log has a text.
+func (g *gateway) logged(text string) int {
+	g.t.Helper()
+	log, err := os.ReadFile(g.log.Name())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return bytes.Count(log, []byte(text))
+}
+
+func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
+	const reading, stalled, events = 50, 20, 300
+	g := start(t, "")
+	a := g.newApp()
+	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, reading-5), repeat(client.OverPolling, 5)...)...)
+	before := g.usage()
+	each(t, stalled, 8, func(int) error {
+		socket, err := g.stall(a, "c")
+		if err == nil {
+			t.Cleanup(func() { _ = socket.Close() })
+		}
+		return err
+	})
+	// More than the kernel's buffers and max_queue hold, at a pace that those
+	// who read keep up with.
+	padding := strings.Repeat("x", 64<<10)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var longest time.Duration
+	for i := range events {
+		<-tick.C
+		begin := time.Now()
+		if _, err := g.publish(a, "c", fmt.Sprintf("[%d,%q]", i+1, padding)); err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, time.Since(begin))
+	}
+	g.check(crowd, 1, events)
+	g.await("the stalled are gone", 20*time.Second, func() bool { return g.connections(a) == reading })
+	if n := g.metric(`cut_off_total{reason="queue_full"}`); n != stalled {
+		t.Errorf("the counter says %v, want %d", n, stalled)
+	}
+	if n := g.logged("client cut off: its queue is full"); n != stalled {
+		t.Errorf("the log says it %d times, want %d", n, stalled)
+	}
+	t.Logf("the longest publish took %s", longest)
+	g.settled(before)
+	crowd.close(t)
+}
+
+func TestSubscriberThatIsMerelySlowCatchesUp(t *testing.T) {
+	const events = 40
+	g := start(t, "max_queue 16MiB")
+	a := g.newApp()
+	socket, err := g.stall(a, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	padding := strings.Repeat("x", 256<<10) // 10 MB in all: the kernel does not hold it
+	for i := range events {
+		if n, err := g.publish(a, "c", fmt.Sprintf("[%d,%q]", i+1, padding)); n != 1 || err != nil {
+			t.Fatalf("published to %d, %v", n, err)
+		}
+	}
+	var got account
+	for last := 0; last < events; _, last, _ = got.state() {
+		packet, err := socket.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.take(strings.TrimPrefix(packet, "4"))
+	}
+	if first, last, bad := got.state(); first != 1 || last != events || bad != "" {
+		t.Errorf("got %d to %d, want 1 to %d; %s", first, last, events, bad)
+	}
+}

@@ -1,0 +1,72 @@
+package stress
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+// insist dials until the server has room, as stock clients do.
+func insist(cfg client.Config, refused *atomic.Int64) (*client.Client, error) {
+	for {
+		c, err := client.Dial(cfg)
+		if err == nil || !strings.Contains(err.Error(), "503") {
+			return c, err
+		}
+		refused.Add(1)
+		time.Sleep(50*time.Millisecond + rand.N(100*time.Millisecond)) // the stock client's back-off, shorter
+	}
+}
+
+func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
+	const limit, n = 50, 2000
+	g := start(t, "max_connecting 50\n		connect_timeout 2s")
+	a := g.newApp()
+	before := g.usage()
+	// All places are taken by clients that do not say who they are.
+	silent := make([]*client.WebSocket, limit)
+	each(t, limit, 8, func(i int) (err error) {
+		silent[i], err = client.DialWebSocket(g.Addr, "/socket.io/?EIO=4&transport=websocket", nil)
+		return err
+	})
+	if n := g.metric("connecting"); n != limit {
+		t.Errorf("%v are connecting, want %d", n, limit)
+	}
+	var refused, subscribed atomic.Int64
+	clients := make([]*client.Client, n)
+	each(t, n, 500, func(i int) (err error) {
+		clients[i], err = insist(client.Config{
+			Addr: g.Addr, Transport: client.OverWebSocket, AppID: a.ID, Key: a.SubscribeKey,
+			OnPacket: func(packet string) {
+				if strings.HasPrefix(packet, `2["subscribed"`) {
+					subscribed.Add(1)
+				}
+			},
+		}, &refused)
+		if err != nil {
+			return err
+		}
+		return clients[i].Subscribe("c")
+	})
+	g.await("all are subscribed", 20*time.Second, func() bool { return subscribed.Load() == n })
+	if got, err := g.publish(a, "c", "1"); got != n || err != nil {
+		t.Errorf("published to %d, want %d; %v", got, n, err)
+	}
+	counted := g.metric("connecting_refused_total")
+	t.Logf("%d were let in, after %.0f refusals", n, counted)
+	if counted == 0 || int64(counted) != refused.Load() {
+		t.Errorf("the counter says %v, the clients saw %d refusals", counted, refused.Load())
+	}
+	if g.logged("raise max_connecting") == 0 {
+		t.Error("the log does not name the setting")
+	}
+	for _, socket := range silent {
+		_ = socket.Close()
+	}
+	each(t, n, 64, func(i int) error { return ignoreClosed(clients[i].Close()) })
+	g.settled(before)
+}
