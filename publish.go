@@ -50,17 +50,12 @@ func (p published) write(w http.ResponseWriter) {
 	b = append(b, `,"subscribers":`...)
 	b = strconv.AppendInt(b, int64(p.Subscribers), 10)
 	b = append(b, "}\n"...)
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
+	w.Header()["Content-Type"] = jsonType
 	_, _ = w.Write(b) // short enough for net/http to add its length
 }
 
-// Values that many answers share; nobody changes them.
-var (
-	jsonType = []string{"application/json"}
-	noStore  = []string{"no-store"}
-)
+// jsonType is shared by many answers; nobody changes it.
+var jsonType = []string{"application/json"}
 
 // publishEndpoint serves POST /publish of one site. It is read only and safe
 // for concurrent use; copying it costs nothing but its size.

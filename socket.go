@@ -162,10 +162,12 @@ func (s *socket) mayStay(app *keystore.App) bool {
 }
 
 // Queue implements hub.Subscriber.
-func (s *socket) Queue(p *engineio.Packet) bool { return s.conn.Queue(p) }
-
-// Flush implements hub.Subscriber.
-func (s *socket) Flush() { s.conn.Flush() }
+func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
+	if s.conn.Queue(p) {
+		return s.conn.Session()
+	}
+	return nil
+}
 
 // Event implements socketio.Handler.
 func (s *socket) Event(e *socketio.Event) {

@@ -45,7 +45,8 @@ func (b *memory) Publish(m *Message, deliver func(*Message) int) (int, error) {
 	lock.Lock()
 	defer lock.Unlock()
 	m.Offset = seq.last.Add(1)
-	m.ID = seq.epoch + "-" + strconv.FormatUint(m.Offset, 36)
+	var id [32]byte // holds any
+	m.ID = string(strconv.AppendUint(append(append(id[:0], seq.epoch...), '-'), m.Offset, 36))
 	return deliver(m), nil
 }
 

@@ -7,47 +7,55 @@ package hub
 // queues to join.
 const batchSize = 1024
 
-// A batch is subscribers that wait to be flushed.
-type batch[P any] struct {
-	subs []Subscriber[P]
+// A batch is some of those that wait to be flushed.
+type batch struct{ all []Flusher }
+
+// waiting are those that wait to be flushed after a message: one, or a batch
+// with that one in it.
+type waiting struct {
+	first Flusher
+	batch *batch
 }
 
-// wait adds a subscriber to a batch. One that is full is flushed from a
-// goroutine of its own, which ends soon, as a Flush never blocks; so nobody
-// waits for it but those subscribers that need to.
-func (h *Hub[P]) wait(b *batch[P], sub Subscriber[P]) *batch[P] {
-	if b != nil && len(b.subs) == batchSize {
-		go h.flush(b)
-		b = nil
+// wait adds one. A batch that is full is flushed from a goroutine of its own,
+// which ends soon, as a Flush never blocks; so nobody waits for it but those
+// who need to.
+func (h *Hub[P]) wait(w *waiting, f Flusher) {
+	if w.first == nil {
+		w.first = f
+		return
 	}
-	if b == nil {
-		b, _ = h.free.Get().(*batch[P])
-		if b == nil {
-			b = new(batch[P])
+	if w.batch != nil && len(w.batch.all) == batchSize {
+		go h.flush(w.batch)
+		w.batch, w.first = nil, f
+		return
+	}
+	if w.batch == nil {
+		w.batch, _ = h.free.Get().(*batch)
+		if w.batch == nil {
+			w.batch = new(batch)
 		}
+		w.batch.all = append(w.batch.all, w.first)
 	}
-	b.subs = append(b.subs, sub)
-	return b
+	w.batch.all = append(w.batch.all, f)
 }
 
-// flushLast flushes the last batch of a message, which is nil if nobody waits.
-// A lone subscriber is flushed by the publisher itself, which saves waking
-// another goroutine.
-func (h *Hub[P]) flushLast(b *batch[P]) {
+// flushLast flushes the last batch of a message. One that is alone is flushed
+// by the publisher itself, which saves waking another goroutine.
+func (h *Hub[P]) flushLast(w *waiting) {
 	switch {
-	case b == nil:
-	case len(b.subs) == 1:
-		h.flush(b)
-	default:
-		go h.flush(b)
+	case w.batch != nil:
+		go h.flush(w.batch)
+	case w.first != nil:
+		w.first.Flush()
 	}
 }
 
-func (h *Hub[P]) flush(b *batch[P]) {
-	for _, sub := range b.subs {
-		sub.Flush()
+func (h *Hub[P]) flush(b *batch) {
+	for _, f := range b.all {
+		f.Flush()
 	}
-	clear(b.subs)
-	b.subs = b.subs[:0]
+	clear(b.all)
+	b.all = b.all[:0]
 	h.free.Put(b)
 }

@@ -27,12 +27,16 @@ type Message struct {
 
 // A Subscriber is handed the messages of its channels as a payload P.
 type Subscriber[P any] interface {
-	// Queue takes one delivery of a message, and says whether it now waits for
-	// a Flush. It must neither block nor call the hub: the channel waits for it.
-	Queue(payload P) bool
+	// Queue takes one delivery of a message, and returns who now waits for a
+	// Flush, or nil. It must neither block nor call the hub: the channel waits
+	// for it.
+	Queue(payload P) Flusher
+}
 
-	// Flush sends what Queue has taken. No lock is held any more, but it must
-	// not block: other subscribers wait for it.
+// A Flusher sends what a Queue has taken.
+type Flusher interface {
+	// Flush is called when no lock is held any more, but it must not block:
+	// others wait for it.
 	Flush()
 }
 
@@ -44,7 +48,7 @@ type Hub[P any] struct {
 	seed   maphash.Seed
 	shards [shardCount]shard[P]
 	subs   atomic.Int64
-	free   sync.Pool // of *batch[P]
+	free   sync.Pool // of *batch
 }
 
 // shardCount bounds how many goroutines can look up or change channels at a
@@ -90,36 +94,32 @@ type Receipt struct {
 // Publish hands a message to every subscriber of its channel. m.Data may be
 // reused once it has returned.
 func (h *Hub[P]) Publish(m Message) (Receipt, error) {
-	var last *batch[P]
-	subscribers, err := h.broker.Publish(&m, func(m *Message) (n int) {
-		n, last = h.deliver(m)
-		return n
-	})
-	h.flushLast(last)
+	var w waiting
+	subscribers, err := h.broker.Publish(&m, func(m *Message) int { return h.deliver(m, &w) })
+	h.flushLast(&w)
 	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
 }
 
 // deliver hands an accepted message to this machine's subscribers and counts
-// them. The last batch is left to be flushed when no lock is held.
-func (h *Hub[P]) deliver(m *Message) (int, *batch[P]) {
+// them. Those in w are left to be flushed when no lock is held.
+func (h *Hub[P]) deliver(m *Message, w *waiting) int {
 	key := name{m.App, m.Channel}
 	s := h.shard(key)
 	s.mu.RLock()
 	c := s.channels[key]
 	s.mu.RUnlock()
 	if c == nil {
-		return 0, nil
+		return 0
 	}
 	payload := h.encode(m)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var waiting *batch[P]
 	for _, sub := range c.subs {
-		if sub.member.to.Queue(payload) {
-			waiting = h.wait(waiting, sub.member.to)
+		if f := sub.member.to.Queue(payload); f != nil {
+			h.wait(w, f)
 		}
 	}
-	return len(c.subs), waiting
+	return len(c.subs)
 }
 
 // Channels is the number of channels that have subscribers.

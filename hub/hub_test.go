@@ -20,14 +20,12 @@ type inbox struct {
 	got []string
 }
 
-func (b *inbox) Queue(payload string) bool {
+func (b *inbox) Queue(payload string) hub.Flusher {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got = append(b.got, payload)
-	return false
+	return nil
 }
-
-func (b *inbox) Flush() {}
 
 func (b *inbox) all() []string {
 	b.mu.Lock()
@@ -275,8 +273,7 @@ func BenchmarkPublish(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Queue(string) bool { return false }
-func (discard) Flush()            {}
+func (discard) Queue(string) hub.Flusher { return nil }
 
 func BenchmarkSubscribe(b *testing.B) {
 	h := newHub()

@@ -19,14 +19,26 @@ var disconnectPacket = engineio.TextPacket([]byte{typeDisconnect})
 // value, which is copied as it is; nil is no argument. The event's name must
 // not be one that clients reserve: they would cut the line.
 func EventPacket(event string, data json.RawMessage) *engineio.Packet {
-	name, err := marshal(event)
-	if err != nil {
-		panic(err) // a string
-	}
+	var buffer [64]byte
+	head := appendString(append(buffer[:0], typeEvent, '['), event)
 	if data == nil {
-		return engineio.TextPacket([]byte{typeEvent, '['}, name, []byte{']'})
+		return engineio.TextPacket(head, []byte{']'})
 	}
-	return engineio.TextPacket([]byte{typeEvent, '['}, name, []byte{','}, data, []byte{']'})
+	return engineio.TextPacket(append(head, ','), data, []byte{']'})
+}
+
+// appendString appends a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			text, err := marshal(s)
+			if err != nil {
+				panic(err) // a string
+			}
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // encode makes the packets of an EVENT or ACK: its text and its attachments.

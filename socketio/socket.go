@@ -64,15 +64,13 @@ func (s *Socket) Session() *engineio.Session { return s.sess }
 // false if the socket is not connected or its session is closing.
 func (s *Socket) Send(p *engineio.Packet) bool { return s.send(p) }
 
-// Queue is Send for a caller that flushes, see engineio.Session.Queue.
+// Queue is Send for a caller that flushes the Session if Queue returns true,
+// see engineio.Session.Queue.
 func (s *Socket) Queue(p *engineio.Packet) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state == connected && s.sess.Queue(p)
 }
-
-// Flush sends what Queue has queued, see engineio.Session.Flush.
-func (s *Socket) Flush() { s.sess.Flush() }
 
 // Emit sends an event. Arguments are encoded as JSON; those that are []byte or
 // an io.Reader, or have such inside []any and map[string]any, reach the client
