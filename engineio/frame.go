@@ -51,6 +51,17 @@ func newFrameReader(conn io.Reader, early []byte) *frameReader {
 	return &frameReader{src: bufio.NewReaderSize(conn, readBuffer), state: ws.StateServerSide}
 }
 
+// wait returns when there is something to read, or an error if there never
+// will be.
+func (f *frameReader) wait() error {
+	_, err := f.src.Peek(1)
+	return err
+}
+
+// idle says that nothing that came is left to be read, not even a part of a
+// message.
+func (f *frameReader) idle() bool { return f.src.Buffered() == 0 && !f.state.Fragmented() }
+
 // next returns a control frame, or a message once it is whole and at most
 // limit bytes long. The payload is valid until the next call.
 func (f *frameReader) next(limit int) (ws.OpCode, []byte, error) {

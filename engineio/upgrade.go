@@ -56,7 +56,7 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 			return
 		}
 		s.server.open.Done() // from here on it is the session's reader
-		s.read(conn, frames)
+		go s.read(conn, frames)
 	}()
 	return nil
 }

@@ -100,10 +100,32 @@ func hijack(w http.ResponseWriter, key string, timeout time.Duration) (net.Conn,
 }
 
 // read receives from the websocket until the session ends, and finishes it.
+// What came is taken deep down the stack, which then has grown and stays so;
+// so the wait for what comes next is a new goroutine's, in 2 KiB. It is kept
+// shallow, too, or the runtime would start all goroutines with more.
 func (s *Session) read(conn net.Conn, frames *frameReader) {
-	inOrder := s.readFrames(conn, frames)
-	frames.release()
+	end := broken
+	if frames.wait() == nil {
+		end = s.readFrames(conn, frames)
+	}
+	if end == notYet {
+		go s.read(conn, frames)
+		return
+	}
+	s.endRead(conn, end == inOrder)
+}
 
+// ending is how a websocket came to its end.
+type ending int
+
+const (
+	notYet  ending = iota
+	inOrder        // by a close frame from the client, or an answer to ours
+	broken
+)
+
+// endRead finishes the session.
+func (s *Session) endRead(conn net.Conn, inOrder bool) {
 	s.mu.Lock()
 	if s.state == stateOpen {
 		s.reason = TransportClose
@@ -124,9 +146,9 @@ func (s *Session) read(conn net.Conn, frames *frameReader) {
 	s.finish()
 }
 
-// readFrames is true when the websocket was closed in order, by a close frame
-// from the client or an answer to ours.
-func (s *Session) readFrames(conn net.Conn, frames *frameReader) bool {
+// readFrames takes what has come, and what comes before that is whole.
+func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
+	defer frames.release()
 	for {
 		op, payload, err := frames.next(s.server.cfg.Load().MaxPayload)
 		var breach *frameError
@@ -134,7 +156,7 @@ func (s *Session) readFrames(conn net.Conn, frames *frameReader) bool {
 		case errors.As(err, &breach):
 			return s.refuse(conn, breach.code)
 		case err != nil:
-			return false
+			return broken
 		case op == ws.OpPing:
 			p := encode(ws.OpPong, 0, [][]byte{payload})
 			s.Send(p)
@@ -147,6 +169,9 @@ func (s *Session) readFrames(conn net.Conn, frames *frameReader) bool {
 			s.receiving.Unlock()
 		case !s.packet(payload):
 			return s.refuse(conn, ws.StatusPolicyViolation)
+		}
+		if frames.idle() {
+			return notYet
 		}
 	}
 }
@@ -173,7 +198,7 @@ func (s *Session) packet(p []byte) bool {
 }
 
 // closedByPeer answers a close frame with its own code.
-func (s *Session) closedByPeer(conn net.Conn, payload []byte) bool {
+func (s *Session) closedByPeer(conn net.Conn, payload []byte) ending {
 	code := ws.StatusNoStatusRcvd
 	if len(payload) > 0 {
 		var reason string
@@ -185,7 +210,7 @@ func (s *Session) closedByPeer(conn net.Conn, payload []byte) bool {
 	s.mu.Lock()
 	s.close(TransportClose, code)
 	s.mu.Unlock()
-	return true
+	return inOrder
 }
 
 // maxDiscard is how much of a refused client's input is read on, in bytes, so
@@ -193,10 +218,10 @@ func (s *Session) closedByPeer(conn net.Conn, payload []byte) bool {
 const maxDiscard = 1 << 20
 
 // refuse closes the websocket with a code, after a breach of the protocol.
-func (s *Session) refuse(conn net.Conn, code closeCode) bool {
+func (s *Session) refuse(conn net.Conn, code closeCode) ending {
 	s.mu.Lock()
 	s.close(ParseError, code)
 	s.mu.Unlock()
 	_, _ = io.CopyN(io.Discard, conn, maxDiscard)
-	return true
+	return inOrder
 }

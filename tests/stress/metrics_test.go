@@ -9,8 +9,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// metric reads one of ours from the admin endpoint, with its labels.
+// metric reads one of ours, with its labels.
 func (g *gateway) metric(name string) float64 {
+	g.t.Helper()
+	return g.anyMetric("caddy_realtime_" + name)
+}
+
+// anyMetric reads one from the admin endpoint.
+func (g *gateway) anyMetric(name string) float64 {
 	g.t.Helper()
 	answer, err := httpClient.Get("http://" + g.Admin + "/metrics")
 	if err != nil {
@@ -21,7 +27,7 @@ func (g *gateway) metric(name string) float64 {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	line := regexp.MustCompile(`(?m)^caddy_realtime_` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
 	if line == nil {
 		g.t.Fatalf("no %s in the metrics:\n%s", name, text)
 	}
