@@ -58,7 +58,7 @@ func (s *settings) wants(work string) bool {
 const (
 	quickPeers = "ours,ours+tls,ours+log,respond,node,centrifuge,loop"
 	fullPeers  = quickPeers + ",zishang"
-	quickWorks = "1x1000-*-100,1x1000-*-16384,1x10000-*,1000x1-*,connect,idle"
+	quickWorks = "1x1000-1p-100,1x1000-32p-100,1x1000-*-16384,1x10000-*,1000x1-*,connect,idle,slow,storm"
 )
 
 func parse() (*settings, error) {
@@ -137,7 +137,7 @@ func bench() error {
 	r := &results{}
 	start := time.Now()
 	for round := range s.rounds {
-		for _, g := range groups {
+		for _, g := range groups() {
 			for i := range s.peers {
 				// Who comes first changes, so that nobody always has the
 				// machine as another left it.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,24 @@ var (
 	}
 	connectColumns = []column{{"CPU µs per connect", "cpu", "%.0f"}, {"connects/s", "rate", "%.0f"}, {"stuck", "stuck", "%.0f"}}
 	idleColumns    = []column{{"bytes per idle connection", "bytes", "%.0f"}}
+	slowColumns    = []column{
+		{"p99 ms ÷ without them", "p99 ratio", "%.2f"},
+		{"p99 ms without them", "p99 without", "%.1f"},
+		{"p99 ms", "p99", "%.1f"},
+		{"lost by readers", "lost", "%.0f"},
+		{"readers cut off", "dropped", "%.0f"},
+		{"stalled cut off", "cut off", "%.0f"},
+		{"MB more at the peak", "grown", "%.0f"},
+		{"MB more 10 s later", "left", "%.0f"},
+	}
+	stormColumns = []column{
+		{"CPU µs per connect", "cpu", "%.0f"},
+		{"s until all are subscribed", "seconds", "%.1f"},
+		{"503", "refused", "%.0f"},
+		{"failed otherwise", "failed", "%.0f"},
+		{"MB more at the peak", "grown", "%.0f"},
+		{"MB more 10 s later", "left", "%.0f"},
+	}
 )
 
 // A section is a work with its columns; in the first of them, and in compared,
@@ -42,21 +61,24 @@ type section struct {
 }
 
 func sections() (all []section) {
-	for _, f := range append(append([]fanout{}, small...), large...) {
-		s := section{work: f.String(), columns: fanoutColumns, compared: fanoutColumns[:1]}
-		s.title = fmt.Sprintf("1 channel × %d, %s, %d bytes", f.subscribers, plural(f.publishers, "publisher"), f.payload)
-		if f.publishers > 1 {
-			s.compared = fanoutColumns[:2]
+	for _, works := range append(slices.Clone(crowds), large) {
+		for _, f := range works {
+			s := section{work: f.String(), columns: fanoutColumns, compared: fanoutColumns[:1]}
+			s.title = fmt.Sprintf("%s × %d, %s, %d bytes", plural(f.channels, "channel"), f.subscribers, plural(f.publishers, "publisher"), f.payload)
+			switch {
+			case f.subscribers == 1:
+				s.columns, s.compared = narrowColumns, narrowColumns[:1]
+			case f.publishers > 1:
+				s.compared = fanoutColumns[:2]
+			}
+			all = append(all, s)
 		}
-		all = append(all, s)
-	}
-	for _, f := range narrow {
-		title := fmt.Sprintf("%d channels × 1, %s, %d bytes", f.channels, plural(f.publishers, "publisher"), f.payload)
-		all = append(all, section{f.String(), title, narrowColumns, narrowColumns[:1]})
 	}
 	return append(all,
-		section{"connect", fmt.Sprintf("%d connect and subscribe, %d at a time", storm, parallel), connectColumns, connectColumns[:1]},
-		section{"idle", fmt.Sprintf("%d idle connections", idle), idleColumns, idleColumns})
+		section{"connect", fmt.Sprintf("%d connect and subscribe, %d at a time", connects, parallel), connectColumns, connectColumns[:1]},
+		section{"idle", fmt.Sprintf("%d idle connections", idle), idleColumns, idleColumns},
+		section{slow, fmt.Sprintf("%d readers and %d that stop reading, 16 KiB 40 times a second", readers, stalled), slowColumns, nil},
+		section{storm, fmt.Sprintf("%d reconnect at once", idle), stormColumns, stormColumns[:1]})
 }
 
 func plural(n int, noun string) string {
@@ -125,7 +147,7 @@ func (r *results) printCell(w io.Writer, byRound map[int]float64, c column, whol
 	switch {
 	case !ok:
 		fmt.Fprint(w, " – |")
-	case c.measure == "lost", c.measure == "stuck":
+	case c.measure == "lost", c.measure == "stuck", c.measure == "dropped":
 		sum := 0.0
 		for _, v := range byRound {
 			sum += v

@@ -42,14 +42,20 @@ func (r *results) addOutcome(round int, work, peer string, o load.Outcome) {
 	if o.Deliveries > 0 {
 		v["cpu"] = micros(o.CPU) / float64(o.Deliveries)
 	}
-	if n := len(o.Latencies); n > 0 {
-		v["p50"] = float64(o.Latencies[n/2]) / 1e6
-		v["p99"] = float64(o.Latencies[n*99/100]) / 1e6
-		v["max"] = float64(o.Latencies[n-1]) / 1e6
+	if len(o.Latencies) > 0 {
+		v["p50"], v["p99"], v["max"] = quantile(o.Latencies, 50), quantile(o.Latencies, 99), quantile(o.Latencies, 100)
 	}
 	fmt.Fprintf(os.Stderr, "%d %-10s %s: %.2f µs/delivery, %.0f/s, lost %d, p99 %.1f ms\n",
 		round+1, peer, work, v["cpu"], v["rate"], o.Lost, v["p99"])
 	r.add(record{round, work, peer, v})
+}
+
+// quantile is in milliseconds, from latencies in order of size.
+func quantile(latencies []int64, percent int) float64 {
+	if len(latencies) == 0 {
+		return 0
+	}
+	return float64(latencies[(len(latencies)-1)*percent/100]) / 1e6
 }
 
 // of are the values of a peer at a work, by round.

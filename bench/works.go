@@ -21,27 +21,52 @@ func (f fanout) String() string {
 	return fmt.Sprintf("%dx%d-%dp-%d", f.channels, f.subscribers, f.publishers, f.payload)
 }
 
-var (
-	small = []fanout{
+// crowds are the works on one channel or one subscriber each, those in a row
+// with the same connections. The curves of README.md go through them.
+var crowds = [][]fanout{
+	{
 		{1, 1000, 1, 100},
 		{1, 1000, 32, 100},
 		{1, 1000, 1, 1024},
 		{1, 1000, 32, 1024},
 		{1, 1000, 1, 16384},
 		{1, 1000, 32, 16384},
-	}
-	narrow = []fanout{{1000, 1, 16, 100}}
-	large  = []fanout{{1, 10000, 1, 100}, {1, 10000, 32, 100}}
-)
+		{1, 1000, 1, 4096},
+		{1, 1000, 1, 65536},
+		{1, 1000, 2, 100},
+		{1, 1000, 4, 100},
+		{1, 1000, 8, 100},
+		{1, 1000, 16, 100},
+	},
+	{{1, 1, 1, 100}},
+	{{1, 10, 1, 100}},
+	{{1, 100, 1, 100}},
+	{{1, 3000, 1, 100}},
+	{{1, 1, 16, 100}},
+	{{10, 1, 16, 100}},
+	{{100, 1, 16, 100}},
+	{{1000, 1, 16, 100}},
+	{{10000, 1, 16, 100}},
+}
 
-// A group is works that share a server and its connections.
+// large are works on the connections that idle are.
+var large = []fanout{{1, idle, 1, 100}, {1, idle, 32, 100}}
+
+// A group is works that share a server.
 type group func(s *settings, p *server.Peer, round int, r *results) error
 
-var groups = []group{smallGroup, narrowGroup, largeGroup}
+func groups() (all []group) {
+	for _, works := range crowds {
+		all = append(all, func(s *settings, p *server.Peer, round int, r *results) error {
+			return fanouts(s, p, round, r, selected(s, p, works))
+		})
+	}
+	return append(all, largeGroup, slowGroup, stormGroup)
+}
 
 const (
 	parallel = 64   // connects at a time
-	storm    = 5000 // connects that are measured
+	connects = 5000 // that are measured
 	idle     = 10000
 	warmup   = 500 * time.Millisecond
 )
@@ -55,7 +80,7 @@ func concerns(p *server.Peer, work string) bool {
 	case "ours+log":
 		return strings.HasSuffix(work, "-100") && !strings.HasPrefix(work, "1x10000") || work == "connect"
 	case "respond":
-		return strings.HasPrefix(work, "1000x1-")
+		return strings.HasSuffix(work, "x1-16p-100")
 	}
 	return true
 }
@@ -67,14 +92,6 @@ func selected(s *settings, p *server.Peer, all []fanout) (chosen []fanout) {
 		}
 	}
 	return chosen
-}
-
-func smallGroup(s *settings, p *server.Peer, round int, r *results) error {
-	return fanouts(s, p, round, r, selected(s, p, small))
-}
-
-func narrowGroup(s *settings, p *server.Peer, round int, r *results) error {
-	return fanouts(s, p, round, r, selected(s, p, narrow))
 }
 
 // fanouts starts a server, connects what the first work needs, and does all.
@@ -185,7 +202,7 @@ func measureConnects(process *server.Process, crowd *load.Crowd, round int, r *r
 		return err
 	}
 	start := time.Now()
-	if err := crowd.Join(storm, 1, parallel); err != nil {
+	if err := crowd.Join(connects, 1, parallel); err != nil {
 		return err
 	}
 	elapsed := time.Since(start)
@@ -193,12 +210,12 @@ func measureConnects(process *server.Process, crowd *load.Crowd, round int, r *r
 	if err != nil {
 		return err
 	}
-	if crowd.Size() != storm {
+	if crowd.Size() != connects {
 		return errors.New("not all have connected")
 	}
-	fmt.Fprintf(os.Stderr, "%d %-10s connect: %.0f µs\n", round+1, name, micros(after-before)/storm)
+	fmt.Fprintf(os.Stderr, "%d %-10s connect: %.0f µs\n", round+1, name, micros(after-before)/connects)
 	r.add(record{round, "connect", name, values{
-		"cpu": micros(after-before) / storm, "rate": storm / elapsed.Seconds(), "stuck": float64(crowd.Stuck()),
+		"cpu": micros(after-before) / connects, "rate": connects / elapsed.Seconds(), "stuck": float64(crowd.Stuck()),
 	}})
 	return nil
 }

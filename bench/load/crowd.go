@@ -16,8 +16,9 @@ const sampled = 100
 // A Crowd is the subscribers of a server.
 type Crowd struct {
 	target   *Target
-	mu       sync.Mutex // guards sockets
+	mu       sync.Mutex // guards sockets and stalled
 	sockets  []*socket
+	stalled  []*socket
 	closing  atomic.Bool
 	dropped  atomic.Int64
 	stuck    atomic.Int64
@@ -39,10 +40,30 @@ func NewCrowd(target *Target) *Crowd {
 // Join connects n more sockets, so many at a time, the i-th to channel i
 // modulo channels.
 func (c *Crowd) Join(n, channels, parallel int) error {
+	every := max(1, n/sampled)
+	return each(n, parallel, func(i int) error {
+		s, err := c.dial(Channel(i % channels))
+		if err == nil {
+			c.admit(s, i%every == 0)
+		}
+		return err
+	})
+}
+
+// admit has a socket counted in.
+func (c *Crowd) admit(s *socket, sampled bool) {
+	s.crowd, s.sampled = c, sampled
+	c.mu.Lock()
+	c.sockets = append(c.sockets, s)
+	c.mu.Unlock()
+	go s.read()
+}
+
+// each calls do for 0 to n-1, so many at a time, and no more after a failure.
+func each(n, parallel int, do func(int) error) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var failure atomic.Pointer[error]
-	every := max(1, n/sampled)
 	for range min(parallel, n) {
 		wg.Go(func() {
 			for {
@@ -50,17 +71,11 @@ func (c *Crowd) Join(n, channels, parallel int) error {
 				if i >= n || failure.Load() != nil {
 					return
 				}
-				s, err := c.dial(Channel(i % channels))
-				if err != nil {
+				if err := do(i); err != nil {
 					err = fmt.Errorf("socket %d of %d: %w", i, n, err)
 					failure.CompareAndSwap(nil, &err)
 					return
 				}
-				s.crowd, s.sampled = c, i%every == 0
-				c.mu.Lock()
-				c.sockets = append(c.sockets, s)
-				c.mu.Unlock()
-				go s.read()
 			}
 		})
 	}
@@ -77,7 +92,7 @@ const attempts = 3
 
 func (c *Crowd) dial(channel string) (*socket, error) {
 	for left := attempts - 1; ; left-- {
-		s, err := dialSocket(c.target, channel)
+		s, err := dialSocket(c.target, channel, connectTimeout)
 		if timeout, ok := errors.AsType[net.Error](err); left == 0 || !ok || !timeout.Timeout() {
 			return s, err
 		}
@@ -103,13 +118,10 @@ func (c *Crowd) Close() {
 	c.closing.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.sockets {
-		if tcp, ok := s.conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // it is about to be closed
-		}
-		_ = s.conn.Close()
+	for _, s := range append(c.sockets, c.stalled...) {
+		s.reset()
 	}
-	c.sockets = nil
+	c.sockets, c.stalled = nil, nil
 }
 
 // begin starts to count, from nothing.

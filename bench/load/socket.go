@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -35,13 +36,13 @@ const connectTimeout = 5 * time.Second
 
 // dialSocket returns a socket that is connected and subscribed. Like the stock
 // client it waits for each answer before it goes on.
-func dialSocket(t *Target, channel string) (*socket, error) {
+func dialSocket(t *Target, channel string, timeout time.Duration) (*socket, error) {
 	conn, err := t.dial()
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{conn: conn, dialect: t.Dialect, handshake: bufio.NewReaderSize(conn, 2048)}
-	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
+	_ = conn.SetDeadline(time.Now().Add(timeout))
 	if err := s.open(t, channel); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -51,6 +52,11 @@ func dialSocket(t *Target, channel string) (*socket, error) {
 	s.handshake = nil
 	return s, nil
 }
+
+// refused is the status of an answer that is no websocket.
+type refused int
+
+func (r refused) Error() string { return fmt.Sprintf("handshake: status %d", int(r)) }
 
 func (s *socket) open(t *Target, channel string) error {
 	path := "/socket.io/?EIO=4&transport=websocket"
@@ -70,7 +76,7 @@ func (s *socket) open(t *Target, channel string) error {
 	}
 	_ = answer.Body.Close() // there is none, or it is of no interest
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		return fmt.Errorf("handshake: %s", answer.Status)
+		return refused(answer.StatusCode)
 	}
 	if t.Dialect == Centrifuge {
 		if err := s.ask(`{"id":1,"connect":{}}`, `"id":1,"connect"`); err != nil {
@@ -252,6 +258,18 @@ func (s *socket) lines(payload []byte, at int64) (deliveries int64, alive bool) 
 		}
 	}
 	return deliveries, true
+}
+
+// reset closes the connection so that nothing stays behind in TIME_WAIT.
+func (s *socket) reset() {
+	conn := s.conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it is about to be closed
+	}
+	_ = conn.Close()
 }
 
 func (s *socket) send(op byte, message string) bool {

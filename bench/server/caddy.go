@@ -61,7 +61,8 @@ func (p *Process) setUp(admin string, realtime, secure bool) error {
 			return err
 		}
 	}
-	if !realtime {
+	if !realtime { // the request is the same, whoever answers it
+		p.Target.Headers = publishHeaders("app_"+strings.Repeat("x", 20), "pk_live_"+strings.Repeat("x", 32))
 		return nil
 	}
 	answer, err := http.Post("http://"+admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"bench"}`))
@@ -81,8 +82,12 @@ func (p *Process) setUp(admin string, realtime, secure bool) error {
 		return fmt.Errorf("making an app: %w", err)
 	}
 	p.Target.Auth = fmt.Sprintf(`{"appId":%q,"subscribeKey":%q}`, app.ID, app.SubscribeKey)
-	p.Target.Headers = "X-App-Id: " + app.ID + "\r\nAuthorization: Bearer " + app.PublishKey + "\r\n"
+	p.Target.Headers = publishHeaders(app.ID, app.PublishKey)
 	return nil
+}
+
+func publishHeaders(app, key string) string {
+	return "X-App-Id: " + app + "\r\nAuthorization: Bearer " + key + "\r\n"
 }
 
 func serves(url string) bool {

@@ -3,9 +3,7 @@
 package server
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -84,7 +82,7 @@ func (p *Process) Stop() {
 // CPU is what all threads of the process have run so far, by the scheduler's
 // own accounting in nanoseconds.
 func (p *Process) CPU() (time.Duration, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	files, err := filepath.Glob(p.proc("task/*/schedstat"))
 	if err != nil || len(files) == 0 {
 		return 0, errors.New("the server has ended: " + p.Log())
 	}
@@ -102,21 +100,6 @@ func (p *Process) CPU() (time.Duration, error) {
 		sum += time.Duration(ns)
 	}
 	return sum, nil
-}
-
-// Resident is how many bytes of the process are in memory.
-func (p *Process) Resident() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := bytes.Cut(text, []byte("Rss:"))
-	fields := strings.Fields(string(rest[:min(len(rest), 40)]))
-	if !ok || len(fields) == 0 {
-		return 0, errors.New("no Rss in smaps_rollup")
-	}
-	kb, err := strconv.ParseInt(fields[0], 10, 64)
-	return kb << 10, err
 }
 
 func freeAddr() (string, error) {
