@@ -146,6 +146,7 @@ func (rt *runtime) configure() {
 	}
 	rt.lasting.use(latest.logger)
 	rt.current.Store(&latest.Settings)
+	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket may be in several channels
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
 }

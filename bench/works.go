@@ -76,7 +76,7 @@ const (
 func concerns(p *server.Peer, work string) bool {
 	switch p.Name {
 	case "ours+tls":
-		return strings.HasSuffix(work, "-100") && !strings.HasPrefix(work, "1x10000") || work == "connect" || work == "idle"
+		return strings.HasPrefix(work, "1x1000-") || work == "connect"|| work == "idle"
 	case "ours+log":
 		return strings.HasSuffix(work, "-100") && !strings.HasPrefix(work, "1x10000") || work == "connect"
 	case "respond":

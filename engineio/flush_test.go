@@ -12,7 +12,7 @@ import (
 // push queues a message and flushes it, as the hub does.
 func push(p *peer, packet *engineio.Packet) {
 	if p.Queue(packet) {
-		p.Flush()
+		p.Flush(nil)
 	}
 }
 

@@ -68,7 +68,7 @@ type Session struct {
 	queued int       // bytes in the queue and in the write under way
 
 	conn    net.Conn        // the websocket, nil while the session is on polling
-	raw     syscall.RawConn // its descriptor for Flush, nil if there is none
+	raw     syscall.RawConn // its descriptor for Flush, nil if its bytes take another way
 	writing bool            // a writer runs, or a Flush is owed
 	written chan struct{}   // if not nil, closed when the writer ends
 
@@ -122,7 +122,7 @@ func (s *Session) Queue(p *Packet) bool {
 	if !s.push([]*Packet{p}) || s.writing {
 		return false
 	}
-	if s.raw == nil {
+	if s.conn == nil {
 		s.wake()
 		return false
 	}

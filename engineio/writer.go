@@ -1,7 +1,6 @@
 package engineio
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -62,23 +61,38 @@ func (s *Session) endWrite(conn net.Conn) {
 
 // Flush writes what is queued, for a caller to whom Queue returned true. It
 // goes out from the caller's own goroutine, as far as the kernel takes it at
-// once, which saves waking another; the rest is left to a writer. So Flush
-// never blocks.
-func (s *Session) Flush() {
+// once, which saves waking another; the rest, and everything over TLS, is left
+// to a writer. So Flush never blocks. If begun is not nil, a writer that has
+// the whole to do is in it until it runs.
+func (s *Session) Flush(begun *sync.WaitGroup) {
 	s.mu.Lock()
 	conn, raw := s.conn, s.raw
-	if n := len(s.queue); n > 0 && (n == 1 || s.queued <= writeSize) && s.state != stateClosed {
+	if raw == nil && begun != nil {
+		s.mu.Unlock()
+		begun.Add(1)
+		go func() {
+			begun.Done()
+			s.write(conn)
+		}()
+		return
+	}
+	if raw != nil && len(s.queue) > 0 && s.state != stateClosed {
 		batch := s.takeQueue()
 		s.mu.Unlock()
 
-		rest := tryWriteBatch(raw, batch)
+		written, part := tryWriteBatch(raw, batch)
 
 		s.mu.Lock()
-		s.queued -= sizes(batch)
-		s.putSpare(batch)
-		if rest != nil && s.state != stateClosed {
-			s.queue = append([]*Packet{rest}, s.queue...)
-			s.queued += rest.size()
+		s.queued -= sizes(batch[:written])
+		if rest := batch[written:]; len(rest) > 0 && s.state != stateClosed {
+			if part > 0 {
+				s.queued -= rest[0].size()
+				rest[0] = &Packet{frame: rest[0].frame[part:]}
+				s.queued += rest[0].size()
+			}
+			s.queue = append(rest, s.queue...)
+		} else {
+			s.putSpare(batch)
 		}
 	}
 	if len(s.queue) > 0 && s.state != stateClosed {
@@ -89,27 +103,45 @@ func (s *Session) Flush() {
 	s.mu.Unlock()
 }
 
-// tryWriteBatch writes what the kernel takes at once, and returns the rest, nil
-// if there is none.
-func tryWriteBatch(raw syscall.RawConn, batch []*Packet) *Packet {
-	frame := batch[0].frame
-	if len(batch) > 1 {
-		buffer := writeBuffers.Get().(*[]byte)
-		defer writeBuffers.Put(buffer)
-		frame = (*buffer)[:0]
-		for _, p := range batch {
-			frame = append(frame, p.frame...)
+// tryWriteBatch writes what the kernel takes at once. It returns how many
+// packets that was, and how many bytes of the next.
+func tryWriteBatch(raw syscall.RawConn, batch []*Packet) (written, part int) {
+	if len(batch) == 1 {
+		return progress(batch, tryWrite(raw, batch[0].frame))
+	}
+	buffer := writeBuffers.Get().(*[]byte)
+	defer writeBuffers.Put(buffer)
+	for written < len(batch) {
+		b := (*buffer)[:0]
+		for _, p := range batch[written:] {
+			if len(b) > 0 && len(b)+len(p.frame) > writeSize {
+				break
+			}
+			b = append(b, p.frame...)
+		}
+		if cap(b) == writeSize {
+			*buffer = b
+		}
+		n := tryWrite(raw, b)
+		packets, part := progress(batch[written:], n)
+		written += packets
+		if n < len(b) {
+			return written, part
 		}
 	}
-	n := tryWrite(raw, frame)
-	switch {
-	case n == len(frame):
-		return nil
-	case len(batch) > 1:
-		return &Packet{frame: bytes.Clone(frame[n:])}
-	default:
-		return &Packet{frame: frame[n:]}
+	return written, 0
+}
+
+// progress is how many packets n bytes are, and how many bytes of the next.
+func progress(batch []*Packet, n int) (packets, part int) {
+	for _, p := range batch {
+		if n < len(p.frame) {
+			return packets, n
+		}
+		n -= len(p.frame)
+		packets++
 	}
+	return packets, 0
 }
 
 // failWrite ends the session after a failed write. It needs mu.

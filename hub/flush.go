@@ -1,5 +1,7 @@
 package hub
 
+import "sync"
+
 // batchSize is how many subscribers are flushed by one goroutine. Their writes
 // take it some milliseconds; a larger channel is shared among processors.
 // Smaller batches cost more, as processors that write at the same time wait
@@ -7,20 +9,24 @@ package hub
 // queues to join.
 const batchSize = 1024
 
-// A batch is some of those that wait to be flushed.
-type batch struct{ all []Flusher }
+// A batch is some of those that wait to be flushed. It is owed by its channel.
+type batch[P any] struct {
+	channel *channel[P]
+	all     []Flusher
+	begun   sync.WaitGroup
+}
 
 // waiting are those that wait to be flushed after a message: one, or a batch
 // with that one in it.
-type waiting struct {
+type waiting[P any] struct {
 	first Flusher
-	batch *batch
+	batch *batch[P]
 }
 
 // wait adds one. A batch that is full is flushed from a goroutine of its own,
 // which ends soon, as a Flush never blocks; so nobody waits for it but those
-// who need to.
-func (h *Hub[P]) wait(w *waiting, f Flusher) {
+// who need to. It needs the channel's mu.
+func (h *Hub[P]) wait(c *channel[P], w *waiting[P], f Flusher) {
 	if w.first == nil {
 		w.first = f
 		return
@@ -31,31 +37,36 @@ func (h *Hub[P]) wait(w *waiting, f Flusher) {
 		return
 	}
 	if w.batch == nil {
-		w.batch, _ = h.free.Get().(*batch)
+		w.batch, _ = h.free.Get().(*batch[P])
 		if w.batch == nil {
-			w.batch = new(batch)
+			w.batch = new(batch[P])
 		}
+		c.owed++
+		w.batch.channel = c
 		w.batch.all = append(w.batch.all, w.first)
 	}
 	w.batch.all = append(w.batch.all, f)
 }
 
 // flushLast flushes the last batch of a message. One that is alone is flushed
-// by the publisher itself, which saves waking another goroutine.
-func (h *Hub[P]) flushLast(w *waiting) {
+// by the publisher itself, which saves waking another goroutine. What that one
+// leaves to another is not waited for, as it would be waking one.
+func (h *Hub[P]) flushLast(w *waiting[P]) {
 	switch {
 	case w.batch != nil:
 		go h.flush(w.batch)
 	case w.first != nil:
-		w.first.Flush()
+		w.first.Flush(nil)
 	}
 }
 
-func (h *Hub[P]) flush(b *batch) {
+func (h *Hub[P]) flush(b *batch[P]) {
 	for _, f := range b.all {
-		f.Flush()
+		f.Flush(&b.begun)
 	}
+	b.begun.Wait()
+	b.channel.settle()
 	clear(b.all)
-	b.all = b.all[:0]
+	b.channel, b.all = nil, b.all[:0]
 	h.free.Put(b)
 }

@@ -36,8 +36,9 @@ type Subscriber[P any] interface {
 // A Flusher sends what a Queue has taken.
 type Flusher interface {
 	// Flush is called when no lock is held any more, but it must not block:
-	// others wait for it.
-	Flush()
+	// others wait for it. What it leaves to another goroutine is in begun
+	// until that has begun.
+	Flush(begun *sync.WaitGroup)
 }
 
 // A Hub knows who has subscribed to what. All its methods may be called
@@ -48,7 +49,8 @@ type Hub[P any] struct {
 	seed   maphash.Seed
 	shards [shardCount]shard[P]
 	subs   atomic.Int64
-	free   sync.Pool // of *batch
+	free   sync.Pool    // of *batch[P]
+	ahead  atomic.Int64 // see SetAhead
 }
 
 // shardCount bounds how many goroutines can look up or change channels at a
@@ -72,6 +74,10 @@ type channel[P any] struct {
 	mu   sync.Mutex         // guards all below
 	subs []*subscription[P] // in no order
 	gone bool               // the last has left and the channel is out of the map
+
+	unflushed int           // bytes of messages since everybody was flushed
+	owed      int           // publishes and batches that are under way
+	flushed   chan struct{} // if not nil, closed when nothing is owed
 }
 
 // New makes a hub whose messages go through the broker. encode is called once
@@ -91,35 +97,57 @@ type Receipt struct {
 	Subscribers int // on this machine, when the message was accepted
 }
 
-// Publish hands a message to every subscriber of its channel. m.Data may be
-// reused once it has returned.
+// Publish hands a message to every subscriber of its channel. It waits while
+// the channel is too far ahead of its subscribers' flushes, see SetAhead, and
+// never for a subscriber. m.Data may be reused once it has returned.
 func (h *Hub[P]) Publish(m Message) (Receipt, error) {
-	var w waiting
-	subscribers, err := h.broker.Publish(&m, func(m *Message) int { return h.deliver(m, &w) })
+	c := h.find(name{m.App, m.Channel})
+	if c != nil {
+		c.admit(&m, h.ahead.Load())
+		defer c.settle()
+	}
+	var w waiting[P]
+	subscribers, err := h.broker.Publish(&m, func(m *Message) int { return h.deliver(c, m, &w) })
 	h.flushLast(&w)
 	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
 }
 
 // deliver hands an accepted message to this machine's subscribers and counts
-// them. Those in w are left to be flushed when no lock is held.
-func (h *Hub[P]) deliver(m *Message, w *waiting) int {
-	key := name{m.App, m.Channel}
-	s := h.shard(key)
-	s.mu.RLock()
-	c := s.channels[key]
-	s.mu.RUnlock()
-	if c == nil {
-		return 0
+// them. c is their channel as it was before, nil if they are new. Those in w
+// are left to be flushed when no lock is held.
+func (h *Hub[P]) deliver(c *channel[P], m *Message, w *waiting[P]) int {
+	if c == nil || !c.enter() { // there may be another by now
+		c = h.find(name{m.App, m.Channel})
+		if c == nil || !c.enter() {
+			return 0
+		}
 	}
-	payload := h.encode(m)
-	c.mu.Lock()
 	defer c.mu.Unlock()
+	payload := h.encode(m)
 	for _, sub := range c.subs {
 		if f := sub.member.to.Queue(payload); f != nil {
-			h.wait(w, f)
+			h.wait(c, w, f)
 		}
 	}
 	return len(c.subs)
+}
+
+// enter locks the channel, unless it is gone.
+func (c *channel[P]) enter() bool {
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// find returns a channel that has subscribers, or nil.
+func (h *Hub[P]) find(key name) *channel[P] {
+	s := h.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.channels[key]
 }
 
 // Channels is the number of channels that have subscribers.

@@ -53,16 +53,13 @@ func (m *Member[P]) Subscribe(channel string, limit int, joined func()) error {
 	}
 	sub := &subscription[P]{member: m}
 	for {
-		c := m.hub.channel(name{m.app, channel})
-		c.mu.Lock()
-		if !c.gone {
+		if c := m.hub.channel(name{m.app, channel}); c.enter() {
 			sub.channel, sub.index = c, len(c.subs)
 			c.subs = append(c.subs, sub)
 			joined()
 			c.mu.Unlock()
 			break
 		}
-		c.mu.Unlock()
 	}
 	m.subs = append(m.subs, sub)
 	m.hub.subs.Add(1)

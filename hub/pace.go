@@ -1,0 +1,43 @@
+package hub
+
+// SetAhead bounds how many bytes of messages a channel may be ahead of the
+// flushes to its subscribers; 0, as at first, is no bound. Publishers that are
+// faster than the machine can write then wait for it. Without a bound they fill
+// the queues of subscribers who read all they get. As a Flush never blocks, a
+// subscriber who does not read makes nobody wait.
+func (h *Hub[P]) SetAhead(bytes int) { h.ahead.Store(int64(bytes)) }
+
+// messageSize is about what a message takes beside its data in a queue.
+const messageSize = 64
+
+// admit waits until there is room for a message, and then owes it.
+func (c *channel[P]) admit(m *Message, limit int64) {
+	size := len(m.Event) + len(m.Data) + messageSize
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for limit > 0 && c.unflushed > 0 && int64(c.unflushed+size) > limit {
+		if c.flushed == nil {
+			c.flushed = make(chan struct{})
+		}
+		flushed := c.flushed
+		c.mu.Unlock()
+		<-flushed
+		c.mu.Lock()
+	}
+	c.owed++
+	c.unflushed += size
+}
+
+// settle is called once for each that is owed, when it is done.
+func (c *channel[P]) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.owed--; c.owed > 0 {
+		return
+	}
+	c.unflushed = 0
+	if c.flushed != nil {
+		close(c.flushed)
+		c.flushed = nil
+	}
+}

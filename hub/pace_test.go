@@ -1,0 +1,74 @@
+package hub_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// gated is a subscriber whose flushes wait for a gate, or are left to
+// goroutines that wait for it to begin.
+type gated struct {
+	gate      chan struct{}
+	elsewhere bool
+}
+
+func (g gated) Queue(string) hub.Flusher { return g }
+
+func (g gated) Flush(begun *sync.WaitGroup) {
+	if !g.elsewhere {
+		<-g.gate
+		return
+	}
+	begun.Go(func() { <-g.gate })
+}
+
+func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"flushed at once": false, "flushed by other goroutines": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub()
+				h.SetAhead(1000)
+				gate := make(chan struct{})
+				for range 2 { // one would be flushed by the publisher itself
+					if err := h.Join("app", gated{gate, elsewhere}).Subscribe("c", 1, func() {}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				large := `"` + strings.Repeat("x", 400) + `"`
+				publish(t, h, "app", "c", large)
+				publish(t, h, "app", "c", large)
+				passed := make(chan time.Duration)
+				begin := time.Now()
+				go func() {
+					publish(t, h, "app", "c", large)
+					passed <- time.Since(begin)
+				}()
+				synctest.Wait()
+				publish(t, h, "app", "other", large) // waits for nobody
+				publish(t, h, "another", "c", large)
+				time.Sleep(time.Second)
+				close(gate)
+				if took := <-passed; took < time.Second {
+					t.Errorf("the third publish came after %v, before the others were flushed", took)
+				}
+			})
+		})
+	}
+}
+
+func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
+	h, box := newHub(), new(inbox)
+	h.SetAhead(10)
+	subscribe(t, h.Join("app", box), "c")
+	for range 3 {
+		publish(t, h, "app", "c", `"more than ten bytes"`)
+	}
+	if n := len(box.all()); n != 3 {
+		t.Errorf("%d messages arrived", n)
+	}
+}
