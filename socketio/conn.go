@@ -116,18 +116,15 @@ func (c *conn) end(reason string) {
 	}
 }
 
-// hurried is the connect timeout of a client that comes when half of those
-// that may connect at a time do already: enough for an honest one, and who
-// keeps the others out with silent connections needs many a second.
-const hurried = 2 * time.Second
-
 // awaitConnect gives the client the connect timeout for a CONNECT. It is the
-// n-th that connects.
+// n-th that connects: when half of those that may do so at a time do already,
+// half the timeout has to be enough, so that silent connections keep others out
+// for less long.
 func (c *conn) awaitConnect(n int64) {
 	sess, cfg := c.sess, c.server.cfg.Load()
 	timeout := cfg.ConnectTimeout
 	if cfg.MaxConnecting > 0 && n > int64(cfg.MaxConnecting)/2 {
-		timeout = min(timeout, hurried)
+		timeout /= 2
 	}
 	c.timeout = time.AfterFunc(timeout, func() {
 		cfg.Logger.Debug("closing a session without CONNECT")
