@@ -108,7 +108,17 @@ func (rt *runtime) engineConfig() engineio.Config {
 		WriteTimeout:   time.Duration(s.WriteTimeout),
 		UpgradeTimeout: upgradeTimeout,
 		Logger:         rt.log,
+		Describe:       describe,
 	}
+}
+
+// describe says in the log whose session it is.
+func describe(data any) []zap.Field {
+	v, ok := data.(*visitor)
+	if !ok {
+		return nil
+	}
+	return []zap.Field{zap.String("client_ip", v.ip)}
 }
 
 // settleLimit bounds how long a reload waits for polls.

@@ -19,8 +19,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config holds the limits and times of a Server; all are required. A session
-// keeps the heartbeat that it was opened with; the rest is read when used.
+// Config holds the limits and times of a Server; all are required but Describe.
+// A session keeps the heartbeat that it was opened with; the rest is read when
+// used.
 type Config struct {
 	// PingInterval is the time between heartbeats.
 	PingInterval time.Duration
@@ -43,6 +44,10 @@ type Config struct {
 	UpgradeTimeout time.Duration
 
 	Logger *zap.Logger
+
+	// Describe says in the log whose session it is, from its Data. It must not
+	// block.
+	Describe func(data any) []zap.Field
 }
 
 // A Receiver gets what one session receives. Calls for one session never

@@ -324,9 +324,13 @@ func (s *Session) guard(call func()) {
 // cuts off holds mu and is not to wait for a log. The session has not ended
 // yet, so Server.Close waits for it.
 func (s *Session) log(message string, fields ...zap.Field) {
-	entry := s.server.cfg.Load().Logger.Check(zap.InfoLevel, message)
+	cfg := s.server.cfg.Load()
+	entry := cfg.Logger.Check(zap.InfoLevel, message)
 	if entry == nil {
 		return
+	}
+	if cfg.Describe != nil {
+		fields = append(fields, cfg.Describe(s.data)...)
 	}
 	s.server.open.Go(func() { entry.Write(fields...) })
 }

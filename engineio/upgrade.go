@@ -63,12 +63,12 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 
 // endProbe gives a websocket up that did not become the session's transport.
 func (s *Session) endProbe(conn net.Conn) {
-	if conn != nil {
-		reset(conn)
-	}
 	s.mu.Lock()
 	s.upgrading, s.probed, s.probe = false, false, nil
 	s.mu.Unlock()
+	if conn != nil {
+		reset(conn) // last: a client that sees it may poll and wait again
+	}
 	s.server.open.Done()
 }
 

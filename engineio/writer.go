@@ -66,9 +66,9 @@ func (s *Session) endWrite(conn net.Conn) {
 // the whole to do is in it until it runs.
 func (s *Session) Flush(begun *sync.WaitGroup) {
 	s.mu.Lock()
-	conn, raw := s.conn, s.raw
-	if raw == nil && begun != nil {
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	conn := s.conn
+	if s.raw == nil && begun != nil {
 		begun.Add(1)
 		go func() {
 			begun.Done()
@@ -76,31 +76,38 @@ func (s *Session) Flush(begun *sync.WaitGroup) {
 		}()
 		return
 	}
-	if raw != nil && len(s.queue) > 0 && s.state != stateClosed {
-		batch := s.takeQueue()
-		s.mu.Unlock()
-
-		written, part := tryWriteBatch(raw, batch)
-
-		s.mu.Lock()
-		s.queued -= sizes(batch[:written])
-		if rest := batch[written:]; len(rest) > 0 && s.state != stateClosed {
-			if part > 0 {
-				s.queued -= rest[0].size()
-				rest[0] = &Packet{frame: rest[0].frame[part:]}
-				s.queued += rest[0].size()
-			}
-			s.queue = append(rest, s.queue...)
-		} else {
-			s.putSpare(batch)
-		}
+	if s.raw != nil && len(s.queue) > 0 && s.state != stateClosed {
+		s.tryWrite()
 	}
 	if len(s.queue) > 0 && s.state != stateClosed {
 		go s.write(conn)
 	} else {
 		s.endWrite(conn)
 	}
+}
+
+// tryWrite writes what is queued, as far as the kernel takes it at once, and
+// leaves the rest in the queue. It needs mu, and gives it back meanwhile.
+func (s *Session) tryWrite() {
+	raw, batch := s.raw, s.takeQueue()
 	s.mu.Unlock()
+	written, part := tryWriteBatch(raw, batch)
+	s.mu.Lock()
+	s.queued -= sizes(batch[:written])
+	clear(batch[:written])
+	rest := batch[written:]
+	if len(rest) == 0 {
+		s.putSpare(batch)
+		return
+	}
+	if part > 0 {
+		s.queued -= rest[0].size()
+		rest[0] = &Packet{frame: rest[0].frame[part:]}
+		s.queued += rest[0].size()
+	}
+	if s.state != stateClosed { // else the queue was dropped meanwhile
+		s.queue = append(rest, s.queue...)
+	}
 }
 
 // tryWriteBatch writes what the kernel takes at once. It returns how many
@@ -111,25 +118,31 @@ func tryWriteBatch(raw syscall.RawConn, batch []*Packet) (written, part int) {
 	}
 	buffer := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buffer)
-	for written < len(batch) {
-		b := (*buffer)[:0]
-		for _, p := range batch[written:] {
-			if len(b) > 0 && len(b)+len(p.frame) > writeSize {
-				break
-			}
-			b = append(b, p.frame...)
+	for part == 0 && written < len(batch) {
+		var packets int
+		packets, part = progress(batch[written:], tryWrite(raw, nextWrite(*buffer, batch[written:])))
+		if packets == 0 {
+			break
 		}
-		if cap(b) == writeSize {
-			*buffer = b
-		}
-		n := tryWrite(raw, b)
-		packets, part := progress(batch[written:], n)
 		written += packets
-		if n < len(b) {
-			return written, part
-		}
 	}
-	return written, 0
+	return written, part
+}
+
+// nextWrite is what goes out in one write: as many packets as fit into a
+// buffer, or one that is not copied.
+func nextWrite(buffer []byte, batch []*Packet) []byte {
+	if len(batch) == 1 || len(batch[0].frame)+len(batch[1].frame) > writeSize {
+		return batch[0].frame
+	}
+	b := buffer[:0]
+	for _, p := range batch {
+		if len(b)+len(p.frame) > writeSize {
+			break
+		}
+		b = append(b, p.frame...)
+	}
+	return b
 }
 
 // progress is how many packets n bytes are, and how many bytes of the next.
@@ -165,23 +178,15 @@ func (s *Session) writeBatch(conn net.Conn, batch []*Packet) error {
 	}
 	buffer := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buffer)
-	b := (*buffer)[:0]
-	for _, p := range batch {
-		if len(b)+len(p.frame) > writeSize {
-			if err := s.writeFrame(conn, b); err != nil {
-				return err
-			}
-			b = b[:0]
+	for len(batch) > 0 {
+		b := nextWrite(*buffer, batch)
+		if err := s.writeFrame(conn, b); err != nil {
+			return err
 		}
-		if len(p.frame) > writeSize {
-			if err := s.writeFrame(conn, p.frame); err != nil {
-				return err
-			}
-			continue
-		}
-		b = append(b, p.frame...)
+		packets, _ := progress(batch, len(b))
+		batch = batch[packets:]
 	}
-	return s.writeFrame(conn, b)
+	return nil
 }
 
 // writeFrame is one write with a deadline. That is set anew only when less

@@ -77,6 +77,9 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	if n := g.logged("client cut off: its queue is full"); n != stalled {
 		t.Errorf("the log says it %d times, want %d", n, stalled)
 	}
+	if g.logged(`"client_ip":"127.0.0.1"`) < stalled {
+		t.Error("the log does not say who was cut off")
+	}
 	t.Logf("the longest publish took %s", longest)
 	g.settled(before)
 	crowd.close(t)
