@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -130,7 +131,13 @@ func looksLikeKey(value string) bool {
 
 // namesCredential is wide on purpose: it chooses a message, no more.
 func namesCredential(param string) bool {
-	switch strings.NewReplacer("-", "", "_", "", "[", "", "]", "", ".", "").Replace(strings.ToLower(param)) {
+	letters := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("-_[].", r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, param)
+	switch letters {
 	case "app", "appid", "xappid", "auth", "authorization", "token", "accesstoken",
 		"key", "apikey", "appkey", "publishkey", "subscribekey",
 		"authappid", "authpublishkey", "authsubscribekey":
