@@ -31,7 +31,7 @@ func TestPublishIsAccepted(t *testing.T) {
 		t.Fatalf("answers %q", body)
 	}
 	for header, want := range map[string]string{
-		"Content-Type": "application/json",
+		"Content-Type":    "application/json",
 		"Ratelimit-Limit": "600", "Ratelimit-Remaining": "596", "Access-Control-Allow-Origin": "*",
 	} {
 		if got := res.Header.Get(header); got != want {

@@ -59,11 +59,13 @@ func TestClientsOverTheBoundAreToldToComeBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var refusal struct{ Error struct{ Code, Message string } }
+		var refusal struct {
+			Error struct{ Code, Message string }
+		}
 		if err := json.Unmarshal(body, &refusal); err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
-		if answer.StatusCode != 503 || answer.Header.Get("Retry-After") != "1" || refusal.Error.Code != "unavailable" {
+		if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" || refusal.Error.Code != "unavailable" {
 			t.Errorf("%s: %s, Retry-After %q: %s", transport, answer.Status, answer.Header.Get("Retry-After"), body)
 		}
 	}
