@@ -263,7 +263,13 @@ func (g *gateway) usage() usage {
 
 func (g *gateway) profile(name string, number *regexp.Regexp) int {
 	g.t.Helper()
-	answer, err := httpClient.Get("http://" + g.Admin + "/debug/pprof/" + name)
+	return int(g.number("/debug/pprof/"+name, number))
+}
+
+// number reads one from a page of the admin endpoint.
+func (g *gateway) number(path string, pattern *regexp.Regexp) float64 {
+	g.t.Helper()
+	answer, err := httpClient.Get("http://" + g.Admin + path)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -272,11 +278,11 @@ func (g *gateway) profile(name string, number *regexp.Regexp) int {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	match := number.FindSubmatch(text)
+	match := pattern.FindSubmatch(text)
 	if match == nil {
-		g.t.Fatalf("no %s in %.200s", number, text)
+		g.t.Fatalf("no %s in %.10000s", pattern, text)
 	}
-	n, err := strconv.Atoi(string(match[1]))
+	n, err := strconv.ParseFloat(string(match[1]), 64)
 	if err != nil {
 		g.t.Fatal(err)
 	}
