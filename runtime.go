@@ -39,6 +39,7 @@ type runtime struct {
 	sio      *socketio.Server
 	eio      *engineio.Server
 	sockets  sockets
+	expiry   *expiry
 
 	current    atomic.Pointer[Settings]
 	refused    refusedOrigins
@@ -72,18 +73,46 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt.registry.Watch(func(before, now *keystore.App) {
-		if now == nil {
-			rt.limits.Forget(before.ID)
+	rt.expiry = startExpiry(rt.keyExpired)
+	rt.registry.Watch(rt.appChanged)
+	for page, next := rt.registry.Apps("", maxPage); ; page, next = rt.registry.Apps(next, maxPage) {
+		for _, app := range page {
+			rt.expiry.watch(app.ID, app)
 		}
-		rt.sockets.recheck(before, now)
-	})
+		if next == "" {
+			break
+		}
+	}
 	rt.hub = hub.New(hub.NewMemory(), func(m *hub.Message) *engineio.Packet {
 		return socketio.EventPacket(m.Event, m.Data)
 	})
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.sio.Open)
 	return rt, nil
+}
+
+// appChanged takes note of a change to an app: before is nil for a new one, now
+// for one that is gone.
+func (rt *runtime) appChanged(before, now *keystore.App) {
+	switch {
+	case before == nil: // a new app has no sockets
+		rt.expiry.watch(now.ID, now)
+		return
+	case now == nil:
+		rt.limits.Forget(before.ID)
+	}
+	rt.expiry.watch(before.ID, now)
+	rt.sockets.recheck(before.ID, now)
+}
+
+// keyExpired disconnects the sockets of a key that has expired just now.
+func (rt *runtime) keyExpired(id string) {
+	app, ok := rt.registry.App(id)
+	if !ok {
+		return // and its sockets with it
+	}
+	rt.sockets.recheck(id, app)
+	rt.expiry.watch(id, app)
 }
 
 // settings are those of the configuration in force.
@@ -174,6 +203,7 @@ func (rt *runtime) Publish(app, channel, event string, data json.RawMessage) (pu
 // the configuration names another keystore, or none, or the process ends.
 func (rt *runtime) Destruct() error {
 	rt.eio.Close()
+	rt.expiry.stop()
 	if err := rt.registry.Close(); err != nil {
 		return fmt.Errorf("closing the keystore: %w", err)
 	}

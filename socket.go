@@ -89,8 +89,8 @@ func (s *socket) connect(auth json.RawMessage) error {
 }
 
 // authenticate checks the credentials against the app as it is now. A change
-// that comes meanwhile is either seen here or finds the socket's key set, see
-// sockets.recheck.
+// or an expiry that comes meanwhile is either seen here or finds the socket's
+// key set, see sockets.recheck.
 func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 	for {
 		app, key, err := authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
@@ -98,7 +98,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 			return nil, err
 		}
 		s.key.Store(key)
-		if now, ok := s.runtime.registry.App(appID); !ok || now != app {
+		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
 		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.host})
@@ -154,8 +154,7 @@ func (s *socket) mayStay(app *keystore.App) bool {
 	}
 	for _, k := range app.Keys {
 		if k.ID == key.ID {
-			now := time.Now()
-			return (k.Revoked.IsZero() || k.Revoked.After(now)) && (k.Expires.IsZero() || k.Expires.After(now))
+			return k.Check(time.Now()) == nil
 		}
 	}
 	return false

@@ -54,13 +54,11 @@ func (s *sockets) of(app string) []*socket {
 	return list
 }
 
-// recheck disconnects the sockets whose credentials a change to their app has
-// taken away. Stock clients do not come back by themselves after it.
-func (s *sockets) recheck(before, now *keystore.App) {
-	if before == nil {
-		return // a new app has no sockets
-	}
-	for _, sock := range s.of(before.ID) {
+// recheck disconnects the sockets whose credentials their app as it is now, nil
+// if it is gone, does not take any more. Stock clients do not come back by
+// themselves after it.
+func (s *sockets) recheck(id string, now *keystore.App) {
+	for _, sock := range s.of(id) {
 		if now == nil || !sock.mayStay(now) {
 			sock.conn.Disconnect("credentials withdrawn")
 		}

@@ -87,12 +87,23 @@ func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
 		return nil, ErrInvalidKey
 	case found.Kind != kind:
 		return nil, ErrWrongKind
-	case !found.Revoked.IsZero(): // whatever the clock says by now
-		return nil, ErrKeyRevoked
-	case !found.Expires.IsZero() && !now.Before(found.Expires):
-		return nil, ErrKeyExpired
+	}
+	if err := found.Check(now); err != nil {
+		return nil, err
 	}
 	return found, nil
+}
+
+// Check says why the key is not good at that time: [ErrKeyRevoked] or
+// [ErrKeyExpired], nil if it is good.
+func (k *Key) Check(now time.Time) error {
+	switch {
+	case !k.Revoked.IsZero(): // whatever the clock says by now
+		return ErrKeyRevoked
+	case !k.Expires.IsZero() && !now.Before(k.Expires):
+		return ErrKeyExpired
+	}
+	return nil
 }
 
 // NewKey makes a key, and what is to be kept of it. The secret is nowhere
