@@ -45,20 +45,22 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 // Routes returns the routes of the admin endpoint. Patterns name no method, as
 // the mux would answer a wrong one in plain text.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
+	return append([]caddy.AdminRoute{
 		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:  a.listApps,
 			http.MethodPost: a.createApp,
 		}, "GET, HEAD, POST")},
 		{Pattern: "/realtime/apps/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:    a.showApp,
+			http.MethodPatch:  a.patchApp,
 			http.MethodDelete: a.deleteApp,
-		}, "GET, HEAD, DELETE")},
+		}, "GET, HEAD, PATCH, DELETE")},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			errNotFound("There is nothing at %s. The admin API has /realtime/apps and /realtime/apps/{id}.", quote(r.URL.Path)).write(w, r)
+			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/apps/{id}, /realtime/keys/{app}, "+
+				"/realtime/keys/{app}/{key} and /realtime/keys/{app}/{key}/rotate.", quote(r.URL.Path)).write(w, r)
 			return nil
 		})},
-	}
+	}, a.keyRoutes()...)
 }
 
 // adminFunc answers a request, or says why not.
@@ -121,7 +123,7 @@ type appView struct {
 
 type rateView struct {
 	Publishes int    `json:"publishes"`
-	Window    string `json:"window"`
+	Window    string `json:"window,omitempty"` // absent where publishes is 0, which is no limit
 }
 
 // keyView is a key as the admin API shows it, which never is the key itself.
@@ -143,18 +145,30 @@ func (rt *runtime) view(app *keystore.App) appView {
 		Enabled:        !app.Disabled,
 		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
 		Connections:    rt.sockets.count(app.ID),
-		Keys:           make([]keyView, 0, len(app.Keys)),
+		Keys:           viewKeys(app),
 	}
 	if app.Rate != nil {
-		v.RateLimit = &rateView{app.Rate.Limit, app.Rate.Window.String()}
-	}
-	for _, k := range app.Keys {
-		v.Keys = append(v.Keys, keyView{
-			ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
-			Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
-		})
+		v.RateLimit = &rateView{Publishes: app.Rate.Limit}
+		if app.Rate.Limit > 0 {
+			v.RateLimit.Window = shortDuration(app.Rate.Window)
+		}
 	}
 	return v
+}
+
+func viewKeys(app *keystore.App) []keyView {
+	views := make([]keyView, 0, len(app.Keys))
+	for _, k := range app.Keys {
+		views = append(views, viewKey(k))
+	}
+	return views
+}
+
+func viewKey(k keystore.Key) keyView {
+	return keyView{
+		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
+		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
+	}
 }
 
 func timeOrNull(t time.Time) *time.Time {
@@ -229,7 +243,7 @@ func (a *Admin) showApp(rt *runtime, w http.ResponseWriter, r *http.Request) err
 	if !ok {
 		return errNoSuchApp(r.PathValue("id"))
 	}
-	writeJSON(w, http.StatusOK, rt.view(app))
+	rt.answerApp(w, http.StatusOK, app)
 	return nil
 }
 

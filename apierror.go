@@ -147,6 +147,11 @@ func errMethodNotAllowed(method, allow string) *apiError {
 	return e
 }
 
+func errPreconditionFailed() *apiError {
+	return newAPIError(http.StatusPreconditionFailed, "precondition_failed",
+		"It was changed meanwhile: its ETag is not in If-Match. Read it again, and change that.")
+}
+
 // errPayloadTooLarge takes the size as text, as only a declared one is known.
 func errPayloadTooLarge(limit int64, size string) *apiError {
 	return newAPIError(http.StatusRequestEntityTooLarge, "payload_too_large",

@@ -1,0 +1,146 @@
+package realtime
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// maxOrigins bounds the origins of an app.
+const maxOrigins = 100
+
+// appPatch is what may be changed of an app. What is absent stays.
+type appPatch struct {
+	Name           *string         `json:"name"`
+	Enabled        *bool           `json:"enabled"`
+	RateLimit      json.RawMessage `json:"rate_limit"` // null: the default of the configuration
+	AllowedOrigins *[]string       `json:"allowed_origins"`
+}
+
+// patchApp changes what the body names. It takes effect with the next request;
+// a disabled app's sockets are disconnected.
+func (a *Admin) patchApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	var patch appPatch
+	if err := decodeAdmin(w, r, &patch); err != nil {
+		return err
+	}
+	rate, err := patch.rate()
+	if err != nil {
+		return err
+	}
+	if err := patch.checkOrigins(); err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	app, err := rt.registry.Update(id, func(app *keystore.App) error {
+		if err := checkMatch(r, app); err != nil {
+			return err
+		}
+		patch.apply(app, rate)
+		return nil
+	})
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return errNoSuchApp(id)
+	case errors.Is(err, keystore.ErrInvalidName):
+		return errInvalidRequest("%s", err)
+	case err != nil:
+		return err
+	}
+	a.logger.Info("app changed", zap.String("app", id), zap.String("remote", r.RemoteAddr), zap.Bool("enabled", !app.Disabled))
+	rt.answerApp(w, http.StatusOK, app)
+	return nil
+}
+
+// rate is the limit that the patch sets, nil for the default or none.
+func (p *appPatch) rate() (*keystore.Rate, error) {
+	if p.RateLimit == nil || bytes.Equal(p.RateLimit, []byte("null")) {
+		return nil, nil
+	}
+	var body rateView
+	if err := decodeStrict(p.RateLimit, &body); err != nil {
+		return nil, err
+	}
+	limit := RateLimit{Publishes: body.Publishes}
+	if body.Publishes > 0 {
+		window, err := caddy.ParseDuration(body.Window)
+		if err != nil {
+			return nil, errInvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+		}
+		limit.Window = caddy.Duration(window)
+	}
+	if err := limit.validate(); err != nil {
+		return nil, errInvalidRequest("%s.", err)
+	}
+	return &keystore.Rate{Limit: limit.Publishes, Window: time.Duration(limit.Window)}, nil
+}
+
+func (p *appPatch) checkOrigins() error {
+	if p.AllowedOrigins == nil {
+		return nil
+	}
+	if n := len(*p.AllowedOrigins); n > maxOrigins {
+		return errInvalidRequest("allowed_origins has %d entries, more than %d. A *. stands for all subdomains.", n, maxOrigins)
+	}
+	if _, err := parseOrigins(*p.AllowedOrigins); err != nil {
+		return errInvalidRequest("%s.", err)
+	}
+	return nil
+}
+
+func (p *appPatch) apply(app *keystore.App, rate *keystore.Rate) {
+	if p.Name != nil {
+		app.Name = *p.Name
+	}
+	if p.Enabled != nil {
+		app.Disabled = !*p.Enabled
+	}
+	if p.RateLimit != nil {
+		app.Rate = rate
+	}
+	if p.AllowedOrigins != nil {
+		app.AllowedOrigins = *p.AllowedOrigins
+	}
+}
+
+// answerApp shows an app, with the ETag of what is stored of it.
+func (rt *runtime) answerApp(w http.ResponseWriter, status int, app *keystore.App) {
+	w.Header().Set("ETag", etag(app))
+	writeJSON(w, status, rt.view(app))
+}
+
+// etag changes with what is stored of an app, and not with its connections.
+func etag(app *keystore.App) string {
+	record, err := json.Marshal(app)
+	if err != nil {
+		panic(err) // a struct of strings, numbers and times
+	}
+	sum := sha256.Sum256(record)
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+}
+
+// checkMatch refuses a change of what the client has not seen (RFC 9110,
+// section 13.1.1).
+func checkMatch(r *http.Request, app *keystore.App) error {
+	wanted := r.Header.Values("If-Match")
+	if len(wanted) == 0 {
+		return nil
+	}
+	now := etag(app)
+	for tag := range strings.SplitSeq(strings.Join(wanted, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == now {
+			return nil
+		}
+	}
+	return errPreconditionFailed()
+}

@@ -1,0 +1,206 @@
+// Keys and apps change while they are used: at once, without a restart, and
+// for those only whom it concerns.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Caddy, transports } from "./lib/caddy.mjs";
+import { once, until } from "./lib/wait.mjs";
+
+const event = { channel: "orders", event: "e", data: 1 };
+
+describe("keys", () => {
+  let caddy;
+  before(async () => {
+    caddy = await Caddy.start();
+  });
+  after(() => caddy.close());
+
+  const keyOf = async (app, kind) => {
+    const { json } = await caddy.admin("GET", `/realtime/keys/${app.id}`);
+    return json.keys.find((key) => key.kind === kind);
+  };
+  const add = async (app, body) => {
+    const answer = await caddy.admin("POST", `/realtime/keys/${app.id}`, body);
+    assert.equal(answer.status, 201, answer.text);
+    return answer.json;
+  };
+  const code = async (answer) => (await answer).json?.error?.code;
+
+  test("an added key works beside the first, and is shown once", async () => {
+    const app = await caddy.app();
+    const key = await add(app, { kind: "publish", label: "worker" });
+    assert.match(key.key, /^pk_live_/);
+    assert.equal(key.label, "worker");
+    await caddy.published(app, event);
+    await caddy.published({ ...app, publish_key: key.key }, event);
+    const listed = await caddy.admin("GET", `/realtime/keys/${app.id}`);
+    assert.equal(listed.json.keys.length, 3);
+    assert.equal(listed.json.keys[2].last4, key.key.slice(-4));
+    assert.ok(!listed.text.includes(key.key));
+  });
+
+  test("a revoked key disconnects its sockets on every transport, for good, and no others", async () => {
+    const app = await caddy.app();
+    const other = await add(app, { kind: "subscribe" });
+    const doomed = await Promise.all(
+      Object.values(transports).map((list) => caddy.subscriber(app, "orders", { transports: list })),
+    );
+    const staying = await caddy.subscriber({ ...app, subscribe_key: other.key }, "orders");
+    const closed = doomed.map((socket) => once(socket, "disconnect", 1_000));
+    const key = await keyOf(app, "subscribe");
+    assert.equal((await caddy.admin("DELETE", `/realtime/keys/${app.id}/${key.id}`)).status, 204);
+    for (const [reason] of await Promise.all(closed)) assert.equal(reason, "io server disconnect");
+    for (const socket of doomed) assert.equal(socket.active, false, "it does not come back");
+
+    const heard = once(staying, "e");
+    await caddy.published(app, event);
+    assert.deepEqual(await heard, [1]);
+    const [err] = await once(caddy.socket(app), "connect_error");
+    assert.equal(err.data.code, "key_revoked");
+  });
+
+  test("a revoked publish key is refused by the next publish, with the reason", async () => {
+    const app = await caddy.app();
+    const key = await keyOf(app, "publish");
+    await caddy.published(app, event);
+    await caddy.admin("DELETE", `/realtime/keys/${app.id}/${key.id}`);
+    assert.equal(await code(caddy.publish(app, event)), "key_revoked");
+    assert.ok(await until("the audit line", () => caddy.logged(new RegExp(`key revoked.*${key.id}`)).length === 1));
+  });
+
+  test("rotation with overlap loses no publish and no socket until the old key expires", async () => {
+    const app = await caddy.app();
+    const [publish, subscribe] = [await keyOf(app, "publish"), await keyOf(app, "subscribe")];
+    const old = await caddy.subscriber(app, "orders");
+    const gone = once(old, "disconnect");
+    const rotate = async (key) => {
+      const answer = await caddy.admin("POST", `/realtime/keys/${app.id}/${key.id}/rotate`, { overlap: "2s" });
+      assert.equal(answer.status, 201, answer.text);
+      return answer.json;
+    };
+    const fresh = { ...app, publish_key: (await rotate(publish)).key, subscribe_key: (await rotate(subscribe)).key };
+    const expires = Date.parse((await keyOf(app, "subscribe")).expires);
+    const socket = await caddy.subscriber(fresh, "orders");
+    let received = 0;
+    for (const each of [old, socket]) each.on("e", () => received++);
+    await caddy.published(app, event);
+    await caddy.published(fresh, event);
+    await until("both heard both", () => received === 4);
+
+    const [reason] = await gone;
+    assert.equal(reason, "io server disconnect");
+    assert.ok(Date.now() >= expires && Date.now() < expires + 1_000, `${Date.now() - expires} ms after the expiry`);
+    assert.equal(await code(caddy.publish(app, event)), "key_expired");
+    const heard = once(socket, "e");
+    await caddy.published(fresh, event);
+    await heard;
+  });
+
+  test("a disabled app lets nobody in until it is enabled", async () => {
+    const app = await caddy.app();
+    const socket = await caddy.subscriber(app, "orders");
+    const closed = once(socket, "disconnect", 1_000);
+    const answer = await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { enabled: false });
+    assert.equal(answer.status, 200, answer.text);
+    assert.equal(answer.json.enabled, false);
+    assert.deepEqual((await closed)[0], "io server disconnect");
+    assert.equal(await code(caddy.publish(app, event)), "app_disabled");
+    const [err] = await once(caddy.socket(app), "connect_error");
+    assert.equal(err.data.code, "app_disabled");
+    await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { enabled: true });
+    await caddy.subscriber(app, "orders");
+    await caddy.published(app, event);
+  });
+
+  test("an app's own limit and origins act on the next request", async () => {
+    const app = await caddy.app();
+    const patch = (body) => caddy.admin("PATCH", `/realtime/apps/${app.id}`, body);
+    const limited = await patch({ name: "  store ", rate_limit: { publishes: 2, window: "1h" }, allowed_origins: ["https://a.example"] });
+    assert.equal(limited.json.name, "store");
+    assert.deepEqual(limited.json.rate_limit, { publishes: 2, window: "1h" });
+    await caddy.published(app, event);
+    await caddy.published(app, event);
+    assert.equal(await code(caddy.publish(app, event)), "rate_limited");
+    const [err] = await once(caddy.socket(app, { extraHeaders: { Origin: "https://b.example" } }), "connect_error");
+    assert.equal(err.data.code, "origin_not_allowed");
+    const reset = await patch({ rate_limit: null, allowed_origins: [] });
+    assert.equal(reset.json.rate_limit, null);
+    assert.equal(reset.json.name, "store", "what is absent stays");
+    await caddy.published(app, event);
+    await once(caddy.socket(app, { extraHeaders: { Origin: "https://b.example" } }), "connect");
+  });
+
+  test("a change of what was not read last is refused", async () => {
+    const app = await caddy.app();
+    const path = `/realtime/apps/${app.id}`;
+    const { etag } = (await caddy.admin("GET", path)).headers;
+    const patch = (tag, body) =>
+      caddy.request("PATCH", path, {
+        origin: `http://localhost:${caddy.adminPort}`,
+        headers: { "Content-Type": "application/json", "If-Match": tag },
+        body: JSON.stringify(body),
+      });
+    const first = await patch(etag, { name: "first" });
+    assert.equal(first.status, 200, first.text);
+    assert.notEqual(first.headers.etag, etag);
+    const second = await patch(etag, { name: "second" });
+    assert.equal(second.status, 412);
+    assert.equal(second.json.error.code, "precondition_failed");
+    assert.equal((await patch(`"x", ${first.headers.etag}`, { name: "third" })).status, 200);
+    assert.equal((await patch("*", { name: "fourth" })).json.name, "fourth");
+  });
+
+  test("bad requests get errors that name the cure", async () => {
+    const app = await caddy.app();
+    const { id } = await keyOf(app, "publish");
+    const keys = `/realtime/keys/${app.id}`;
+    const cases = [
+      ["POST", keys, {}, 400, "invalid_request", /publish.*subscribe/],
+      ["POST", keys, { kind: "both" }, 400, "invalid_request", /publish.*subscribe/],
+      ["POST", keys, { kind: "publish", label: "a\nb" }, 400, "invalid_request", /100 printable/],
+      ["POST", keys, { kind: "publish", expires: "2001-01-01T00:00:00Z" }, 400, "invalid_request", /in the past/],
+      ["POST", keys, { kind: "publish", expires: "tomorrow" }, 400, /^invalid_/, /./],
+      ["POST", keys, { kind: "publish", colour: "red" }, 400, "invalid_request", /colour/],
+      ["POST", "/realtime/keys/app_none", { kind: "publish" }, 404, "not_found", /app_none/],
+      ["GET", "/realtime/keys/app_none", undefined, 404, "not_found", /app_none/],
+      ["PUT", keys, {}, 405, "method_not_allowed", /./],
+      ["GET", `${keys}/${id}`, undefined, 405, "method_not_allowed", /./],
+      ["DELETE", `${keys}/key_none`, undefined, 404, "not_found", /key_none/],
+      ["POST", `${keys}/key_none/rotate`, { overlap: "1h" }, 404, "not_found", /key_none/],
+      ["POST", `${keys}/${id}/rotate`, {}, 400, "invalid_request", /overlap.*24h/],
+      ["POST", `${keys}/${id}/rotate`, { overlap: "-1h" }, 400, "invalid_request", /overlap.*24h/],
+      ["POST", `${keys}/${id}/rotate`, { overlap: "9999d" }, 400, "invalid_request", /overlap.*24h/],
+      ["PATCH", "/realtime/apps/app_none", { name: "x" }, 404, "not_found", /app_none/],
+      ["PATCH", `/realtime/apps/${app.id}`, { name: "" }, 400, "invalid_request", /printable/],
+      ["PATCH", `/realtime/apps/${app.id}`, { id: "app_x" }, 400, "invalid_request", /id/],
+      ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: -1 } }, 400, "invalid_request", /0 for no limit/],
+      ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 5, window: "soon" } }, 400, "invalid_request", /1m/],
+      ["PATCH", `/realtime/apps/${app.id}`, { allowed_origins: ["a.example/path"] }, 400, "invalid_request", /a\.example/],
+    ];
+    for (const [method, path, body, status, want, cure] of cases) {
+      const answer = await caddy.admin(method, path, body);
+      const what = `${method} ${path} ${JSON.stringify(body)}: ${answer.status} ${answer.text}`;
+      assert.equal(answer.status, status, what);
+      assert.match(answer.json.error.code, typeof want === "string" ? new RegExp(`^${want}$`) : want, what);
+      assert.match(answer.json.error.message, cure, what);
+    }
+  });
+});
+
+test("a revocation and a rotation that were answered outlive kill -9, and the overlap goes on", async () => {
+  const caddy = await Caddy.start();
+  try {
+    const [revoked, rotated] = [await caddy.app(), await caddy.app()];
+    const id = async (app) =>
+      (await caddy.admin("GET", `/realtime/keys/${app.id}`)).json.keys.find((key) => key.kind === "publish").id;
+    const ids = [await id(revoked), await id(rotated)];
+    const fresh = (await caddy.admin("POST", `/realtime/keys/${rotated.id}/${ids[1]}/rotate`, { overlap: "1h" })).json.key;
+    assert.equal((await caddy.admin("DELETE", `/realtime/keys/${revoked.id}/${ids[0]}`)).status, 204);
+    await caddy.signal("SIGKILL");
+    await caddy.boot();
+    assert.equal((await caddy.publish(revoked, event)).json.error.code, "key_revoked");
+    await caddy.published(rotated, event);
+    await caddy.published({ ...rotated, publish_key: fresh }, event);
+  } finally {
+    await caddy.close();
+  }
+});
