@@ -1,0 +1,158 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "realtime",
+		Usage: "<command>",
+		Short: "Manages the realtime gateway's apps and keys, and publishes",
+		Long: `
+Manages apps and keys of a running Caddy with the realtime module, through its
+admin endpoint: no configuration is reloaded, and what was answered is kept.
+
+The endpoint is found as by 'caddy reload': --address if given, else what the
+configuration file says, else localhost:2019. A unix socket is given as
+--address unix//run/caddy/admin.sock.
+
+Results are on stdout, notes on stderr. --json prints what the server answered.
+`,
+		CobraFunc: func(cmd *cobra.Command) {
+			flags := cmd.PersistentFlags()
+			flags.String("address", "", "Address of the admin endpoint")
+			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
+			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
+			flags.Bool("json", false, "Print JSON, for scripts")
+			cmd.AddCommand(appCommand(), keyCommand(), publishCommand())
+		},
+	})
+}
+
+// group is a command that only has others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// adminCommand is a command that asks the admin endpoint.
+func adminCommand(use, short string, args int, run func(c *adminClient, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ExactArgs(args),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+				addr, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+				if err != nil {
+					return 1, err
+				}
+				c := &adminClient{addr: addr, flags: fl, raw: fl.Bool("json"), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr()}
+				if err := run(c, args); err != nil {
+					return 1, err
+				}
+				return 0, nil
+			})(cmd, args)
+		},
+	}
+}
+
+// An adminClient asks the admin endpoint of a running Caddy.
+type adminClient struct {
+	addr  string
+	flags caddycmd.Flags
+	raw   bool // results are printed as they came
+	out   io.Writer
+	notes io.Writer
+}
+
+// ask returns what the endpoint answers.
+func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(text)
+	}
+	answer, err := caddycmd.AdminAPIRequest(c.addr, method, path, nil, content)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	defer answer.Body.Close()
+	return io.ReadAll(answer.Body)
+}
+
+// call asks, and decodes the answer. With --json it prints that instead, and
+// is false.
+func (c *adminClient) call(method, path string, body, into any) (bool, error) {
+	text, err := c.ask(method, path, body)
+	if err != nil {
+		return false, err
+	}
+	if c.raw {
+		_, err := c.out.Write(text)
+		return false, err
+	}
+	return true, json.Unmarshal(text, into)
+}
+
+// explain turns what the admin endpoint or the network said into something to
+// act on.
+func (c *adminClient) explain(err error) error {
+	_, text, found := strings.Cut(err.Error(), "{")
+	var refusal struct{ Error json.RawMessage }
+	if !found || json.Unmarshal([]byte("{"+text), &refusal) != nil {
+		if strings.Contains(err.Error(), "HTTP 404") {
+			return fmt.Errorf("the Caddy at %s has no realtime module; build one as xcaddy.md says", c.addr)
+		}
+		return fmt.Errorf("no Caddy answers at the admin endpoint %s: %w. Is it running? "+
+			"If its admin endpoint is elsewhere, say so with --address or --config; with 'admin off' it has none", c.addr, err)
+	}
+	var ours struct{ Code, Message string }
+	if json.Unmarshal(refusal.Error, &ours) == nil && ours.Message != "" {
+		return errors.New(ours.Message)
+	}
+	return err
+}
+
+// table prints rows of columns.
+func (c *adminClient) table(rows ...[]string) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// note says something that is no result.
+func (c *adminClient) note(format string, a ...any) {
+	_, _ = fmt.Fprintf(c.notes, format+"\n", a...) // nobody else to tell
+}
+
+// appPath and keyPath are of the admin API.
+func appPath(app string) string { return "/realtime/apps/" + url.PathEscape(app) }
+
+func keyPath(app string, more ...string) string {
+	var path strings.Builder
+	path.WriteString("/realtime/keys/" + url.PathEscape(app))
+	for _, part := range more {
+		path.WriteString("/" + url.PathEscape(part))
+	}
+	return path.String()
+}

@@ -1,0 +1,113 @@
+package realtime
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+func appCommand() *cobra.Command {
+	return group("app", "Creates, lists, shows and deletes apps",
+		adminCommand("create <name>", "Creates an app with a publish and a subscribe key", 1, createApp),
+		adminCommand("list", "Lists the apps", 0, listApps),
+		adminCommand("show <app>", "Shows an app and its keys", 1, showApp),
+		adminCommand("delete <app>", "Deletes an app with its keys, and disconnects its sockets", 1, deleteApp),
+	)
+}
+
+func createApp(c *adminClient, args []string) error {
+	var made struct {
+		appView
+		PublishKey   string `json:"publish_key"`
+		SubscribeKey string `json:"subscribe_key"`
+	}
+	ok, err := c.call(http.MethodPost, "/realtime/apps", map[string]string{"name": args[0]}, &made)
+	if !ok {
+		return err
+	}
+	c.note("The keys are shown this once. The publish key is a secret of your backend.")
+	return c.table(
+		[]string{"app", made.ID}, []string{"publish key", made.PublishKey}, []string{"subscribe key", made.SubscribeKey},
+	)
+}
+
+func listApps(c *adminClient, _ []string) error {
+	apps, err := allApps(c)
+	if err != nil {
+		return err
+	}
+	if c.raw {
+		return json.NewEncoder(c.out).Encode(map[string]any{"apps": apps})
+	}
+	rows := [][]string{{"APP", "NAME", "ENABLED", "KEYS", "CONNECTIONS"}}
+	for _, app := range apps {
+		rows = append(rows, []string{
+			app.ID, app.Name, yesNo(app.Enabled), strconv.Itoa(len(app.Keys)), strconv.Itoa(app.Connections),
+		})
+	}
+	return c.table(rows...)
+}
+
+// allApps reads page after page.
+func allApps(c *adminClient) ([]appView, error) {
+	var apps []appView
+	for query := (url.Values{"limit": {strconv.Itoa(maxPage)}}); ; {
+		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Apps []appView `json:"apps"`
+			Next *string   `json:"next"`
+		}
+		if err := json.Unmarshal(text, &page); err != nil {
+			return nil, err
+		}
+		apps = append(apps, page.Apps...)
+		if page.Next == nil {
+			return apps, nil
+		}
+		query.Set("after", *page.Next)
+	}
+}
+
+func showApp(c *adminClient, args []string) error {
+	var app appView
+	if ok, err := c.call(http.MethodGet, appPath(args[0]), nil, &app); !ok {
+		return err
+	}
+	rows := [][]string{
+		{"app", app.ID},
+		{"name", app.Name},
+		{"enabled", yesNo(app.Enabled)},
+		{"connections", strconv.Itoa(app.Connections)},
+	}
+	if app.RateLimit != nil {
+		rows = append(rows, []string{"rate limit", strconv.Itoa(app.RateLimit.Publishes) + " " + app.RateLimit.Window})
+	}
+	for _, origin := range app.AllowedOrigins {
+		rows = append(rows, []string{"origin", origin})
+	}
+	if err := c.table(rows...); err != nil {
+		return err
+	}
+	return c.table(keyRows(app.Keys)...)
+}
+
+func deleteApp(c *adminClient, args []string) error {
+	_, err := c.ask(http.MethodDelete, appPath(args[0]), nil)
+	if err == nil {
+		c.note("Deleted. Its sockets are disconnected.")
+	}
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,92 @@
+package realtime
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/spf13/cobra"
+)
+
+func keyCommand() *cobra.Command {
+	add := adminCommand("add <app>", "Adds a key to an app", 1, addKey)
+	add.Flags().String("kind", "", "publish or subscribe (required)")
+	add.Flags().String("label", "", "What the key is for, for people")
+	add.Flags().String("expires", "", "How long the key is good, such as 720h or 30d; for ever unless given")
+	rotate := adminCommand("rotate <app> <key>", "Makes a key that takes another's place", 2, rotateKey)
+	rotate.Flags().String("overlap", "24h", "How long the old key stays good")
+	return group("key", "Adds, lists, rotates and revokes keys",
+		add, rotate,
+		adminCommand("list <app>", "Lists the keys of an app, without their text", 1, listKeys),
+		adminCommand("revoke <app> <key>", "Revokes a key and disconnects its sockets", 2, revokeKey),
+	)
+}
+
+func addKey(c *adminClient, args []string) error {
+	body := map[string]any{"kind": c.flags.String("kind"), "label": c.flags.String("label")}
+	if text := c.flags.String("expires"); text != "" {
+		good, err := caddy.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("--expires %q is not a duration; write such as --expires 30d", text)
+		}
+		body["expires"] = time.Now().Add(good)
+	}
+	return c.issue(keyPath(args[0]), body)
+}
+
+func rotateKey(c *adminClient, args []string) error {
+	overlap := c.flags.String("overlap")
+	err := c.issue(keyPath(args[0], args[1], "rotate"), map[string]string{"overlap": overlap})
+	if err == nil {
+		c.note("The old key stays good for %s.", overlap)
+	}
+	return err
+}
+
+// issue makes a key and prints it.
+func (c *adminClient) issue(path string, body any) error {
+	var made issuedView
+	ok, err := c.call(http.MethodPost, path, body, &made)
+	if !ok {
+		return err
+	}
+	c.note("The key is shown this once.")
+	return c.table([]string{"id", made.ID}, []string{string(made.Kind) + " key", made.Key})
+}
+
+func listKeys(c *adminClient, args []string) error {
+	var list struct {
+		Keys []keyView `json:"keys"`
+	}
+	if ok, err := c.call(http.MethodGet, keyPath(args[0]), nil, &list); !ok {
+		return err
+	}
+	return c.table(keyRows(list.Keys)...)
+}
+
+func revokeKey(c *adminClient, args []string) error {
+	_, err := c.ask(http.MethodDelete, keyPath(args[0], args[1]), nil)
+	if err == nil {
+		c.note("Revoked. Its sockets are disconnected.")
+	}
+	return err
+}
+
+func keyRows(keys []keyView) [][]string {
+	rows := make([][]string, 0, 1+len(keys))
+	rows = append(rows, []string{"KEY", "KIND", "ENDS IN", "CREATED", "STATE", "LABEL"})
+	for _, k := range keys {
+		state := "good"
+		switch {
+		case k.Revoked != nil:
+			state = "revoked " + k.Revoked.Format(time.DateTime)
+		case k.Expires != nil && time.Now().After(*k.Expires):
+			state = "expired " + k.Expires.Format(time.DateTime)
+		case k.Expires != nil:
+			state = "until " + k.Expires.Format(time.DateTime)
+		}
+		rows = append(rows, []string{k.ID, string(k.Kind), k.Last4, k.Created.Format(time.DateTime), state, k.Label})
+	}
+	return rows
+}

@@ -1,0 +1,173 @@
+// caddy realtime …: what an operator types, against a running Caddy.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { bin, Caddy } from "./lib/caddy.mjs";
+import { once } from "./lib/wait.mjs";
+
+/** Runs caddy realtime: its exit code, stdout and stderr. */
+async function run(args, { env = {}, input } = {}) {
+  const child = spawn(bin, ["realtime", ...args], { env: { ...process.env, ...env } });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (chunk) => (stdout += chunk));
+  child.stderr.on("data", (chunk) => (stderr += chunk));
+  child.stdin.end(input);
+  const [code] = await once(child, "close", 30_000);
+  return { code, stdout, stderr };
+}
+
+describe("caddy realtime", () => {
+  let caddy;
+  before(async () => {
+    caddy = await Caddy.start();
+  });
+  after(() => caddy.close());
+
+  const admin = (...args) => run([...args, "--address", `localhost:${caddy.adminPort}`]);
+  const succeeds = async (...args) => {
+    const result = await admin(...args);
+    assert.equal(result.code, 0, `${args.join(" ")}: ${result.stderr}`);
+    return result;
+  };
+  const json = async (...args) => JSON.parse((await succeeds(...args, "--json")).stdout);
+  const publish = (app, args, more = {}) =>
+    run(["publish", ...args], {
+      ...more,
+      env: { REALTIME_SOCKET_URL: caddy.origin, REALTIME_APP_ID: app.id, REALTIME_PUBLISH_KEY: app.publish_key, ...more.env },
+    });
+
+  test("--help reads like Caddy's own, for each command", async () => {
+    for (const [args, words] of [
+      [[], ["app", "key", "publish", "--address"]],
+      [["app"], ["create", "list", "show", "delete"]],
+      [["key"], ["add", "list", "rotate", "revoke"]],
+      [["app", "create"], ["<name>"]],
+      [["key", "add"], ["--kind", "--label", "--expires"]],
+      [["key", "rotate"], ["--overlap"]],
+      [["publish"], ["REALTIME_PUBLISH_KEY", "@<file>", "Examples:"]],
+    ]) {
+      const { code, stdout } = await run([...args, "--help"]);
+      assert.equal(code, 0);
+      assert.match(stdout, /Usage:/);
+      for (const word of words) assert.ok(stdout.includes(word), `${args.join(" ")} --help has no ${word}:\n${stdout}`);
+    }
+  });
+
+  test("an app's whole life", async () => {
+    const created = await succeeds("app", "create", "shop");
+    const [, id, publishKey, subscribeKey] = created.stdout.match(/^app +(\S+)\npublish key +(\S+)\nsubscribe key +(\S+)\n$/);
+    assert.match(created.stderr, /shown this once/);
+    const app = { id, publish_key: publishKey, subscribe_key: subscribeKey };
+    const socket = await caddy.subscriber(app, "orders");
+
+    for (const args of [["app", "list"], ["app", "show", id]]) {
+      const { stdout } = await succeeds(...args);
+      assert.ok(stdout.includes(id) && stdout.includes("shop") && !stdout.includes(publishKey), stdout);
+    }
+    assert.equal((await json("app", "show", id)).connections, 1);
+    assert.ok((await json("app", "list")).apps.some((each) => each.id === id));
+
+    const heard = once(socket, "e");
+    const { code, stdout, stderr } = await publish(app, ["orders", "e", '{"id":12345678901234567890,"html":"<b>"}']);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^\S+\t1 subscribers\n$/);
+    assert.equal((await heard)[0].html, "<b>");
+
+    const closed = once(socket, "disconnect");
+    await succeeds("app", "delete", id);
+    assert.deepEqual((await closed)[0], "io server disconnect");
+    const gone = await admin("app", "show", id);
+    assert.equal(gone.code, 1);
+    assert.equal(gone.stdout, "");
+    assert.match(gone.stderr, new RegExp(`There is no app .*${id}`));
+  });
+
+  test("a list of more apps than a page holds is whole", async () => {
+    const apps = [];
+    while (apps.length < 1_010) {
+      apps.push(...(await Promise.all(Array.from({ length: 101 }, (_, i) => caddy.app(`many ${i}`)))));
+    }
+    const listed = (await json("app", "list")).apps.map((app) => app.id);
+    for (const app of apps) assert.ok(listed.includes(app.id));
+  });
+
+  test("a key's whole life", async () => {
+    const app = await caddy.app();
+    const added = await succeeds("key", "add", app.id, "--kind", "publish", "--label", "worker", "--expires", "30d");
+    const [, id, key] = added.stdout.match(/^id +(key_\S+)\npublish key +(pk_live_\S+)\n$/);
+    const listed = await succeeds("key", "list", app.id);
+    assert.match(listed.stdout, new RegExp(`${id} +publish +${key.slice(-4)} .* until .* worker`));
+    assert.equal((await publish({ ...app, publish_key: key }, ["orders", "e"])).code, 0);
+
+    const rotated = await json("key", "rotate", app.id, id, "--overlap", "1h");
+    assert.equal(rotated.label, "worker");
+    for (const each of [key, rotated.key]) {
+      assert.equal((await publish({ ...app, publish_key: each }, ["orders", "e"])).code, 0);
+    }
+    await succeeds("key", "revoke", app.id, id);
+    const refused = await publish({ ...app, publish_key: key }, ["orders", "e"]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /revoked/);
+    assert.match((await succeeds("key", "list", app.id)).stdout, new RegExp(`${id} .* revoked `));
+  });
+
+  test("data comes from the command line, a file or stdin", async () => {
+    const app = await caddy.app();
+    const socket = await caddy.subscriber(app, "orders");
+    const file = join(caddy.dir, "data.json");
+    writeFileSync(file, '{"from":"a file"}');
+    for (const [args, options, want] of [
+      [['"text"'], {}, ["text"]],
+      [[`@${file}`], {}, [{ from: "a file" }]],
+      [["-"], { input: "[1,2]" }, [[1, 2]]],
+      [[], {}, []],
+    ]) {
+      const heard = once(socket, "e");
+      const { code, stderr } = await publish(app, ["orders", "e", ...args], options);
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(await heard, want);
+    }
+  });
+
+  test("what is wrong is said on stderr, with the cure", async () => {
+    const app = await caddy.app();
+    for (const [attempt, says] of [
+      [admin("app", "create", ""), /printable/],
+      [admin("app", "create"), /accepts 1 arg/],
+      [admin("app", "show", "../apps"), /no app|nothing at/i],
+      [admin("key", "add", app.id), /publish.*subscribe/],
+      [admin("key", "add", app.id, "--kind", "publish", "--expires", "soon"), /--expires 30d/],
+      [admin("key", "revoke", app.id, "key_none"), /no key .*key_none/],
+      [run(["app", "list", "--address", "localhost:1"]), /Is it running\?.*--address/],
+      [publish(app, ["orders", "e", "text"]), /not JSON.*quotes/],
+      [publish(app, ["orders", "connect"]), /connect/],
+      [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: app.subscribe_key } }), /subscribe key/],
+      [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: "" } }), /REALTIME_PUBLISH_KEY/],
+      [publish(app, ["orders", "e"], { env: { REALTIME_SOCKET_URL: "" } }), /--origin https/],
+      [publish(app, ["orders", "e", "--path", "/elsewhere"]), /check --origin and --path/],
+    ]) {
+      const { code, stdout, stderr } = await attempt;
+      assert.equal(code, 1, stdout + stderr);
+      assert.equal(stdout, "");
+      assert.match(stderr, says);
+    }
+  });
+});
+
+test("caddy realtime reaches an admin endpoint on a unix socket", async () => {
+  const caddy = await Caddy.start();
+  try {
+    const socket = join(caddy.dir, "admin.sock");
+    const config = JSON.parse((await caddy.command("adapt", "--config", caddy.configFile)).output.split("\n").find((line) => line.startsWith("{\"admin")));
+    config.admin.listen = `unix/${socket}`;
+    const loaded = await caddy.admin("POST", "/load", config);
+    assert.equal(loaded.status, 200, loaded.text);
+    const { code, stdout, stderr } = await run(["app", "create", "by socket", "--json", "--address", `unix/${socket}`]);
+    assert.equal(code, 0, stderr);
+    await caddy.published(JSON.parse(stdout), { channel: "orders", event: "e" });
+  } finally {
+    await caddy.close();
+  }
+});
