@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 // Routes returns the routes of the admin endpoint. Patterns name no method, as
 // the mux would answer a wrong one in plain text.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return append([]caddy.AdminRoute{
+	return slices.Concat([]caddy.AdminRoute{
 		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:  a.listApps,
 			http.MethodPost: a.createApp,
@@ -57,10 +58,10 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		}, "GET, HEAD, PATCH, DELETE")},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/apps/{id}, /realtime/keys/{app}, "+
-				"/realtime/keys/{app}/{key} and /realtime/keys/{app}/{key}/rotate.", quote(r.URL.Path)).write(w, r)
+				"/realtime/keys/{app}/{key}, /realtime/keys/{app}/{key}/rotate, /realtime/channels/{app} and /realtime/channels/{app}/{channel}.", quote(r.URL.Path)).write(w, r)
 			return nil
 		})},
-	}, a.keyRoutes()...)
+	}, a.keyRoutes(), a.channelRoutes())
 }
 
 // adminFunc answers a request, or says why not.
@@ -206,7 +207,7 @@ func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	return nil
 }
 
-// Pages of the list of apps.
+// Pages of a list.
 const (
 	defaultPage = 100
 	maxPage     = 1000
@@ -215,13 +216,10 @@ const (
 // listApps answers a page; next, where it is not null, is the query's "after"
 // of the page that follows.
 func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	query, limit := r.URL.Query(), defaultPage
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return errInvalidRequest("limit is a number from 1 to %d.", maxPage)
-		}
-		limit = n
+	query := r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
+		return err
 	}
 	apps, next := rt.registry.Apps(query.Get("after"), limit)
 	page := struct {

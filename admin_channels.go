@@ -1,0 +1,81 @@
+package realtime
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func (a *Admin) channelRoutes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet: a.listChannels,
+		}, "GET, HEAD")},
+		// A channel's name may have slashes.
+		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet: a.showChannel,
+		}, "GET, HEAD")},
+	}
+}
+
+// channelView is a channel as the admin API shows it.
+type channelView struct {
+	Channel     string `json:"channel"`
+	Subscribers int    `json:"subscribers"`
+}
+
+// listChannels answers a page of the occupied channels whose names begin with
+// the query's prefix.
+func (a *Admin) listChannels(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if _, ok := rt.registry.App(id); !ok {
+		return errNoSuchApp(id)
+	}
+	query := r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
+		return err
+	}
+	occupied, more := rt.hub.List(id, query.Get("prefix"), query.Get("after"), limit)
+	page := struct {
+		Channels []channelView `json:"channels"`
+		Next     *string       `json:"next"`
+	}{Channels: make([]channelView, 0, len(occupied))}
+	for _, c := range occupied {
+		page.Channels = append(page.Channels, channelView(c))
+	}
+	if more {
+		page.Next = &occupied[len(occupied)-1].Channel
+	}
+	writeJSON(w, http.StatusOK, page)
+	return nil
+}
+
+// showChannel answers for any name that a channel may have: one that nobody has
+// subscribed to is not there, and has 0 subscribers.
+func (a *Admin) showChannel(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	id, channel := r.PathValue("id"), r.PathValue("channel")
+	if _, ok := rt.registry.App(id); !ok {
+		return errNoSuchApp(id)
+	}
+	if err := checkChannel(channel); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(id, channel)})
+	return nil
+}
+
+// pageLimit is how many entries a page has.
+func pageLimit(query url.Values) (int, error) {
+	text := query.Get("limit")
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, errInvalidRequest("limit is a number from 1 to %d.", maxPage)
+	}
+	return n, nil
+}

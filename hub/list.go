@@ -1,0 +1,55 @@
+package hub
+
+import (
+	"slices"
+	"strings"
+)
+
+// Occupied is a channel that has subscribers, and how many.
+type Occupied struct {
+	Channel     string
+	Subscribers int
+}
+
+// List returns the occupied channels of an app in order of their names: at most
+// limit of those that begin with the prefix and come behind after, which is ""
+// for the first page. more says that there are others behind. A channel whose
+// last subscriber leaves meanwhile may be in it with none. It looks at the
+// channels of all apps, and is for people, not for programs that poll.
+func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, more bool) {
+	var found []*channel[P]
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.RLock()
+		for n, c := range s.channels {
+			if n.app == app && n.channel > after && strings.HasPrefix(n.channel, prefix) {
+				found = append(found, c)
+			}
+		}
+		s.mu.RUnlock()
+	}
+	slices.SortFunc(found, func(a, b *channel[P]) int { return strings.Compare(a.name.channel, b.name.channel) })
+	if more = len(found) > limit; more {
+		found = found[:limit]
+	}
+	page = make([]Occupied, 0, len(found))
+	for _, c := range found {
+		page = append(page, Occupied{c.name.channel, c.count()})
+	}
+	return page, more
+}
+
+// Subscribers is how many a channel has.
+func (h *Hub[P]) Subscribers(app, channel string) int {
+	c := h.find(name{app, channel})
+	if c == nil {
+		return 0
+	}
+	return c.count()
+}
+
+func (c *channel[P]) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.subs)
+}
