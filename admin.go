@@ -116,7 +116,10 @@ type appView struct {
 	Name           string    `json:"name"`
 	Created        time.Time `json:"created"`
 	Enabled        bool      `json:"enabled"`
-	RateLimit      *rateView `json:"rate_limit"` // null: the default of the configuration
+	RateLimit      *rateView `json:"rate_limit"`      // null: the default of the configuration
+	MaxConnections *int64    `json:"max_connections"` // null: no bound
+	MaxChannels    *int64    `json:"max_channels"`    // null: the default of the configuration
+	MaxBody        *int64    `json:"max_body"`        // null: the default of the configuration
 	AllowedOrigins []string  `json:"allowed_origins"`
 	Connections    int       `json:"connections"`
 	Keys           []keyView `json:"keys"`
@@ -144,6 +147,9 @@ func (rt *runtime) view(app *keystore.App) appView {
 		Name:           app.Name,
 		Created:        app.Created,
 		Enabled:        !app.Disabled,
+		MaxConnections: countOrNull(int64(app.MaxConnections)),
+		MaxChannels:    countOrNull(int64(app.MaxChannels)),
+		MaxBody:        countOrNull(app.MaxBody),
 		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
 		Connections:    rt.sockets.count(app.ID),
 		Keys:           viewKeys(app),
@@ -170,6 +176,13 @@ func viewKey(k keystore.Key) keyView {
 		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
 		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
 	}
+}
+
+func countOrNull(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 func timeOrNull(t time.Time) *time.Time {

@@ -24,8 +24,14 @@ type appPatch struct {
 	Name           *string         `json:"name"`
 	Enabled        *bool           `json:"enabled"`
 	RateLimit      json.RawMessage `json:"rate_limit"` // null: the default of the configuration
+	MaxConnections json.RawMessage `json:"max_connections"`
+	MaxChannels    json.RawMessage `json:"max_channels"`
+	MaxBody        json.RawMessage `json:"max_body"`
 	AllowedOrigins *[]string       `json:"allowed_origins"`
 }
+
+// bounds are the counts of a patch; 0 is null.
+type bounds struct{ connections, channels, body int64 }
 
 // patchApp changes what the body names. It takes effect with the next request;
 // a disabled app's sockets are disconnected.
@@ -41,12 +47,16 @@ func (a *Admin) patchApp(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	if err := patch.checkOrigins(); err != nil {
 		return err
 	}
+	bounds, err := patch.bounds()
+	if err != nil {
+		return err
+	}
 	id := r.PathValue("id")
 	app, err := rt.registry.Update(id, func(app *keystore.App) error {
 		if err := checkMatch(r, app); err != nil {
 			return err
 		}
-		patch.apply(app, rate)
+		patch.apply(app, rate, bounds)
 		return nil
 	})
 	switch {
@@ -85,6 +95,27 @@ func (p *appPatch) rate() (*keystore.Rate, error) {
 	return &keystore.Rate{Limit: limit.Publishes, Window: time.Duration(limit.Window)}, nil
 }
 
+func (p *appPatch) bounds() (b bounds, err error) {
+	for _, f := range []struct {
+		name string
+		raw  json.RawMessage
+		most int64
+		into *int64
+	}{
+		{"max_connections", p.MaxConnections, maxCount, &b.connections},
+		{"max_channels", p.MaxChannels, maxCount, &b.channels},
+		{"max_body", p.MaxBody, maxSize, &b.body},
+	} {
+		if f.raw == nil || bytes.Equal(f.raw, []byte("null")) {
+			continue
+		}
+		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {
+			return bounds{}, errInvalidRequest("%s is a whole number from 1 to %d, or null to take the bound away.", f.name, f.most)
+		}
+	}
+	return b, nil
+}
+
 func (p *appPatch) checkOrigins() error {
 	if p.AllowedOrigins == nil {
 		return nil
@@ -98,7 +129,7 @@ func (p *appPatch) checkOrigins() error {
 	return nil
 }
 
-func (p *appPatch) apply(app *keystore.App, rate *keystore.Rate) {
+func (p *appPatch) apply(app *keystore.App, rate *keystore.Rate, b bounds) {
 	if p.Name != nil {
 		app.Name = *p.Name
 	}
@@ -107,6 +138,15 @@ func (p *appPatch) apply(app *keystore.App, rate *keystore.Rate) {
 	}
 	if p.RateLimit != nil {
 		app.Rate = rate
+	}
+	if p.MaxConnections != nil {
+		app.MaxConnections = int(b.connections)
+	}
+	if p.MaxChannels != nil {
+		app.MaxChannels = int(b.channels)
+	}
+	if p.MaxBody != nil {
+		app.MaxBody = b.body
 	}
 	if p.AllowedOrigins != nil {
 		app.AllowedOrigins = *p.AllowedOrigins

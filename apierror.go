@@ -155,7 +155,7 @@ func errPreconditionFailed() *apiError {
 // errPayloadTooLarge takes the size as text, as only a declared one is known.
 func errPayloadTooLarge(limit int64, size string) *apiError {
 	return newAPIError(http.StatusRequestEntityTooLarge, "payload_too_large",
-		"The body is %s bytes; the limit is %d. Send less, or raise max_body in the Caddyfile.", size, limit)
+		"The body is %s bytes; the limit is %d. Send less, or raise max_body, the app's or that in the Caddyfile.", size, limit)
 }
 
 func errUnsupportedMediaType(format string, a ...any) *apiError {
@@ -176,10 +176,16 @@ func errReservedEvent(event string) *apiError {
 		quote(event))
 }
 
+// errTooManyConnections is for a socket; it has no status.
+func errTooManyConnections(limit int) *apiError {
+	return newAPIError(0, "too_many_connections",
+		"The app has %d connections, its limit. Close some, or raise the app's max_connections.", limit)
+}
+
 // errTooManyChannels is for a socket; it has no status.
 func errTooManyChannels(limit int) *apiError {
 	return newAPIError(0, "too_many_channels",
-		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels in the Caddyfile.", limit)
+		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels, the app's or that in the Caddyfile.", limit)
 }
 
 func errRateLimited(limit int, window, retryAfter time.Duration) *apiError {

@@ -117,7 +117,7 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := bodies.Get().(*bytes.Buffer)
 	defer recycle(body)
-	if err := e.readBody(w, r, body); err != nil {
+	if err := e.readBody(w, r, body, e.maxBody(app)); err != nil {
 		return err
 	}
 	p, err := decodePublication(body.Bytes())
@@ -203,9 +203,16 @@ func checkBodyType(r *http.Request) error {
 	return nil
 }
 
+// maxBody is the app's bound, but no more than the site's.
+func (e publishEndpoint) maxBody(app *keystore.App) int64 {
+	if app.MaxBody > 0 {
+		return min(app.MaxBody, e.settings.MaxBody)
+	}
+	return e.settings.MaxBody
+}
+
 // readBody reads the whole body, bounded in bytes and in time.
-func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer) error {
-	maxBody := e.settings.MaxBody
+func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64) error {
 	if r.ContentLength > maxBody {
 		closeAfter(w, r)
 		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))

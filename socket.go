@@ -84,6 +84,9 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if err != nil {
 		return err
 	}
+	if limit := app.MaxConnections; limit > 0 && s.runtime.sockets.count(app.ID) > limit {
+		return errTooManyConnections(limit)
+	}
 	s.member = s.runtime.hub.Join(app.ID, s)
 	return nil
 }
@@ -196,12 +199,20 @@ type inChannel struct {
 	Channel string `json:"channel"`
 }
 
+// maxChannels is the app's bound, or else the configuration's.
+func (s *socket) maxChannels() int {
+	if app, ok := s.runtime.registry.App(s.app); ok && app.MaxChannels > 0 {
+		return app.MaxChannels
+	}
+	return s.runtime.settings().MaxChannels
+}
+
 // subscribe puts the socket into a channel. The answer comes before the
 // channel's first event.
 func (s *socket) subscribe(e *socketio.Event) {
 	channel, err := channelOf(e)
 	if err == nil {
-		limit := s.runtime.settings().MaxChannels
+		limit := s.maxChannels()
 		err = s.member.Subscribe(channel, limit, func() { s.answer(e, "subscribed", channel) })
 		switch {
 		case errors.Is(err, hub.ErrTooMany):

@@ -32,6 +32,16 @@ type App struct {
 	// Rate bounds the app's publishes; nil is the site's default.
 	Rate *Rate
 
+	// MaxConnections bounds the app's sockets; 0 is no bound.
+	MaxConnections int
+
+	// MaxChannels bounds the channels of one socket; 0 is the site's default.
+	MaxChannels int
+
+	// MaxBody bounds the body of a publish, in bytes; 0 is the site's default,
+	// as is more than that.
+	MaxBody int64
+
 	// AllowedOrigins are those of browsers; none is any that the site allows.
 	AllowedOrigins []string
 
@@ -77,6 +87,9 @@ func cleanName(name string) (string, error) {
 func (a *App) validate() error {
 	if a.Rate != nil && (a.Rate.Limit < 0 || a.Rate.Limit > 0 && a.Rate.Window <= 0) {
 		return fmt.Errorf("a rate of %d in %s means nothing", a.Rate.Limit, a.Rate.Window)
+	}
+	if a.MaxConnections < 0 || a.MaxChannels < 0 || a.MaxBody < 0 {
+		return fmt.Errorf("a bound below 0 means nothing: %d connections, %d channels, %d bytes", a.MaxConnections, a.MaxChannels, a.MaxBody)
 	}
 	for i, k := range a.Keys {
 		switch {

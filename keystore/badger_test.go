@@ -89,6 +89,7 @@ func full() *App {
 	app := &App{
 		ID: "app_full", Name: "Größe ✓", Created: at, Disabled: true,
 		Rate:           &Rate{Limit: 5, Window: 90 * time.Second},
+		MaxConnections: 1, MaxChannels: 2, MaxBody: 3,
 		AllowedOrigins: []string{"https://app.example.com", "https://*.example.org"},
 	}
 	for i, kind := range []Kind{Publish, Subscribe} {

@@ -22,6 +22,9 @@ type record struct {
 	Created        time.Time   `json:"created"`
 	Disabled       bool        `json:"disabled,omitempty"`
 	Rate           *rateRecord `json:"rate,omitempty"`
+	MaxConnections int         `json:"max_connections,omitempty"`
+	MaxChannels    int         `json:"max_channels,omitempty"`
+	MaxBody        int64       `json:"max_body,omitempty"`
 	AllowedOrigins []string    `json:"allowed_origins,omitempty"`
 	Keys           []keyRecord `json:"keys"`
 }
@@ -50,6 +53,7 @@ func encodeApp(a *App) ([]byte, error) {
 	r := record{
 		V: format, ID: a.ID, Name: a.Name, Created: a.Created, Disabled: a.Disabled,
 		Rate: (*rateRecord)(a.Rate), AllowedOrigins: a.AllowedOrigins,
+		MaxConnections: a.MaxConnections, MaxChannels: a.MaxChannels, MaxBody: a.MaxBody,
 	}
 	for _, k := range a.Keys {
 		r.Keys = append(r.Keys, keyRecord(k))
@@ -93,6 +97,7 @@ func decodeRecord(data []byte) (*App, error) {
 	a := &App{
 		ID: r.ID, Name: r.Name, Created: r.Created, Disabled: r.Disabled,
 		Rate: (*Rate)(r.Rate), AllowedOrigins: r.AllowedOrigins,
+		MaxConnections: r.MaxConnections, MaxChannels: r.MaxChannels, MaxBody: r.MaxBody,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, Key(k))

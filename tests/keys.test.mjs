@@ -129,6 +129,40 @@ describe("keys", () => {
     await once(caddy.socket(app, { extraHeaders: { Origin: "https://b.example" } }), "connect");
   });
 
+  test("an app's bounds act on the next connection, subscription and publish", async () => {
+    const app = await caddy.app();
+    const patch = async (body) => (await caddy.admin("PATCH", `/realtime/apps/${app.id}`, body)).json;
+    const first = await caddy.subscriber(app, "a");
+    const shown = await patch({ max_connections: 2, max_channels: 2, max_body: 100 });
+    assert.deepEqual([shown.max_connections, shown.max_channels, shown.max_body], [2, 2, 100]);
+
+    await caddy.subscriber(app, "a");
+    const third = caddy.socket(app);
+    const [err] = await once(third, "connect_error");
+    assert.equal(err.data.code, "too_many_connections");
+    assert.deepEqual(await first.emitWithAck("subscribe", "b"), { channel: "b" });
+    assert.equal((await first.emitWithAck("subscribe", "c")).error.code, "too_many_channels");
+    assert.equal(await code(caddy.publish(app, { ...event, data: "x".repeat(100) })), "payload_too_large");
+    await caddy.published(app, event);
+
+    const reset = await patch({ max_connections: null, max_channels: null, max_body: null });
+    assert.deepEqual([reset.max_connections, reset.max_channels, reset.max_body], [null, null, null]);
+    third.connect();
+    await once(third, "connect");
+    assert.deepEqual(await first.emitWithAck("subscribe", "c"), { channel: "c" });
+    await caddy.published(app, { ...event, data: "x".repeat(100) });
+  });
+
+  test("a place is free again when its socket is gone", async () => {
+    const app = await caddy.app();
+    await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { max_connections: 1 });
+    for (const list of Object.values(transports)) {
+      const socket = await caddy.subscriber(app, "a", { transports: list });
+      socket.disconnect();
+      await until("it is gone", async () => (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.connections === 0);
+    }
+  });
+
   test("a change of what was not read last is refused", async () => {
     const app = await caddy.app();
     const path = `/realtime/apps/${app.id}`;
@@ -174,6 +208,9 @@ describe("keys", () => {
       ["PATCH", `/realtime/apps/${app.id}`, { id: "app_x" }, 400, "invalid_request", /id/],
       ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: -1 } }, 400, "invalid_request", /0 for no limit/],
       ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 5, window: "soon" } }, 400, "invalid_request", /1m/],
+      ["PATCH", `/realtime/apps/${app.id}`, { max_connections: 0 }, 400, "invalid_request", /max_connections.*null/],
+      ["PATCH", `/realtime/apps/${app.id}`, { max_channels: "many" }, 400, "invalid_request", /max_channels/],
+      ["PATCH", `/realtime/apps/${app.id}`, { max_body: 2 ** 40 }, 400, "invalid_request", /max_body/],
       ["PATCH", `/realtime/apps/${app.id}`, { allowed_origins: ["a.example/path"] }, 400, "invalid_request", /a\.example/],
     ];
     for (const [method, path, body, status, want, cure] of cases) {
