@@ -170,8 +170,8 @@ type Handler struct {
 	// Default: /socket.io.
 	SocketPath string `json:"socket_path,omitempty"`
 
-	// DocsPath is where the documentation page will be; this version has none
-	// and says so in the log. Default: none.
+	// DocsPath is where the documentation page is, for developers who publish
+	// and subscribe: with this site's origin, paths and limits. Default: none.
 	DocsPath string `json:"docs_path,omitempty"`
 
 	// Origins whose pages may use this site from a browser, as
@@ -223,9 +223,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // warn tells of what is configured and will not work.
 func (h *Handler) warn(server *caddyhttp.Server) {
-	if h.DocsPath != "" {
-		h.logger.Warn("this version has no documentation page; docs_path goes to the next handler", zap.String("docs_path", h.DocsPath))
-	}
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
 		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
@@ -247,6 +244,10 @@ func (h *Handler) end() {
 
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.isDocs(r.URL.Path) {
+		h.serveDocs(w, r)
+		return nil
+	}
 	isSocket := strings.TrimSuffix(r.URL.Path, "/") == h.SocketPath
 	if !isSocket && r.URL.Path != h.PublishPath {
 		return next.ServeHTTP(w, r)

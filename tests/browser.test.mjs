@@ -58,7 +58,7 @@ describe("in Chromium", () => {
   let caddy, app, browser, foreign;
   before(async () => {
     foreign = await foreignSite();
-    caddy = await Caddy.start({ tls: true, rateLimit: "600 1m", site: `realtime\n${page}` });
+    caddy = await Caddy.start({ tls: true, rateLimit: "600 1m", site: `realtime {\n\tdocs_path /docs\n}\n${page}` });
     app = await caddy.app();
     browser = await launch(caddy);
   });
@@ -66,6 +66,22 @@ describe("in Chromium", () => {
     await browser?.close();
     foreign.close();
     await caddy.close();
+  });
+
+  test("the documentation page is readable in light and dark, and breaks no policy", async () => {
+    for (const colorScheme of ["light", "dark"]) {
+      const tab = await browser.newPage({ colorScheme });
+      const complaints = [];
+      tab.on("console", (message) => complaints.push(message.text()));
+      tab.on("pageerror", (err) => complaints.push(err));
+      await tab.goto(`${caddy.origin}/docs`);
+      assert.equal(await tab.title(), "Developer documentation");
+      assert.ok(await tab.getByText(`POST to ${caddy.origin}/publish`).isVisible());
+      const background = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      assert.equal(background, colorScheme === "light" ? "rgb(255, 255, 255)" : "rgb(20, 25, 31)", "its own style is applied");
+      assert.deepEqual(complaints, []);
+      await tab.close();
+    }
   });
 
   test("the examples' page shows an event, by its form and by its link", async () => {

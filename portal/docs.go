@@ -1,0 +1,52 @@
+// Package portal has the pages for people.
+package portal
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"io"
+	"strings"
+)
+
+// Docs is what the documentation page of one site says of it.
+type Docs struct {
+	// Origin is the site's, such as https://example.com.
+	Origin string
+
+	// PublishPath and SocketPath are the site's endpoints; ShowPath says that
+	// the latter is not what clients use by themselves.
+	PublishPath, SocketPath string
+	ShowPath                bool
+
+	// RateLimit, MaxBody and MaxChannels are the limits of an app that has none
+	// of its own, in words.
+	RateLimit, MaxBody, MaxChannels string
+}
+
+//go:embed docs.html
+var docsText string
+
+// DocsPolicy is the page's Content-Security-Policy: its own style and nothing
+// else.
+func DocsPolicy() string {
+	_, rest, _ := strings.Cut(docsText, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// WriteDocs writes the page as HTML. It needs no script and nothing from
+// elsewhere.
+func WriteDocs(w io.Writer, d Docs) error {
+	page, err := template.New("docs").Parse(docsText)
+	if err != nil {
+		return err
+	}
+	return page.Execute(w, struct {
+		Docs
+		Errors []Error
+	}{d, Errors()})
+}

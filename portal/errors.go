@@ -1,0 +1,44 @@
+package portal
+
+import "net/http"
+
+// An Error is a code with its cause and cure.
+type Error struct {
+	Code string
+
+	// Status is an HTTP status, or 0 for what only sockets get.
+	Status int
+
+	Cause, Cure string
+}
+
+// Errors are what a developer is to know of each code that publishing and
+// subscribing may meet.
+func Errors() []Error {
+	const socket = 0
+	return []Error{
+		{"missing_app_id", http.StatusUnauthorized, "No X-App-Id header, or no appId in auth", "Send it there, never in the query string"},
+		{"missing_key", http.StatusUnauthorized, "No Authorization: Bearer …, or no subscribeKey in auth", "Send it there, never in the query string"},
+		{"unknown_app", http.StatusUnauthorized, "No app has this id: mistyped, deleted, or another server's", "Compare the id, and the origin"},
+		{"invalid_key", http.StatusUnauthorized, "Not a key of this app: cut off, or another app's", "Copy it whole, and compare the app id"},
+		{"wrong_key_kind", http.StatusUnauthorized, "Publish and subscribe key are mixed up", "pk_live_… publishes, sub_live_… connects"},
+		{"key_expired", http.StatusUnauthorized, "The key was rotated, or was made for a time that is over", "Use the new key"},
+		{"key_revoked", http.StatusUnauthorized, "The key was taken back", "Use another key of the app"},
+		{"app_disabled", http.StatusForbidden, "The app is switched off", "Ask whoever runs this server"},
+		{"origin_not_allowed", http.StatusForbidden, "The page's origin is not one of those that are allowed", "Have it added: the server's log has the line"},
+		{"invalid_json", http.StatusBadRequest, "The body is not one JSON value in UTF-8", "Check quotes, commas and encoding"},
+		{"invalid_request", http.StatusBadRequest, "A wrong or unknown field, a header twice, a credential in the query string", "The message names it"},
+		{"not_found", http.StatusNotFound, "There is nothing at this path", "Check it"},
+		{"method_not_allowed", http.StatusMethodNotAllowed, "The path does not take this method", "The Allow header has those that it takes"},
+		{"payload_too_large", http.StatusRequestEntityTooLarge, "The body is over the limit, which the message names", "Send less, such as an id to fetch"},
+		{"unsupported_media_type", http.StatusUnsupportedMediaType, "The body is not sent as application/json", "Set Content-Type"},
+		{"invalid_channel", http.StatusUnprocessableEntity, "A character or a length that a channel may not have", "1 to 200 of A-Z a-z 0-9 _ - = @ , . ; : /"},
+		{"invalid_event", http.StatusUnprocessableEntity, "An empty, too long or unprintable event name", "1 to 200 printable characters"},
+		{"reserved_event", http.StatusUnprocessableEntity, "A name that socket.io-client or this server uses itself", "Use another, such as order.updated"},
+		{"rate_limited", http.StatusTooManyRequests, "More publishes than the limit in its window", "Wait Retry-After seconds, which is always enough"},
+		{"unavailable", http.StatusServiceUnavailable, "The server starts, ends, or has too many connecting at once", "Try again after Retry-After seconds"},
+		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},
+		{"too_many_connections", socket, "The app has as many sockets as its limit", "Close some, or have the limit raised"},
+		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let the backend do it"},
+	}
+}

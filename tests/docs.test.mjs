@@ -1,0 +1,58 @@
+// The documentation page: what is on it works when it is copied.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Caddy } from "./lib/caddy.mjs";
+import { once } from "./lib/wait.mjs";
+import { createRequire } from "node:module";
+
+const entities = { "&#34;": '"', "&#39;": "'", "&lt;": "<", "&gt;": ">", "&amp;": "&", "&#43;": "+" };
+const text = (html) => html.replace(/<[^>]*>/g, "").replace(/&#?\w+;/g, (entity) => entities[entity] ?? entity);
+
+test("the docs page has the site's own origin, paths and limits, and its snippets work", async () => {
+  const caddy = await Caddy.start({ rateLimit: "5 1h", global: "max_channels 7", site: "route {\nrealtime {\n\tsocket_path /rt\n\tdocs_path /docs\n}\nrespond next 410\n}" });
+  try {
+    const page = await caddy.request("GET", "/docs");
+    assert.equal(page.status, 200);
+    assert.match(page.headers["content-type"], /^text\/html/);
+    assert.match(page.headers["content-security-policy"], /default-src 'none'/);
+    assert.equal((await caddy.request("GET", "/docs/")).status, 200);
+    assert.equal((await caddy.request("HEAD", "/docs")).status, 200);
+    const post = await caddy.request("POST", "/docs");
+    assert.equal(post.status, 405);
+    assert.equal(post.json.error.code, "method_not_allowed");
+    assert.equal((await caddy.request("GET", "/docs/more")).status, 410);
+
+    const snippets = [...page.text.matchAll(/<pre[^>]*><code>([^]*?)<\/code><\/pre>/g)].map(([, code]) => text(code));
+    assert.ok(text(page.text).includes("5 in any 1h"), "the limit");
+    assert.match(text(page.text), /Channels of a socket\s*7/);
+    for (const code of ["key_revoked", "rate_limited", "too_many_channels"]) assert.ok(page.text.includes(`id="${code}"`));
+
+    const app = await caddy.app();
+    const fill = (snippet) =>
+      snippet.replace(/YOUR_APP_ID/g, app.id).replace(/YOUR_PUBLISH_KEY/g, app.publish_key).replace(/YOUR_SUBSCRIBE_KEY/g, app.subscribe_key);
+    const client = fill(snippets.find((code) => code.includes("socket.io-client"))).replace(/^import.*$/m, "");
+    const { io } = createRequire(import.meta.url)("socket.io-client");
+    const logged = [];
+    const socket = new Function("io", "console", `${client}\nreturn socket;`)(io, { log: (...args) => logged.push(args), error: console.error });
+    await once(socket, "subscribed");
+    const heard = once(socket, "order.updated");
+    process.env.REALTIME_URL = caddy.origin;
+    process.env.REALTIME_APP_ID = app.id;
+    process.env.REALTIME_PUBLISH_KEY = app.publish_key;
+    await new Function(`return (async () => { ${snippets.find((code) => code.startsWith("await fetch"))} })()`)();
+    assert.deepEqual(await heard, [{ id: 42 }]);
+    assert.deepEqual(logged.at(0), ["Joined", "orders.42"]);
+    socket.disconnect();
+  } finally {
+    await caddy.close();
+  }
+});
+
+test("without docs_path a site's own /docs is not shadowed", async () => {
+  const caddy = await Caddy.start({ site: "route {\nrealtime\nrespond next 410\n}" });
+  try {
+    assert.equal((await caddy.request("GET", "/docs")).status, 410);
+  } finally {
+    await caddy.close();
+  }
+});
