@@ -139,6 +139,8 @@ type keyView struct {
 	Created time.Time     `json:"created"`
 	Expires *time.Time    `json:"expires"`
 	Revoked *time.Time    `json:"revoked"`
+
+	LastUsed *time.Time `json:"last_used"` // to the minute; null: never
 }
 
 func (rt *runtime) view(app *keystore.App) appView {
@@ -152,7 +154,7 @@ func (rt *runtime) view(app *keystore.App) appView {
 		MaxBody:        countOrNull(app.MaxBody),
 		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
 		Connections:    rt.sockets.count(app.ID),
-		Keys:           viewKeys(app),
+		Keys:           rt.viewKeys(app),
 	}
 	if app.Rate != nil {
 		v.RateLimit = &rateView{Publishes: app.Rate.Limit}
@@ -163,18 +165,19 @@ func (rt *runtime) view(app *keystore.App) appView {
 	return v
 }
 
-func viewKeys(app *keystore.App) []keyView {
+func (rt *runtime) viewKeys(app *keystore.App) []keyView {
 	views := make([]keyView, 0, len(app.Keys))
 	for _, k := range app.Keys {
-		views = append(views, viewKey(k))
+		views = append(views, rt.viewKey(k))
 	}
 	return views
 }
 
-func viewKey(k keystore.Key) keyView {
+func (rt *runtime) viewKey(k keystore.Key) keyView {
 	return keyView{
 		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
 		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
+		LastUsed: timeOrNull(rt.registry.LastUsed(k.ID)),
 	}
 }
 

@@ -35,7 +35,7 @@ func (a *Admin) listKeys(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	}
 	writeJSON(w, http.StatusOK, struct {
 		Keys []keyView `json:"keys"`
-	}{viewKeys(app)})
+	}{rt.viewKeys(app)})
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) erro
 		return keyError(err, r)
 	}
 	a.audit("key added", r, issued.Key.ID)
-	writeJSON(w, http.StatusCreated, viewIssued(issued))
+	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
 
@@ -87,7 +87,7 @@ func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 		return keyError(err, r)
 	}
 	a.audit("key rotated", r, issued.Key.ID, zap.String("old_key", r.PathValue("key")), zap.Duration("overlap", overlap))
-	writeJSON(w, http.StatusCreated, viewIssued(issued))
+	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
 
@@ -106,10 +106,6 @@ func (a *Admin) revokeKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 type issuedView struct {
 	keyView
 	Key string `json:"key"`
-}
-
-func viewIssued(issued keystore.Issued) issuedView {
-	return issuedView{viewKey(issued.Key), issued.Secret}
 }
 
 // keyError says to a person why a key was not changed.

@@ -75,7 +75,7 @@ func revokeKey(c *adminClient, args []string) error {
 
 func keyRows(keys []keyView) [][]string {
 	rows := make([][]string, 0, 1+len(keys))
-	rows = append(rows, []string{"KEY", "KIND", "ENDS IN", "CREATED", "STATE", "LABEL"})
+	rows = append(rows, []string{"KEY", "KIND", "ENDS IN", "CREATED", "LAST USED", "STATE", "LABEL"})
 	for _, k := range keys {
 		state := "good"
 		switch {
@@ -86,7 +86,11 @@ func keyRows(keys []keyView) [][]string {
 		case k.Expires != nil:
 			state = "until " + k.Expires.Format(time.DateTime)
 		}
-		rows = append(rows, []string{k.ID, string(k.Kind), k.Last4, k.Created.Format(time.DateTime), state, k.Label})
+		used := "never"
+		if k.LastUsed != nil {
+			used = k.LastUsed.Format(time.DateTime)
+		}
+		rows = append(rows, []string{k.ID, string(k.Kind), k.Last4, k.Created.Format(time.DateTime), used, state, k.Label})
 	}
 	return rows
 }

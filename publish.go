@@ -156,10 +156,12 @@ func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	app, _, err := authenticate(e.registry, keystore.Publish, appID, secret, time.Now())
+	now := time.Now()
+	app, key, err := authenticate(e.registry, keystore.Publish, appID, secret, now)
 	if err != nil {
 		return nil, err
 	}
+	e.registry.Used(app, key, now)
 	return app, checkAppOrigin(app, r)
 }
 

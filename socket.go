@@ -87,6 +87,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if limit := app.MaxConnections; limit > 0 && s.runtime.sockets.count(app.ID) > limit {
 		return errTooManyConnections(limit)
 	}
+	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
 	return nil
 }

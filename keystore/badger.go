@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -26,8 +27,9 @@ type Badger struct {
 
 // Keys of records.
 const (
-	appPrefix = "app/"
-	formatKey = "meta/format"
+	appPrefix  = "app/"
+	usedPrefix = "used/" // of the same id
+	formatKey  = "meta/format"
 )
 
 // maxInline is the size from which Badger keeps a record, in bytes, in its
@@ -222,7 +224,39 @@ func (b *Badger) Delete(id string) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.db.Update(func(tx *badger.Txn) error { return tx.Delete([]byte(appPrefix + id)) })
+	return b.db.Update(func(tx *badger.Txn) error {
+		return errors.Join(tx.Delete([]byte(appPrefix+id)), tx.Delete([]byte(usedPrefix+id)))
+	})
+}
+
+// LoadUsed implements [Store]. A record that cannot be read is left out: it is
+// no reason not to start.
+func (b *Badger) LoadUsed() (map[string]time.Time, error) {
+	used := make(map[string]time.Time)
+	err := b.db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(usedPrefix)})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := it.Item().Value(func(data []byte) error { return json.Unmarshal(data, &used) }); err != nil {
+				b.log.Warn("it is not known when the keys of an app were last used: its record is damaged",
+					zap.ByteString("record", it.Item().Key()), zap.Error(err))
+			}
+		}
+		return nil
+	})
+	return used, err
+}
+
+// PutUsed implements [Store].
+func (b *Badger) PutUsed(app string, keys map[string]time.Time) error {
+	data, err := json.Marshal(keys)
+	if err != nil {
+		return err
+	}
+	if err := b.checkSpace(); err != nil {
+		return err
+	}
+	return b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+app), data) })
 }
 
 // Close implements [Store].

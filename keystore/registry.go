@@ -19,8 +19,17 @@ type Store interface {
 	// it.
 	Put(*App) error
 
-	// Delete removes the app of that id, if there is one.
+	// Delete removes the app of that id, if there is one, and what PutUsed kept
+	// of it.
 	Delete(id string) error
+
+	// LoadUsed returns when keys were last used, by their ids, as far as that
+	// was kept and can be read.
+	LoadUsed() (map[string]time.Time, error)
+
+	// PutUsed keeps when the keys of an app were last used, in the place of
+	// what it kept before. It need not be durable at once.
+	PutUsed(app string, keys map[string]time.Time) error
 
 	// Close ends the store; no other call follows it.
 	Close() error
@@ -37,8 +46,9 @@ var (
 // change that the store refuses changes nothing. All methods may be called
 // concurrently.
 type Registry struct {
-	apps sync.Map // id → *App
-	list list
+	apps  sync.Map // id → *App
+	list  list
+	usage usage
 
 	mu       sync.Mutex // serialises changes, and guards all below
 	store    Store
@@ -53,11 +63,16 @@ func Open(store Store) (*Registry, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading the keystore: %w", err), store.Close())
 	}
+	used, err := store.LoadUsed()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("loading when keys were last used: %w", err), store.Close())
+	}
 	r := &Registry{store: store}
 	slices.SortFunc(apps, order) // each is then the last in the list
 	for _, app := range apps {
 		r.show(app)
 	}
+	r.startUsage(used)
 	return r, nil
 }
 
@@ -156,6 +171,7 @@ func (r *Registry) Delete(id string) error {
 	}
 	r.apps.Delete(id)
 	r.list.remove(before)
+	r.forgetUsage(before)
 	r.tell(before, nil)
 	return nil
 }
@@ -208,10 +224,16 @@ func (r *Registry) tell(before, after *App) {
 // nothing.
 func (r *Registry) Close() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.closed {
+		r.mu.Unlock()
 		return nil
 	}
 	r.closed = true
+	r.mu.Unlock()
+	close(r.usage.quit)
+	<-r.usage.ended
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writeUsage()
 	return r.store.Close()
 }

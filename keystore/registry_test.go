@@ -15,6 +15,7 @@ import (
 // memory is a store that fails when it is told to.
 type memory struct {
 	apps   map[string]*App
+	used   map[string]map[string]time.Time
 	fail   error
 	closed int
 }
@@ -35,6 +36,21 @@ func (m *memory) Delete(id string) error {
 	return m.fail
 }
 
+func (m *memory) LoadUsed() (map[string]time.Time, error) {
+	all := make(map[string]time.Time)
+	for _, used := range m.used {
+		maps.Copy(all, used)
+	}
+	return all, nil
+}
+
+func (m *memory) PutUsed(app string, used map[string]time.Time) error {
+	if m.fail == nil {
+		m.used[app] = used
+	}
+	return m.fail
+}
+
 func (m *memory) Close() error {
 	m.closed++
 	return nil
@@ -42,11 +58,16 @@ func (m *memory) Close() error {
 
 func inMemory(tb testing.TB) (*Registry, *memory) {
 	tb.Helper()
-	store := &memory{apps: map[string]*App{}}
+	store := &memory{apps: map[string]*App{}, used: map[string]map[string]time.Time{}}
 	registry, err := Open(store)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	return registry, store
 }
 

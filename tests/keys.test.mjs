@@ -35,6 +35,9 @@ describe("keys", () => {
     const listed = await caddy.admin("GET", `/realtime/keys/${app.id}`);
     assert.equal(listed.json.keys.length, 3);
     assert.equal(listed.json.keys[2].last4, key.key.slice(-4));
+    const [used, unused] = [listed.json.keys[2].last_used, listed.json.keys[1].last_used];
+    assert.ok(Date.now() - Date.parse(used) < 120_000, `last used ${used}`);
+    assert.equal(unused, null);
     assert.ok(!listed.text.includes(key.key));
   });
 

@@ -1,0 +1,113 @@
+package keystore
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// keepUsed is how often it is written down which keys were used. Who is killed
+// in between forgets that much.
+const keepUsed = time.Minute
+
+// usage is when keys were last used, to the minute, which is enough to see
+// whether one may be revoked.
+type usage struct {
+	minutes sync.Map // key id → *atomic.Int64, minutes since 1970
+
+	mu    sync.Mutex          // guards dirty
+	dirty map[string]struct{} // apps with keys whose use is not written down
+
+	quit  chan struct{}
+	ended chan struct{}
+}
+
+// Used takes note that a key of an app was used. It is for the way of every
+// message: within a minute, only the first use of a key costs more than a look.
+func (r *Registry) Used(app *App, key *Key, now time.Time) {
+	minute := now.Unix() / 60
+	v, ok := r.usage.minutes.Load(key.ID)
+	if !ok {
+		v, _ = r.usage.minutes.LoadOrStore(key.ID, new(atomic.Int64))
+	}
+	last := v.(*atomic.Int64)
+	if last.Load() >= minute {
+		return
+	}
+	last.Store(minute)
+	r.usage.mu.Lock()
+	defer r.usage.mu.Unlock()
+	r.usage.dirty[app.ID] = struct{}{}
+}
+
+// LastUsed is when a key was last used, to the minute; zero is never, or not
+// known.
+func (r *Registry) LastUsed(key string) time.Time {
+	v, ok := r.usage.minutes.Load(key)
+	if !ok {
+		return time.Time{}
+	}
+	return time.Unix(v.(*atomic.Int64).Load()*60, 0).UTC()
+}
+
+// startUsage begins with what was written down.
+func (r *Registry) startUsage(kept map[string]time.Time) {
+	r.usage.dirty = make(map[string]struct{})
+	r.usage.quit, r.usage.ended = make(chan struct{}), make(chan struct{})
+	for key, at := range kept {
+		minute := new(atomic.Int64)
+		minute.Store(at.Unix() / 60)
+		r.usage.minutes.Store(key, minute)
+	}
+	go r.keepUsage()
+}
+
+// keepUsage runs until the registry is closed.
+func (r *Registry) keepUsage() {
+	defer close(r.usage.ended)
+	tick := time.NewTicker(keepUsed)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.usage.quit:
+			return
+		case <-tick.C:
+			r.mu.Lock()
+			r.writeUsage()
+			r.mu.Unlock()
+		}
+	}
+}
+
+// writeUsage writes down what is not. What the store refuses is tried again
+// with the next. It needs mu.
+func (r *Registry) writeUsage() {
+	r.usage.mu.Lock()
+	dirty := r.usage.dirty
+	r.usage.dirty = make(map[string]struct{})
+	r.usage.mu.Unlock()
+	for id := range dirty {
+		app, ok := r.App(id)
+		if !ok {
+			continue
+		}
+		used := make(map[string]time.Time, len(app.Keys))
+		for _, k := range app.Keys {
+			if at := r.LastUsed(k.ID); !at.IsZero() {
+				used[k.ID] = at
+			}
+		}
+		if r.store.PutUsed(id, used) != nil {
+			r.usage.mu.Lock()
+			r.usage.dirty[id] = struct{}{}
+			r.usage.mu.Unlock()
+		}
+	}
+}
+
+// forgetUsage drops what is known of an app's keys. It needs mu.
+func (r *Registry) forgetUsage(app *App) {
+	for _, k := range app.Keys {
+		r.usage.minutes.Delete(k.ID)
+	}
+}
