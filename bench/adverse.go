@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -27,47 +28,38 @@ func slowGroup(s *settings, p *server.Peer, round int, r *results) error {
 	if !s.wants(slow) || !concerns(p, slow) {
 		return nil
 	}
-	process, err := p.Start(s.paths)
-	if err != nil {
+	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
+		if err := crowd.Join(readers, 1, parallel); err != nil {
+			return err
+		}
+		w := slowWork
+		w.Duration /= 2
+		without, err := load.Do(process.Target, crowd, w, process.CPU)
+		if err != nil {
+			return err
+		}
+		if err := crowd.Stall(stalled, parallel); err != nil {
+			return err
+		}
+		memory, err := process.WatchMemory()
+		if err != nil {
+			return err
+		}
+		with, err := load.Do(process.Target, crowd, slowWork, process.CPU)
+		if err != nil {
+			return err
+		}
+		v := values{
+			"p99": quantile(with.Latencies, 99), "p99 without": quantile(without.Latencies, 99),
+			"lost": float64(with.Lost + without.Lost), "dropped": float64(crowd.Dropped()),
+		}
+		v["p99 ratio"] = v["p99"] / v["p99 without"]
+		time.Sleep(s.settle)
+		err = v.addGrowth(memory)
+		v["cut off"] = float64(crowd.CutOff())
+		r.addAdverse(round, slow, p.Name, v)
 		return err
-	}
-	defer process.Stop()
-	crowd := load.NewCrowd(process.Target)
-	defer crowd.Close()
-	if err := crowd.Join(readers, 1, parallel); err != nil {
-		return err
-	}
-	w := slowWork
-	w.Duration /= 2
-	without, err := load.Do(process.Target, crowd, w, process.CPU)
-	if err != nil {
-		return err
-	}
-	if err := crowd.Stall(stalled, parallel); err != nil {
-		return err
-	}
-	memory, err := process.WatchMemory()
-	if err != nil {
-		return err
-	}
-	with, err := load.Do(process.Target, crowd, slowWork, process.CPU)
-	if err != nil {
-		return err
-	}
-	time.Sleep(s.settle)
-	grown, left, err := memory.Growth()
-	if err != nil {
-		return err
-	}
-	v := values{
-		"p99": quantile(with.Latencies, 99), "p99 without": quantile(without.Latencies, 99),
-		"lost": float64(with.Lost + without.Lost), "dropped": float64(crowd.Dropped()), "cut off": float64(crowd.CutOff()),
-		"grown": megabytes(grown), "left": megabytes(left),
-	}
-	v["p99 ratio"] = v["p99"] / v["p99 without"]
-	fmt.Fprintf(os.Stderr, "%d %-10s %s: %v\n", round+1, p.Name, slow, v)
-	r.add(record{round, slow, p.Name, v})
-	return nil
+	})
 }
 
 // stormGroup has everybody connect at once, after a first crowd, which is
@@ -76,45 +68,47 @@ func stormGroup(s *settings, p *server.Peer, round int, r *results) error {
 	if !s.wants(storm) || !concerns(p, storm) {
 		return nil
 	}
-	process, err := p.Start(s.paths)
-	if err != nil {
+	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
+		first := load.NewCrowd(process.Target)
+		err := first.Join(idle, 1, parallel)
+		time.Sleep(s.settle)
+		memory, memoryErr := process.WatchMemory()
+		first.Close()
+		if err := errors.Join(err, memoryErr); err != nil {
+			return fmt.Errorf("before the storm: %w", err)
+		}
+		before, err := process.CPU()
+		if err != nil {
+			return err
+		}
+		outcome, err := crowd.Storm(idle)
+		if err != nil {
+			return err
+		}
+		after, err := process.CPU()
+		if err != nil {
+			return err
+		}
+		v := values{
+			"seconds": outcome.Elapsed.Seconds(), "refused": float64(outcome.Refused), "failed": float64(outcome.Failed),
+			"cpu": micros(after-before) / idle,
+		}
+		time.Sleep(s.settle)
+		err = v.addGrowth(memory)
+		r.addAdverse(round, storm, p.Name, v)
 		return err
-	}
-	defer process.Stop()
-	first := load.NewCrowd(process.Target)
-	err = first.Join(idle, 1, parallel)
-	time.Sleep(s.settle)
-	memory, memoryErr := process.WatchMemory()
-	first.Close()
-	if err != nil || memoryErr != nil {
-		return fmt.Errorf("before the storm: %w, %w", err, memoryErr)
-	}
-	crowd := load.NewCrowd(process.Target)
-	defer crowd.Close()
-	before, err := process.CPU()
-	if err != nil {
-		return err
-	}
-	outcome, err := crowd.Storm(idle)
-	if err != nil {
-		return err
-	}
-	after, err := process.CPU()
-	if err != nil {
-		return err
-	}
-	time.Sleep(s.settle)
-	grown, left, err := memory.Growth()
-	if err != nil {
-		return err
-	}
-	v := values{
-		"seconds": outcome.Elapsed.Seconds(), "refused": float64(outcome.Refused), "failed": float64(outcome.Failed),
-		"cpu": micros(after-before) / idle, "grown": megabytes(grown), "left": megabytes(left),
-	}
-	fmt.Fprintf(os.Stderr, "%d %-10s %s: %v\n", round+1, p.Name, storm, v)
-	r.add(record{round, storm, p.Name, v})
-	return nil
+	})
 }
 
-func megabytes(n int64) float64 { return float64(n) / 1e6 }
+// addGrowth adds by how many megabytes a server was larger at its peak, and is
+// now.
+func (v values) addGrowth(memory *server.MemoryWatch) error {
+	grown, left, err := memory.Growth()
+	v["grown"], v["left"] = float64(grown)/1e6, float64(left)/1e6
+	return err
+}
+
+func (r *results) addAdverse(round int, work, peer string, v values) {
+	fmt.Fprintf(os.Stderr, "%d %-10s %s: %v\n", round+1, peer, work, v)
+	r.add(record{round, work, peer, v})
+}

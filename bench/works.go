@@ -102,6 +102,18 @@ func fanouts(s *settings, p *server.Peer, round int, r *results, works []fanout)
 	if len(works) == 0 {
 		return nil
 	}
+	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
+		if f := works[0]; !p.OnlyAnswers {
+			if err := crowd.Join(f.channels*f.subscribers, f.channels, parallel); err != nil {
+				return err
+			}
+		}
+		return doAll(s, p, round, r, works, process, crowd)
+	})
+}
+
+// onServer does something with a server of its own and a crowd that is empty.
+func onServer(s *settings, p *server.Peer, do func(*server.Process, *load.Crowd) error) error {
 	process, err := p.Start(s.paths)
 	if err != nil {
 		return err
@@ -109,12 +121,7 @@ func fanouts(s *settings, p *server.Peer, round int, r *results, works []fanout)
 	defer process.Stop()
 	crowd := load.NewCrowd(process.Target)
 	defer crowd.Close()
-	if f := works[0]; !p.OnlyAnswers {
-		if err := crowd.Join(f.channels*f.subscribers, f.channels, parallel); err != nil {
-			return err
-		}
-	}
-	return doAll(s, p, round, r, works, process, crowd)
+	return do(process, crowd)
 }
 
 func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, process *server.Process, crowd *load.Crowd) error {

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
 
@@ -76,16 +75,7 @@ func TestUseSurvivesReopeningAndIsNoReasonNotToStart(t *testing.T) {
 	if err := reopened.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db, err := badger.Open(options(dir, &badgerLog{logger: zap.NewNop()}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+made.App.ID), []byte("{")) }); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	write(t, dir, map[string]string{usedPrefix + made.App.ID: "{"})
 	damaged := open(t, dir)
 	if _, ok := damaged.App(made.App.ID); !ok {
 		t.Error("the app is gone")
