@@ -14,7 +14,8 @@ const expiryStep = 250 * time.Millisecond
 // An expiry watches for keys that expire, as nobody changes anything then. It
 // runs one goroutine, until stop.
 type expiry struct {
-	expired func(app string) // called from that goroutine
+	app     func(id string) (*keystore.App, bool) // as it is now
+	expired func(app *keystore.App)               // called from that goroutine
 
 	mu  sync.Mutex           // guards due
 	due map[string]time.Time // when the next key of an app expires
@@ -24,8 +25,9 @@ type expiry struct {
 	ended chan struct{}
 }
 
-func startExpiry(expired func(app string)) *expiry {
+func startExpiry(app func(string) (*keystore.App, bool), expired func(*keystore.App)) *expiry {
 	e := &expiry{
+		app:     app,
 		expired: expired,
 		due:     make(map[string]time.Time),
 		begun:   make(chan struct{}, 1),
@@ -42,14 +44,15 @@ func (e *expiry) stop() {
 	<-e.ended
 }
 
-// watch takes note of an app as it is now, nil if it is gone.
-func (e *expiry) watch(id string, app *keystore.App) {
-	var next time.Time
-	if app != nil {
-		next = app.NextExpiry(time.Now())
-	}
+// watch takes note of an app as it is now. It looks that up under the lock, so
+// that of two calls the later one never goes by what was before the earlier.
+func (e *expiry) watch(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	var next time.Time
+	if app, ok := e.app(id); ok {
+		next = app.NextExpiry(time.Now())
+	}
 	if next.IsZero() {
 		delete(e.due, id)
 		return
@@ -95,8 +98,11 @@ func (e *expiry) look() bool {
 	}
 	more := len(e.due) > 0
 	e.mu.Unlock()
-	for _, app := range expired {
-		e.expired(app)
+	for _, id := range expired {
+		if app, ok := e.app(id); ok {
+			e.expired(app)
+			e.watch(id) // there may be a next key
+		}
 	}
 	return more
 }

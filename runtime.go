@@ -73,11 +73,12 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt.expiry = startExpiry(rt.keyExpired)
+	// A key that has expired takes its sockets with it.
+	rt.expiry = startExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
 	rt.registry.Watch(rt.appChanged)
 	for page, next := rt.registry.Apps("", maxPage); ; page, next = rt.registry.Apps(next, maxPage) {
 		for _, app := range page {
-			rt.expiry.watch(app.ID, app)
+			rt.expiry.watch(app.ID)
 		}
 		if next == "" {
 			break
@@ -96,23 +97,13 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 func (rt *runtime) appChanged(before, now *keystore.App) {
 	switch {
 	case before == nil: // a new app has no sockets
-		rt.expiry.watch(now.ID, now)
+		rt.expiry.watch(now.ID)
 		return
 	case now == nil:
 		rt.limits.Forget(before.ID)
 	}
-	rt.expiry.watch(before.ID, now)
+	rt.expiry.watch(before.ID)
 	rt.sockets.recheck(before.ID, now)
-}
-
-// keyExpired disconnects the sockets of a key that has expired just now.
-func (rt *runtime) keyExpired(id string) {
-	app, ok := rt.registry.App(id)
-	if !ok {
-		return // and its sockets with it
-	}
-	rt.sockets.recheck(id, app)
-	rt.expiry.watch(id, app)
 }
 
 // settings are those of the configuration in force.
