@@ -55,10 +55,12 @@ func slowGroup(s *settings, p *server.Peer, round int, r *results) error {
 		}
 		v["p99 ratio"] = v["p99"] / v["p99 without"]
 		time.Sleep(s.settle)
-		err = v.addGrowth(memory)
+		if err := v.addGrowth(memory); err != nil {
+			return err
+		}
 		v["cut off"] = float64(crowd.CutOff())
 		r.addAdverse(round, slow, p.Name, v)
-		return err
+		return nil
 	})
 }
 
@@ -94,9 +96,11 @@ func stormGroup(s *settings, p *server.Peer, round int, r *results) error {
 			"cpu": micros(after-before) / idle,
 		}
 		time.Sleep(s.settle)
-		err = v.addGrowth(memory)
+		if err := v.addGrowth(memory); err != nil {
+			return err
+		}
 		r.addAdverse(round, storm, p.Name, v)
-		return err
+		return nil
 	})
 }
 

@@ -100,10 +100,11 @@ func (r *Registry) issue(app string, newKey func(*App) (Key, string, error)) (Is
 			return err
 		}
 		a.Keys = append(a.Keys, issued.Key)
-		if now := time.Now(); a.good(now) > maxKeys {
+		now := time.Now()
+		if a.good(now) > maxKeys {
 			return ErrTooManyKeys
 		}
-		a.forgetDead(time.Now())
+		a.forgetDead(now)
 		return nil
 	})
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 func TestUseOfAKeyIsKnownAtOnceAndWrittenDownWithinAMinute(t *testing.T) {
@@ -54,14 +52,7 @@ func TestUseOfAKeyIsKnownAtOnceAndWrittenDownWithinAMinute(t *testing.T) {
 
 func TestUseSurvivesReopeningAndIsNoReasonNotToStart(t *testing.T) {
 	dir := t.TempDir()
-	store, err := OpenBadger(dir, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	registry, err := Open(store)
-	if err != nil {
-		t.Fatal(err)
-	}
+	registry := open(t, dir)
 	made := create(t, registry, "shop")
 	now := time.Now()
 	registry.Used(made.App, &made.App.Keys[1], now)
