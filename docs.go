@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,7 +24,7 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var page bytes.Buffer
-	if err := portal.WriteDocs(&page, h.docs(r)); err != nil {
+	if err := h.docsPage.Write(&page, h.docs(r)); err != nil {
 		h.logger.Error("documentation page failed", zap.Error(err))
 		asAPIError(err).write(w, r)
 		return
@@ -34,7 +33,7 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(page.Len()))
 	header.Set("Cache-Control", "no-cache")
-	header.Set("Content-Security-Policy", portal.DocsPolicy())
+	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(page.Bytes()) // who has gone reads nothing
 }
@@ -56,9 +55,4 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 		d.Origin = repl.ReplaceAll("{http.request.scheme}://{http.request.hostport}", "")
 	}
 	return d
-}
-
-// isDocs says whether a path is the documentation page's.
-func (h *Handler) isDocs(path string) bool {
-	return h.DocsPath != "" && strings.TrimSuffix(path, "/") == strings.TrimSuffix(h.DocsPath, "/")
 }

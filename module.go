@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
 func init() {
@@ -179,10 +180,11 @@ type Handler struct {
 	// subdomains. Default: any.
 	Origins []string `json:"origins,omitempty"`
 
-	app     *App
-	logger  *zap.Logger
-	origins *origins
-	ending  chan struct{} // closed when the HTTP server is about to stop
+	app      *App
+	logger   *zap.Logger
+	origins  *origins
+	docsPage *portal.DocsPage // nil if there is none
+	ending   chan struct{}    // closed when the HTTP server is about to stop
 }
 
 // CaddyModule returns the Caddy module information.
@@ -200,6 +202,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	orDefault(&h.SocketPath, defaultSocketPath)
 	h.SocketPath = strings.TrimSuffix(h.SocketPath, "/")
 	var err error
+	if h.DocsPath != "" {
+		h.DocsPath = strings.TrimSuffix(h.DocsPath, "/")
+		if h.docsPage, err = portal.NewDocsPage(); err != nil {
+			return fmt.Errorf("documentation page: %w", err)
+		}
+	}
 	if h.origins, err = parseOrigins(h.Origins); err != nil {
 		return err
 	}
@@ -244,11 +252,12 @@ func (h *Handler) end() {
 
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.isDocs(r.URL.Path) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	if h.docsPage != nil && path == h.DocsPath {
 		h.serveDocs(w, r)
 		return nil
 	}
-	isSocket := strings.TrimSuffix(r.URL.Path, "/") == h.SocketPath
+	isSocket := path == h.SocketPath
 	if !isSocket && r.URL.Path != h.PublishPath {
 		return next.ServeHTTP(w, r)
 	}

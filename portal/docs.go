@@ -10,6 +10,39 @@ import (
 	"strings"
 )
 
+// A DocsPage is the documentation page, ready to be filled in.
+type DocsPage struct {
+	template *template.Template
+	policy   string
+	errors   []Error
+}
+
+// NewDocsPage reads the page. It fails only where the page itself is wrong.
+func NewDocsPage() (*DocsPage, error) {
+	page, err := template.New("docs").Parse(docsText)
+	if err != nil {
+		return nil, err
+	}
+	_, rest, _ := strings.Cut(docsText, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return &DocsPage{template: page, policy: policy, errors: Errors()}, nil
+}
+
+// Policy is the page's Content-Security-Policy: its own style and nothing else.
+func (p *DocsPage) Policy() string { return p.policy }
+
+// Write writes the page as HTML. It needs no script and nothing from
+// elsewhere.
+func (p *DocsPage) Write(w io.Writer, d Docs) error {
+	return p.template.Execute(w, struct {
+		Docs
+		Errors []Error
+	}{d, p.errors})
+}
+
 // Docs is what the documentation page of one site says of it.
 type Docs struct {
 	// Origin is the site's, such as https://example.com.
@@ -27,26 +60,3 @@ type Docs struct {
 
 //go:embed docs.html
 var docsText string
-
-// DocsPolicy is the page's Content-Security-Policy: its own style and nothing
-// else.
-func DocsPolicy() string {
-	_, rest, _ := strings.Cut(docsText, "<style>")
-	style, _, _ := strings.Cut(rest, "</style>")
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}
-
-// WriteDocs writes the page as HTML. It needs no script and nothing from
-// elsewhere.
-func WriteDocs(w io.Writer, d Docs) error {
-	page, err := template.New("docs").Parse(docsText)
-	if err != nil {
-		return err
-	}
-	return page.Execute(w, struct {
-		Docs
-		Errors []Error
-	}{d, Errors()})
-}
