@@ -253,9 +253,9 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 }
 
 func (a *Admin) showApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, ok := rt.registry.App(r.PathValue("id"))
-	if !ok {
-		return errNoSuchApp(r.PathValue("id"))
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
 	}
 	rt.answerApp(w, http.StatusOK, app)
 	return nil
@@ -274,6 +274,16 @@ func (a *Admin) deleteApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	a.logger.Info("app deleted", zap.String("app", id), zap.String("remote", r.RemoteAddr))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// appOf is the app that a request's path names.
+func (rt *runtime) appOf(r *http.Request) (*keystore.App, error) {
+	id := r.PathValue("id")
+	app, ok := rt.registry.App(id)
+	if !ok {
+		return nil, errNoSuchApp(id)
+	}
+	return app, nil
 }
 
 func errNoSuchApp(id string) *apiError {

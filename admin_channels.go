@@ -29,16 +29,16 @@ type channelView struct {
 // listChannels answers a page of the occupied channels whose names begin with
 // the query's prefix.
 func (a *Admin) listChannels(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	if _, ok := rt.registry.App(id); !ok {
-		return errNoSuchApp(id)
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
 	}
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
 	if err != nil {
 		return err
 	}
-	occupied, more := rt.hub.List(id, query.Get("prefix"), query.Get("after"), limit)
+	occupied, more := rt.hub.List(app.ID, query.Get("prefix"), query.Get("after"), limit)
 	page := struct {
 		Channels []channelView `json:"channels"`
 		Next     *string       `json:"next"`
@@ -56,14 +56,15 @@ func (a *Admin) listChannels(rt *runtime, w http.ResponseWriter, r *http.Request
 // showChannel answers for any name that a channel may have: one that nobody has
 // subscribed to is not there, and has 0 subscribers.
 func (a *Admin) showChannel(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	id, channel := r.PathValue("id"), r.PathValue("channel")
-	if _, ok := rt.registry.App(id); !ok {
-		return errNoSuchApp(id)
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
 	}
+	channel := r.PathValue("channel")
 	if err := checkChannel(channel); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(id, channel)})
+	writeJSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(app.ID, channel)})
 	return nil
 }
 

@@ -29,9 +29,9 @@ func (a *Admin) keyRoutes() []caddy.AdminRoute {
 }
 
 func (a *Admin) listKeys(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, ok := rt.registry.App(r.PathValue("id"))
-	if !ok {
-		return errNoSuchApp(r.PathValue("id"))
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, struct {
 		Keys []keyView `json:"keys"`

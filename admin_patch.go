@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -74,7 +73,7 @@ func (a *Admin) patchApp(rt *runtime, w http.ResponseWriter, r *http.Request) er
 
 // rate is the limit that the patch sets, nil for the default or none.
 func (p *appPatch) rate() (*keystore.Rate, error) {
-	if p.RateLimit == nil || bytes.Equal(p.RateLimit, []byte("null")) {
+	if isNull(p.RateLimit) {
 		return nil, nil
 	}
 	var body rateView
@@ -106,7 +105,7 @@ func (p *appPatch) bounds() (b bounds, err error) {
 		{"max_channels", p.MaxChannels, maxCount, &b.channels},
 		{"max_body", p.MaxBody, maxSize, &b.body},
 	} {
-		if f.raw == nil || bytes.Equal(f.raw, []byte("null")) {
+		if isNull(f.raw) {
 			continue
 		}
 		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {

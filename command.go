@@ -53,19 +53,27 @@ func adminCommand(use, short string, args int, run func(c *adminClient, args []s
 		Use:   use,
 		Short: short,
 		Args:  cobra.ExactArgs(args),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-				addr, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
-				if err != nil {
-					return 1, err
-				}
-				c := &adminClient{addr: addr, flags: fl, raw: fl.Bool("json"), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr()}
-				if err := run(c, args); err != nil {
-					return 1, err
-				}
-				return 0, nil
-			})(cmd, args)
-		},
+		RunE: runE(func(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
+			addr, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+			if err != nil {
+				return err
+			}
+			return run(&adminClient{
+				addr: addr, flags: fl, raw: fl.Bool("json"), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(),
+			}, args)
+		}),
+	}
+}
+
+// runE has Caddy report a command's error as it does its own.
+func runE(run func(*cobra.Command, caddycmd.Flags, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+			if err := run(cmd, fl, args); err != nil {
+				return 1, err
+			}
+			return 0, nil
+		})(cmd, args)
 	}
 }
 

@@ -53,7 +53,7 @@ func listApps(c *adminClient, _ []string) error {
 
 // allApps reads page after page.
 func allApps(c *adminClient) ([]appView, error) {
-	var apps []appView
+	apps := []appView{} // in JSON, none is no null
 	for query := (url.Values{"limit": {strconv.Itoa(maxPage)}}); ; {
 		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
 		if err != nil {

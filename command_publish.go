@@ -35,14 +35,7 @@ the key would end up in the shell's history and in lists of processes.`,
 	cmd.Flags().String("origin", "", "The site's origin, such as https://example.com (REALTIME_SOCKET_URL)")
 	cmd.Flags().String("path", defaultPublishPath, "The site's publish_path")
 	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-			if err := publishOnce(cmd, fl, args); err != nil {
-				return 1, err
-			}
-			return 0, nil
-		})(cmd, args)
-	}
+	cmd.RunE = runE(publishOnce)
 	return cmd
 }
 

@@ -303,6 +303,9 @@ func hex4(b []byte) (r rune) {
 	return r
 }
 
+// isNull says whether a field is absent or null.
+func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
+
 // jsonKind names the kind of value that begins with c.
 func jsonKind(c byte) string {
 	switch c {

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -136,7 +135,7 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 // textField is a string of auth, "" where it is absent or null.
 func textField(fields map[string]json.RawMessage, name string) (string, error) {
 	raw := fields[name]
-	if raw == nil || bytes.Equal(raw, []byte("null")) {
+	if isNull(raw) {
 		return "", nil
 	}
 	var text string
