@@ -21,6 +21,10 @@ type publication struct {
 	// Data is the raw bytes as they were sent, a part of the body that was
 	// decoded; nil where the body has no data, which is not null.
 	Data json.RawMessage
+
+	// Except is the id of a socket that is left out, usually the one whose
+	// user caused the event; "" for none. One that has gone is no error.
+	Except string
 }
 
 // decodePublication reads exactly one JSON object with the fields of a
@@ -38,7 +42,7 @@ func decodePublication(body []byte) (publication, error) {
 	if s.b[s.i] != '{' {
 		return p, errInvalidRequest("The body is %s. Send %s.", jsonKind(s.b[s.i]), wantedBody)
 	}
-	var hasChannel, hasEvent bool
+	var hasChannel, hasEvent, hasExcept bool
 	for s.next() {
 		name := fieldName(s.value())
 		s.colon()
@@ -56,6 +60,11 @@ func decodePublication(body []byte) (publication, error) {
 				err = errDuplicateField(name)
 			}
 			p.Data = json.RawMessage(raw)
+		case "except":
+			if hasExcept || string(raw) != "null" { // which backends have for none
+				p.Except, err = stringField(name, raw, hasExcept)
+			}
+			hasExcept = true
 		default:
 			err = errUnknownField(name)
 		}
@@ -75,8 +84,14 @@ func decodePublication(body []byte) (publication, error) {
 	if err := checkEvent(p.Event); err != nil {
 		return publication{}, err
 	}
+	if len(p.Except) > maxSocketID || !utf8.ValidString(p.Except) {
+		return publication{}, errInvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, quote(p.Except))
+	}
 	return p, nil
 }
+
+// maxSocketID bounds the id of a socket, in bytes. Ours have 20.
+const maxSocketID = 64
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
 
@@ -125,6 +140,8 @@ func fieldName(raw []byte) string {
 		return "event"
 	case `"data"`:
 		return "data"
+	case `"except"`:
+		return "except"
 	}
 	return unquote(raw)
 }
@@ -144,12 +161,12 @@ func errDuplicateField(name string) *apiError {
 }
 
 func errUnknownField(name string) *apiError {
-	for _, known := range []string{"channel", "event", "data"} {
+	for _, known := range []string{"channel", "event", "data", "except"} {
 		if strings.EqualFold(name, known) {
 			return errInvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", quote(name), known)
 		}
 	}
-	return errInvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data"; put anything else inside data.`, quote(name))
+	return errInvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data" and "except"; put anything else inside data.`, quote(name))
 }
 
 // scanner walks JSON that is known to be valid; it checks nothing again.

@@ -49,6 +49,19 @@ func TestPublicationIsReadAsSent(t *testing.T) {
 	}
 }
 
+func TestPublicationMayLeaveASocketOut(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"channel":"c","event":"e"}`:                   "",
+		`{"channel":"c","event":"e","except":null}`:     "",
+		`{"channel":"c","event":"e","except":""}`:       "",
+		`{"except":"Ab-_09","channel":"c","event":"e"}`: "Ab-_09",
+	} {
+		if p, err := decodePublication([]byte(body)); err != nil || p.Except != want {
+			t.Errorf("%s: %q, %v", body, p.Except, err)
+		}
+	}
+}
+
 // badBodies are refused with this code and a message that holds this.
 var badBodies = []struct{ name, body, code, says string }{
 	{"empty", "", "invalid_json", "empty"},
@@ -89,6 +102,9 @@ var badBodies = []struct{ name, body, code, says string }{
 	{"list of channels", `{"channel":["c"],"event":"e"}`, "invalid_request", `"channel" is an array`},
 	{"object as event", `{"channel":"c","event":{}}`, "invalid_request", `"event" is an object`},
 	{"boolean as event", `{"channel":"c","event":false}`, "invalid_request", `"event" is a boolean`},
+	{"number as except", `{"channel":"c","event":"e","except":1}`, "invalid_request", `"except" is a number`},
+	{"except twice", `{"channel":"c","event":"e","except":null,"except":"a"}`, "invalid_request", `"except" is there twice`},
+	{"long except", `{"channel":"c","event":"e","except":"` + strings.Repeat("x", 65) + `"}`, "invalid_request", "socket.id"},
 	{"unknown field", `{"channel":"c","event":"e","socket_id":"1"}`, "invalid_request", `"socket_id"`},
 	{"another case", `{"Channel":"c","event":"e"}`, "invalid_request", `Did you mean "channel"?`},
 	{"long unknown field", `{"` + strings.Repeat("x", 5000) + `":1}`, "invalid_request", `xxx"…`},
@@ -185,15 +201,15 @@ func FuzzDecodePublication(f *testing.F) {
 			return
 		}
 		var want struct {
-			Channel, Event string
-			Data           json.RawMessage
+			Channel, Event, Except string
+			Data                   json.RawMessage
 		}
 		dec := json.NewDecoder(bytes.NewReader(body))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&want); err != nil {
 			t.Fatalf("encoding/json refuses it: %v", err)
 		}
-		if p.Channel != want.Channel || p.Event != want.Event || !bytes.Equal(p.Data, want.Data) {
+		if p.Channel != want.Channel || p.Event != want.Event || p.Except != want.Except || !bytes.Equal(p.Data, want.Data) {
 			t.Fatalf("got %+v, encoding/json has %+v", p, want)
 		}
 		if checkChannel(p.Channel) != nil || checkEvent(p.Event) != nil {

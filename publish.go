@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -20,11 +19,11 @@ import (
 )
 
 // publisher takes an accepted publish to the channel's subscribers. It must
-// not keep data after it returns: the bytes are a request's body, whose
+// not keep p.Data after it returns: the bytes are a request's body, whose
 // buffer the next request uses. An *apiError that it returns is answered as
 // it is, such as errUnavailable while the server drains.
 type publisher interface {
-	Publish(app, channel, event string, data json.RawMessage) (published, error)
+	Publish(app string, p publication) (published, error)
 }
 
 // published is the answer to a publish.
@@ -127,7 +126,7 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := e.allow(w.Header(), app); err != nil {
 		return err
 	}
-	message, err := e.publisher.Publish(app.ID, p.Channel, p.Event, p.Data)
+	message, err := e.publisher.Publish(app.ID, p)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -423,6 +422,6 @@ func BenchmarkPublish(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Publish(string, string, string, json.RawMessage) (published, error) {
+func (discard) Publish(string, publication) (published, error) {
 	return published{ID: "m"}, nil
 }

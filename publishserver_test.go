@@ -27,16 +27,17 @@ type recorder struct {
 	err error
 }
 
-func (p *recorder) Publish(app, channel, event string, data json.RawMessage) (published, error) {
+func (p *recorder) Publish(app string, m publication) (published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
 		return published{}, p.err
 	}
+	data := m.Data
 	if data == nil {
 		data = json.RawMessage("absent")
 	}
-	p.got = append(p.got, app+" "+channel+" "+event+" "+string(data))
+	p.got = append(p.got, app+" "+m.Channel+" "+m.Event+" "+string(data))
 	return published{ID: "m" + strconv.Itoa(len(p.got)), Offset: uint64(len(p.got)), Subscribers: 3}, nil
 }
 

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -182,8 +181,8 @@ func (rt *runtime) configure() {
 }
 
 // Publish implements publisher.
-func (rt *runtime) Publish(app, channel, event string, data json.RawMessage) (published, error) {
-	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: channel, Event: event, Data: data})
+func (rt *runtime) Publish(app string, p publication) (published, error) {
+	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: p.Channel, Event: p.Event, Data: p.Data, Except: p.Except})
 	if err != nil {
 		return published{}, fmt.Errorf("publishing: %w", err)
 	}

@@ -163,6 +163,9 @@ func (s *socket) mayStay(app *keystore.App) bool {
 	return false
 }
 
+// ID implements hub.Subscriber. The client knows it as socket.id.
+func (s *socket) ID() string { return s.conn.ID() }
+
 // Queue implements hub.Subscriber.
 func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
 	if s.conn.Queue(p) {

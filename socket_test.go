@@ -142,12 +142,12 @@ func TestSubscriberGetsTheEventsOfItsChannel(t *testing.T) {
 			m.emit(`["subscribe","orders.42"]`)
 			m.want(`2["subscribed",{"channel":"orders.42"}]`)
 			for _, data := range []string{`{"id":42}`, `null`, `12345678901234567890`, `"\u00e9\n"`, `{"b":1,"a":[1e400]}`} {
-				if _, err := s.Publish(made.App.ID, "orders.42", "order.updated", json.RawMessage(data)); err != nil {
+				if _, err := s.Publish(made.App.ID, publication{Channel: "orders.42", Event: "order.updated", Data: json.RawMessage(data)}); err != nil {
 					t.Fatal(err)
 				}
 				m.want(`2["order.updated",` + data + `]`)
 			}
-			if _, err := s.Publish(made.App.ID, "orders.42", "bare", nil); err != nil {
+			if _, err := s.Publish(made.App.ID, publication{Channel: "orders.42", Event: "bare"}); err != nil {
 				t.Fatal(err)
 			}
 			m.want(`2["bare"]`)
@@ -164,7 +164,7 @@ func TestSubscribeIsAnsweredEveryTime(t *testing.T) {
 		`2["subscribed",{"channel":"a"}]`, `37[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `38[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `39[{"channel":"a"}]`)
-	if r, err := s.Publish(made.App.ID, "a", "e", nil); err != nil || r.Subscribers != 0 {
+	if r, err := s.Publish(made.App.ID, publication{Channel: "a", Event: "e"}); err != nil || r.Subscribers != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -226,7 +226,7 @@ func TestClientCannotPublish(t *testing.T) {
 	if n := s.notAllowed.Load(); n != 3 {
 		t.Errorf("%d counted, want 3", n)
 	}
-	if _, err := s.Publish(made.App.ID, "a", "after", nil); err != nil {
+	if _, err := s.Publish(made.App.ID, publication{Channel: "a", Event: "after"}); err != nil {
 		t.Fatal(err)
 	}
 	other.want(`2["after"]`)

@@ -20,6 +20,9 @@ type Message struct {
 	// Data is JSON as it was sent, nil if there was none.
 	Data json.RawMessage
 
+	// Except is the ID of a subscriber who is left out, "" for nobody.
+	Except string
+
 	// Offset is the message's number in its app, from 1, without gaps. The
 	// broker gives it.
 	Offset uint64
@@ -27,6 +30,9 @@ type Message struct {
 
 // A Subscriber is handed the messages of its channels as a payload P.
 type Subscriber[P any] interface {
+	// ID is what a Message's Except names. It does not change.
+	ID() string
+
 	// Queue takes one delivery of a message, and returns who now waits for a
 	// Flush, or nil. It must neither block nor call the hub: the channel waits
 	// for it.
@@ -124,12 +130,17 @@ func (h *Hub[P]) deliver(c *channel[P], m *Message, w *waiting[P]) int {
 	}
 	defer c.mu.Unlock()
 	payload := h.encode(m)
+	subscribers := len(c.subs)
 	for _, sub := range c.subs {
+		if m.Except != "" && sub.member.to.ID() == m.Except {
+			subscribers--
+			continue
+		}
 		if f := sub.member.to.Queue(payload); f != nil {
 			h.wait(c, w, f)
 		}
 	}
-	return len(c.subs)
+	return subscribers
 }
 
 // enter locks the channel, unless it is gone.

@@ -16,9 +16,12 @@ import (
 
 // inbox is a subscriber that keeps what it gets.
 type inbox struct {
+	id  string
 	mu  sync.Mutex
 	got []string
 }
+
+func (b *inbox) ID() string { return b.id }
 
 func (b *inbox) Queue(payload string) hub.Flusher {
 	b.mu.Lock()
@@ -273,6 +276,8 @@ func BenchmarkPublish(b *testing.B) {
 
 type discard struct{}
 
+func (discard) ID() string { return "" }
+
 func (discard) Queue(string) hub.Flusher { return nil }
 
 func BenchmarkSubscribe(b *testing.B) {
@@ -281,6 +286,25 @@ func BenchmarkSubscribe(b *testing.B) {
 		m := h.Join("app", discard{})
 		_ = m.Subscribe("c", 1, func() {})
 		m.Close()
+	}
+}
+
+func TestMessageLeavesOutOneSubscriber(t *testing.T) {
+	h := newHub()
+	boxes := map[string]*inbox{"a": {id: "a"}, "b": {id: "b"}, "": {}}
+	for _, box := range boxes {
+		subscribe(t, h.Join("app", box), "c")
+	}
+	for except, want := range map[string]int{"": 3, "a": 2, "nobody": 3} {
+		receipt, err := h.Publish(hub.Message{App: "app", Channel: "c", Event: "e", Except: except})
+		if err != nil || receipt.Subscribers != want {
+			t.Errorf("except %q: %+v, %v", except, receipt, err)
+		}
+	}
+	for id, want := range map[string]int{"a": 2, "b": 3, "": 3} {
+		if n := len(boxes[id].all()); n != want {
+			t.Errorf("%q got %d messages, not %d", id, n, want)
+		}
 	}
 }
 

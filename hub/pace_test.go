@@ -17,6 +17,8 @@ type gated struct {
 	elsewhere bool
 }
 
+func (gated) ID() string { return "gated" }
+
 func (g gated) Queue(string) hub.Flusher { return g }
 
 func (g gated) Flush(begun *sync.WaitGroup) {

@@ -24,6 +24,18 @@ for (const [name, list] of Object.entries(transports)) {
       await until("the transport", () => socket.io.engine.transport.name === wanted);
     });
 
+    test("a publish leaves out the socket that it names, and reaches the others", async () => {
+      const [author, reader] = await Promise.all([subscriber(`except.${name}`), subscriber(`except.${name}`)]);
+      const got = { author: [], reader: [] };
+      author.on("e", (data) => got.author.push(data));
+      reader.on("e", (data) => got.reader.push(data));
+      const receipt = await caddy.published(app, { channel: `except.${name}`, event: "e", data: 1, except: author.id });
+      assert.equal(receipt.subscribers, 1);
+      await caddy.published(app, { channel: `except.${name}`, event: "e", data: 2, except: null });
+      await until("both events", () => got.author.includes(2) && got.reader.includes(2));
+      assert.deepEqual(got, { author: [2], reader: [1, 2] });
+    });
+
     describe("a refused connection says why, and the client does not hammer", () => {
       const key = () => app.subscribe_key;
       const refusals = {
