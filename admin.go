@@ -57,11 +57,11 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			http.MethodDelete: a.deleteApp,
 		}, "GET, HEAD, PATCH, DELETE")},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/apps/{id}, /realtime/keys/{app}, "+
-				"/realtime/keys/{app}/{key}, /realtime/keys/{app}/{key}/rotate, /realtime/channels/{app} and /realtime/channels/{app}/{channel}.", quote(r.URL.Path)).write(w, r)
+			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/channels, "+
+				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", quote(r.URL.Path)).write(w, r)
 			return nil
 		})},
-	}, a.keyRoutes(), a.channelRoutes())
+	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes())
 }
 
 // adminFunc answers a request, or says why not.

@@ -176,6 +176,12 @@ func errReservedEvent(event string) *apiError {
 		quote(event))
 }
 
+// errNotAllowed is for a socket; it has no status.
+func errNotAllowed() *apiError {
+	return newAPIError(0, "not_allowed",
+		"A client cannot publish. Send the event to your backend, which publishes it with POST /publish.")
+}
+
 // errTooManyConnections is for a socket; it has no status.
 func errTooManyConnections(limit int) *apiError {
 	return newAPIError(0, "too_many_connections",

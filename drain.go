@@ -37,6 +37,7 @@ func (rt *runtime) drain() {
 func (rt *runtime) beginDrain() {
 	rt.drainOnce.Do(func() {
 		rt.draining.Store(true)
+		rt.live.End()
 		limit := time.Duration(rt.settings().Drain)
 		sessions := rt.eio.Sessions()
 		if len(sessions) == 0 || limit <= 0 { // see noDrain; who is left is cut off

@@ -277,6 +277,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		settings:    &h.app.Settings,
 		origins:     h.origins,
 		refused:     &rt.refused,
+		live:        &rt.live,
 		logger:      h.logger,
 		bodyTimeout: defaultBodyTimeout,
 	}.ServeHTTP(w, r)

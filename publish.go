@@ -12,10 +12,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/live"
 )
 
 // publisher takes an accepted publish to the channel's subscribers. It must
@@ -68,6 +70,7 @@ type publishEndpoint struct {
 
 	origins *origins
 	refused *refusedOrigins
+	live    *live.Feeds
 	logger  *zap.Logger
 
 	// bodyTimeout is how long a body may take to arrive.
@@ -89,7 +92,19 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := errors.AsType[*apiError](err); !ok {
 		e.logger.Error("publish failed", zap.Error(err))
 	}
-	asAPIError(err).write(w, r)
+	refusal := asAPIError(err)
+	e.tellRefused(r, refusal)
+	refusal.write(w, r)
+}
+
+// tellRefused tells those who watch the app that the request claims to be of.
+func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError) {
+	app := r.Header.Get("X-App-Id")
+	if !e.live.Watched(app) {
+		return
+	}
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	e.live.Tell(app, live.Event{Kind: live.Refused, Attempt: "publish", ClientIP: ip, Code: refusal.Code, Cure: refusal.Message})
 }
 
 func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {

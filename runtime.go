@@ -14,6 +14,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -38,6 +39,7 @@ type runtime struct {
 	sio      *socketio.Server
 	eio      *engineio.Server
 	sockets  sockets
+	live     live.Feeds
 	expiry   *expiry
 
 	current    atomic.Pointer[Settings]
@@ -150,6 +152,7 @@ func (rt *runtime) start(a *App) {
 	reload := len(rt.configs) > 1
 	rt.configure()
 	rt.mu.Unlock()
+	rt.live.End() // their requests are of servers that are to end
 	if reload {
 		rt.eio.Settle(settleLimit)
 	}
@@ -185,6 +188,12 @@ func (rt *runtime) Publish(app string, p publication) (published, error) {
 	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: p.Channel, Event: p.Event, Data: p.Data, Except: p.Except})
 	if err != nil {
 		return published{}, fmt.Errorf("publishing: %w", err)
+	}
+	if rt.live.Watched(app) {
+		rt.live.Tell(app, live.Event{
+			Kind: live.Published, Channel: p.Channel, Event: p.Event, Data: p.Data,
+			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
+		})
 	}
 	return published{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, nil
 }

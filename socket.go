@@ -12,6 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -40,7 +41,8 @@ type socket struct {
 	visitor *visitor
 	app     string                        // the claimed app's id, "" before Connect
 	key     atomic.Pointer[keystore.Key]  // nil until it was checked
-	member  *hub.Member[*engineio.Packet] // set once connected
+	member  *hub.Member[*engineio.Packet] // set before since is
+	since   atomic.Int64                  // when it was let in, in Unix seconds; 0 before
 }
 
 // accept makes the rules of a socket that is about to connect.
@@ -53,6 +55,7 @@ func (rt *runtime) accept(conn *socketio.Socket) socketio.Handler {
 func (s *socket) Connect(auth json.RawMessage) error {
 	err := s.connect(auth)
 	if err == nil {
+		s.tell(live.Event{Kind: live.Connected})
 		return nil
 	}
 	if s.app != "" {
@@ -62,7 +65,25 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	if c := s.runtime.log.Check(zap.DebugLevel, "connection refused"); c != nil {
 		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", quote(s.app)))
 	}
+	s.tellRefused("connect", "", refusal)
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
+}
+
+// tell tells those who watch the app.
+func (s *socket) tell(e live.Event) {
+	feeds := &s.runtime.live
+	if !feeds.Watched(s.app) {
+		return
+	}
+	e.Socket, e.ClientIP = s.conn.ID(), s.visitor.ip
+	if key := s.key.Load(); key != nil {
+		e.Key = key.ID
+	}
+	feeds.Tell(s.app, e)
+}
+
+func (s *socket) tellRefused(attempt, channel string, refusal *apiError) {
+	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message})
 }
 
 func (s *socket) connect(auth json.RawMessage) error {
@@ -88,6 +109,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	}
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
+	s.since.Store(time.Now().Unix())
 	return nil
 }
 
@@ -185,10 +207,9 @@ func (s *socket) Event(e *socketio.Event) {
 		// Clients cannot publish. That reaches nobody, and costs an answer
 		// only where one was asked for.
 		s.runtime.notAllowed.Add(1)
-		e.Ack(refused{&apiError{
-			Code:    "not_allowed",
-			Message: "A client cannot publish. Send the event to your backend, which publishes it with POST /publish.",
-		}})
+		refusal := errNotAllowed()
+		s.tellRefused("emit", "", refusal)
+		e.Ack(refused{refusal})
 	}
 }
 
@@ -226,7 +247,9 @@ func (s *socket) subscribe(e *socketio.Event) {
 	}
 	if err != nil {
 		s.refuse(e, channel, asAPIError(err))
+		return
 	}
+	s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
 }
 
 // unsubscribe takes the socket out of a channel, also if it was not in.
@@ -238,6 +261,7 @@ func (s *socket) unsubscribe(e *socketio.Event) {
 	}
 	s.member.Unsubscribe(channel)
 	s.answer(e, "unsubscribed", channel)
+	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
 }
 
 func (s *socket) answer(e *socketio.Event, event, channel string) {
@@ -251,6 +275,7 @@ func (s *socket) refuse(e *socketio.Event, channel string, refusal *apiError) {
 		Channel string `json:"channel"`
 		*apiError
 	}{channel, refusal})
+	s.tellRefused("subscribe", channel, refusal)
 	s.conn.Send(socketio.EventPacket("subscribe_error", data))
 	e.Ack(refused{refusal})
 }
@@ -278,6 +303,7 @@ const maxEcho = 256
 func (s *socket) Disconnect(reason string) {
 	s.member.Close()
 	s.runtime.sockets.remove(s.app, s)
+	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
 		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),
 			zap.String("reason", reason), zap.String("client_ip", s.visitor.ip))

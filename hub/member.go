@@ -89,6 +89,17 @@ func (m *Member[P]) Len() int {
 	return len(m.subs)
 }
 
+// Channels are those that the member is in, in the order in which it came.
+func (m *Member[P]) Channels() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := make([]string, 0, len(m.subs))
+	for _, sub := range m.subs {
+		names = append(names, sub.channel.name.channel)
+	}
+	return names
+}
+
 // Close takes the member out of all channels, for good.
 func (m *Member[P]) Close() {
 	m.mu.Lock()

@@ -1,0 +1,151 @@
+package realtime
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+func (a *Admin) connectionRoutes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/connections/{id}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet: a.listConnections,
+		}, "GET, HEAD")},
+		{Pattern: "/realtime/connections/{id}/{socket}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet:    a.showConnection,
+			http.MethodDelete: a.closeConnection,
+		}, "GET, HEAD, DELETE")},
+		{Pattern: "/realtime/live/{id}", Handler: a.route(map[string]adminFunc{
+			http.MethodGet: a.watchApp,
+		}, "GET, HEAD")},
+	}
+}
+
+// connectionView is a connected socket as the admin API shows it.
+type connectionView struct {
+	ID        string    `json:"id"` // the client's socket.id
+	ClientIP  string    `json:"client_ip"`
+	Origin    *string   `json:"origin"` // null: not from a page, or the page's own site
+	Key       string    `json:"key"`
+	Transport string    `json:"transport"`
+	Connected time.Time `json:"connected"`
+	Channels  []string  `json:"channels"`
+}
+
+func (s *socket) view() connectionView {
+	v := connectionView{
+		ID:        s.conn.ID(),
+		ClientIP:  s.visitor.ip,
+		Key:       s.key.Load().ID,
+		Transport: s.conn.Session().Transport(),
+		Connected: time.Unix(s.since.Load(), 0).UTC(),
+		Channels:  s.member.Channels(),
+	}
+	if origin := s.visitor.origin.Get("Origin"); origin != "" {
+		v.Origin = &origin
+	}
+	return v
+}
+
+// connections is a page of an app's connected sockets in order of their ids:
+// those behind after, and of a channel, unless that is "". It looks at all of
+// them, and is for people, not for programs that poll.
+func (rt *runtime) connections(app, channel, after string, limit int) (page []connectionView, next string) {
+	found := slices.DeleteFunc(rt.sockets.of(app), func(s *socket) bool {
+		return s.since.Load() == 0 || s.conn.ID() <= after ||
+			channel != "" && !slices.Contains(s.member.Channels(), channel)
+	})
+	slices.SortFunc(found, func(a, b *socket) int { return strings.Compare(a.conn.ID(), b.conn.ID()) })
+	if len(found) > limit {
+		found = found[:limit]
+		next = found[limit-1].conn.ID()
+	}
+	page = make([]connectionView, 0, len(found))
+	for _, s := range found {
+		page = append(page, s.view())
+	}
+	return page, next
+}
+
+// connection finds a connected socket of an app.
+func (rt *runtime) connection(app, id string) (*socket, error) {
+	for _, s := range rt.sockets.of(app) {
+		if s.conn.ID() == id && s.since.Load() != 0 {
+			return s, nil
+		}
+	}
+	return nil, errNotFound("The app has no connection %s. It may have gone, or come back with another id.", quote(id))
+}
+
+// listConnections answers a page of the app's connections, or of a channel's
+// members.
+func (a *Admin) listConnections(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
+		return err
+	}
+	channel := query.Get("channel")
+	if channel != "" {
+		if err := checkChannel(channel); err != nil {
+			return err
+		}
+	}
+	var page struct {
+		Connections []connectionView `json:"connections"`
+		Next        *string          `json:"next"`
+	}
+	var next string
+	if page.Connections, next = rt.connections(app.ID, channel, query.Get("after"), limit); next != "" {
+		page.Next = &next
+	}
+	writeJSON(w, http.StatusOK, page)
+	return nil
+}
+
+func (a *Admin) showConnection(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
+	}
+	s, err := rt.connection(app.ID, r.PathValue("socket"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, s.view())
+	return nil
+}
+
+// closeConnection disconnects a socket. Its credentials stay good: a stock
+// client does not come back by itself, but a reload of its page does.
+func (a *Admin) closeConnection(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
+	}
+	s, err := rt.connection(app.ID, r.PathValue("socket"))
+	if err != nil {
+		return err
+	}
+	s.conn.Disconnect("closed by an operator")
+	a.logger.Info("connection closed", zap.String("app", app.ID), zap.String("socket", s.conn.ID()), zap.String("remote", r.RemoteAddr))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// watchApp streams what happens in the app.
+func (a *Admin) watchApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	app, err := rt.appOf(r)
+	if err != nil {
+		return err
+	}
+	return rt.serveLive(w, r, app.ID)
+}

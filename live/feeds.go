@@ -1,0 +1,165 @@
+package live
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// PerSecond is how many events a second one watcher is told of.
+	PerSecond = 100
+
+	// MaxWatchers bounds the watchers of all apps.
+	MaxWatchers = 64
+)
+
+// ErrTooMany is returned for one watcher more than MaxWatchers.
+var ErrTooMany = errors.New("too many are watching")
+
+// Feeds are the feeds of all apps. Its zero value has no watchers; its methods
+// may be called concurrently.
+type Feeds struct {
+	count atomic.Int32 // watchers, so that what nobody watches needs no lock
+
+	mu    sync.RWMutex // guards byApp
+	byApp map[string][]*Watcher
+}
+
+// A Watcher is told of the events of one app.
+type Watcher struct {
+	feeds   *Feeds
+	app     string
+	events  chan Event
+	ended   chan struct{}
+	left    atomic.Int64 // how many events may still be told in this second
+	tallies tallies
+}
+
+// Tally counts what has happened, told or not.
+type Tally struct {
+	Published  uint64 `json:"published"`
+	Deliveries uint64 `json:"deliveries"`
+	Refused    uint64 `json:"refused"`
+	Skipped    uint64 `json:"skipped"` // events that were not told
+}
+
+type tallies struct{ published, deliveries, refused, skipped atomic.Uint64 }
+
+// Watched says whether anybody watches an app. If not, there is no need to put
+// an event together for Tell.
+func (f *Feeds) Watched(app string) bool {
+	if f.count.Load() == 0 {
+		return false
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return len(f.byApp[app]) > 0
+}
+
+// Tell tells an app's watchers of an event. It never blocks. Data is copied.
+func (f *Feeds) Tell(app string, e Event) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	e.Time = time.Now()
+	copied := false
+	for _, w := range f.byApp[app] {
+		w.tallies.count(&e)
+		if w.left.Add(-1) < 0 {
+			w.tallies.skipped.Add(1)
+			continue
+		}
+		if !copied {
+			copied = true
+			if e.Size = len(e.Data); e.Size > MaxData {
+				e.Data = nil
+			}
+			e.Data = bytes.Clone(e.Data)
+		}
+		select {
+		case w.events <- e:
+		default: // it has not read those of the last second
+			w.tallies.skipped.Add(1)
+		}
+	}
+}
+
+func (t *tallies) count(e *Event) {
+	if e.Kind == Published {
+		t.published.Add(1)
+		t.deliveries.Add(uint64(max(0, e.Subscribers)))
+	}
+	if e.Kind == Refused {
+		t.refused.Add(1)
+	}
+}
+
+// Watch begins to watch an app. Close ends it.
+func (f *Feeds) Watch(app string) (*Watcher, error) {
+	w := &Watcher{feeds: f, app: app, events: make(chan Event, PerSecond), ended: make(chan struct{})}
+	w.left.Store(PerSecond)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.count.Load() >= MaxWatchers {
+		return nil, ErrTooMany
+	}
+	if f.byApp == nil {
+		f.byApp = make(map[string][]*Watcher)
+	}
+	f.byApp[app] = append(f.byApp[app], w)
+	f.count.Add(1)
+	return w, nil
+}
+
+// End tells all watchers to go: they come back, if they want to, to the
+// configuration that runs then.
+func (f *Feeds) End() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, watchers := range f.byApp {
+		for _, w := range watchers {
+			close(w.ended)
+		}
+	}
+	f.byApp = nil
+	f.count.Store(0)
+}
+
+// Events are those that the watcher is told of.
+func (w *Watcher) Events() <-chan Event { return w.events }
+
+// Ended is closed when the watcher is to go.
+func (w *Watcher) Ended() <-chan struct{} { return w.ended }
+
+// Second returns what has been counted since the last call, and lets another
+// second's events through.
+func (w *Watcher) Second() Tally {
+	w.left.Store(PerSecond)
+	return Tally{
+		Published:  w.tallies.published.Swap(0),
+		Deliveries: w.tallies.deliveries.Swap(0),
+		Refused:    w.tallies.refused.Swap(0),
+		Skipped:    w.tallies.skipped.Swap(0),
+	}
+}
+
+// Close ends the watcher.
+func (w *Watcher) Close() {
+	f := w.feeds
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	watchers := f.byApp[w.app]
+	i := slices.Index(watchers, w)
+	if i < 0 {
+		return // it was ended
+	}
+	if len(watchers) == 1 {
+		delete(f.byApp, w.app)
+	} else {
+		f.byApp[w.app] = slices.Delete(watchers, i, i+1)
+	}
+	f.count.Add(-1)
+}
