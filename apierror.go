@@ -24,6 +24,10 @@ type apiError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 
+	// Docs is where the site's documentation page explains the code, absent
+	// where it has none.
+	Docs string `json:"docs,omitempty"`
+
 	// Allow lists the methods of a 405.
 	Allow string `json:"-"`
 

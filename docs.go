@@ -20,13 +20,13 @@ const docsMethods = "GET, HEAD"
 // with this site's origin, paths and limits.
 func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		errMethodNotAllowed(r.Method, docsMethods).write(w, r)
+		h.refuse(w, r, errMethodNotAllowed(r.Method, docsMethods))
 		return
 	}
 	var page bytes.Buffer
 	if err := h.docsPage.Write(&page, h.docs(r)); err != nil {
 		h.logger.Error("documentation page failed", zap.Error(err))
-		asAPIError(err).write(w, r)
+		h.refuse(w, r, err)
 		return
 	}
 	header := w.Header()
@@ -36,6 +36,34 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(page.Bytes()) // who has gone reads nothing
+}
+
+// refuse answers with an error.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	h.docsPlace(r).explain(asAPIError(err)).write(w, r)
+}
+
+// docsPlace is where a documentation page is, as one client sees its site.
+type docsPlace struct {
+	path   string // "" if there is none
+	host   string
+	secure bool
+}
+
+func (h *Handler) docsPlace(r *http.Request) docsPlace {
+	return docsPlace{path: h.DocsPath, host: r.Host, secure: r.TLS != nil}
+}
+
+// explain adds to a refusal where it is explained.
+func (d docsPlace) explain(refusal *apiError) *apiError {
+	if d.path != "" {
+		scheme := "http://"
+		if d.secure {
+			scheme = "https://"
+		}
+		refusal.Docs = scheme + d.host + d.path + "#" + refusal.Code
+	}
+	return refusal
 }
 
 func (h *Handler) docs(r *http.Request) portal.Docs {

@@ -263,7 +263,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	rt, err := h.app.await(r)
 	if err != nil {
-		asAPIError(err).write(w, r)
+		h.refuse(w, r, err)
 		return nil
 	}
 	if isSocket {
@@ -278,6 +278,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		origins:     h.origins,
 		refused:     &rt.refused,
 		live:        &rt.live,
+		docs:        h.docsPlace(r),
 		logger:      h.logger,
 		bodyTimeout: defaultBodyTimeout,
 	}.ServeHTTP(w, r)
@@ -300,10 +301,10 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
 	if !r.URL.Query().Has("sid") {
 		if rt.draining.Load() {
-			errUnavailable("The server is shutting down. Connect anew.", time.Second).write(w, r)
+			h.refuse(w, r, errUnavailable("The server is shutting down. Connect anew.", time.Second))
 			return
 		}
-		exchange.Data = newVisitor(r, allowed)
+		exchange.Data = h.newVisitor(r, allowed)
 	}
 	rt.eio.Serve(w, r, exchange)
 }
@@ -316,8 +317,9 @@ func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Reque
 
 // newVisitor keeps what a CONNECT needs of the request that opens its session.
 // Strings are copied where they would keep the whole request alive.
-func newVisitor(r *http.Request, allowed bool) *visitor {
-	v := &visitor{host: strings.Clone(r.Host)}
+func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
+	v := &visitor{site: h.docsPlace(r)}
+	v.site.host = strings.Clone(r.Host)
 	v.ip, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		v.origin = http.Header{"Origin": {strings.Clone(origin[0])}}

@@ -71,6 +71,7 @@ type publishEndpoint struct {
 	origins *origins
 	refused *refusedOrigins
 	live    *live.Feeds
+	docs    docsPlace
 	logger  *zap.Logger
 
 	// bodyTimeout is how long a body may take to arrive.
@@ -92,7 +93,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := errors.AsType[*apiError](err); !ok {
 		e.logger.Error("publish failed", zap.Error(err))
 	}
-	refusal := asAPIError(err)
+	refusal := e.docs.explain(asAPIError(err))
 	e.tellRefused(r, refusal)
 	refusal.write(w, r)
 }

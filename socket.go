@@ -21,7 +21,7 @@ import (
 type visitor struct {
 	ip     string
 	origin http.Header // Origin and nothing else, nil without
-	host   string
+	site   docsPlace
 
 	// refusal is why nobody may connect from there, if so. It waits for the
 	// CONNECT because only its answer reaches the client as connect_error.
@@ -61,7 +61,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	if s.app != "" {
 		s.runtime.sockets.remove(s.app, s)
 	}
-	refusal := asAPIError(err)
+	refusal := s.visitor.site.explain(asAPIError(err))
 	if c := s.runtime.log.Check(zap.DebugLevel, "connection refused"); c != nil {
 		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", quote(s.app)))
 	}
@@ -126,7 +126,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
-		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.host})
+		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.site.host})
 	}
 }
 
@@ -207,7 +207,7 @@ func (s *socket) Event(e *socketio.Event) {
 		// Clients cannot publish. That reaches nobody, and costs an answer
 		// only where one was asked for.
 		s.runtime.notAllowed.Add(1)
-		refusal := errNotAllowed()
+		refusal := s.visitor.site.explain(errNotAllowed())
 		s.tellRefused("emit", "", refusal)
 		e.Ack(refused{refusal})
 	}
@@ -271,6 +271,7 @@ func (s *socket) answer(e *socketio.Event, event, channel string) {
 }
 
 func (s *socket) refuse(e *socketio.Event, channel string, refusal *apiError) {
+	refusal = s.visitor.site.explain(refusal)
 	data, _ := json.Marshal(struct { // a struct of strings
 		Channel string `json:"channel"`
 		*apiError

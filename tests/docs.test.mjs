@@ -48,10 +48,37 @@ test("the docs page has the site's own origin, paths and limits, and its snippet
   }
 });
 
+test("every error links to where the page explains it", async () => {
+  const caddy = await Caddy.start({ global: "max_channels 1", site: "realtime {\n\tdocs_path /help\n}" });
+  try {
+    const page = await caddy.request("GET", "/help");
+    const explained = (error) => {
+      const [url, code] = error.docs.split("#");
+      assert.equal(url, `${caddy.origin}/help`);
+      assert.equal(code, error.code);
+      assert.ok(page.text.includes(`<tr id="${code}">`), `the page says nothing of ${code}`);
+    };
+    const app = await caddy.app();
+    explained((await caddy.publish({ ...app, publish_key: "pk_live_wrong" }, {})).json.error);
+    explained((await caddy.request("GET", "/publish")).json.error);
+    explained((await caddy.request("POST", "/help")).json.error);
+    const [refused] = await once(caddy.socket({ ...app, subscribe_key: app.publish_key }), "connect_error");
+    explained(refused.data);
+    const socket = await caddy.subscriber(app, "a");
+    const event = once(socket, "subscribe_error");
+    explained((await socket.emitWithAck("subscribe", "b")).error);
+    explained((await event)[0]);
+    explained((await socket.emitWithAck("chat", "hello")).error);
+  } finally {
+    await caddy.close();
+  }
+});
+
 test("without docs_path a site's own /docs is not shadowed", async () => {
   const caddy = await Caddy.start({ site: "route {\nrealtime\nrespond next 410\n}" });
   try {
     assert.equal((await caddy.request("GET", "/docs")).status, 410);
+    assert.deepEqual(Object.keys((await caddy.request("GET", "/publish")).json.error), ["code", "message"]);
   } finally {
     await caddy.close();
   }
