@@ -206,14 +206,10 @@ func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	if body.Name == nil {
 		return errInvalidRequest(`The app needs a name: {"name":"shop"}.`)
 	}
-	made, err := rt.registry.Create(*body.Name)
-	if errors.Is(err, keystore.ErrInvalidName) {
-		return errInvalidRequest("%s", err)
-	}
+	made, err := a.operator(rt, r).createApp(*body.Name)
 	if err != nil {
 		return err
 	}
-	a.logger.Info("app created", zap.String("app", made.App.ID), zap.String("remote", r.RemoteAddr))
 	w.Header().Set("Location", "/realtime/apps/"+made.App.ID)
 	writeJSON(w, http.StatusCreated, struct {
 		appView
@@ -261,19 +257,17 @@ func (a *Admin) showApp(rt *runtime, w http.ResponseWriter, r *http.Request) err
 	return nil
 }
 
-// deleteApp removes the app and its keys, and disconnects its sockets.
 func (a *Admin) deleteApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	err := rt.registry.Delete(id)
-	if errors.Is(err, keystore.ErrNotFound) {
-		return errNoSuchApp(id)
-	}
-	if err != nil {
+	if err := a.operator(rt, r).deleteApp(r.PathValue("id")); err != nil {
 		return err
 	}
-	a.logger.Info("app deleted", zap.String("app", id), zap.String("remote", r.RemoteAddr))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// operator is who sent the request. The admin endpoint knows no names.
+func (a *Admin) operator(rt *runtime, r *http.Request) operator {
+	return operator{rt, a.logger, []zap.Field{zap.String("remote", r.RemoteAddr)}}
 }
 
 // appOf is the app that a request's path names.

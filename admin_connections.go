@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 )
 
 func (a *Admin) connectionRoutes() []caddy.AdminRoute {
@@ -124,19 +123,14 @@ func (a *Admin) showConnection(rt *runtime, w http.ResponseWriter, r *http.Reque
 	return nil
 }
 
-// closeConnection disconnects a socket. Its credentials stay good: a stock
-// client does not come back by itself, but a reload of its page does.
 func (a *Admin) closeConnection(rt *runtime, w http.ResponseWriter, r *http.Request) error {
 	app, err := rt.appOf(r)
 	if err != nil {
 		return err
 	}
-	s, err := rt.connection(app.ID, r.PathValue("socket"))
-	if err != nil {
+	if err := a.operator(rt, r).disconnect(app.ID, r.PathValue("socket")); err != nil {
 		return err
 	}
-	s.conn.Disconnect("closed by an operator")
-	a.logger.Info("connection closed", zap.String("app", app.ID), zap.String("socket", s.conn.ID()), zap.String("remote", r.RemoteAddr))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

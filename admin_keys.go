@@ -1,12 +1,10 @@
 package realtime
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -49,26 +47,17 @@ func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) erro
 	if err := decodeAdmin(w, r, &body); err != nil {
 		return err
 	}
-	if body.Kind != keystore.Publish && body.Kind != keystore.Subscribe {
-		return errInvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
-	}
 	var expires time.Time
 	if body.Expires != nil {
-		if expires = body.Expires.UTC(); !expires.After(time.Now()) {
-			return errInvalidRequest("expires is in the past. Give a time to come, or leave it out.")
-		}
+		expires = body.Expires.UTC()
 	}
-	issued, err := rt.registry.AddKey(r.PathValue("id"), body.Kind, body.Label, expires)
+	issued, err := a.operator(rt, r).addKey(r.PathValue("id"), body.Kind, body.Label, expires)
 	if err != nil {
-		return keyError(err, r)
+		return err
 	}
-	a.audit("key added", r, issued.Key.ID)
 	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
-
-// maxOverlap bounds how long a rotated key stays good.
-const maxOverlap = 366 * 24 * time.Hour
 
 // rotateKey answers with the new key's plain text.
 func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) error {
@@ -78,15 +67,10 @@ func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	if err := decodeAdmin(w, r, &body); err != nil {
 		return err
 	}
-	overlap, err := caddy.ParseDuration(body.Overlap)
-	if err != nil || overlap < 0 || overlap > maxOverlap {
-		return errInvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
-	}
-	issued, err := rt.registry.RotateKey(r.PathValue("id"), r.PathValue("key"), overlap)
+	issued, err := a.operator(rt, r).rotateKey(r.PathValue("id"), r.PathValue("key"), body.Overlap)
 	if err != nil {
-		return keyError(err, r)
+		return err
 	}
-	a.audit("key rotated", r, issued.Key.ID, zap.String("old_key", r.PathValue("key")), zap.Duration("overlap", overlap))
 	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
@@ -94,10 +78,9 @@ func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 // revokeKey takes a key back: the next publish with it is refused, and its
 // sockets are disconnected before this is answered.
 func (a *Admin) revokeKey(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	if _, err := rt.registry.RevokeKey(r.PathValue("id"), r.PathValue("key")); err != nil {
-		return keyError(err, r)
+	if err := a.operator(rt, r).revokeKey(r.PathValue("id"), r.PathValue("key")); err != nil {
+		return err
 	}
-	a.audit("key revoked", r, r.PathValue("key"))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -106,29 +89,4 @@ func (a *Admin) revokeKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 type issuedView struct {
 	keyView
 	Key string `json:"key"`
-}
-
-// keyError says to a person why a key was not changed.
-func keyError(err error, r *http.Request) error {
-	app := r.PathValue("id")
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return errNoSuchApp(app)
-	case errors.Is(err, keystore.ErrKeyNotFound):
-		return errNotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", quote(r.PathValue("key")), app)
-	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
-		return errInvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
-	case errors.Is(err, keystore.ErrTooManyKeys):
-		return errInvalidRequest("%s. Revoke those that are not used.", err)
-	case errors.Is(err, keystore.ErrInvalidLabel):
-		return errInvalidRequest("%s.", err)
-	}
-	return err
-}
-
-// audit logs who changed which key of which app, never the key itself.
-func (a *Admin) audit(what string, r *http.Request, key string, more ...zap.Field) {
-	a.logger.Info(what, append([]zap.Field{
-		zap.String("app", r.PathValue("id")), zap.String("key", key), zap.String("remote", r.RemoteAddr),
-	}, more...)...)
 }

@@ -4,13 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -39,36 +37,30 @@ func (a *Admin) patchApp(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	if err := decodeAdmin(w, r, &patch); err != nil {
 		return err
 	}
-	rate, err := patch.rate()
-	if err != nil {
-		return err
-	}
-	if err := patch.checkOrigins(); err != nil {
-		return err
-	}
-	bounds, err := patch.bounds()
-	if err != nil {
-		return err
-	}
-	id := r.PathValue("id")
-	app, err := rt.registry.Update(id, func(app *keystore.App) error {
-		if err := checkMatch(r, app); err != nil {
-			return err
-		}
-		patch.apply(app, rate, bounds)
-		return nil
+	app, err := a.operator(rt, r).patchApp(r.PathValue("id"), &patch, func(app *keystore.App) error {
+		return checkMatch(r.Header.Values("If-Match"), app)
 	})
-	switch {
-	case errors.Is(err, keystore.ErrNotFound):
-		return errNoSuchApp(id)
-	case errors.Is(err, keystore.ErrInvalidName):
-		return errInvalidRequest("%s", err)
-	case err != nil:
+	if err != nil {
 		return err
 	}
-	a.logger.Info("app changed", zap.String("app", id), zap.String("remote", r.RemoteAddr), zap.Bool("enabled", !app.Disabled))
 	rt.answerApp(w, http.StatusOK, app)
 	return nil
+}
+
+// check is what the patch does to an app, if all of it may be done.
+func (p *appPatch) check() (func(*keystore.App), error) {
+	rate, err := p.rate()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkOrigins(); err != nil {
+		return nil, err
+	}
+	bounds, err := p.bounds()
+	if err != nil {
+		return nil, err
+	}
+	return func(app *keystore.App) { p.apply(app, rate, bounds) }, nil
 }
 
 // rate is the limit that the patch sets, nil for the default or none.
@@ -170,8 +162,7 @@ func etag(app *keystore.App) string {
 
 // checkMatch refuses a change of what the client has not seen (RFC 9110,
 // section 13.1.1).
-func checkMatch(r *http.Request, app *keystore.App) error {
-	wanted := r.Header.Values("If-Match")
+func checkMatch(wanted []string, app *keystore.App) error {
 	if len(wanted) == 0 {
 		return nil
 	}

@@ -1,0 +1,146 @@
+package realtime
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// An operator is who changes apps and keys, through the admin API or in the
+// portal. Each change is on disk and in force when its method returns, and
+// leaves a line in the log: who did what to which key, never the key itself.
+// Its errors are for people where they are of type *apiError.
+type operator struct {
+	rt     *runtime
+	logger *zap.Logger
+	who    []zap.Field
+}
+
+func (o operator) audit(what, app string, more ...zap.Field) {
+	o.logger.Info(what, append(append([]zap.Field{zap.String("app", app)}, more...), o.who...)...)
+}
+
+func (o operator) createApp(name string) (keystore.Created, error) {
+	made, err := o.rt.registry.Create(name)
+	if err != nil {
+		return made, appError(err, "")
+	}
+	o.audit("app created", made.App.ID)
+	return made, nil
+}
+
+// patchApp changes what the patch names. match says whether the app is as the
+// operator has seen it.
+func (o operator) patchApp(id string, patch *appPatch, match func(*keystore.App) error) (*keystore.App, error) {
+	change, err := patch.check()
+	if err != nil {
+		return nil, err
+	}
+	app, err := o.rt.registry.Update(id, func(app *keystore.App) error {
+		if err := match(app); err != nil {
+			return err
+		}
+		change(app)
+		return nil
+	})
+	if err != nil {
+		return nil, appError(err, id)
+	}
+	o.audit("app changed", id, zap.Bool("enabled", !app.Disabled))
+	return app, nil
+}
+
+// deleteApp removes the app and its keys, and disconnects its sockets.
+func (o operator) deleteApp(id string) error {
+	if err := o.rt.registry.Delete(id); err != nil {
+		return appError(err, id)
+	}
+	o.audit("app deleted", id)
+	return nil
+}
+
+// addKey makes a key, which expires unless that is the zero time.
+func (o operator) addKey(app string, kind keystore.Kind, label string, expires time.Time) (keystore.Issued, error) {
+	if kind != keystore.Publish && kind != keystore.Subscribe {
+		return keystore.Issued{}, errInvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
+	}
+	if !expires.IsZero() && !expires.After(time.Now()) {
+		return keystore.Issued{}, errInvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+	}
+	issued, err := o.rt.registry.AddKey(app, kind, label, expires)
+	if err != nil {
+		return issued, keyError(err, app, "")
+	}
+	o.audit("key added", app, zap.String("key", issued.Key.ID))
+	return issued, nil
+}
+
+// maxOverlap bounds how long a rotated key stays good.
+const maxOverlap = 366 * 24 * time.Hour
+
+// rotateKey makes a key that takes another's place, which stays good for the
+// overlap.
+func (o operator) rotateKey(app, key, overlap string) (keystore.Issued, error) {
+	stays, err := caddy.ParseDuration(overlap)
+	if err != nil || stays < 0 || stays > maxOverlap {
+		return keystore.Issued{}, errInvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
+	}
+	issued, err := o.rt.registry.RotateKey(app, key, stays)
+	if err != nil {
+		return issued, keyError(err, app, key)
+	}
+	o.audit("key rotated", app, zap.String("key", issued.Key.ID), zap.String("old_key", key), zap.Duration("overlap", stays))
+	return issued, nil
+}
+
+// revokeKey takes a key back: the next publish with it is refused, and its
+// sockets are disconnected.
+func (o operator) revokeKey(app, key string) error {
+	if _, err := o.rt.registry.RevokeKey(app, key); err != nil {
+		return keyError(err, app, key)
+	}
+	o.audit("key revoked", app, zap.String("key", key))
+	return nil
+}
+
+// disconnect ends a connection. Its credentials stay good: a stock client does
+// not come back by itself, but a reload of its page does.
+func (o operator) disconnect(app, id string) error {
+	s, err := o.rt.connection(app, id)
+	if err != nil {
+		return err
+	}
+	s.conn.Disconnect("closed by an operator")
+	o.audit("connection closed", app, zap.String("socket", id))
+	return nil
+}
+
+// appError says to a person why an app was not changed.
+func appError(err error, id string) error {
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return errNoSuchApp(id)
+	case errors.Is(err, keystore.ErrInvalidName):
+		return errInvalidRequest("%s", err)
+	}
+	return err
+}
+
+// keyError says to a person why a key was not changed.
+func keyError(err error, app, key string) error {
+	switch {
+	case errors.Is(err, keystore.ErrKeyNotFound):
+		return errNotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", quote(key), app)
+	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
+		return errInvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
+	case errors.Is(err, keystore.ErrTooManyKeys):
+		return errInvalidRequest("%s. Revoke those that are not used.", err)
+	case errors.Is(err, keystore.ErrInvalidLabel):
+		return errInvalidRequest("%s.", err)
+	}
+	return appError(err, app)
+}
