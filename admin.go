@@ -28,6 +28,7 @@ func init() {
 // once, and reload nothing.
 type Admin struct {
 	logger *zap.Logger
+	portal *portalServer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -40,7 +41,9 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 // request asks for the one that runs.
 func (a *Admin) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger(a)
-	return nil
+	var err error
+	a.portal, err = newPortalServer(a.logger)
+	return err
 }
 
 // Routes returns the routes of the admin endpoint. Patterns name no method, as
@@ -56,12 +59,23 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			http.MethodPatch:  a.patchApp,
 			http.MethodDelete: a.deleteApp,
 		}, "GET, HEAD, PATCH, DELETE")},
+		{Pattern: "/realtime/{$}", Handler: a.portalPages()},
+		{Pattern: "/realtime/app/", Handler: a.portalPages()},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/channels, "+
 				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", quote(r.URL.Path)).write(w, r)
 			return nil
 		})},
 	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes())
+}
+
+// portalPages serves the portal to whoever the admin endpoint lets in.
+func (a *Admin) portalPages() caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		visit := portalVisit{portalServer: a.portal, path: strings.TrimPrefix(r.URL.Path, "/realtime/"), w: w, r: r}
+		visit.serve(activeRuntime)
+		return nil
+	}
 }
 
 // adminFunc answers a request, or says why not.
@@ -179,6 +193,19 @@ func (rt *runtime) viewKey(k keystore.Key) keyView {
 		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
 		LastUsed: timeOrNull(rt.registry.LastUsed(k.ID)),
 	}
+}
+
+// state is what there is to say of whether a key is good, and whether it is.
+func (k keyView) state() (string, bool) {
+	switch {
+	case k.Revoked != nil:
+		return "revoked " + k.Revoked.Format(time.DateTime), false
+	case k.Expires == nil:
+		return "good", true
+	case time.Now().After(*k.Expires):
+		return "expired " + k.Expires.Format(time.DateTime), false
+	}
+	return "until " + k.Expires.Format(time.DateTime), true
 }
 
 func countOrNull(n int64) *int64 {

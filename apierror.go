@@ -45,7 +45,14 @@ func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.String("realtime_error", e.Code))
 	}
-	h := w.Header()
+	e.headers(w.Header())
+	writeJSON(w, e.Status, struct {
+		Error *apiError `json:"error"`
+	}{e})
+}
+
+// headers sets those that belong to the status.
+func (e *apiError) headers(h http.Header) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("Www-Authenticate", "Bearer")
 	}
@@ -55,9 +62,6 @@ func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", wholeSeconds(e.RetryAfter))
 	}
-	writeJSON(w, e.Status, struct {
-		Error *apiError `json:"error"`
-	}{e})
 }
 
 // asAPIError is err as users may see it. What is not an apiError is a fault

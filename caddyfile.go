@@ -20,6 +20,8 @@ func init() {
 	// After what guards a site, which "respond @strangers 403" does as well as
 	// basic_auth, and before what would answer every path.
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("realtime_portal", parsePortalDirective)
+	httpcaddyfile.RegisterDirectiveOrder("realtime_portal", httpcaddyfile.Before, "reverse_proxy")
 }
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -158,8 +160,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // refuses what no setting has: arguments before the block, blocks inside it,
 // and a second line for one setting. Every error gets the file and the line.
 func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) error) error {
+	name := d.Val()
 	if d.NextArg() {
-		return d.Errf("realtime takes no argument, but got %s; its settings go into a block: realtime { … }", d.Val())
+		return d.Errf("%s takes no argument, but got %s; its settings go into a block: %s { … }", name, d.Val(), name)
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -77,15 +77,7 @@ func keyRows(keys []keyView) [][]string {
 	rows := make([][]string, 0, 1+len(keys))
 	rows = append(rows, []string{"KEY", "KIND", "ENDS IN", "CREATED", "LAST USED", "STATE", "LABEL"})
 	for _, k := range keys {
-		state := "good"
-		switch {
-		case k.Revoked != nil:
-			state = "revoked " + k.Revoked.Format(time.DateTime)
-		case k.Expires != nil && time.Now().After(*k.Expires):
-			state = "expired " + k.Expires.Format(time.DateTime)
-		case k.Expires != nil:
-			state = "until " + k.Expires.Format(time.DateTime)
-		}
+		state, _ := k.state()
 		used := "never"
 		if k.LastUsed != nil {
 			used = k.LastUsed.Format(time.DateTime)

@@ -54,6 +54,17 @@ func (s *sockets) of(app string) []*socket {
 	return list
 }
 
+// byKey counts an app's sockets by the id of the key that let them in.
+func (s *sockets) byKey(app string) map[string]int {
+	count := make(map[string]int)
+	for _, sock := range s.of(app) {
+		if key := sock.key.Load(); key != nil {
+			count[key.ID]++
+		}
+	}
+	return count
+}
+
 // recheck disconnects the sockets whose credentials their app as it is now, nil
 // if it is gone, does not take any more. Stock clients do not come back by
 // themselves after it.

@@ -2,9 +2,7 @@
 package portal
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"html/template"
 	"io"
 	"strings"
@@ -25,9 +23,7 @@ func NewDocsPage() (*DocsPage, error) {
 	}
 	_, rest, _ := strings.Cut(docsText, "<style>")
 	style, _, _ := strings.Cut(rest, "</style>")
-	sum := sha256.Sum256([]byte(style))
-	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	policy := "default-src 'none'; style-src " + hashSource(style) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	return &DocsPage{template: page, policy: policy, errors: Errors()}, nil
 }
 

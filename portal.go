@@ -1,0 +1,193 @@
+package realtime
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/portal"
+)
+
+// A portalServer serves the portal: for whom, and below which path, is its
+// user's to say.
+//
+//	GET  (root)          the apps
+//	POST app/            makes one
+//	GET  app/{id}        one app
+//	POST app/{id}        changes it: the form's "do" says how
+//	GET  app/{id}/live   what happens in it
+type portalServer struct {
+	pages  *portal.Pages
+	logger *zap.Logger
+
+	// forgery refuses forms and scripts of other origins.
+	forgery *http.CrossOriginProtection
+}
+
+func newPortalServer(logger *zap.Logger) (*portalServer, error) {
+	pages, err := portal.NewPages()
+	if err != nil {
+		return nil, err
+	}
+	return &portalServer{pages: pages, logger: logger, forgery: http.NewCrossOriginProtection()}, nil
+}
+
+// A portalVisit is one request.
+type portalVisit struct {
+	*portalServer
+	rt   *runtime
+	user string // who visits, "" if that is not known
+	path string // below the portal's root, without a slash before it
+	w    http.ResponseWriter
+	r    *http.Request
+}
+
+// serve answers a visit. find finds the runtime.
+func (v *portalVisit) serve(find func() (*runtime, error)) {
+	v.guard()
+	err := v.forgery.Check(v.r)
+	if err != nil {
+		err = errOriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+	} else if v.rt, err = find(); err == nil {
+		err = v.route()
+	}
+	if err != nil {
+		v.fail(err)
+	}
+}
+
+// guard tells browsers what the pages are not to be used for.
+func (v *portalVisit) guard() {
+	h := v.w.Header()
+	h.Set("Content-Security-Policy", v.pages.Policy())
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // Caddy's admin endpoint wants to know
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// forbid answers strangers with the lines that make them known.
+func (v *portalVisit) forbid(path string) {
+	v.guard()
+	v.page(&apiError{
+		Status:  http.StatusForbidden,
+		Message: "The portal answers only who is authenticated, and this site asks nobody who they are. Add to it what does, such as:",
+	}, "basic_auth "+path+"* {\n\talice <what caddy hash-password prints>\n}")
+}
+
+func (v *portalVisit) route() error {
+	id, rest, _ := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
+	switch {
+	case v.path == "":
+		return v.method(v.showApps, nil)
+	case v.path == "app/":
+		return v.method(nil, v.createApp)
+	case !strings.HasPrefix(v.path, "app/"):
+	case rest == "live":
+		return v.method(func() error { return v.watch(id) }, nil)
+	case rest == "":
+		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
+	}
+	return errNotFound("There is no such page.")
+}
+
+// method picks what answers; nil is for a method that the page does not take.
+func (v *portalVisit) method(get, post func() error) error {
+	allow := "GET, HEAD"
+	switch {
+	case get == nil:
+		allow = "POST"
+	case post != nil:
+		allow = "GET, HEAD, POST"
+	}
+	switch {
+	case (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) && get != nil:
+		return get()
+	case v.r.Method == http.MethodPost && post != nil:
+		return post()
+	}
+	return errMethodNotAllowed(v.r.Method, allow)
+}
+
+// maxForm bounds a form beside its largest field, in bytes.
+const maxForm = 64 << 10
+
+// form reads a form that was sent.
+func (v *portalVisit) form() error {
+	limit := maxForm + 3*v.rt.settings().MaxBody // each byte of a publish may be escaped
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, limit)
+	err := v.r.ParseForm()
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return errPayloadTooLarge(limit, "more than "+strconv.FormatInt(limit, 10))
+	}
+	if err != nil {
+		return errInvalidRequest("The form could not be read: %s.", err)
+	}
+	return nil
+}
+
+// operator is who visits.
+func (v *portalVisit) operator() operator {
+	who := []zap.Field{zap.String("remote", v.r.RemoteAddr)}
+	if v.user != "" {
+		who = append(who, zap.String("user", v.user))
+	}
+	return operator{v.rt, v.logger, who}
+}
+
+// show answers with a page.
+func (v *portalVisit) show(status int, page portal.Page, view portal.View) error {
+	view.Root, view.User = v.root(), v.user
+	var body bytes.Buffer
+	if err := v.pages.Write(&body, page, view); err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(body.Bytes()) // who has gone reads nothing
+	return nil
+}
+
+// root is the way from the page to the portal's root.
+func (v *portalVisit) root() string {
+	if up := strings.Count(v.path, "/"); up > 0 {
+		return strings.Repeat("../", up)
+	}
+	return "./"
+}
+
+// fail answers with an error, to the page's script in JSON.
+func (v *portalVisit) fail(err error) {
+	refusal := asAPIError(err)
+	if _, told := errors.AsType[*apiError](err); !told {
+		v.logger.Error("portal request failed", zap.String("path", v.path), zap.Error(err))
+	}
+	if v.wantsJSON() {
+		refusal.write(v.w, v.r)
+		return
+	}
+	v.page(refusal, "")
+}
+
+// page shows an error as a page, with a text to copy unless that is "".
+func (v *portalVisit) page(refusal *apiError, text string) {
+	refusal.headers(v.w.Header())
+	err := v.show(refusal.Status, portal.MessagePage, portal.View{
+		Title: http.StatusText(refusal.Status), Refusal: refusal.Message, Content: text,
+	})
+	if err != nil {
+		v.logger.Error("portal page failed", zap.Error(err))
+		refusal.write(v.w, v.r)
+	}
+}
+
+func (v *portalVisit) wantsJSON() bool {
+	return strings.HasPrefix(v.r.Header.Get("Accept"), "application/json")
+}

@@ -1,0 +1,121 @@
+const byId = (id) => document.getElementById(id);
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  const label = button.textContent;
+  button.addEventListener("click", async () => {
+    const source = byId(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected: copy it with the keyboard";
+    }
+    setTimeout(() => (button.textContent = label), 2000);
+  });
+}
+
+const shown = 300;
+const told = {
+  connected: (e) => `${e.socket} from ${e.client_ip} with key ${e.key}`,
+  disconnected: (e) => `${e.socket} from ${e.client_ip}: ${e.reason}`,
+  subscribed: (e) => `${e.channel} by ${e.socket}`,
+  unsubscribed: (e) => `${e.channel} by ${e.socket}`,
+  published: (e) => `${e.event} to ${e.channel}, ${count(e.subscribers ?? 0, "subscriber")}${data(e)}`,
+  refused: (e) => `${e.attempt}${e.channel ? ` ${e.channel}` : ""} from ${e.client_ip || "somewhere"}: ${e.code}. ${e.cure}`,
+};
+
+const count = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+
+function data(e) {
+  if (e.data !== undefined) return `: ${JSON.stringify(e.data)}`;
+  return e.size ? `: ${e.size} bytes` : "";
+}
+
+function watch(state) {
+  const tail = byId("tail");
+  const pause = byId("pause");
+  const stream = new EventSource(state.dataset.live);
+  stream.onopen = () => (byId("broken").textContent = "");
+  stream.onerror = () => (byId("broken").textContent = "The connection is lost; trying again.");
+  pause.addEventListener("click", () => {
+    const paused = pause.getAttribute("aria-pressed") === "false";
+    pause.setAttribute("aria-pressed", paused);
+    pause.textContent = paused ? "Go on" : "Pause";
+  });
+  byId("clear").addEventListener("click", () => tail.replaceChildren());
+  for (const [kind, tell] of Object.entries(told)) {
+    stream.addEventListener(kind, ({ data }) => {
+      const e = JSON.parse(data);
+      if (kind !== "published" && kind !== "refused") outdated = true;
+      if (pause.getAttribute("aria-pressed") === "true") return;
+      const item = document.createElement("li");
+      const time = document.createElement("time");
+      const name = document.createElement("b");
+      item.className = kind;
+      time.dateTime = e.time;
+      time.textContent = new Date(e.time).toLocaleTimeString();
+      name.textContent = kind;
+      item.append(time, " ", name, " ", tell(e));
+      tail.prepend(item);
+      while (tail.children.length > shown) tail.lastChild.remove();
+    });
+  }
+  stream.addEventListener("second", ({ data }) => {
+    const s = JSON.parse(data);
+    const parts = [`${s.connections} connected`];
+    if (s.published) parts.push(`${s.published} published a second`, `${s.deliveries} delivered`);
+    if (s.refused) parts.push(`${s.refused} refused`);
+    if (s.skipped) parts.push(`${s.skipped} more not listed`);
+    const text = parts.join(", ");
+    if (state.textContent !== text) state.textContent = text;
+    refresh();
+  });
+}
+
+// Tables that are out of date are read again, but for one that is in use.
+let outdated = false;
+let refreshed = 0;
+async function refresh() {
+  if (!outdated || Date.now() - refreshed < 2000 || document.hidden) return;
+  outdated = false;
+  refreshed = Date.now();
+  const here = byId("app-id").textContent;
+  const channel = new URLSearchParams(location.search).get("channel");
+  const answer = await fetch(`${here}${channel ? `?channel=${encodeURIComponent(channel)}` : ""}`);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const section of document.querySelectorAll("[data-refresh]")) {
+    if (section.contains(document.activeElement)) {
+      outdated = true;
+      continue;
+    }
+    section.replaceChildren(...page.getElementById(section.id).childNodes);
+  }
+}
+
+// The console publishes without leaving the page, so that the event is seen
+// to arrive.
+function publishFrom(form) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const status = byId("published");
+    status.textContent = "";
+    try {
+      const answer = await fetch(form.action, {
+        method: "POST",
+        headers: { Accept: "application/json" },
+        body: new URLSearchParams([...new FormData(form), ["do", "publish"]]),
+      });
+      const body = await answer.json();
+      status.textContent = body.error
+        ? `${body.error.code}: ${body.error.message}`
+        : `Published as ${body.id} to ${count(body.subscribers, "subscriber")}.`;
+    } catch (err) {
+      status.textContent = `Not published: ${err.message}`;
+    }
+  });
+}
+
+if (byId("state")) watch(byId("state"));
+if (byId("publish")) publishFrom(byId("publish"));

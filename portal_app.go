@@ -1,0 +1,149 @@
+package realtime
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/portal"
+)
+
+// rows bounds the rows of a table of the portal.
+const rows = 50
+
+// appPage is what the portal shows of an app, see portal/app.html.
+type appPage struct {
+	App    appView
+	ETag   string
+	Issued []secret // keys that were made just now
+	Keys   []keyRow
+
+	Channels        []channelView
+	MoreChannels    bool
+	Channel         string // whose connections are shown, "" for all
+	Connections     []connectionView
+	MoreConnections bool
+
+	Console  console
+	Defaults struct{ Publishes, Window, MaxChannels, MaxBody string }
+
+	Snippets   []portal.Snippet
+	Site       servedSite
+	OtherSites []string // with Site's, unless it is the only one
+
+	filling portal.Filling
+}
+
+// secret is a key as it is shown once.
+type secret struct {
+	Kind keystore.Kind
+	Key  string
+}
+
+// console is what its form has.
+type console struct{ Channel, Event, Data string }
+
+// keyRow is a key in the portal's table.
+type keyRow struct {
+	keyView
+	Prefix     string
+	State      string
+	Good       bool
+	Subscribes bool
+	Connected  int // sockets that it let in
+}
+
+func (v *portalVisit) showApp(id string) error {
+	app, err := v.app(id)
+	if err != nil {
+		return err
+	}
+	return v.showAppAs(app, http.StatusOK, portal.View{Notice: notices()[v.r.URL.Query().Get("done")]})
+}
+
+// showAppAs shows an app with what a view has beside it.
+func (v *portalVisit) showAppAs(app *keystore.App, status int, view portal.View) error {
+	view.Title = app.Name
+	if view.Content == nil {
+		view.Content = v.appPage(app)
+	}
+	return v.show(status, portal.AppPage, view)
+}
+
+// appPage gathers what there is to show of an app.
+func (v *portalVisit) appPage(app *keystore.App) *appPage {
+	query := v.r.URL.Query()
+	p := &appPage{
+		App:     v.rt.view(app),
+		ETag:    etag(app),
+		Channel: query.Get("channel"),
+		Console: console{Channel: "orders.42", Event: "order.updated", Data: `{"id":42}`},
+	}
+	connected := v.rt.sockets.byKey(app.ID)
+	for _, k := range app.Keys {
+		p.Keys = append(p.Keys, newKeyRow(v.rt.viewKey(k), connected[k.ID]))
+	}
+	channels, more := v.rt.hub.List(app.ID, "", "", rows)
+	for _, c := range channels {
+		p.Channels = append(p.Channels, channelView(c))
+	}
+	p.MoreChannels = more
+	var next string
+	p.Connections, next = v.rt.connections(app.ID, p.Channel, "", rows)
+	p.MoreConnections = next != ""
+	s := v.rt.settings()
+	p.Defaults.Publishes = strconv.Itoa(s.RateLimit.Publishes)
+	p.Defaults.Window = shortDuration(time.Duration(s.RateLimit.Window))
+	p.Defaults.MaxChannels = strconv.Itoa(s.MaxChannels)
+	p.Defaults.MaxBody = humanize.IBytes(uint64(s.MaxBody)) //nolint:gosec // is positive
+	p.choose(servedSites(), query.Get("site"), v.r.Host)
+	return p
+}
+
+func newKeyRow(k keyView, connected int) keyRow {
+	row := keyRow{keyView: k, Prefix: k.Kind.Prefix(), Subscribes: k.Kind == keystore.Subscribe, Connected: connected}
+	row.State, row.Good = k.state()
+	return row
+}
+
+// choose takes the site that snippets are for: the one asked for, else the one
+// that the portal is on, else the first.
+func (p *appPage) choose(all []servedSite, origin, host string) {
+	var chosen *servedSite
+	for i, s := range all {
+		switch {
+		case s.Origin == origin, chosen == nil:
+			chosen = &all[i]
+		case origin == "" && (s.Origin == "https://"+host || s.Origin == "http://"+host):
+			chosen = &all[i]
+		}
+		p.OtherSites = append(p.OtherSites, s.Origin)
+	}
+	if len(p.OtherSites) == 1 {
+		p.OtherSites = nil
+	}
+	p.filling = portal.Filling{Origin: "https://YOUR_SITE", PublishPath: defaultPublishPath, AppID: p.App.ID}
+	if chosen != nil {
+		p.Site = *chosen
+		p.filling.Origin, p.filling.PublishPath = chosen.Origin, cmp.Or(chosen.handler.PublishPath, defaultPublishPath)
+		if path := chosen.handler.SocketPath; path != defaultSocketPath {
+			p.filling.SocketPath = path
+		}
+	}
+	p.Snippets = portal.Snippets(p.filling)
+}
+
+// issue shows keys that were made just now.
+func (p *appPage) issue(secrets ...secret) {
+	p.Issued = secrets
+	for _, s := range secrets {
+		if s.Kind == keystore.Subscribe {
+			p.filling.SubscribeKey = s.Key
+			p.Snippets = portal.Snippets(p.filling)
+		}
+	}
+}

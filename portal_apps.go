@@ -1,0 +1,55 @@
+package realtime
+
+import (
+	"net/http"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/portal"
+)
+
+func (v *portalVisit) showApps() error {
+	apps, next := v.rt.registry.Apps(v.r.URL.Query().Get("after"), defaultPage)
+	content := struct {
+		Apps []appView
+		Next string
+	}{Next: next}
+	for _, app := range apps {
+		content.Apps = append(content.Apps, v.rt.view(app))
+	}
+	view := portal.View{Title: "Apps", Content: content}
+	if v.r.URL.Query().Get("done") == "delete" {
+		view.Notice = "The app is deleted."
+	}
+	return v.show(http.StatusOK, portal.AppsPage, view)
+}
+
+// createApp shows the new app with its keys, the only time that they are shown.
+func (v *portalVisit) createApp() error {
+	if err := v.form(); err != nil {
+		return err
+	}
+	made, err := v.operator().createApp(v.r.PostForm.Get("name"))
+	if err != nil {
+		return err
+	}
+	page := v.appPage(made.App)
+	page.issue(secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
+	return v.show(http.StatusCreated, portal.AppPage, portal.View{Title: made.App.Name, Content: page})
+}
+
+// watch streams what happens in an app.
+func (v *portalVisit) watch(id string) error {
+	app, err := v.app(id)
+	if err != nil {
+		return err
+	}
+	return v.rt.serveLive(v.w, v.r, app.ID)
+}
+
+func (v *portalVisit) app(id string) (*keystore.App, error) {
+	app, ok := v.rt.registry.App(id)
+	if !ok {
+		return nil, errNotFound("There is no app %s. It may have been deleted.", quote(id))
+	}
+	return app, nil
+}

@@ -1,0 +1,180 @@
+package realtime
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/portal"
+)
+
+// notices are what the portal says when it has done something.
+func notices() map[string]string {
+	return map[string]string{
+		"revoke":     "The key is revoked, and who used it is disconnected.",
+		"save":       "Saved: it is so from the next request on.",
+		"disconnect": "The connection is closed.",
+		"publish":    "Published.",
+	}
+}
+
+// changeApp does what the form says, and shows the app: by itself after a
+// change, so that a reload of the page does not do it again.
+func (v *portalVisit) changeApp(id string) error {
+	app, err := v.app(id)
+	if err != nil {
+		return err
+	}
+	if err := v.form(); err != nil {
+		return err
+	}
+	form, o := v.r.PostForm, v.operator()
+	var issued keystore.Issued
+	do := form.Get("do")
+	switch do {
+	case "publish":
+		return v.publish(app)
+	case "add-key":
+		issued, err = v.addKey(o, id)
+	case "rotate":
+		issued, err = o.rotateKey(id, form.Get("key"), form.Get("overlap"))
+	case "revoke":
+		err = o.revokeKey(id, form.Get("key"))
+	case "disconnect":
+		err = o.disconnect(id, form.Get("socket"))
+	case "save":
+		_, err = o.patchApp(id, v.patch(), func(app *keystore.App) error { return checkMatch(form["etag"], app) })
+	case "delete":
+		if strings.TrimSpace(form.Get("confirm")) != app.Name {
+			err = errInvalidRequest("The name is another. Type %s to delete the app.", strconv.Quote(app.Name))
+			break
+		}
+		if err = o.deleteApp(id); err == nil {
+			return v.redirect(v.root() + "?done=delete")
+		}
+	default:
+		err = errInvalidRequest("The form does not say what to do.")
+	}
+	switch {
+	case err != nil:
+		refusal := asAPIError(err)
+		if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
+			return err
+		}
+		return v.showAppAs(app, refusal.Status, portal.View{Refusal: refusal.Message})
+	case issued.Secret != "":
+		page := v.appPage(issued.App)
+		page.issue(secret{issued.Key.Kind, issued.Secret})
+		return v.showAppAs(issued.App, http.StatusCreated, portal.View{Content: page})
+	}
+	return v.redirect(v.root() + "app/" + id + "?done=" + do)
+}
+
+// redirect has the browser show another page. The way is relative: what is in
+// front of this server may have the portal at another path.
+func (v *portalVisit) redirect(to string) error {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+func (v *portalVisit) addKey(o operator, app string) (keystore.Issued, error) {
+	form := v.r.PostForm
+	var expires time.Time
+	if text := form.Get("days"); text != "" {
+		days, err := strconv.Atoi(text)
+		if err != nil || days < 1 || days > 36500 {
+			return keystore.Issued{}, errInvalidRequest("A key is good for 1 to 36500 days.")
+		}
+		expires = time.Now().AddDate(0, 0, days)
+	}
+	return o.addKey(app, keystore.Kind(form.Get("kind")), form.Get("label"), expires)
+}
+
+// patch is what the settings' form changes. It sets all of them.
+func (v *portalVisit) patch() *appPatch {
+	form := v.r.PostForm
+	name, enabled := form.Get("name"), form.Get("enabled") == "on"
+	origins := strings.Fields(form.Get("origins"))
+	patch := &appPatch{
+		Name: &name, Enabled: &enabled, AllowedOrigins: &origins,
+		MaxConnections: numberOrNull(form.Get("max_connections")),
+		MaxChannels:    numberOrNull(form.Get("max_channels")),
+		MaxBody:        numberOrNull(form.Get("max_body")),
+		RateLimit:      json.RawMessage("null"),
+	}
+	if publishes := strings.TrimSpace(form.Get("publishes")); publishes != "" {
+		rate := map[string]any{"publishes": numberOrNull(publishes)}
+		if window := strings.TrimSpace(form.Get("window")); window != "" {
+			rate["window"] = window
+		}
+		patch.RateLimit, _ = json.Marshal(rate) // of strings and numbers
+	}
+	return patch
+}
+
+// numberOrNull is a field as JSON. What is no number is left for the patch to
+// refuse.
+func numberOrNull(text string) json.RawMessage {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return json.RawMessage("null")
+	}
+	if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+		quoted, _ := json.Marshal(text) // a string
+		return quoted
+	}
+	return json.RawMessage(text)
+}
+
+// publish publishes what the console's form has, under the app's limits, and
+// tells the page's script in JSON.
+func (v *portalVisit) publish(app *keystore.App) error {
+	form := v.r.PostForm
+	receipt, err := v.publishForm(app)
+	switch {
+	case v.wantsJSON() && err != nil:
+		return err
+	case v.wantsJSON():
+		receipt.write(v.w)
+		return nil
+	case err != nil:
+		refusal := asAPIError(err)
+		refusal.headers(v.w.Header())
+		page := v.appPage(app)
+		page.Console = console{form.Get("channel"), form.Get("event"), form.Get("data")}
+		return v.showAppAs(app, refusal.Status, portal.View{Refusal: refusal.Message, Content: page})
+	}
+	return v.redirect(v.root() + "app/" + app.ID + "?done=publish#console")
+}
+
+func (v *portalVisit) publishForm(app *keystore.App) (published, error) {
+	form := v.r.PostForm
+	p := publication{Channel: form.Get("channel"), Event: form.Get("event")}
+	if err := checkChannel(p.Channel); err != nil {
+		return published{}, err
+	}
+	if err := checkEvent(p.Event); err != nil {
+		return published{}, err
+	}
+	if text := strings.TrimSpace(form.Get("data")); text != "" {
+		if err := checkJSON([]byte(text)); err != nil {
+			return published{}, errInvalidJSON(`The data is not JSON. A text is written in quotes: "hello".`)
+		}
+		p.Data = json.RawMessage(text)
+	}
+	e := publishEndpoint{limits: &v.rt.limits, settings: v.rt.settings()}
+	switch size := int64(len(p.Data)); {
+	case app.Disabled:
+		return published{}, errAppDisabled()
+	case size > e.maxBody(app):
+		return published{}, errPayloadTooLarge(e.maxBody(app), strconv.FormatInt(size, 10))
+	}
+	if err := e.allow(v.w.Header(), app); err != nil {
+		return published{}, err
+	}
+	return v.rt.Publish(app.ID, p)
+}
