@@ -35,7 +35,7 @@ Results are on stdout, notes on stderr. --json prints what the server answered.
 			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 			flags.Bool("json", false, "Print JSON, for scripts")
-			cmd.AddCommand(appCommand(), keyCommand(), publishCommand())
+			cmd.AddCommand(appCommand(), keyCommand(), publishCommand(), portalCommand())
 		},
 	})
 }

@@ -99,7 +99,7 @@ func (v *portalVisit) appPage(app *keystore.App) *appPage {
 	p.Defaults.Publishes = strconv.Itoa(s.RateLimit.Publishes)
 	p.Defaults.Window = shortDuration(time.Duration(s.RateLimit.Window))
 	p.Defaults.MaxChannels = strconv.Itoa(s.MaxChannels)
-	p.Defaults.MaxBody = humanize.IBytes(uint64(s.MaxBody)) //nolint:gosec // is positive
+	p.Defaults.MaxBody = humanize.IBytes(uint64(s.MaxBody))
 	p.choose(servedSites(), query.Get("site"), v.r.Host)
 	return p
 }

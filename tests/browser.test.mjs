@@ -1,58 +1,16 @@
 // A real Chromium: the examples' page over TLS, and pages of other origins.
 import assert from "node:assert/strict";
-import { X509Certificate, createHash } from "node:crypto";
-import { accessSync, constants, readFileSync } from "node:fs";
-import http from "node:http";
-import { createRequire } from "node:module";
-import { delimiter, dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
+import { dist, foreignSite, launch } from "./lib/browser.mjs";
 import { Caddy, root, transports } from "./lib/caddy.mjs";
 import { once, until } from "./lib/wait.mjs";
 
-const dist = join(dirname(createRequire(import.meta.url).resolve("socket.io-client/package.json")), "dist");
 const page = `handle_path /lib/* {
 	root ${dist}
 	file_server
 }
 root ${root}examples/browser
 file_server`;
-
-// A page of another origin, with the stock client as a script.
-async function foreignSite() {
-  const server = http.createServer((req, res) => {
-    if (req.url === "/client.js") return res.end(readFileSync(join(dist, "socket.io.min.js")));
-    res.setHeader("Content-Type", "text/html");
-    res.end('<!doctype html><link rel="icon" href="data:,"><script src="/client.js"></script>');
-  });
-  server.listen(0, "localhost");
-  await once(server, "listening");
-  server.origin = `http://localhost:${server.address().port}`;
-  return server;
-}
-
-// Chromium trusts exactly this Caddy's CA: it is given the fingerprint of the
-// intermediate certificate's key, and checks all else as always.
-function launch(caddy) {
-  const pem = readFileSync(join(dirname(caddy.rootCertificate), "intermediate.crt"));
-  const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
-  return chromium.launch({
-    executablePath: inPath("chromium"),
-    args: ["--no-sandbox", `--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`],
-  });
-}
-
-function inPath(name) {
-  for (const dir of process.env.PATH.split(delimiter)) {
-    try {
-      accessSync(join(dir, name), constants.X_OK);
-      return join(dir, name);
-    } catch {
-      // The next one, then.
-    }
-  }
-  throw new Error(`no ${name} in PATH: "make test" installs it`);
-}
 
 describe("in Chromium", () => {
   let caddy, app, browser, foreign;
