@@ -1,0 +1,68 @@
+<?php
+
+namespace App\Realtime;
+
+use Illuminate\Broadcasting\Broadcasters\Broadcaster;
+use InvalidArgumentException;
+use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
+
+/**
+ * The broadcast driver "realtime": what broadcast() takes to the gateway.
+ *
+ * The gateway has no permission per channel: whoever has the subscribe key may
+ * listen to all channels of the app. So a private channel is refused here
+ * rather than made public without a word.
+ */
+class RealtimeBroadcaster extends Broadcaster
+{
+    public function __construct(private SocketPublisher $publisher, private bool $allowPrivate = false)
+    {
+    }
+
+    /**
+     * Publishes the event to each channel, under the name that Laravel gives
+     * it: that of broadcastAs, or else the class.
+     *
+     * @throws PublishException
+     */
+    public function broadcast(array $channels, $event, array $payload = [])
+    {
+        $except = $this->socketId($payload['socket'] ?? null);
+        unset($payload['socket']);
+
+        $channels = array_unique($this->formatChannels($channels));
+        foreach ($channels as $channel) {
+            $this->refusePrivate($channel);
+        }
+        foreach ($channels as $channel) {
+            $this->publisher->send($channel, $event, $payload, $except);
+        }
+    }
+
+    /** Answers /broadcasting/auth, which only private channels have a use for. */
+    public function auth($request)
+    {
+        throw new AccessDeniedHttpException('The realtime gateway has no private or presence channels, so there is nothing to authorize here. Connect with socket.io-client and the subscribe key.');
+    }
+
+    public function validAuthenticationResponse($request, $result)
+    {
+        return $this->auth($request);
+    }
+
+    private function refusePrivate(string $channel): void
+    {
+        if (str_starts_with($channel, 'private-encrypted-')) {
+            throw new InvalidArgumentException("The event for $channel is not broadcast: the realtime gateway does not encrypt.");
+        }
+        if (! $this->allowPrivate && preg_match('/^(private|presence)-/', $channel)) {
+            throw new InvalidArgumentException("The event for $channel is not broadcast: everyone who has the subscribe key could read it. Return a Channel whose name is hard to guess from broadcastOn, or set allow_private of the connection to true if all may read it.");
+        }
+    }
+
+    /** What toOthers took from X-Socket-ID, a header that anyone can send: what is no socket's id leaves nobody out. */
+    private function socketId(mixed $socket): ?string
+    {
+        return is_string($socket) && preg_match('/^[\x21-\x7e]{1,64}$/D', $socket) ? $socket : null;
+    }
+}

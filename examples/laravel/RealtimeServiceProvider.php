@@ -1,0 +1,43 @@
+<?php
+
+namespace App\Realtime;
+
+use Illuminate\Container\Container;
+use Illuminate\Support\Facades\Broadcast;
+use Illuminate\Support\Facades\Log;
+use Illuminate\Support\ServiceProvider;
+
+/** Makes the publisher and the broadcast driver "realtime" known to Laravel. */
+class RealtimeServiceProvider extends ServiceProvider
+{
+    public function register(): void
+    {
+        // config/broadcasting.php goes first where it has the connection.
+        $this->mergeConfigFrom(__DIR__.'/connection.php', 'broadcasting.connections.realtime');
+
+        $this->app->singleton(SocketPublisher::class, fn ($app) => self::publisher($app['config']['broadcasting.connections.realtime']));
+        SocketPublisher::resolveUsing(fn () => Container::getInstance()->make(SocketPublisher::class));
+    }
+
+    public function boot(): void
+    {
+        Broadcast::extend('realtime', fn ($app, array $config) => new RealtimeBroadcaster(
+            self::publisher($config),
+            (bool) ($config['allow_private'] ?? false),
+        ));
+    }
+
+    private static function publisher(array $config): SocketPublisher
+    {
+        return new SocketPublisher(
+            (string) ($config['url'] ?? ''),
+            (string) ($config['app_id'] ?? ''),
+            (string) ($config['publish_key'] ?? ''),
+            timeout: (float) ($config['timeout'] ?? 5),
+            connectTimeout: (float) ($config['connect_timeout'] ?? 2),
+            caFile: ($config['ca_file'] ?? null) ?: null,
+            path: $config['publish_path'] ?? '/publish',
+            onRepeat: fn (PublishException $e) => Log::notice("realtime: an event is sent again: {$e->getMessage()}"),
+        );
+    }
+}

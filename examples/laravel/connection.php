@@ -1,0 +1,21 @@
+<?php
+
+// The connection "realtime" of config/broadcasting.php. What stands there
+// under the same name goes before what stands here.
+return [
+    'driver' => 'realtime',
+    'url' => env('REALTIME_SOCKET_URL'),
+    'app_id' => env('REALTIME_APP_ID'),
+    'publish_key' => env('REALTIME_PUBLISH_KEY'),
+
+    // Certificates to trust instead of the system's, such as those of a CA of your own.
+    'ca_file' => env('REALTIME_CA_FILE'),
+
+    // Seconds that one event may take, its repeat included, and of these for a connection.
+    'timeout' => 5,
+    'connect_timeout' => 2,
+
+    // Broadcast to private and presence channels, which everyone who has the
+    // subscribe key can read.
+    'allow_private' => false,
+];
