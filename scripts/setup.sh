@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is here: Go and Node must be, Chromium is
-# installed from the distribution if it is missing.
+# Makes sure that what the tests need is here: Go and Node must be; Chromium, PHP
+# and Laravel's components are installed from the distribution if missing.
 set -u
 
 die() {
@@ -15,6 +15,12 @@ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die 
 command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
 command -v curl >/dev/null || needed="${needed-} curl"
 command -v chromium >/dev/null || needed="${needed-} chromium"
+php -r '
+	foreach (["Broadcasting", "Bus", "Config", "Container", "Events", "Http", "Queue", "Support"] as $name) {
+		stream_resolve_include_path("Illuminate/$name/autoload.php") || exit(1);
+	}
+	exit(stream_resolve_include_path("Dotenv/autoload.php") && extension_loaded("curl") ? 0 : 1);
+' 2>/dev/null || needed="${needed-} php-cli php-curl php-vlucas-phpdotenv php-illuminate-broadcasting php-illuminate-bus php-illuminate-config php-illuminate-container php-illuminate-events php-illuminate-http php-illuminate-queue php-illuminate-support"
 [ -n "${needed-}" ] || exit 0
 
 command -v apt-get >/dev/null || die "missing: $needed. There is no apt-get here, so please install it by hand"
