@@ -271,8 +271,7 @@ describe("an event is sent again", () => {
       socket.once("data", () => socket.resetAndDestroy());
     });
     await new Promise((resolve) => server.listen(0, resolve));
-    const cut = await plain(environment(`https://localhost:${server.address().port}`, app), "page");
-    server.close();
+    const cut = await plain(environment(`https://localhost:${server.address().port}`, app), "page").finally(() => server.close());
     assert.deepEqual([cut.code, cut.status, connections], ["unreachable", 0, 2]);
   });
 });
@@ -293,7 +292,7 @@ describe("the broadcast driver", () => {
     heard = sockets.map(ear);
   });
   after(async () => {
-    await laravel.stop();
+    await laravel?.stop();
     await caddy.close();
   });
 
@@ -392,15 +391,14 @@ describe("the broadcast driver", () => {
     let requests = 0;
     const flaky = http.createServer((req, res) => (requests++ ? res.end(`{"id":"m1"}`) : req.socket.resetAndDestroy()));
     await new Promise((resolve) => flaky.listen(0, resolve));
-    const answer = await post("sent again", { "X-Gateway": `http://localhost:${flaky.address().port}` });
-    flaky.close();
+    const answer = await post("sent again", { "X-Gateway": `http://localhost:${flaky.address().port}` }).finally(() => flaky.close());
     assert.equal(answer.log?.length, 1, JSON.stringify(answer));
     assert.match(answer.log[0], /^notice: realtime: an event is sent again: The connection to .* was lost/);
   });
 
   test("SocketPublisher::publish takes the connection's settings", async () => {
     const { answer, heard } = await hear("publisher");
-    assert.deepEqual(answer.result, { publish: true, "short name": true, singleton: true });
+    assert.deepEqual(answer.result, { publish: true, "short name": true, settings: true, singleton: true });
     assert.deepEqual(heard[0], [["static", 1], ["static", 2]]);
   });
 });

@@ -21,13 +21,15 @@ class RealtimeServiceProvider extends ServiceProvider
 
     public function boot(): void
     {
+        // By its name, as Laravel 13 makes "self" in here the manager.
         Broadcast::extend('realtime', fn ($app, array $config) => new RealtimeBroadcaster(
-            self::publisher($config),
+            RealtimeServiceProvider::publisher($config),
             (bool) ($config['allow_private'] ?? false),
         ));
     }
 
-    private static function publisher(array $config): SocketPublisher
+    /** A publisher with the settings of a connection in config/broadcasting.php. */
+    public static function publisher(array $config): SocketPublisher
     {
         return new SocketPublisher(
             (string) ($config['url'] ?? ''),

@@ -61,6 +61,7 @@ $app->instance('config', new Repository([
     'broadcasting' => [
         'default' => env('BROADCAST_CONNECTION'),
         'connections' => [
+            'realtime' => ['driver' => 'realtime', 'timeout' => 4],
             'open' => ['driver' => 'realtime', 'allow_private' => true] + require "$examples/connection.php",
             'wrong' => ['driver' => 'realtime', 'publish_key' => 'pk_live_wrong'] + require "$examples/connection.php",
             'unset' => ['driver' => 'realtime'],
@@ -84,7 +85,9 @@ $app->singleton('queue', function (Container $app): QueueManager {
     return $queue;
 });
 $app->alias('events', Dispatcher::class);
-$app->instance(ContainerContract::class, $app);
+foreach ([Container::class, ContainerContract::class] as $name) {
+    $app->instance($name, $app);
+}
 $providers = array_map(fn (string $class) => new $class($app), [
     EventServiceProvider::class, BusServiceProvider::class, BroadcastServiceProvider::class, RealtimeServiceProvider::class,
 ]);
@@ -124,6 +127,7 @@ $cases = [
     'publisher' => fn () => [
         'publish' => is_string(SocketPublisher::publish('said', 'static', 1)),
         'short name' => is_string(\SocketPublisher::publish('said', 'static', 2)),
+        'settings' => $app['config']['broadcasting.connections.realtime.timeout'] === 4,
         'singleton' => $app->make(SocketPublisher::class) === $app->make(SocketPublisher::class),
     ],
 ];
