@@ -1,0 +1,274 @@
+// Package client listens to a gateway: it connects with an app's subscribe
+// key, subscribes to channels and receives what is published to them. It speaks
+// Socket.IO 5 on the default namespace over a websocket of Engine.IO 4, and
+// knows nothing of the server's code.
+//
+// A Client is one connection. Whoever wants to stay connects anew when it has
+// ended, with a Backoff in between, and subscribes again.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config says whom to connect to, and as whom.
+type Config struct {
+	// Origin of the site, such as https://example.com. It is required.
+	Origin string
+
+	// Path of the Socket.IO endpoint; its trailing slash is optional.
+	// Default: /socket.io.
+	Path string
+
+	// AppID and SubscribeKey are the credentials.
+	AppID, SubscribeKey string
+
+	// Timeout bounds Dial as a whole, and each Subscribe. Default: 20s.
+	Timeout time.Duration
+
+	// MaxMessage is the largest message that is received, in bytes, and how
+	// many bytes of events may come while Subscribe waits. A larger one is an
+	// ErrProtocol. Default: 64 MiB.
+	MaxMessage int64
+}
+
+const (
+	defaultPath       = "/socket.io"
+	defaultTimeout    = 20 * time.Second
+	defaultMaxMessage = 64 << 20
+)
+
+func (c *Config) setDefaults() {
+	if c.Path == "" {
+		c.Path = defaultPath
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = defaultMaxMessage
+	}
+}
+
+// address is where the websocket is opened.
+func (c *Config) address() (string, error) {
+	u, err := url.Parse(c.Origin)
+	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%w: %q; write such as https://example.com", ErrOrigin, c.Origin)
+	}
+	scheme, ok := map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
+	if !ok {
+		return "", fmt.Errorf("%w: %q begins neither with http:// nor with https://", ErrOrigin, c.Origin)
+	}
+	endpoint := url.URL{
+		Scheme: scheme, Host: u.Host, Path: "/" + strings.Trim(c.Path, "/") + "/",
+		RawQuery: "EIO=4&transport=websocket",
+	}
+	return endpoint.String(), nil
+}
+
+// An Event is what was published.
+type Event struct {
+	Name string
+	Data json.RawMessage // as it was published, nil if there was none
+}
+
+// A Client is connected. It has no goroutine of its own: it answers the
+// server's heartbeat while Next or Subscribe runs, and is cut off if neither
+// does for long. It must not be used concurrently.
+type Client struct {
+	cfg         Config
+	link        *link
+	lastID      uint64  // of an acknowledgement
+	waiting     []Event // that came while Subscribe waited
+	waitingSize int64   // of their packets, in bytes
+}
+
+// Dial connects, and returns once the server has accepted the credentials. It
+// fails with a *Refusal if it has not, with a *StatusError or ErrNoWebSocket if
+// no websocket was opened, with ErrOrigin, or with an error of the network.
+// Close ends the Client.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	cfg.setDefaults()
+	address, err := cfg.address()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := cfg.timeout(ctx)
+	defer cancel()
+	l, err := dialLink(ctx, address, cfg.MaxMessage)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, link: l}
+	if err := l.during(ctx, c.connect); err != nil {
+		_ = l.conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// timeout bounds what a server may take to answer.
+func (c *Config) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no answer within %s", c.Timeout))
+}
+
+// connect reads the handshake, and presents the credentials.
+func (c *Client) connect() error {
+	open, err := c.link.next()
+	if err != nil {
+		return err
+	}
+	if open[0] != engineOpen {
+		return malformed("no handshake")
+	}
+	if c.link.silence, err = parseOpen(open[1:]); err != nil {
+		return err
+	}
+	auth, err := json.Marshal(map[string]string{"appId": c.cfg.AppID, "subscribeKey": c.cfg.SubscribeKey})
+	if err != nil {
+		return err
+	}
+	if err := c.link.send(append([]byte{engineMessage, typeConnect}, auth...)); err != nil {
+		return err
+	}
+	p, err := c.receive()
+	switch {
+	case err != nil:
+		return err
+	case p.kind == typeConnectError:
+		return p.refusal()
+	case p.kind != typeConnect:
+		return malformed("a packet of type %q before the connection was accepted", p.kind)
+	}
+	return nil
+}
+
+// receive returns the next Socket.IO packet, and answers heartbeats.
+func (c *Client) receive() (packet, error) {
+	for {
+		text, err := c.link.next()
+		if err != nil {
+			return packet{}, err
+		}
+		switch text[0] {
+		case engineMessage:
+			p, err := parsePacket(text[1:])
+			if err == nil && p.kind == typeDisconnect {
+				err = ErrDisconnected
+			}
+			return p, err
+		case enginePing:
+			if err := c.link.send([]byte{enginePong}); err != nil {
+				return packet{}, err
+			}
+		case engineClose:
+			return packet{}, ErrClosed
+		case engineNoop:
+		default:
+			return packet{}, malformed("a transport packet of type %q", text[0])
+		}
+	}
+}
+
+// Subscribe asks for a channel, and returns once the server has agreed; a
+// *Refusal if it has not, after which the connection goes on. Any other error
+// is the end of the connection, also that of the context.
+func (c *Client) Subscribe(ctx context.Context, channel string) error {
+	ctx, cancel := c.cfg.timeout(ctx)
+	defer cancel()
+	return c.link.during(ctx, func() error {
+		args, err := json.Marshal([]string{"subscribe", channel})
+		if err != nil {
+			return err
+		}
+		c.lastID++
+		request := strconv.AppendUint([]byte{engineMessage, typeEvent}, c.lastID, 10)
+		if err := c.link.send(append(request, args...)); err != nil {
+			return err
+		}
+		return c.awaitAnswer(channel)
+	})
+}
+
+// awaitAnswer keeps the events that come before the acknowledgement.
+func (c *Client) awaitAnswer(channel string) error {
+	for {
+		p, err := c.receive()
+		if err != nil {
+			return err
+		}
+		switch p.kind {
+		case typeAck:
+			if p.id == c.lastID {
+				return p.subscribed(channel)
+			}
+		case typeEvent:
+			e, err := p.event()
+			if err != nil {
+				return err
+			}
+			if e.isAnswer() {
+				continue
+			}
+			if c.waitingSize += int64(len(p.payload)); c.waitingSize > c.cfg.MaxMessage {
+				return errors.New("too many events came before the answer to a subscribe")
+			}
+			c.waiting = append(c.waiting, e)
+		}
+	}
+}
+
+// Next returns the next event, in the order in which they were published. An
+// error is the end of the connection, also that of the context.
+func (c *Client) Next(ctx context.Context) (Event, error) {
+	if len(c.waiting) > 0 {
+		e := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if len(c.waiting) == 0 {
+			c.waiting, c.waitingSize = nil, 0
+		}
+		return e, nil
+	}
+	var e Event
+	err := c.link.during(ctx, func() error {
+		for {
+			p, err := c.receive()
+			if err != nil {
+				return err
+			}
+			if p.kind != typeEvent {
+				continue
+			}
+			if e, err = p.event(); err != nil || !e.isAnswer() {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// isAnswer says whether an event is the gateway's own answer to a client, which
+// Subscribe has from the acknowledgement. Nobody can publish these names.
+func (e Event) isAnswer() bool {
+	switch e.Name {
+	case "subscribed", "unsubscribed", "subscribe_error":
+		return true
+	}
+	return false
+}
+
+// Close tells the server, and ends the connection. It takes a second at most.
+func (c *Client) Close() error {
+	return c.link.goodbye([]byte{engineMessage, typeDisconnect})
+}

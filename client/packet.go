@@ -1,0 +1,145 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The types of an Engine.IO packet, its first byte.
+//
+// https://socket.io/docs/v4/engine-io-protocol/#packet-types
+const (
+	engineOpen    = '0'
+	engineClose   = '1'
+	enginePing    = '2'
+	enginePong    = '3'
+	engineMessage = '4'
+	engineNoop    = '6'
+)
+
+// The types of a Socket.IO packet, the first byte of an Engine.IO message.
+//
+// https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
+const (
+	typeConnect      = '0'
+	typeDisconnect   = '1'
+	typeEvent        = '2'
+	typeAck          = '3'
+	typeConnectError = '4'
+	typeBinaryEvent  = '5'
+	typeBinaryAck    = '6'
+)
+
+// malformed is an ErrProtocol that says what is wrong.
+func malformed(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, a...))
+}
+
+// maxHeartbeat bounds what a handshake may say of the heartbeat: a day.
+const maxHeartbeat = 24 * time.Hour
+
+// parseOpen reads the handshake, an OPEN packet without its type, and returns
+// how long the server may be silent.
+func parseOpen(text []byte) (time.Duration, error) {
+	var open struct{ PingInterval, PingTimeout int64 } // in milliseconds
+	if err := json.Unmarshal(text, &open); err != nil {
+		return 0, malformed("the handshake is no JSON")
+	}
+	limit := maxHeartbeat.Milliseconds()
+	if open.PingInterval <= 0 || open.PingTimeout <= 0 || open.PingInterval > limit || open.PingTimeout > limit {
+		return 0, malformed("the handshake has no usable heartbeat")
+	}
+	return time.Duration(open.PingInterval+open.PingTimeout) * time.Millisecond, nil
+}
+
+// A packet is of Socket.IO, on the default namespace.
+type packet struct {
+	kind    byte
+	id      uint64 // of the acknowledgement, 0 without one
+	payload []byte // JSON, a part of the text that was parsed
+}
+
+// parsePacket decodes a packet:
+//
+//	<type>[<acknowledgement id>][<JSON>]
+//
+// The gateway publishes JSON alone, so a binary packet is an error: dropped
+// silently, it would be missed.
+//
+// https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
+func parsePacket(text []byte) (packet, error) {
+	if len(text) == 0 {
+		return packet{}, malformed("an empty packet")
+	}
+	p := packet{kind: text[0], payload: text[1:]}
+	switch p.kind {
+	case typeConnect, typeDisconnect, typeEvent, typeAck, typeConnectError:
+	case typeBinaryEvent, typeBinaryAck:
+		return packet{}, malformed("a binary packet, which this client does not read")
+	default:
+		return packet{}, malformed("a packet of type %q", p.kind)
+	}
+	digits := 0
+	for digits < len(p.payload) && '0' <= p.payload[digits] && p.payload[digits] <= '9' {
+		digits++
+	}
+	if digits > 0 {
+		id, err := strconv.ParseUint(string(p.payload[:digits]), 10, 64)
+		if err != nil {
+			return packet{}, malformed("an acknowledgement id of %d digits", digits)
+		}
+		p.id, p.payload = id, p.payload[digits:]
+	}
+	return p, nil
+}
+
+// event decodes an EVENT.
+func (p packet) event() (Event, error) {
+	var args []json.RawMessage
+	if json.Unmarshal(p.payload, &args) != nil || len(args) == 0 {
+		return Event{}, malformed("an event that is no array with a name")
+	}
+	if len(args) > 2 {
+		return Event{}, malformed("an event with %d arguments", len(args)-1)
+	}
+	var name *string // a null is no name
+	if json.Unmarshal(args[0], &name) != nil || name == nil {
+		return Event{}, malformed("an event whose name is no text")
+	}
+	e := Event{Name: *name}
+	if len(args) == 2 {
+		e.Data = args[1]
+	}
+	return e, nil
+}
+
+// refusal decodes a CONNECT_ERROR.
+func (p packet) refusal() error {
+	var refused struct {
+		Message string
+		Data    struct{ Code string }
+	}
+	if json.Unmarshal(p.payload, &refused) != nil || refused.Message == "" {
+		return malformed("a refusal without a message")
+	}
+	return &Refusal{Code: refused.Data.Code, Message: refused.Message}
+}
+
+// subscribed reads the acknowledgement of a subscribe: nil, or a *Refusal.
+func (p packet) subscribed(channel string) error {
+	var answers []struct {
+		Channel string
+		Error   *struct{ Code, Message string }
+	}
+	switch {
+	case json.Unmarshal(p.payload, &answers) != nil || len(answers) != 1:
+		return malformed("an acknowledgement that is no answer to subscribe")
+	case answers[0].Error != nil:
+		return &Refusal{Channel: channel, Code: answers[0].Error.Code, Message: answers[0].Error.Message}
+	case answers[0].Channel != channel:
+		return malformed("an acknowledgement of another channel than %q", channel)
+	}
+	return nil
+}
