@@ -32,24 +32,15 @@ the key would end up in the shell's history and in lists of processes.`,
   caddy realtime publish orders.42 order.updated '{"id":42}'`,
 		Args: cobra.RangeArgs(2, 3),
 	}
-	cmd.Flags().String("origin", "", "The site's origin, such as https://example.com (REALTIME_SOCKET_URL)")
-	cmd.Flags().String("path", defaultPublishPath, "The site's publish_path")
-	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
+	siteFlags(cmd, "publish_path", defaultPublishPath)
 	cmd.RunE = runE(publishOnce)
 	return cmd
 }
 
 func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
-	origin := orElse(fl.String("origin"), os.Getenv("REALTIME_SOCKET_URL"))
-	app := orElse(fl.String("app"), os.Getenv("REALTIME_APP_ID"))
-	key := os.Getenv("REALTIME_PUBLISH_KEY")
-	switch {
-	case origin == "":
-		return errors.New("which site? Give --origin https://example.com, or set REALTIME_SOCKET_URL")
-	case app == "":
-		return errors.New("which app? Give --app app_…, or set REALTIME_APP_ID")
-	case key == "":
-		return errors.New("set REALTIME_PUBLISH_KEY to the app's publish key (pk_live_…)")
+	site, err := readSite(fl, "REALTIME_PUBLISH_KEY", "publish key (pk_live_…)")
+	if err != nil {
+		return err
 	}
 	body := map[string]any{"channel": args[0], "event": args[1]}
 	if len(args) == 3 {
@@ -65,24 +56,24 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	if err := encoder.Encode(body); err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodPost, //nolint:gosec // the operator says where to
-		strings.TrimSuffix(origin, "/")+fl.String("path"), &content)
+	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodPost,
+		strings.TrimSuffix(site.origin, "/")+site.path, &content)
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-App-Id", app)
-	request.Header.Set("Authorization", "Bearer "+key)
-	return publishRequest(cmd, request, fl.Bool("json"))
-}
-
-// publishRequest sends a publish and prints what came of it.
-func publishRequest(cmd *cobra.Command, request *http.Request, raw bool) error {
-	answer, err := (&http.Client{Timeout: publishTimeout}).Do(request) //nolint:gosec // the operator says where to
+	request.Header.Set("X-App-Id", site.app)
+	request.Header.Set("Authorization", "Bearer "+site.key)
+	answer, err := (&http.Client{Timeout: publishTimeout}).Do(request)
 	if err != nil {
-		return err
+		return site.unreached(err)
 	}
 	defer answer.Body.Close()
+	return showReceipt(cmd, request, answer, fl.Bool("json"))
+}
+
+// showReceipt prints what came of a publish.
+func showReceipt(cmd *cobra.Command, request *http.Request, answer *http.Response, raw bool) error {
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminBody))
 	if err != nil {
 		return err
