@@ -18,7 +18,7 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "realtime",
 		Usage: "<command>",
-		Short: "Manages the realtime gateway's apps and keys, and publishes",
+		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
 		Long: `
 Manages apps and keys of a running Caddy with the realtime module, through its
 admin endpoint: no configuration is reloaded, and what was answered is kept.
@@ -26,6 +26,9 @@ admin endpoint: no configuration is reloaded, and what was answered is kept.
 The endpoint is found as by 'caddy reload': --address if given, else what the
 configuration file says, else localhost:2019. A unix socket is given as
 --address unix//run/caddy/admin.sock.
+
+publish and listen need no endpoint: they speak to a site, as a backend and a
+client do.
 
 Results are on stdout, notes on stderr. --json prints what the server answered.
 `,
@@ -35,7 +38,7 @@ Results are on stdout, notes on stderr. --json prints what the server answered.
 			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 			flags.Bool("json", false, "Print JSON, for scripts")
-			cmd.AddCommand(appCommand(), keyCommand(), publishCommand(), portalCommand())
+			cmd.AddCommand(appCommand(), keyCommand(), publishCommand(), listenCommand(), portalCommand())
 		},
 	})
 }

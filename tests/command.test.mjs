@@ -40,13 +40,14 @@ describe("caddy realtime", () => {
 
   test("--help reads like Caddy's own, for each command", async () => {
     for (const [args, words] of [
-      [[], ["app", "key", "publish", "--address"]],
+      [[], ["app", "key", "publish", "listen", "--address"]],
       [["app"], ["create", "list", "show", "delete"]],
       [["key"], ["add", "list", "rotate", "revoke"]],
       [["app", "create"], ["<name>"]],
       [["key", "add"], ["--kind", "--label", "--expires"]],
       [["key", "rotate"], ["--overlap"]],
       [["publish"], ["REALTIME_PUBLISH_KEY", "@<file>", "Examples:"]],
+      [["listen"], ["REALTIME_SUBSCRIBE_KEY", "<channel>...", "--count", "--json", "Examples:"]],
     ]) {
       const { code, stdout } = await run([...args, "--help"]);
       assert.equal(code, 0);
@@ -147,6 +148,7 @@ describe("caddy realtime", () => {
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: "" } }), /REALTIME_PUBLISH_KEY/],
       [publish(app, ["orders", "e"], { env: { REALTIME_SOCKET_URL: "" } }), /--origin https/],
       [publish(app, ["orders", "e", "--path", "/elsewhere"]), /check --origin and --path/],
+      [publish(app, ["orders", "e", "--origin", "http://localhost:1"]), /cannot reach .*--origin/],
     ]) {
       const { code, stdout, stderr } = await attempt;
       assert.equal(code, 1, stdout + stderr);

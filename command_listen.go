@@ -1,0 +1,94 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-c079cc48/caddy-realtime/client"
+)
+
+func listenCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "listen <channel>...",
+		Short: "Listens to channels, as a client does",
+		Long: `Subscribes to channels, as a client does, and prints the events published to
+them until it is interrupted.
+
+A line is the event's name, a tab, and its data as JSON, or nothing where it has
+none. With --json it is an object of event, data and time, which is when the
+event came here. Characters that a terminal would act on are written as \uXXXX.
+
+A lost connection is made anew, and what is published meanwhile is missed. A
+refusal ends the command, as does a server that withdraws the credentials.
+
+The origin, the app's id and its subscribe key are read from
+REALTIME_SOCKET_URL, REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
+key would end up in the shell's history and in lists of processes.`,
+		Example: `  export REALTIME_SOCKET_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
+  caddy realtime listen orders.42
+  caddy realtime listen orders.42 orders.43 --json --count 10`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	siteFlags(cmd, "socket_path", defaultSocketPath)
+	cmd.Flags().Int("count", 0, "End after so many events; 0 is never")
+	cmd.RunE = runE(listen)
+	return cmd
+}
+
+func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
+	site, err := readSite(fl, "REALTIME_SUBSCRIBE_KEY", "subscribe key (sub_live_…)")
+	if err != nil {
+		return err
+	}
+	count := fl.Int("count")
+	if count < 0 {
+		return fmt.Errorf("--count %d is less than nothing", count)
+	}
+	l := &listener{
+		site:     site,
+		channels: channels,
+		count:    count,
+		show:     printLine(cmd.OutOrStdout()),
+		notes:    cmd.ErrOrStderr(),
+	}
+	if fl.Bool("json") {
+		l.show = printJSON(cmd.OutOrStdout())
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal also ends a write that is stuck
+	return l.run(ctx)
+}
+
+// explainEnd says why listening is over, and what to do.
+func (s siteAccount) explainEnd(err error) error {
+	switch {
+	case errors.Is(err, errNoOutput):
+		return err
+	case errors.Is(err, client.ErrOrigin):
+		return fmt.Errorf("--origin is %w", err)
+	case errors.Is(err, client.ErrDisconnected):
+		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
+			"or the app was disabled or deleted")
+	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
+		return fmt.Errorf("%s%s: %s; check --origin (http or https?) and --path", s.origin, s.path, visible(err.Error()))
+	}
+	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
+		return errors.New(visible(refusal.Message))
+	}
+	if status, ok := errors.AsType[*client.StatusError](err); ok {
+		if status.Message != "" { // by the gateway
+			return errors.New(visible(status.Message))
+		}
+		return fmt.Errorf("%s%s: %s, which is no answer of this gateway; check --origin and --path",
+			s.origin, s.path, visible(status.Error()))
+	}
+	return s.unreached(err)
+}

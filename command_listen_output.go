@@ -1,0 +1,70 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/seed-c079cc48/caddy-realtime/client"
+)
+
+// printLine prints an event as its name and data. There is always a tab, so
+// that "cut -f 2" is the data.
+func printLine(out io.Writer) func(client.Event) error {
+	return func(e client.Event) error {
+		var data bytes.Buffer
+		if e.Data != nil {
+			if err := json.Compact(&data, e.Data); err != nil {
+				return err
+			}
+		}
+		_, err := io.WriteString(out, visible(e.Name)+"\t"+visible(data.String())+"\n")
+		return err
+	}
+}
+
+// printJSON prints an event as one JSON object, with the time of its arrival.
+func printJSON(out io.Writer) func(client.Event) error {
+	return func(e client.Event) error {
+		var line strings.Builder
+		encoder := json.NewEncoder(&line)
+		encoder.SetEscapeHTML(false) // data is printed as it came
+		if err := encoder.Encode(struct {
+			Event string          `json:"event"`
+			Data  json.RawMessage `json:"data,omitempty"`
+			Time  time.Time       `json:"time"`
+		}{e.Name, e.Data, time.Now().UTC()}); err != nil {
+			return err
+		}
+		_, err := io.WriteString(out, visible(strings.TrimSuffix(line.String(), "\n"))+"\n")
+		return err
+	}
+}
+
+// visible writes characters that a terminal would act on, or that reorder what
+// is seen, as JSON's escapes. In JSON they can only stand in strings, so its
+// meaning stays.
+func visible(text string) string {
+	text = strings.ToValidUTF8(text, "\ufffd")
+	if strings.IndexFunc(text, actsOnTerminal) < 0 {
+		return text
+	}
+	var b strings.Builder
+	b.Grow(len(text))
+	for _, r := range text {
+		if actsOnTerminal(r) {
+			_, _ = fmt.Fprintf(&b, `\u%04x`, r) // all of them have four digits
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func actsOnTerminal(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+}
