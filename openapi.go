@@ -1,0 +1,35 @@
+package realtime
+
+import (
+	_ "embed"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// openAPI describes POST /publish and the admin API. The tests hold both to
+// it.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+func (a *Admin) documentRoutes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/openapi.yaml", Handler: caddy.AdminHandlerFunc(serveOpenAPI)},
+	}
+}
+
+// serveOpenAPI needs no runtime: the document is there whatever is configured.
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		errMethodNotAllowed(r.Method, docsMethods).write(w, r)
+		return nil
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/yaml") // RFC 9512
+	h.Set("Content-Length", strconv.Itoa(len(openAPI)))
+	h.Set("Cache-Control", "no-cache")
+	_, _ = w.Write(openAPI) // who has gone reads nothing
+	return nil
+}
