@@ -11,6 +11,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { io } from "socket.io-client";
+import { check } from "./openapi.mjs";
 import { once, until } from "./wait.mjs";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -93,7 +94,7 @@ ${sites}
     try {
       await until("Caddy answers", async () => {
         assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail(2)}`);
-        return (await this.request("GET", "/publish").catch(() => ({}))).status === 405;
+        return (await this.request("GET", "/publish").catch(notYet)).status === 405;
       });
     } catch (err) {
       child.kill("SIGKILL");
@@ -128,8 +129,12 @@ ${sites}
     return this.exited;
   }
 
-  /** An HTTP request on a connection of its own, to the site or to any origin. */
-  request(method, path, { headers = {}, body, origin = this.origin } = {}) {
+  /**
+   * An HTTP request on a connection of its own, to the site or to any origin.
+   * It fails if the answer is not as openapi.yaml says; documented: false is
+   * for a /publish that is not ours.
+   */
+  request(method, path, { headers = {}, body, origin = this.origin, documented = true } = {}) {
     const url = new URL(path, origin);
     const secure = url.protocol === "https:";
     return new Promise((resolve, reject) => {
@@ -141,7 +146,15 @@ ${sites}
           res.setEncoding("utf8");
           res.on("data", (chunk) => (text += chunk));
           res.on("error", reject);
-          res.on("end", () => resolve({ status: res.statusCode, headers: res.headers, text, json: parse(text) }));
+          res.on("end", () => {
+            const answer = { status: res.statusCode, headers: res.headers, text, json: parse(text) };
+            try {
+              if (documented) this.#check(method, url, body, answer);
+              resolve(answer);
+            } catch (err) {
+              reject(err);
+            }
+          });
         },
       );
       req.setTimeout(60_000, () => req.destroy(new Error(`${method} ${path} took over 60 s`)));
@@ -150,9 +163,13 @@ ${sites}
     });
   }
 
+  get adminOrigin() {
+    return `http://localhost:${this.adminPort}`;
+  }
+
   admin(method, path, body) {
     return this.request(method, path, {
-      origin: `http://localhost:${this.adminPort}`,
+      origin: this.adminOrigin,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
@@ -229,6 +246,11 @@ ${sites}
     rmSync(this.dir, { recursive: true, force: true });
   }
 
+  #check(method, url, body, answer) {
+    if (url.origin === this.adminOrigin) check("admin", { method, url, body }, answer);
+    if (url.origin === this.origin) check("site", { method, url, body }, answer);
+  }
+
   #ca() {
     return readFileSync(this.rootCertificate);
   }
@@ -246,6 +268,12 @@ export async function freePorts(count) {
   const ports = servers.map((server) => server.address().port);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
+}
+
+/** What a request gets before anybody listens. */
+function notYet(err) {
+  if (err.code && err.code !== "ERR_ASSERTION") return {};
+  throw err;
 }
 
 function parse(text) {

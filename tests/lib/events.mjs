@@ -1,5 +1,7 @@
-// A reader of server-sent events, for tests.
+// A reader of an app's live stream, for tests. What is not as openapi.yaml says
+// fails the test.
 import http from "node:http";
+import { check, checkEvent } from "./openapi.mjs";
 import { until } from "./wait.mjs";
 
 export class EventStream {
@@ -13,6 +15,7 @@ export class EventStream {
       stream.#request = http.get(url, { agent: false, headers }, (res) => {
         stream.status = res.statusCode;
         stream.headers = res.headers;
+        check("admin", { method: "GET", url }, stream);
         let text = "";
         res.setEncoding("utf8");
         res.on("data", (chunk) => {
@@ -32,7 +35,10 @@ export class EventStream {
 
   #take(block) {
     const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s, 2)));
-    if (fields.event) this.events.push({ ...JSON.parse(fields.data), kind: fields.event });
+    if (!fields.event) return;
+    const data = JSON.parse(fields.data);
+    checkEvent(fields.event, data);
+    this.events.push({ ...data, kind: fields.event });
   }
 
   /** The first event of a kind that has these fields, which may be to come. */
