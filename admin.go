@@ -341,7 +341,7 @@ func decodeStrict(body []byte, into any) error {
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
 			return errInvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
 		}
-		return nil
+		return checkFieldNames(body)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
@@ -353,6 +353,31 @@ func decodeStrict(body []byte, into any) error {
 		return errInvalidRequest("There is no field %s here.", field)
 	}
 	return errInvalidJSON("The body is not one whole JSON object.")
+}
+
+// checkFieldNames refuses what encoding/json lets through: null for an object,
+// a field twice, and one in capital letters. body is JSON, and its fields are
+// those of a struct whose names have small letters.
+func checkFieldNames(body []byte) error {
+	s := scanner{b: body}
+	s.space()
+	if kind := jsonKind(s.b[s.i]); s.b[s.i] != '{' {
+		return errInvalidRequest("It is %s. Send an object.", kind)
+	}
+	seen := make(map[string]bool)
+	for s.next() {
+		name := unquote(s.value())
+		s.colon()
+		s.value()
+		switch {
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
+			return errInvalidRequest("There is no field %s here. Names are in small letters.", quote(name))
+		case seen[name]:
+			return errDuplicateField(name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 // Interface guards

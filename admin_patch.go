@@ -68,12 +68,18 @@ func (p *appPatch) rate() (*keystore.Rate, error) {
 	if isNull(p.RateLimit) {
 		return nil, nil
 	}
-	var body rateView
+	var body struct {
+		Publishes *int   `json:"publishes"`
+		Window    string `json:"window"`
+	}
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
 		return nil, err
 	}
-	limit := RateLimit{Publishes: body.Publishes}
-	if body.Publishes > 0 {
+	if body.Publishes == nil { // which is not 0: that would take the limit away
+		return nil, errInvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+	}
+	limit := RateLimit{Publishes: *body.Publishes}
+	if limit.Publishes > 0 || body.Window != "" {
 		window, err := caddy.ParseDuration(body.Window)
 		if err != nil {
 			return nil, errInvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
