@@ -64,7 +64,7 @@ func (f *Feeds) Watched(app string) bool {
 func (f *Feeds) Tell(app string, e Event) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	e.Time = time.Now()
+	e.Time = time.Now().UTC()
 	copied := false
 	for _, w := range f.byApp[app] {
 		w.tallies.count(&e)
