@@ -31,13 +31,19 @@ export class Caddy {
 
   /** Writes a configuration, starts Caddy, and waits until it answers. */
   static async start(options = {}) {
+    const caddy = await Caddy.prepare(options);
+    await caddy.boot();
+    return caddy;
+  }
+
+  /** Writes a configuration, in a directory of its own. */
+  static async prepare(options = {}) {
     const caddy = new Caddy();
     caddy.dir = mkdtempSync(join(tmpdir(), "realtime-"));
     [caddy.port, caddy.adminPort] = await freePorts(2);
     caddy.tls = options.tls ?? false;
     caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
     caddy.configure(options);
-    await caddy.boot();
     return caddy;
   }
 
@@ -243,6 +249,10 @@ ${sites}
       assert.deepEqual({ code, signal }, { code: 0, signal: null }, this.logTail());
     }
     assert.deepEqual(this.logged(/panic|DATA RACE/), [], this.logTail(60));
+    this.remove();
+  }
+
+  remove() {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
