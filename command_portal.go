@@ -117,6 +117,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 		},
 		ModifyResponse: func(answer *http.Response) error {
 			answer.Header.Del("Access-Control-Allow-Origin") // is for the endpoint's own
+			answer.Header.Del("Cache-Control")               // is set already
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {

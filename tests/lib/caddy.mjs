@@ -61,14 +61,14 @@ export class Caddy {
 
   /**
    * Writes the Caddyfile, without loading it.
-   * global: lines of the realtime global option; rateLimit: none unless given;
+   * admin: the admin endpoint's block, for its address; global: lines of the realtime global option; rateLimit: none unless given;
    * options: other global options; site: the site's lines; sites: further sites.
    */
-  configure({ global = "", rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
+  configure({ admin = () => "", global = "", rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
     writeFileSync(
       this.configFile,
       `{
-	admin localhost:${this.adminPort}
+	admin localhost:${this.adminPort} ${admin(`localhost:${this.adminPort}`)}
 	auto_https disable_redirects
 	skip_install_trust
 	log {

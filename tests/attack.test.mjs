@@ -1,0 +1,227 @@
+// A page of an attacker, in the browser of somebody who may use the portal.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, describe, test } from "node:test";
+import { foreignSite, launch } from "./lib/browser.mjs";
+import { Caddy, bin } from "./lib/caddy.mjs";
+import { Program } from "./lib/process.mjs";
+
+describe("a page of another origin", () => {
+  let caddy, browser, context, app, attacker, program, portals;
+  before(async () => {
+    const hash = execFileSync(bin, ["hash-password", "--plaintext", "secret", "--bcrypt-cost", "4"], { encoding: "utf8" }).trim();
+    caddy = await Caddy.start({ site: `basic_auth /realtime* {\n\talice ${hash}\n}\nrealtime\nrealtime_portal` });
+    // The attacker's names: another site, and one that was made to point here.
+    attacker = await foreignSite("attacker.example");
+    browser = await launch(caddy, "--host-resolver-rules=MAP *.example 127.0.0.1");
+    context = await browser.newContext({ httpCredentials: { username: "alice", password: "secret", origin: caddy.origin } });
+    app = await caddy.app("the victim's");
+    await caddy.subscriber(app, "secret.channel");
+
+    program = new Program(bin, ["realtime", "portal", "--address", `localhost:${caddy.adminPort}`], { env: caddy.env });
+    const [link] = await program.prints(/http:\/\/127\.0\.0\.1:\d+\/\?token=\S+/);
+    portals = {
+      "the admin endpoint": `http://localhost:${caddy.adminPort}`,
+      "caddy realtime portal": new URL(link).origin,
+      realtime_portal: caddy.origin,
+    };
+    // The victim is in, everywhere.
+    const tab = await context.newPage();
+    for (const home of [link, `${caddy.origin}/realtime/`]) {
+      await tab.goto(home);
+      await tab.getByText("the victim's").waitFor();
+    }
+    await tab.close();
+  });
+  after(async () => {
+    await browser?.close();
+    attacker.close();
+    await program.stop("SIGINT");
+    await caddy.close();
+  });
+
+  /** Fails if anything has changed of what the attacker is after. */
+  const unharmed = async () => {
+    const { apps } = (await caddy.admin("GET", "/realtime/apps")).json;
+    assert.deepEqual(apps.map(({ id, name, enabled, keys }) => ({ id, name, enabled, keys: keys.filter((k) => !k.revoked).length })), [
+      { id: app.id, name: "the victim's", enabled: true, keys: 2 },
+    ]);
+    assert.equal((await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.length, 1);
+  };
+  const secrets = () => new RegExp(`${app.id}|victim|secret\\.channel|${app.keys[0].id}`);
+  const pages = ["/realtime/", "/realtime/apps", `/realtime/app/${"ID"}`, `/realtime/app/${"ID"}/live`, "/realtime/openapi.yaml", "/config/"];
+
+  for (const name of ["the admin endpoint", "caddy realtime portal", "realtime_portal"]) {
+    test(`reads nothing of ${name}`, async () => {
+      const tab = await context.newPage();
+      await tab.goto(attacker.origin);
+      for (const path of pages) {
+        const url = portals[name] + path.replace("ID", app.id);
+        for (const mode of ["cors", "no-cors"]) {
+          const got = await tab.evaluate(read, { url, mode });
+          assert.equal(got, "", `${mode} ${url}`);
+        }
+        assert.equal(await tab.evaluate(framed, url), "", `framed ${url}`);
+        const frames = await Promise.all(tab.frames().slice(1).map((frame) => frame.content().catch(() => "")));
+        for (const content of frames) assert.doesNotMatch(content, secrets(), `shown in a frame: ${url}`);
+      }
+      assert.equal(await tab.evaluate(stream, `${portals[name]}/realtime/app/${app.id}/live`), "");
+      assert.equal(await tab.evaluate(script, `${portals[name]}/realtime/`), "error");
+      await tab.close();
+      await unharmed();
+    });
+
+    test(`changes nothing of ${name}`, async () => {
+      const tab = await context.newPage();
+      await tab.goto(attacker.origin);
+      const forms = [
+        ["/realtime/app/", { do: "create", name: "hacked" }],
+        [`/realtime/app/${app.id}`, { do: "delete", confirm: "the victim's" }],
+        [`/realtime/app/${app.id}`, { do: "revoke", key: app.keys[0].id }],
+        [`/realtime/app/${app.id}`, { do: "rotate", key: app.keys[0].id, overlap: "0s" }],
+        [`/realtime/app/${app.id}`, { do: "add-key", kind: "publish" }],
+      ];
+      for (const [path, fields] of forms) {
+        for (const mode of ["cors", "no-cors"]) {
+          await tab.evaluate(send, { url: portals[name] + path, method: "POST", mode, fields });
+        }
+        for (const enctype of ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]) {
+          const answer = context.waitForEvent("response", { predicate: (r) => r.request().method() === "POST" });
+          await tab.evaluate(submit, { url: portals[name] + path, fields, enctype });
+          const response = await answer;
+          assert.ok(response.status() >= 400, `${enctype} ${path}: ${response.status()}`);
+        }
+      }
+      for (const [method, path, body] of [
+        ["POST", "/realtime/apps", { name: "hacked" }],
+        ["DELETE", `/realtime/apps/${app.id}`],
+        ["PATCH", `/realtime/apps/${app.id}`, { enabled: false }],
+        ["DELETE", `/realtime/keys/${app.id}/${app.keys[0].id}`],
+        ["POST", `/realtime/keys/${app.id}`, { kind: "publish" }],
+        ["POST", "/stop"],
+      ]) {
+        for (const mode of ["cors", "no-cors"]) await tab.evaluate(send, { url: portals[name] + path, method, mode, body });
+      }
+      await tab.close();
+      await unharmed();
+    });
+  }
+
+  for (const name of ["the admin endpoint", "caddy realtime portal"]) {
+    test(`gets nothing from ${name} by a name that points to it`, async () => {
+      const { port } = new URL(portals[name]);
+      const rebound = `http://rebound.example:${port}`;
+      const tab = await context.newPage();
+      for (const path of ["/realtime/", "/realtime/apps", `/realtime/app/${app.id}`]) {
+        const answer = await tab.goto(rebound + path);
+        assert.equal(answer.status(), 403);
+        assert.doesNotMatch(await answer.text(), secrets());
+        // Now the attacker's script is of the same origin.
+        const got = await tab.evaluate(read, { url: rebound + path, mode: "same-origin" });
+        assert.doesNotMatch(got, secrets());
+        await tab.evaluate(send, { url: `${rebound}/realtime/app/`, method: "POST", mode: "same-origin", fields: { do: "create", name: "hacked" } });
+        await tab.evaluate(send, { url: `${rebound}/realtime/apps`, method: "POST", mode: "same-origin", body: { name: "hacked" } });
+      }
+      await tab.close();
+      await unharmed();
+    });
+  }
+
+  test("a page of another port of the same host changes nothing, and the link's token is not guessed", async () => {
+    const neighbour = await foreignSite("127.0.0.1");
+    const tab = await context.newPage();
+    await tab.goto(neighbour.origin);
+    const home = portals["caddy realtime portal"];
+    assert.equal(await tab.evaluate(read, { url: `${home}/realtime/`, mode: "cors" }), "");
+    await tab.evaluate(send, { url: `${home}/realtime/app/`, method: "POST", mode: "no-cors", fields: { do: "create", name: "hacked" } });
+    const answer = context.waitForEvent("response", { predicate: (r) => r.request().method() === "POST" });
+    await tab.evaluate(submit, { url: `${home}/realtime/app/`, fields: { do: "create", name: "hacked" }, enctype: "application/x-www-form-urlencoded" });
+    assert.equal((await answer).status(), 403);
+    await tab.close();
+    neighbour.close();
+    for (const path of ["/", "/?token=", "/?token=AAAAAAAAAAAAAAAAAAAAAAAAAA", "/realtime/", `/realtime/app/${app.id}`, "/realtime/apps", "/load"]) {
+      const stranger = await caddy.request("GET", path, { origin: home });
+      assert.equal(stranger.status, 403, path);
+      assert.match(stranger.text, /Open the link/);
+    }
+    await unharmed();
+  });
+
+  test("who has the portal's link gets no more of the admin endpoint", async () => {
+    const cookie = (await context.cookies(portals["caddy realtime portal"])).find((c) => c.name.startsWith("realtime_portal_"));
+    assert.ok(cookie.httpOnly);
+    assert.equal(cookie.sameSite, "Strict");
+    const headers = { Cookie: `${cookie.name}=${cookie.value}` };
+    const origin = portals["caddy realtime portal"];
+    assert.equal((await caddy.request("GET", "/realtime/", { origin, headers })).status, 200);
+    for (const path of ["/config/", "/realtime/apps", "/realtime/app/..%2f..%2fconfig/", "/realtime/app//config/", "/stop"]) {
+      const answer = await caddy.request("GET", path, { origin, headers });
+      assert.equal(answer.status, 404, path);
+    }
+  });
+});
+
+/* What follows runs in the attacker's page. Each returns what it got. */
+
+async function read({ url, mode }) {
+  try {
+    return await (await fetch(url, { mode, credentials: "include" })).text();
+  } catch {
+    return "";
+  }
+}
+
+async function send({ url, method, mode, fields, body }) {
+  try {
+    const content = fields ? new URLSearchParams(fields) : body && JSON.stringify(body);
+    const headers = body && mode !== "no-cors" ? { "Content-Type": "application/json" } : {};
+    return await (await fetch(url, { method, mode, credentials: "include", body: content, headers })).text();
+  } catch {
+    return "";
+  }
+}
+
+function framed(url) {
+  const frame = document.createElement("iframe");
+  frame.src = url;
+  return new Promise((resolve) => {
+    frame.onload = () => {
+      try {
+        resolve(frame.contentDocument?.body.textContent ?? "");
+      } catch {
+        resolve("");
+      }
+    };
+    document.body.append(frame);
+  });
+}
+
+function stream(url) {
+  return new Promise((resolve) => {
+    const source = new EventSource(url, { withCredentials: true });
+    source.onerror = () => resolve("");
+    source.addEventListener("second", (e) => resolve(e.data));
+  });
+}
+
+function script(url) {
+  const element = document.createElement("script");
+  element.src = url;
+  return new Promise((resolve) => {
+    element.onload = () => resolve("loaded");
+    element.onerror = () => resolve("error");
+    document.head.append(element);
+  });
+}
+
+function submit({ url, fields, enctype }) {
+  const form = document.createElement("form");
+  Object.assign(form, { method: "POST", action: url, enctype, target: "_blank" });
+  for (const [name, value] of Object.entries(fields)) {
+    const input = document.createElement("input");
+    Object.assign(input, { name, value, type: "hidden" });
+    form.append(input);
+  }
+  document.body.append(form);
+  form.submit();
+}

@@ -1,0 +1,396 @@
+// The portal, as a person uses it, in a real Chromium.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, describe, test } from "node:test";
+import { foreignSite, launch, picture } from "./lib/browser.mjs";
+import { Caddy, bin } from "./lib/caddy.mjs";
+import { Program } from "./lib/process.mjs";
+import { once, until } from "./lib/wait.mjs";
+
+/** Runs `caddy realtime portal`, and returns it with its link. */
+async function openPortal(caddy, ...args) {
+  const program = new Program(bin, ["realtime", "portal", "--address", `localhost:${caddy.adminPort}`, ...args], { env: caddy.env });
+  const [link] = await program.prints(/http:\/\/127\.0\.0\.1:\d+\/\?token=\S+/);
+  return { program, link, origin: new URL(link).origin };
+}
+
+/** A page that remembers what it complained about. */
+async function newTab(context) {
+  const tab = await context.newPage();
+  tab.complaints = [];
+  tab.on("console", (message) => ["error", "warning"].includes(message.type()) && tab.complaints.push(message.text()));
+  tab.on("pageerror", (err) => tab.complaints.push(String(err)));
+  return tab;
+}
+
+/** Presses Tab until a control has the focus, as who has no mouse does. */
+async function tabTo(tab, control, key = "Tab") {
+  for (let presses = 0; presses < 200; presses++) {
+    if (await control.evaluate((el) => el === document.activeElement)) return;
+    await tab.keyboard.press(key);
+  }
+  assert.fail(`the keyboard does not reach ${control}`);
+}
+
+async function press(tab, control, key = "Enter") {
+  await tabTo(tab, control);
+  await tab.keyboard.press(key);
+}
+
+async function fill(tab, control, text) {
+  await tabTo(tab, control);
+  await tab.keyboard.press("ControlOrMeta+A");
+  await tab.keyboard.type(text);
+}
+
+describe("the portal", () => {
+  let caddy, browser, portal, context;
+  before(async () => {
+    caddy = await Caddy.start({ rateLimit: "600 1m" });
+    browser = await launch(caddy);
+    portal = await openPortal(caddy);
+    context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
+  });
+  after(async () => {
+    await browser?.close();
+    assert.equal(await portal?.program.stop("SIGINT"), 0, portal?.program.output);
+    await caddy.close();
+  });
+
+  test("from nothing to a revoked key, by keyboard alone", async () => {
+    const tab = await newTab(context);
+    const answer = await tab.goto(portal.link);
+    assert.match(answer.headers()["content-security-policy"], /default-src 'none'.*frame-ancestors 'none'/);
+    assert.equal(answer.headers()["x-frame-options"], "DENY");
+    assert.equal(answer.headers()["cache-control"], "no-store");
+    assert.equal(await tab.title(), "Apps · Realtime");
+    assert.doesNotMatch(tab.url(), /token/, "the token stays in the address line");
+    await tab.getByText("There is no app yet.").waitFor();
+    await picture(tab, "portal-empty");
+
+    // Make an app, copy its keys.
+    await fill(tab, tab.getByLabel("Name"), "Shop & <Co>");
+    await tab.keyboard.press("Enter");
+    await tab.getByText("Copy now: shown this once").waitFor();
+    assert.equal(await tab.evaluate(() => document.activeElement.id), "issued", "the focus is not where the keys are");
+    const copied = async (name) => {
+      await press(tab, tab.getByRole("button", { name }));
+      await tab.getByRole("button", { name: "Copied" }).waitFor();
+      const text = await tab.evaluate(() => navigator.clipboard.readText());
+      await tab.getByRole("button", { name }).waitFor();
+      return text;
+    };
+    const publishKey = await copied("Copy publish key");
+    const subscribeKey = await copied("Copy subscribe key");
+    assert.match(publishKey, /^pk_live_/);
+    assert.match(subscribeKey, /^sub_live_/);
+    const id = await tab.locator("#app-id").textContent();
+    await picture(tab, "portal-created");
+
+    // Paste the browser's snippet into a page of the developer's.
+    await press(tab, tab.locator("summary", { hasText: "browser" }));
+    const snippet = await copied("Copy browser");
+    assert.ok(snippet.includes(caddy.origin) && snippet.includes(id) && snippet.includes(subscribeKey), snippet);
+    const developer = await foreignSite();
+    const page = await context.newPage();
+    await page.goto(developer.origin);
+    const logged = [];
+    page.on("console", (message) => logged.push(message.text()));
+    await page.evaluate(`{ ${snippet.replace(/^import.*$/m, "")}\nwindow.socket = socket; socket.on("disconnect", (reason) => console.log("gone:", reason)); }`);
+
+    // Publish from the console; see it arrive here and there.
+    await tab.getByText("1 connected", { exact: true }).waitFor();
+    await tab.locator("#tail .subscribed", { hasText: "orders.42" }).waitFor();
+    await fill(tab, tab.getByLabel("Data, as JSON"), '{"id":42,"html":"<b>"}');
+    await press(tab, tab.getByRole("button", { name: "Publish", exact: true }));
+    await tab.getByText(/^Published as \S+ to 1 subscriber\.$/).waitFor();
+    await tab.locator("#tail .published", { hasText: 'order.updated to orders.42, 1 subscriber: {"id":42,"html":"<b>"}' }).waitFor();
+    await until("the event in the page", () => logged.some((line) => line.includes("html: <b>")));
+    await tab.getByRole("link", { name: "orders.42" }).waitFor(); // the tables follow
+    await picture(tab, "portal-live");
+
+    // What is refused is told with its cure.
+    await fill(tab, tab.getByLabel("Data, as JSON"), "hello");
+    await press(tab, tab.getByRole("button", { name: "Publish", exact: true }));
+    await tab.getByText(/^invalid_json: .*in quotes: "hello"/).waitFor();
+    await caddy.publish({ id, publish_key: subscribeKey }, {});
+    await tab.locator("#tail .refused", { hasText: "wrong_key_kind" }).waitFor();
+    // The browser tells its console of the console's 400; of nothing else.
+    assert.deepEqual(tab.complaints.splice(0).filter((text) => !text.includes("400")), []);
+
+    // Rotate the subscribe key: the page stays.
+    const row = tab.getByRole("row", { name: `sub_live_…${subscribeKey.slice(-4)}` });
+    await press(tab, row.locator("summary", { hasText: "Rotate" }));
+    await press(tab, row.getByRole("button", { name: "Make its successor" }));
+    await tab.getByText("Copy now: shown this once").waitFor();
+    const successor = await tab.locator("#new-subscribe").textContent();
+    assert.notEqual(successor, subscribeKey);
+    await row.getByText(/^until /).waitFor();
+    assert.ok(await page.evaluate(() => window.socket.connected));
+    await picture(tab, "portal-rotated");
+
+    // Revoke the old one: the page is disconnected.
+    await press(tab, row.locator("summary", { hasText: "Revoke" }));
+    await row.getByText("1 connected now are disconnected").waitFor();
+    await press(tab, row.getByRole("button", { name: "Revoke this key" }));
+    await tab.getByRole("status").filter({ hasText: "The key is revoked" }).waitFor();
+    await until("the page is told", () => logged.some((line) => line === "gone: io server disconnect"));
+    await row.getByText(/^revoked /).waitFor();
+    await tab.getByText("0 connected", { exact: true }).waitFor();
+    await picture(tab, "portal-revoked");
+    await once(caddy.socket({ id, subscribe_key: successor }), "connect");
+    assert.deepEqual(tab.complaints, []);
+    assert.doesNotMatch(caddy.logs.join("\n"), new RegExp(`${publishKey}|${subscribeKey}|${successor}`), "a key is in the log");
+    developer.close();
+    await page.close();
+    await tab.close();
+  });
+
+  const appTab = async (app) => {
+    const tab = await newTab(context);
+    await tab.goto(portal.link);
+    await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+    return tab;
+  };
+
+  test("settings are changed, kept, and refused with a reason", async () => {
+    const app = await caddy.app("settings");
+    const tab = await appTab(app);
+    await tab.getByLabel("Name", { exact: true }).fill("renamed");
+    await tab.getByLabel("Publishes").fill("2");
+    await tab.getByLabel("in any").fill("1h");
+    await tab.getByLabel("Connections", { exact: true }).fill("7");
+    await tab.getByLabel(/^Origins/).fill("https://a.example\nhttps://*.b.example");
+    await tab.getByRole("button", { name: "Save" }).click();
+    await tab.getByText("Saved: it is so from the next request on.").waitFor();
+    const saved = (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json;
+    assert.equal(saved.name, "renamed");
+    assert.deepEqual(saved.rate_limit, { publishes: 2, window: "1h" });
+    assert.equal(saved.max_connections, 7);
+    assert.equal(saved.max_channels, null);
+    assert.deepEqual(saved.allowed_origins, ["https://a.example", "https://*.b.example"]);
+    assert.equal(await tab.getByLabel("Connections", { exact: true }).inputValue(), "7");
+
+    await tab.getByLabel("Connections", { exact: true }).fill("many");
+    await tab.getByRole("button", { name: "Save" }).click();
+    await tab.getByRole("alert").filter({ hasText: "max_connections is a whole number" }).waitFor();
+
+    // Somebody else was faster.
+    await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+    await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { max_channels: 3 });
+    await tab.getByLabel("Name", { exact: true }).fill("overwritten");
+    await tab.getByRole("button", { name: "Save" }).click();
+    await tab.getByRole("alert").filter({ hasText: "changed meanwhile" }).waitFor();
+    assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.name, "renamed");
+
+    await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+    await tab.getByLabel("Enabled").uncheck();
+    await tab.getByRole("button", { name: "Save" }).click();
+    await tab.getByText("This app is off.").waitFor();
+    await picture(tab, "portal-settings");
+    await tab.getByRole("button", { name: "Publish", exact: true }).click();
+    await tab.getByText(/^app_disabled: /).waitFor();
+    await tab.close();
+  });
+
+  test("keys with labels and an end are added, one client is disconnected, and an app is deleted by its name", async () => {
+    const app = await caddy.app("short-lived");
+    const tab = await appTab(app);
+    await tab.locator("summary", { hasText: "Add a key" }).click();
+    await tab.getByLabel("Kind", { exact: false }).selectOption("subscribe");
+    await tab.getByLabel("Label").fill("kiosk");
+    await tab.locator("select[name=days]").selectOption("30");
+    await tab.getByRole("button", { name: "Add key" }).click();
+    const key = await tab.locator("#new-subscribe").textContent();
+    await tab.getByRole("row", { name: /kiosk until / }).waitFor();
+
+    const sockets = [];
+    for (const channel of ["a/b", "c"]) sockets.push(await caddy.subscriber({ ...app, subscribe_key: key }, channel));
+    await tab.getByRole("link", { name: "a/b" }).click();
+    await tab.getByRole("heading", { name: "Connections in a/b" }).waitFor();
+    assert.equal(await tab.locator("#connected tbody tr").count(), 1);
+    const gone = once(sockets[0], "disconnect");
+    await tab.getByRole("button", { name: `Disconnect ${sockets[0].id}` }).click();
+    assert.equal((await gone)[0], "io server disconnect");
+    await tab.getByText("The connection is closed.").waitFor();
+    assert.ok(sockets[1].connected);
+
+    await tab.locator("summary", { hasText: "Delete this app" }).click();
+    await tab.getByLabel("Type its name to confirm").fill("another");
+    await tab.getByRole("button", { name: "Delete for good" }).click();
+    await tab.getByRole("alert").filter({ hasText: 'Type "short-lived"' }).waitFor();
+    const also = once(sockets[1], "disconnect");
+    await tab.locator("summary", { hasText: "Delete this app" }).click();
+    await tab.getByLabel("Type its name to confirm").fill("short-lived");
+    await tab.getByRole("button", { name: "Delete for good" }).click();
+    await tab.getByText("The app is deleted.").waitFor();
+    await also;
+    assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).status, 404);
+    assert.equal((await tab.goto(`${portal.origin}/realtime/app/${app.id}`)).status(), 404);
+    await tab.getByText("There is no app").waitFor();
+    await tab.close();
+  });
+
+  test("every form works without JavaScript", async () => {
+    const plain = await browser.newContext({ javaScriptEnabled: false });
+    const tab = await plain.newPage();
+    await tab.goto(portal.link);
+    await tab.getByLabel("Name").fill("plain");
+    await tab.getByRole("button", { name: "Create app" }).click();
+    await tab.getByText("Copy now: shown this once").waitFor();
+    const [id, subscribe_key] = [await tab.locator("#app-id").textContent(), await tab.locator("#new-subscribe").textContent()];
+    const socket = await caddy.subscriber({ id, subscribe_key }, "orders.42");
+    const heard = once(socket, "order.updated");
+    await tab.getByRole("button", { name: "Publish", exact: true }).click();
+    await tab.getByText("Published.").waitFor();
+    assert.deepEqual(await heard, [{ id: 42 }]);
+    await tab.getByLabel("Channel", { exact: true }).fill("no spaces");
+    await tab.getByRole("button", { name: "Publish", exact: true }).click();
+    await tab.getByRole("alert").waitFor();
+    assert.equal(await tab.getByLabel("Channel", { exact: true }).inputValue(), "no spaces", "what was typed is lost");
+    await plain.close();
+  });
+
+  test("it is readable in light and dark, with names and labels for all controls", async () => {
+    const app = await caddy.app("readable");
+    await caddy.subscriber(app, "orders.42");
+    for (const colorScheme of ["light", "dark"]) {
+      const scheme = await browser.newContext({ colorScheme });
+      const tab = await newTab(scheme);
+      await tab.goto(portal.link);
+      await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+      await tab.getByText("1 connected", { exact: true }).waitFor();
+      const background = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      assert.equal(background, colorScheme === "light" ? "rgb(255, 255, 255)" : "rgb(20, 25, 31)");
+      assert.deepEqual(await tab.evaluate(lowContrast), []);
+      assert.deepEqual(await tab.evaluate(nameless), []);
+      const headings = await tab.locator("h1, h2, h3").evaluateAll((all) => all.map((h) => h.tagName));
+      assert.deepEqual(headings, ["H1", ...headings.slice(1).fill("H2")]);
+      await picture(tab, `portal-${colorScheme}`);
+      assert.deepEqual(tab.complaints, []);
+      await scheme.close();
+    }
+  });
+});
+
+describe("realtime_portal on a site", () => {
+  let caddy, browser;
+  const user = { username: "alice", password: "a secret" };
+  before(async () => {
+    const hash = execFileSync(bin, ["hash-password", "--plaintext", user.password, "--bcrypt-cost", "4"], { encoding: "utf8" }).trim();
+    caddy = await Caddy.start({ tls: true, site: `basic_auth /team* {\n\talice ${hash}\n}\nrealtime\nrealtime_portal {\n\tpath /team\n}\n@open path /open /open/*\nroute @open {\n\trealtime_portal {\n\t\tpath /open\n\t}\n}` });
+    browser = await launch(caddy);
+  });
+  after(async () => {
+    await browser?.close();
+    await caddy.close();
+  });
+
+  test("answers who is authenticated, and tells the log who did what", async () => {
+    const context = await browser.newContext({ httpCredentials: user });
+    const tab = await newTab(context);
+    await tab.goto(`${caddy.origin}/team`);
+    await tab.getByText("alice").waitFor();
+    await tab.getByLabel("Name").fill("team");
+    await tab.getByRole("button", { name: "Create app" }).click();
+    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.locator("summary", { hasText: "curl" }).click();
+    assert.ok((await tab.locator("#snippet-curl").textContent()).includes(`${caddy.origin}/publish`));
+    await tab.getByText("0 connected", { exact: true }).waitFor();
+    await tab.getByRole("button", { name: "Publish", exact: true }).click();
+    await tab.locator("#tail .published").waitFor();
+    await until("the audit line", () => caddy.logged(/"app created".*"user":"alice"/).length === 1);
+    assert.deepEqual(tab.complaints, []);
+    await context.close();
+  });
+
+  test("answers nobody else, and says which lines to add", async () => {
+    assert.equal((await caddy.request("GET", "/team/")).status, 401);
+    for (const [method, path] of [["GET", "/open/"], ["POST", "/open/app/"], ["GET", "/open/app/x"], ["GET", "/open/app/x/live"]]) {
+      const answer = await caddy.request(method, path);
+      assert.equal(answer.status, 403, `${method} ${path}`);
+      assert.match(answer.text, /basic_auth \/open\* \{/);
+    }
+    assert.equal((await caddy.request("GET", "/open")).status, 308);
+    assert.equal((await caddy.request("GET", "/opened")).status, 200, "a path that is not the portal's goes to the next handler");
+  });
+});
+
+test("the admin endpoint itself takes a browser, where its origins have the empty one", async () => {
+  const caddy = await Caddy.start({ admin: (address) => `{\n\t\torigins ${address} ""\n\t}` });
+  const browser = await launch(caddy);
+  try {
+    const context = await browser.newContext();
+    const tab = await newTab(context);
+    await tab.goto(`http://localhost:${caddy.adminPort}/realtime/`);
+    await tab.getByLabel("Name").fill("direct");
+    await tab.getByRole("button", { name: "Create app" }).click();
+    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("0 connected", { exact: true }).waitFor();
+    await tab.getByRole("button", { name: "Publish", exact: true }).click();
+    await tab.getByText(/^Published as \S+ to 0 subscribers\.$/).waitFor();
+    await tab.locator("#tail .published").waitFor();
+    assert.deepEqual(tab.complaints, []);
+  } finally {
+    await browser.close();
+    await caddy.close();
+  }
+});
+
+test("who watches in the portal does not hold up an exit", async () => {
+  const caddy = await Caddy.start();
+  const portal = await openPortal(caddy);
+  const browser = await launch(caddy);
+  try {
+    const app = await caddy.app();
+    const tab = await browser.newPage();
+    await tab.goto(portal.link);
+    await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+    const sees = (event) =>
+      until("it watches", async () => {
+        await caddy.publish(app, { channel: "a", event });
+        return (await tab.locator("#tail .published", { hasText: event }).count()) > 0;
+      });
+    await sees("before");
+    const began = Date.now();
+    assert.deepEqual(await caddy.signal("SIGTERM"), { code: 0, signal: null });
+    assert.ok(Date.now() - began < 5_000, `it took ${Date.now() - began} ms`);
+    await tab.getByText("The connection is lost; trying again.").waitFor();
+    await caddy.boot();
+    await sees("after");
+  } finally {
+    await browser.close();
+    await portal.program.stop("SIGINT");
+    await caddy.close();
+  }
+});
+
+/** What in the page has less contrast to what is behind it than WCAG's AA. */
+function lowContrast() {
+  const channels = (color) => color.match(/[\d.]+/g).map(Number);
+  const luminance = (rgb) =>
+    rgb.slice(0, 3).map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (el) => {
+    for (; el; el = el.parentElement) {
+      const color = channels(getComputedStyle(el).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const el of document.querySelectorAll("body *")) {
+    const text = [...el.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
+    if (!text || !el.checkVisibility() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(el.tagName)) continue;
+    const [a, b] = [luminance(channels(getComputedStyle(el).color)), luminance(behind(el))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}`);
+  }
+  return found;
+}
+
+/** Controls that a screen reader has no name for. */
+function nameless() {
+  return [...document.querySelectorAll("button, input:not([type=hidden]), select, textarea, a, summary, [tabindex='0']")]
+    .filter((el) => !(el.labels?.[0]?.textContent.trim() || el.textContent.trim() || el.getAttribute("aria-label")))
+    .map((el) => el.outerHTML.slice(0, 80));
+}
