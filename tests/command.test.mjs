@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
+import { Program } from "./lib/process.mjs";
 import { once } from "./lib/wait.mjs";
 
 /** Runs caddy realtime: its exit code, stdout and stderr. */
@@ -132,6 +133,21 @@ describe("caddy realtime", () => {
     }
   });
 
+  test("each command says what it takes", async () => {
+    for (const [args, says] of [
+      [[], /app .*key .*listen .*portal .*publish/s],
+      [["app"], /create .*list .*show .*delete/s],
+      [["key"], /add .*list .*rotate .*revoke/s],
+      ...["app create", "app list", "app show", "app delete", "key add", "key list", "key rotate", "key revoke", "publish", "listen", "portal"].map(
+        (command) => [command.split(" "), new RegExp(`Usage:\n  caddy realtime ${command}`)],
+      ),
+    ]) {
+      const { code, stdout } = await run([...args, "--help"]);
+      assert.equal(code, 0);
+      assert.match(stdout, says);
+    }
+  });
+
   test("what is wrong is said on stderr, with the cure", async () => {
     const app = await caddy.app();
     for (const [attempt, says] of [
@@ -142,6 +158,8 @@ describe("caddy realtime", () => {
       [admin("key", "add", app.id, "--kind", "publish", "--expires", "soon"), /--expires 30d/],
       [admin("key", "revoke", app.id, "key_none"), /no key .*key_none/],
       [run(["app", "list", "--address", "localhost:1"]), /Is it running\?.*--address/],
+      [run(["portal", "--address", "localhost:1"]), /Is it running\?.*--address/],
+      [admin("portal", "--port", "99999"), /port/],
       [publish(app, ["orders", "e", "text"]), /not JSON.*quotes/],
       [publish(app, ["orders", "connect"]), /connect/],
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: app.subscribe_key } }), /subscribe key/],
@@ -168,7 +186,21 @@ test("caddy realtime reaches an admin endpoint on a unix socket", async () => {
     assert.equal(loaded.status, 200, loaded.text);
     const { code, stdout, stderr } = await run(["app", "create", "by socket", "--json", "--address", `unix/${socket}`]);
     assert.equal(code, 0, stderr);
-    await caddy.published(JSON.parse(stdout), { channel: "orders", event: "e" });
+    const app = JSON.parse(stdout);
+    await caddy.published(app, { channel: "orders", event: "e" });
+
+    const portal = new Program(bin, ["realtime", "portal", "--address", `unix/${socket}`], { env: caddy.env });
+    try {
+      const [link] = await portal.prints(/http:\S+token=\S+/);
+      const welcome = await caddy.request("GET", link);
+      assert.equal(welcome.status, 303);
+      const headers = { Cookie: welcome.headers["set-cookie"][0].split(";")[0] };
+      const page = await caddy.request("GET", welcome.headers.location, { origin: link, headers });
+      assert.equal(page.status, 200);
+      assert.ok(page.text.includes(app.id));
+    } finally {
+      assert.equal(await portal.stop("SIGTERM"), 0, portal.output);
+    }
   } finally {
     await caddy.close();
   }
