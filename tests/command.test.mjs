@@ -136,7 +136,7 @@ describe("caddy realtime", () => {
   test("each command says what it takes", async () => {
     for (const [args, says] of [
       [[], /app .*key .*listen .*portal .*publish/s],
-      [["app"], /create .*list .*show .*delete/s],
+      [["app"], /create .*delete .*list .*show/s],
       [["key"], /add .*list .*rotate .*revoke/s],
       ...["app create", "app list", "app show", "app delete", "key add", "key list", "key rotate", "key revoke", "publish", "listen", "portal"].map(
         (command) => [command.split(" "), new RegExp(`Usage:\n  caddy realtime ${command}`)],
