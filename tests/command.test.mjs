@@ -137,7 +137,7 @@ describe("caddy realtime", () => {
     for (const [args, says] of [
       [[], /app .*key .*listen .*portal .*publish/s],
       [["app"], /create .*delete .*list .*show/s],
-      [["key"], /add .*list .*rotate .*revoke/s],
+      [["key"], /add .*list .*revoke .*rotate/s],
       ...["app create", "app list", "app show", "app delete", "key add", "key list", "key rotate", "key revoke", "publish", "listen", "portal"].map(
         (command) => [command.split(" "), new RegExp(`Usage:\n  caddy realtime ${command}`)],
       ),
