@@ -66,7 +66,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", quote(r.URL.Path)).write(w, r)
 			return nil
 		})},
-	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes(), a.documentRoutes())
+	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
 }
 
 // portalPages serves the portal to whoever the admin endpoint lets in.

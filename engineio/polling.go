@@ -218,6 +218,19 @@ func limitBody(w http.ResponseWriter) {
 // post takes the packets of a POST.
 func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	cfg := s.server.cfg.Load()
+	if refusal := s.takePost(w, r, cfg.MaxPayload); refusal != nil {
+		return refusal
+	}
+	x.hold(r.Context())
+	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
+		s.Abort(TransportError)
+	}
+	return nil
+}
+
+// takePost takes the packets before there is an answer: whoever has that may
+// send the next POST at once.
+func (s *Session) takePost(w http.ResponseWriter, r *http.Request, maxPayload int) *protocolError {
 	if refusal := s.beginPost(); refusal != nil {
 		return refusal
 	}
@@ -226,17 +239,13 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 		s.Abort(ParseError) // binary payloads went with revision 3
 		return errPayload
 	}
-	body, refusal := s.readBody(w, r, cfg.MaxPayload)
+	body, refusal := s.readBody(w, r, maxPayload)
 	if refusal != nil {
 		return refusal
 	}
 	if !s.take(body) {
 		s.Abort(ParseError)
 		return errPayload
-	}
-	x.hold(r.Context())
-	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
-		s.Abort(TransportError)
 	}
 	return nil
 }

@@ -279,3 +279,30 @@ func TestPipelinedRequests(t *testing.T) {
 		t.Errorf("%s: %v", answer, err)
 	}
 }
+
+// eager calls a function as soon as an answer is on its way.
+type eager struct {
+	*httptest.ResponseRecorder
+	then func()
+}
+
+func (w eager) Write(b []byte) (int, error) {
+	w.then()
+	return w.ResponseRecorder.Write(b)
+}
+
+func TestNextPostMayComeBeforeTheServerIsDoneWithTheLast(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		p := b.openPolling()
+		post := func(w http.ResponseWriter) {
+			body := strings.NewReader("4hello")
+			r := httptest.NewRequestWithContext(b.t.Context(), http.MethodPost, "/?EIO=4&transport=polling&sid="+p.ID(), body)
+			b.Serve(w, r, engineio.Exchange{})
+		}
+		next := httptest.NewRecorder()
+		post(eager{httptest.NewRecorder(), func() { post(next) }})
+		if next.Code != http.StatusOK {
+			b.t.Errorf("the next POST got %d: %s", next.Code, next.Body)
+		}
+	})
+}

@@ -145,6 +145,17 @@ func (b *Badger) inspect(log *badgerLog) error {
 	})
 }
 
+// Check implements [Store].
+func (b *Badger) Check() error {
+	return b.db.View(func(tx *badger.Txn) error {
+		item, err := tx.Get([]byte(formatKey))
+		if err != nil {
+			return fmt.Errorf("reading its format: %w", err)
+		}
+		return item.Value(checkFormat)
+	})
+}
+
 // markNew writes the format into a store that is empty. Without a format, any
 // other is not ours.
 func markNew(tx *badger.Txn) error {

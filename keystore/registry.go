@@ -31,6 +31,9 @@ type Store interface {
 	// what it kept before. It need not be durable at once.
 	PutUsed(app string, keys map[string]time.Time) error
 
+	// Check reads from the store, and returns why that cannot be done.
+	Check() error
+
 	// Close ends the store; no other call follows it.
 	Close() error
 }
@@ -217,6 +220,17 @@ func (r *Registry) tell(before, after *App) {
 	for _, fn := range r.watchers {
 		fn(before, after)
 	}
+}
+
+// Check reads from the store. It waits for a change that is under way, so that
+// a store which hangs is found, and returns the store's error or [ErrClosed].
+func (r *Registry) Check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	return r.store.Check()
 }
 
 // Close waits for a change that is under way, and closes the store. Later

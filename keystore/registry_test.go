@@ -44,6 +44,8 @@ func (m *memory) LoadUsed() (map[string]time.Time, error) {
 	return all, nil
 }
 
+func (m *memory) Check() error { return m.fail }
+
 func (m *memory) PutUsed(app string, used map[string]time.Time) error {
 	if m.fail == nil {
 		m.used[app] = used

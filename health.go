@@ -1,0 +1,127 @@
+package realtime
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// healthTimeout bounds one check: what takes longer is not well.
+const healthTimeout = 5 * time.Second
+
+func (a *Admin) healthRoutes() []caddy.AdminRoute {
+	ready := a.route(map[string]adminFunc{http.MethodGet: a.ready}, "GET, HEAD")
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/health", Handler: ready},
+		{Pattern: "/realtime/health/ready", Handler: ready},
+		{Pattern: "/realtime/health/live", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
+				return nil
+			}
+			writeJSON(w, http.StatusOK, healthView{Status: "live"})
+			return nil
+		})},
+	}
+}
+
+// healthView is the answer of who is well.
+type healthView struct {
+	Status string      `json:"status"` // ready or live
+	Checks []checkView `json:"checks,omitempty"`
+}
+
+// checkView is a check that was passed, and how long it took.
+type checkView struct {
+	Name         string  `json:"name"`
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+// ready does what clients need done: it reads the keystore, and publishes to a
+// subscriber. It is 503 while the server drains, so that nobody is sent here.
+func (a *Admin) ready(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+	if rt.draining.Load() {
+		return errUnavailable("The server is shutting down.", time.Second)
+	}
+	well := healthView{Status: "ready"}
+	for _, check := range []struct {
+		name string
+		run  func() error
+	}{
+		{"keystore", rt.registry.Check},
+		{"delivery", rt.checkDelivery},
+	} {
+		took, err := timed(r, check.run)
+		if err != nil {
+			a.logger.Error("health check failed", zap.String("check", check.name), zap.Duration("took", took), zap.Error(err))
+			return errUnavailable(fmt.Sprintf("The check of %s failed: %s. The log has it, too.", check.name, err), time.Second)
+		}
+		well.Checks = append(well.Checks, checkView{check.name, float64(took.Microseconds()) / 1000})
+	}
+	writeJSON(w, http.StatusOK, well)
+	return nil
+}
+
+// timed runs a check. One that hangs is left behind, as there is no way to end
+// it: that is what it was to find.
+func timed(r *http.Request, check func() error) (time.Duration, error) {
+	begin := time.Now()
+	result := make(chan error, 1)
+	go func() { result <- check() }()
+	select {
+	case err := <-result:
+		return time.Since(begin), err
+	case <-time.After(healthTimeout):
+		return time.Since(begin), fmt.Errorf("it takes more than %s", healthTimeout)
+	case <-r.Context().Done():
+		return time.Since(begin), r.Context().Err()
+	}
+}
+
+// checkDelivery publishes to a subscriber of its own, in an app that cannot be.
+func (rt *runtime) checkDelivery() error {
+	p, channel := new(probe), rand.Text()
+	member := rt.hub.Join("", p)
+	defer member.Close()
+	if err := member.Subscribe(channel, 1, func() {}); err != nil {
+		return err
+	}
+	receipt, err := rt.hub.Publish(hub.Message{Channel: channel, Event: "health"})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if receipt.Subscribers != 1 || p.got != 1 {
+		return fmt.Errorf("a message for one subscriber was queued for %d and arrived %d times", receipt.Subscribers, p.got)
+	}
+	return nil
+}
+
+// A probe is a subscriber that counts what it gets.
+type probe struct {
+	mu  sync.Mutex // guards got
+	got int
+}
+
+// ID implements hub.Subscriber.
+func (*probe) ID() string { return "" }
+
+// Queue implements hub.Subscriber.
+func (p *probe) Queue(*engineio.Packet) hub.Flusher {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.got++
+	return nil
+}
+
+// Interface guard
+var _ hub.Subscriber[*engineio.Packet] = (*probe)(nil)
