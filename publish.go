@@ -231,7 +231,7 @@ func (e publishEndpoint) maxBody(app *keystore.App) int64 {
 // readBody reads the whole body, bounded in bytes and in time.
 func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64) error {
 	if r.ContentLength > maxBody {
-		closeAfter(w, r)
+		e.discard(w, r)
 		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
 	}
 	// A declared length is a claim: believe it as far as it costs nothing.
@@ -246,12 +246,31 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 		closeAfter(w, r)
 		return e.bodyError(n, err)
 	}
-	_ = conn.SetReadDeadline(time.Time{})
 	if n > maxBody {
-		closeAfter(w, r)
+		e.discard(w, r)
 		return errPayloadTooLarge(maxBody, "more than "+strconv.FormatInt(maxBody, 10))
 	}
+	_ = conn.SetReadDeadline(time.Time{})
 	return nil
+}
+
+// maxDiscard bounds what is read of a body that is refused for its size.
+const maxDiscard = 8 << 20
+
+// discard reads such a body, within the time for one, unless it is far too
+// large or its client waits to be told. One that still sends when the
+// connection is closed never reads why.
+func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength <= maxDiscard && r.Header.Get("Expect") == "" {
+		conn := http.NewResponseController(w)
+		_ = conn.SetReadDeadline(time.Now().Add(e.bodyTimeout))
+		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDiscard))
+		if err == nil && n < maxDiscard {
+			_ = conn.SetReadDeadline(time.Time{})
+			return
+		}
+	}
+	closeAfter(w, r)
 }
 
 // bodyError says why a body could be read no further than n bytes.
