@@ -58,7 +58,7 @@ describe("a reload", () => {
     };
     const good = [
       { global: "max_channels 50" },
-      { site: "header X-Reload 2\nrealtime" },
+      { site: "header Server 2\nrealtime" },
       { global: "ping_interval 20s", site: "encode\nlog\nrealtime" },
       { rateLimit: "1000000 1m" },
       {},

@@ -1,0 +1,63 @@
+package realtime
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// askReady asks the endpoint, whose errors it answers with.
+func askReady(s *site) (int, string) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/realtime/health", nil)
+	if err := (&Admin{logger: zap.NewNop()}).ready(s.runtime, w, r); err != nil {
+		asAPIError(err).write(w, r)
+	}
+	return w.Code, w.Body.String()
+}
+
+func TestServerIsReadyAsLongAsItCanReadAndDeliver(t *testing.T) {
+	s := newSite(t, nil)
+	for range 3 {
+		if status, body := askReady(s); status != http.StatusOK || !strings.Contains(body, `"status":"ready"`) {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if n := s.hub.Channels(); n != 0 {
+		t.Errorf("%d channels are left", n)
+	}
+	s.draining.Store(true)
+	if status, body := askReady(s); status != http.StatusServiceUnavailable || !strings.Contains(body, "shutting down") {
+		t.Errorf("while draining: %d %s", status, body)
+	}
+	s.draining.Store(false)
+	if err := s.registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := askReady(s); status != http.StatusServiceUnavailable || !strings.Contains(body, "check of keystore failed: the keystore is closed") {
+		t.Errorf("without a keystore: %d %s", status, body)
+	}
+}
+
+func TestHealthCheckThatHangsIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		took, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), func() error {
+			<-end
+			return nil
+		})
+		if err == nil || took != healthTimeout || !strings.Contains(err.Error(), "5s") {
+			t.Errorf("%v after %v", err, took)
+		}
+		begin := time.Now()
+		if _, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), func() error { return nil }); err != nil || time.Since(begin) > 0 {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
