@@ -278,6 +278,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		origins:     h.origins,
 		refused:     &rt.refused,
 		live:        &rt.live,
+		failed:      &rt.failed,
 		docs:        h.docsPlace(r),
 		logger:      h.logger,
 		bodyTimeout: defaultBodyTimeout,
@@ -320,7 +321,7 @@ func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Reque
 func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	v := &visitor{site: h.docsPlace(r)}
 	v.site.host = strings.Clone(r.Host)
-	v.ip, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	v.ip = clientIP(r)
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		v.origin = http.Header{"Origin": {strings.Clone(origin[0])}}
 	}

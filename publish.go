@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -71,6 +72,7 @@ type publishEndpoint struct {
 	origins *origins
 	refused *refusedOrigins
 	live    *live.Feeds
+	failed  *failures
 	docs    docsPlace
 	logger  *zap.Logger
 
@@ -94,6 +96,9 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.logger.Error("publish failed", zap.Error(err))
 	}
 	refusal := e.docs.explain(asAPIError(err))
+	if refusal.Status == http.StatusUnauthorized {
+		e.failed.hold(r.Context(), clientIP(r))
+	}
 	e.tellRefused(r, refusal)
 	refusal.write(w, r)
 }
@@ -104,8 +109,17 @@ func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError) {
 	if !e.live.Watched(app) {
 		return
 	}
-	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	e.live.Tell(app, live.Event{Kind: live.Refused, Attempt: "publish", ClientIP: ip, Code: refusal.Code, Cure: refusal.Message})
+	e.live.Tell(app, live.Event{Kind: live.Refused, Attempt: "publish", ClientIP: clientIP(r), Code: refusal.Code, Cure: refusal.Message})
+}
+
+// clientIP is the address of the client as Caddy sees it, behind the proxies
+// that are trusted.
+func clientIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return ip
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" for a unix socket
+	return host
 }
 
 func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {

@@ -69,7 +69,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	settings.setDefaults()
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
-		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), logger: zap.New(core), bodyTimeout: defaultBodyTimeout,
+		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), logger: zap.New(core), bodyTimeout: defaultBodyTimeout,
 	}
 	if change != nil {
 		change(s.endpoint)

@@ -40,6 +40,7 @@ type runtime struct {
 	eio      *engineio.Server
 	sockets  sockets
 	live     live.Feeds
+	failed   failures
 	expiry   *expiry
 
 	current    atomic.Pointer[Settings]

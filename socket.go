@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -66,6 +67,9 @@ func (s *socket) Connect(auth json.RawMessage) error {
 		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", quote(s.app)))
 	}
 	s.tellRefused("connect", "", refusal)
+	if refusal.Status == http.StatusUnauthorized {
+		s.runtime.failed.hold(context.Background(), s.visitor.ip)
+	}
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
 }
 
