@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is here: Go and Node must be; Chromium, PHP
-# and Laravel's components are installed from the distribution if missing.
+# Makes sure that what the tests need is here: Go and Node must be; Chromium, nginx,
+# PHP and Laravel's components are installed from the distribution if missing.
 set -u
 
 die() {
@@ -15,6 +15,7 @@ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die 
 command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
 command -v curl >/dev/null || needed="${needed-} curl"
 command -v chromium >/dev/null || needed="${needed-} chromium"
+command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || needed="${needed-} nginx-light"
 php -r '
 	foreach (["Broadcasting", "Bus", "Config", "Container", "Events", "Http", "Queue", "Support"] as $name) {
 		stream_resolve_include_path("Illuminate/$name/autoload.php") || exit(1);

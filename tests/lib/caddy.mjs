@@ -207,9 +207,9 @@ ${sites}
     return answer.json;
   }
 
-  /** A stock socket with an app's credentials; it is closed with this Caddy. */
+  /** A stock socket with an app's credentials, to this Caddy or to options.uri; it is closed with this Caddy. */
   socket(app, options = {}) {
-    const socket = io(this.origin, {
+    const socket = io(options.uri ?? this.origin, {
       forceNew: true,
       transports: transports.websocket,
       auth: app && { appId: app.id, subscribeKey: app.subscribe_key },

@@ -13,7 +13,7 @@ const methods = ["get", "put", "post", "delete", "options", "head", "patch", "tr
 /** Headers of HTTP, of Caddy and of CORS, which an answer may have anyhow. */
 const general = new Set(
   (
-    "date server connection keep-alive content-length content-type transfer-encoding alt-svc vary " +
+    "date server via connection keep-alive content-length content-type transfer-encoding alt-svc vary " +
     "access-control-allow-origin access-control-allow-credentials access-control-expose-headers"
   ).split(" "),
 );
