@@ -43,6 +43,7 @@ export class Caddy {
     [caddy.port, caddy.adminPort] = await freePorts(2);
     caddy.tls = options.tls ?? false;
     caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
+    caddy.descriptors = options.descriptors;
     caddy.configure(options);
     return caddy;
   }
@@ -61,6 +62,7 @@ export class Caddy {
 
   /**
    * Writes the Caddyfile, without loading it.
+   * descriptors, at a start only: as many as the process may have open;
    * admin: the admin endpoint's block, for its address; global: lines of the realtime global option; rateLimit: none unless given;
    * options: other global options; site: the site's lines; sites: further sites.
    */
@@ -93,7 +95,9 @@ ${sites}
 
   /** Starts the process with the configuration that was written last. */
   async boot() {
-    const child = spawn(bin, ["run", "--config", this.configFile], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+    const limit = this.descriptors ? ["sh", "-c", `ulimit -n ${this.descriptors}; exec "$0" "$@"`] : [];
+    const [file, ...args] = [...limit, bin, "run", "--config", this.configFile];
+    const child = spawn(file, args, { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
     this.exited = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
