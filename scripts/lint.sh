@@ -28,7 +28,7 @@ short_files() {
 }
 
 caddy_only_in_root() {
-	go_files | grep -E '^\./(keystore|limit|hub|engineio|socketio|client|portal|broker)/' | grep -v '_test\.go$' | xargs -r grep -n '"github.com/caddyserver/' /dev/null
+	go_files | grep -E '^\./(keystore|limit|hub|engineio|socketio|client|portal|broker|live|stats)/' | grep -v '_test\.go$' | xargs -r grep -n '"github.com/caddyserver/' /dev/null
 	return 0
 }
 
