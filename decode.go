@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -25,6 +26,9 @@ type publication struct {
 	// Except is the id of a socket that is left out, usually the one whose
 	// user caused the event; "" for none. One that has gone is no error.
 	Except string
+
+	// received is when the body was read, zero if the clock is to be asked.
+	received time.Time
 }
 
 // decodePublication reads exactly one JSON object with the fields of a

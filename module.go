@@ -279,6 +279,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		refused:     &rt.refused,
 		live:        &rt.live,
 		failed:      &rt.failed,
+		stats:       rt.stats,
 		docs:        h.docsPlace(r),
 		logger:      h.logger,
 		bodyTimeout: defaultBodyTimeout,
@@ -302,7 +303,9 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
 	if !r.URL.Query().Has("sid") {
 		if rt.draining.Load() {
-			h.refuse(w, r, errUnavailable("The server is shutting down. Connect anew.", time.Second))
+			refusal := errUnavailable("The server is shutting down. Connect anew.", time.Second)
+			rt.refuse("", "connect", refusal)
+			h.refuse(w, r, refusal)
 			return
 		}
 		exchange.Data = h.newVisitor(r, allowed)

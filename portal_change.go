@@ -135,6 +135,9 @@ func numberOrNull(text string) json.RawMessage {
 func (v *portalVisit) publish(app *keystore.App) error {
 	form := v.r.PostForm
 	receipt, err := v.publishForm(app)
+	if err != nil {
+		v.rt.refuse(app.ID, "publish", asAPIError(err))
+	}
 	switch {
 	case v.wantsJSON() && err != nil:
 		return err

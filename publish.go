@@ -19,6 +19,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/limit"
 	"github.com/seed-c079cc48/caddy-realtime/live"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // publisher takes an accepted publish to the channel's subscribers. It must
@@ -73,6 +74,7 @@ type publishEndpoint struct {
 	refused *refusedOrigins
 	live    *live.Feeds
 	failed  *failures
+	stats   *stats.Stats
 	docs    docsPlace
 	logger  *zap.Logger
 
@@ -88,8 +90,9 @@ const publishMethods = "POST, OPTIONS"
 
 // ServeHTTP answers one publish, or the preflight of one.
 func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := e.serve(w, r)
+	message, err := e.serve(w, r)
 	if err == nil {
+		e.trace(r, message, nil)
 		return
 	}
 	if _, ok := errors.AsType[*apiError](err); !ok {
@@ -100,12 +103,15 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.failed.hold(r.Context(), clientIP(r))
 	}
 	e.tellRefused(r, refusal)
+	e.trace(r, message, refusal)
 	refusal.write(w, r)
 }
 
-// tellRefused tells those who watch the app that the request claims to be of.
+// tellRefused counts a refusal, and tells those who watch the app that the
+// request claims to be of.
 func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError) {
 	app := r.Header.Get("X-App-Id")
+	countRefusal(e.stats, e.registry, app, "publish", refusal)
 	if !e.live.Watched(app) {
 		return
 	}
@@ -122,46 +128,49 @@ func clientIP(r *http.Request) string {
 	return host
 }
 
-func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) error {
+// serve returns the message, none for what is no publish.
+func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) (published, error) {
 	if err := e.checkOrigin(w, r); err != nil {
-		return err
+		return published{}, err
 	}
 	switch {
 	case isPreflight(r):
 		publishPreflight(w)
-		return nil
+		return published{}, nil
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", publishMethods)
 		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return published{}, nil
 	case r.Method != http.MethodPost:
-		return errMethodNotAllowed(r.Method, publishMethods)
+		return published{}, errMethodNotAllowed(r.Method, publishMethods)
 	}
 	if err := checkBodyType(r); err != nil {
-		return err
+		return published{}, err
 	}
 	app, err := e.authenticate(r)
 	if err != nil {
-		return err
+		return published{}, err
 	}
 	body := bodies.Get().(*bytes.Buffer)
 	defer recycle(body)
 	if err := e.readBody(w, r, body, e.maxBody(app)); err != nil {
-		return err
+		return published{}, err
 	}
+	received := time.Now()
 	p, err := decodePublication(body.Bytes())
 	if err != nil {
-		return err
+		return published{}, err
 	}
 	if err := e.allow(w.Header(), app); err != nil {
-		return err
+		return published{}, err
 	}
+	p.received = received
 	message, err := e.publisher.Publish(app.ID, p)
 	if err != nil {
-		return err
+		return published{}, err
 	}
 	message.write(w)
-	return nil
+	return message, nil
 }
 
 // checkOrigin refuses pages that the site does not list, and lets the others

@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/limit"
 	"github.com/seed-c079cc48/caddy-realtime/live"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // recorder is a publisher that remembers, or fails with err.
@@ -69,7 +70,8 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	settings.setDefaults()
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
-		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), logger: zap.New(core), bodyTimeout: defaultBodyTimeout,
+		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), stats: stats.New(),
+		logger: zap.New(core), bodyTimeout: defaultBodyTimeout,
 	}
 	if change != nil {
 		change(s.endpoint)

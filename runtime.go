@@ -16,6 +16,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/limit"
 	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // runtimes holds the one runtime of each keystore for as long as a
@@ -41,11 +42,11 @@ type runtime struct {
 	sockets  sockets
 	live     live.Feeds
 	failed   failures
+	stats    *stats.Stats
 	expiry   *expiry
 
-	current    atomic.Pointer[Settings]
-	refused    refusedOrigins
-	notAllowed atomic.Uint64 // events that clients emitted and nobody got
+	current atomic.Pointer[Settings]
+	refused refusedOrigins
 
 	mu      sync.Mutex // guards configs
 	configs []*App     // the started ones; two while a reload is under way
@@ -64,14 +65,14 @@ const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and makes everything that stands on it.
 func openRuntime(dir string, first *App) (*runtime, error) {
-	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), drained: make(chan struct{})}
+	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), stats: stats.New(), drained: make(chan struct{})}
 	rt.log = rt.lasting.logger("realtime")
 	rt.current.Store(&first.Settings)
 	store, err := keystore.OpenBadger(dir, rt.lasting.logger("realtime.keystore"))
 	if err != nil {
 		return nil, err
 	}
-	rt.registry, err = keystore.Open(store)
+	rt.registry, err = keystore.Open(countedStore{store, &rt.stats.Store})
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +81,7 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	rt.registry.Watch(rt.appChanged)
 	for page, next := rt.registry.Apps("", maxPage); ; page, next = rt.registry.Apps(next, maxPage) {
 		for _, app := range page {
+			rt.stats.Enter(app.ID)
 			rt.expiry.watch(app.ID)
 		}
 		if next == "" {
@@ -99,10 +101,12 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 func (rt *runtime) appChanged(before, now *keystore.App) {
 	switch {
 	case before == nil: // a new app has no sockets
+		rt.stats.Enter(now.ID)
 		rt.expiry.watch(now.ID)
 		return
 	case now == nil:
 		rt.limits.Forget(before.ID)
+		rt.stats.Forget(before.ID)
 	}
 	rt.expiry.watch(before.ID)
 	rt.sockets.recheck(before.ID, now)
@@ -164,6 +168,9 @@ func (rt *runtime) start(a *App) {
 func (rt *runtime) stop(a *App) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
+	if a != rt.configs[len(rt.configs)-1] {
+		rt.stats.Reloads.Add(1)
+	}
 	rt.configs = slices.DeleteFunc(rt.configs, func(c *App) bool { return c == a })
 	rt.configure()
 }
@@ -186,10 +193,14 @@ func (rt *runtime) configure() {
 
 // Publish implements publisher.
 func (rt *runtime) Publish(app string, p publication) (published, error) {
+	if p.received.IsZero() {
+		p.received = time.Now()
+	}
 	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: p.Channel, Event: p.Event, Data: p.Data, Except: p.Except})
 	if err != nil {
 		return published{}, fmt.Errorf("publishing: %w", err)
 	}
+	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.received))
 	if rt.live.Watched(app) {
 		rt.live.Tell(app, live.Event{
 			Kind: live.Published, Channel: p.Channel, Event: p.Event, Data: p.Data,
@@ -197,6 +208,11 @@ func (rt *runtime) Publish(app string, p publication) (published, error) {
 		})
 	}
 	return published{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, nil
+}
+
+// refuse counts a refusal of one who claims to be of an app.
+func (rt *runtime) refuse(claimed, attempt string, refusal *apiError) {
+	countRefusal(rt.stats, rt.registry, claimed, attempt, refusal)
 }
 
 // Destruct implements caddy.Destructor: nobody uses the runtime any more, as

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // A visitor is what is kept of the request that opened a session, for the
@@ -44,6 +45,8 @@ type socket struct {
 	key     atomic.Pointer[keystore.Key]  // nil until it was checked
 	member  *hub.Member[*engineio.Packet] // set before since is
 	since   atomic.Int64                  // when it was let in, in Unix seconds; 0 before
+	stats   *stats.App                    // where it is counted, set when it is let in
+	counted int                           // the subscriptions of it that are
 }
 
 // accept makes the rules of a socket that is about to connect.
@@ -86,7 +89,17 @@ func (s *socket) tell(e live.Event) {
 	feeds.Tell(s.app, e)
 }
 
+// countSubscriptions is called after each change to them. As the calls of a
+// Handler never overlap, those of a socket are always counted in full.
+func (s *socket) countSubscriptions() {
+	now := s.member.Len()
+	s.stats.Subscriptions.Add(int64(now - s.counted))
+	s.counted = now
+}
+
+// tellRefused counts a refusal, and tells those who watch the app.
 func (s *socket) tellRefused(attempt, channel string, refusal *apiError) {
+	s.runtime.refuse(s.app, attempt, refusal)
 	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message})
 }
 
@@ -113,6 +126,8 @@ func (s *socket) connect(auth json.RawMessage) error {
 	}
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
+	s.stats = s.runtime.stats.App(app.ID)
+	s.stats.Connections.Add(1)
 	s.since.Store(time.Now().Unix())
 	return nil
 }
@@ -210,7 +225,6 @@ func (s *socket) Event(e *socketio.Event) {
 	default:
 		// Clients cannot publish. That reaches nobody, and costs an answer
 		// only where one was asked for.
-		s.runtime.notAllowed.Add(1)
 		refusal := s.visitor.site.explain(errNotAllowed())
 		s.tellRefused("emit", "", refusal)
 		e.Ack(refused{refusal})
@@ -253,6 +267,7 @@ func (s *socket) subscribe(e *socketio.Event) {
 		s.refuse(e, channel, asAPIError(err))
 		return
 	}
+	s.countSubscriptions()
 	s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
 }
 
@@ -264,6 +279,7 @@ func (s *socket) unsubscribe(e *socketio.Event) {
 		return
 	}
 	s.member.Unsubscribe(channel)
+	s.countSubscriptions()
 	s.answer(e, "unsubscribed", channel)
 	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
 }
@@ -307,6 +323,8 @@ const maxEcho = 256
 // Disconnect implements socketio.Handler.
 func (s *socket) Disconnect(reason string) {
 	s.member.Close()
+	s.countSubscriptions()
+	s.stats.Connections.Add(-1)
 	s.runtime.sockets.remove(s.app, s)
 	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
@@ -223,9 +224,11 @@ func TestClientCannotPublish(t *testing.T) {
 	if ack := <-m.packets; !strings.HasPrefix(ack, `34[{"error":{"code":"not_allowed"`) {
 		t.Errorf("got %s", ack)
 	}
-	if n := s.notAllowed.Load(); n != 3 {
-		t.Errorf("%d counted, want 3", n)
-	}
+	s.stats.App(made.App.ID).Refused.Each(func(kind stats.Refusal, n uint64) {
+		if kind.Attempt != "emit" || kind.Code != "not_allowed" || n != 3 {
+			t.Errorf("counted %d of %v, want 3", n, kind)
+		}
+	})
 	if _, err := s.Publish(made.App.ID, publication{Channel: "a", Event: "after"}); err != nil {
 		t.Fatal(err)
 	}

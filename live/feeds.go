@@ -60,6 +60,9 @@ func (f *Feeds) Watched(app string) bool {
 	return len(f.byApp[app]) > 0
 }
 
+// Len is the number of watchers of all apps.
+func (f *Feeds) Len() int { return int(f.count.Load()) }
+
 // Tell tells an app's watchers of an event. It never blocks. Data is copied.
 func (f *Feeds) Tell(app string, e Event) {
 	f.mu.RLock()

@@ -1,0 +1,26 @@
+package realtime
+
+import (
+	"net/http"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// trace tells the span that Caddy's tracing handler has opened for a publish,
+// if there is one, what became of it. The channel is not told: its name may be
+// a secret, and a trace goes to others.
+func (e publishEndpoint) trace(r *http.Request, message published, refusal *apiError) {
+	span := trace.SpanFromContext(r.Context())
+	if !span.IsRecording() {
+		return
+	}
+	if app, ok := e.registry.App(r.Header.Get("X-App-Id")); ok {
+		span.SetAttributes(attribute.String("realtime.app", app.ID))
+	}
+	if refusal != nil {
+		span.SetAttributes(attribute.String("realtime.error", refusal.Code))
+		return
+	}
+	span.SetAttributes(attribute.Int("realtime.subscribers", message.Subscribers))
+}
