@@ -269,6 +269,13 @@ describe("metrics", () => {
     assert.deepEqual(unknown, []);
     const unused = metrics.families().filter((name) => ![...used].some((other) => other.replace(/_bucket$/, "") === `caddy_realtime_${name}`));
     assert.deepEqual(unused, [], "families that no panel shows");
+    for (const expr of expressions) {
+      const known = [...expr.matchAll(/\bcaddy_realtime_(\w+)/g)].flatMap(([, name]) => metrics.labels(name).split(", "));
+      const named = [...expr.matchAll(/\bby \((.*?)\)/g)].flatMap(([, list]) => list.split(", "));
+      const matched = [...expr.matchAll(/(\w+)=~?"/g)].map(([, name]) => name);
+      const strange = [...named, ...matched].filter((name) => !["instance", ...known].includes(name));
+      assert.deepEqual(strange, [], `labels that are not there, in ${expr}`);
+    }
     const ids = dashboard.panels.map((panel) => panel.id);
     assert.equal(new Set(ids).size, ids.length, "each panel has an id of its own");
     for (const { title, type, datasource, targets } of dashboard.panels.filter((panel) => panel.type !== "row")) {
