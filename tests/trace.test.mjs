@@ -21,7 +21,7 @@ describe("traces", () => {
       OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf",
       OTEL_BSP_SCHEDULE_DELAY: "20",
     });
-    caddy = await Caddy.start({ options: "order realtime last", site: "tracing {\n\t\tspan publish\n\t}\n\trealtime" });
+    caddy = await Caddy.start({ site: "tracing {\n\t\tspan publish\n\t}\n\trealtime" });
   });
   after(async () => {
     await caddy.close();

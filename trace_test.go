@@ -1,0 +1,35 @@
+package realtime
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// untraced is a publish as it comes from Caddy, whose context has some values,
+// but no span.
+func untraced() *http.Request {
+	ctx := context.Background()
+	for _, key := range []caddy.CtxKey{"a", "b", "c", "d", "e", "f"} {
+		ctx = context.WithValue(ctx, key, key) //nolint:fatcontext // nested is what it is to be
+	}
+	r, _ := http.NewRequestWithContext(ctx, http.MethodPost, "/publish", http.NoBody) // the URL is good
+	return r
+}
+
+func TestTraceWithoutASpanAllocatesNothing(t *testing.T) {
+	r := untraced()
+	if n := testing.AllocsPerRun(100, func() { publishEndpoint{}.trace(r, published{ID: "m"}, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkTraceWithoutASpan(b *testing.B) {
+	r := untraced()
+	b.ReportAllocs()
+	for b.Loop() {
+		publishEndpoint{}.trace(r, published{ID: "m"}, nil)
+	}
+}
