@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +18,7 @@ type conn struct {
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
+	refused atomic.Bool // the last CONNECT was; the timer asks
 }
 
 // Text takes one packet, or the text of one with attachments.
@@ -126,8 +128,15 @@ func (c *conn) awaitConnect(n int64) {
 	if cfg.MaxConnecting > 0 && n > int64(cfg.MaxConnecting)/2 {
 		timeout /= 2
 	}
+	c.refused.Store(false)
 	c.timeout = time.AfterFunc(timeout, func() {
 		cfg.Logger.Debug("closing a session without CONNECT")
+		// Stock clients before 4.4 stay after a refusal, and would take just a
+		// close for a lost transport: each would come back, for ever, to be
+		// refused again.
+		if c.refused.Load() {
+			sess.Send(disconnectPacket)
+		}
 		sess.Close(engineio.ForcedClose)
 	})
 }

@@ -37,6 +37,7 @@ const errAuthText = "auth must be an object, as in io(url, { auth: { … } })."
 // refusal: it bounds how long a session may go on without being let in,
 // however often it asks.
 func (c *conn) connect(p packet) {
+	c.refused.Store(false)
 	// A number as auth is written like an acknowledgement id.
 	if p.wantsAck || p.payload != nil && p.payload[0] != '{' {
 		c.refuse(errAuth)
@@ -62,7 +63,8 @@ func (c *conn) connect(p packet) {
 }
 
 // refuse answers a CONNECT with the reason why not. The session stays: its
-// client may try again within the connect timeout.
+// client may try again within the connect timeout, at whose end it gets a
+// DISCONNECT.
 func (c *conn) refuse(err error) {
 	answer := struct {
 		Message string          `json:"message"`
@@ -79,6 +81,7 @@ func (c *conn) refuse(err error) {
 	if err != nil {
 		panic(err) // a string and valid JSON
 	}
+	c.refused.Store(true)
 	c.sess.Send(engineio.TextPacket([]byte{typeConnectError}, payload))
 }
 

@@ -181,13 +181,42 @@ func TestSessionWithoutConnectIsClosed(t *testing.T) {
 	refused := srv.dial()
 	refused.send(`40{}`)
 	silent := srv.dial()
-	refused.want(`44{"message":"no"}`)
+	refused.want(`44{"message":"no"}`, "41")
 	refused.wantClosed()
 	silent.wantClosed()
 	connected.wantAlive()
 
 	connected.send("41")
 	connected.wantClosed()
+}
+
+// socket.io-client before 4.4 keeps the connection after a refusal, and comes
+// back when it is just closed.
+func TestRefusedClientThatStaysIsToldNotToComeBack(t *testing.T) {
+	refuse := func(_ *socketio.Socket, auth json.RawMessage) error {
+		if string(auth) == "{}" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	srv := serve(t, app{connectTimeout: 500 * time.Millisecond, connect: refuse})
+
+	p := srv.openPolling()
+	p.post("40{}")
+	for _, want := range []string{`44{"message":"no"}`, "41", "1"} {
+		if got := p.get(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+
+	// One that was let in after all, and left, was not refused last.
+	c := srv.dial()
+	c.send("40{}", "40")
+	c.want(`44{"message":"no"}`)
+	c.wantConnected()
+	c.wantAlive()
+	c.send("41")
+	c.wantClosed()
 }
 
 func TestTimeoutRunsOnWhileTheApplicationDecides(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 // Config holds the settings of a Server.
 type Config struct {
 	// ConnectTimeout is how long a session may be without a connected socket,
-	// from its opening or from its client's DISCONNECT, before it is closed.
-	// It is required.
+	// from its opening or from its client's DISCONNECT, before it is closed;
+	// one whose CONNECT was refused then gets a DISCONNECT. It is required.
 	ConnectTimeout time.Duration
 
 	// MaxConnecting bounds the sessions without a connected socket; 0 is no
