@@ -8,7 +8,7 @@ TOOL := go tool -modfile=tools/go.mod
 
 SOURCES := $(shell find . \( -path ./bench -o -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
 	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' \) -print) openapi.yaml go.mod go.sum tools/go.mod
-NODE_MODULES := tests/node_modules/.package-lock.json examples/node_modules/.package-lock.json
+NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients examples)
 
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
@@ -66,4 +66,4 @@ bench: build/caddy bench/node/node_modules/.package-lock.json
 	@exec build/bench $(BENCH)
 
 clean:
-	rm -rf build run tests/node_modules examples/node_modules bench/node/node_modules
+	rm -rf build run $(dir $(NODE_MODULES)) bench/node/node_modules

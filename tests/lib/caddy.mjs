@@ -211,9 +211,12 @@ ${sites}
     return answer.json;
   }
 
-  /** A stock socket with an app's credentials, to this Caddy or to options.uri; it is closed with this Caddy. */
-  socket(app, options = {}) {
-    const socket = io(options.uri ?? this.origin, {
+  /**
+   * A stock socket with an app's credentials, of another version's io if given,
+   * to this Caddy unless a uri is given; it is closed with this Caddy.
+   */
+  socket(app, { client = io, uri = this.origin, ...options } = {}) {
+    const socket = client(uri, {
       forceNew: true,
       transports: transports.websocket,
       auth: app && { appId: app.id, subscribeKey: app.subscribe_key },
