@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is here: Go and Node must be; Chromium, nginx,
-# PHP and Laravel's components are installed from the distribution if missing.
+# Makes sure that what the tests need is here: Go and Node must be; Chromium,
+# nginx, PHP, Laravel's components and Python's Socket.IO client are installed
+# from the distribution if missing.
 set -u
 
 die() {
@@ -22,6 +23,9 @@ php -r '
 	}
 	exit(stream_resolve_include_path("Dotenv/autoload.php") && extension_loaded("curl") ? 0 : 1);
 ' 2>/dev/null || needed="${needed-} php-cli php-curl php-vlucas-phpdotenv php-illuminate-broadcasting php-illuminate-bus php-illuminate-config php-illuminate-container php-illuminate-events php-illuminate-http php-illuminate-queue php-illuminate-support"
+# Not any other python3, which would not see the distribution's packages.
+/usr/bin/python3 -c 'import socketio, aiohttp, requests, websocket' 2>/dev/null ||
+	needed="${needed-} python3-socketio python3-aiohttp python3-requests python3-websocket"
 [ -n "${needed-}" ] || exit 0
 
 command -v apt-get >/dev/null || die "missing: $needed. There is no apt-get here, so please install it by hand"
