@@ -51,7 +51,8 @@ def listen():
             client.emit("subscribe", channel, callback=answered)
 
     client.connect(**connection)
-    client.wait()
+    while client.connected:  # wait() also returns if it comes back within a second
+        client.wait()
 
 
 async def listen_async():
@@ -62,7 +63,8 @@ async def listen_async():
             await client.emit("subscribe", channel, callback=answered)
 
     await client.connect(**connection)
-    await client.wait()
+    while client.connected:
+        await client.wait()
 
 
 try:
