@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node lint fmt conformance bench clean
+.PHONY: build run test test-go test-node fuzz lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -46,6 +46,14 @@ test-go: $(CADDY_BIN)
 FILES ?= $(wildcard tests/*.test.mjs)
 test-node: $(CADDY_BIN) $(NODE_MODULES)
 	CADDY_BIN=$(abspath $(CADDY_BIN)) scripts/nodetest.sh $(FILES)
+
+# Each fuzz target for FUZZTIME, until one finds something. FUZZ=<regexp> is for
+# some of them, FUZZFLAGS are more flags of go test.
+FUZZTIME ?= 1m
+FUZZ ?= .
+FUZZFLAGS ?=
+fuzz:
+	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' scripts/fuzz.sh $(FUZZFLAGS)
 
 lint:
 	@exec scripts/lint.sh
