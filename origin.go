@@ -3,8 +3,8 @@ package realtime
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,10 +109,10 @@ func isSameHost(requestHost, scheme, host, port string) bool {
 	return err == nil && h == host && p == port
 }
 
-// splitOrigin takes scheme://host[:port] apart: lower case, no default port.
-// Its errors are for who configures it.
+// splitOrigin takes scheme://host[:port] apart, as a browser would write it:
+// lower case, no default port. Its errors are for who configures it.
 func splitOrigin(s string) (scheme, host, port string, err error) {
-	scheme, rest, ok := strings.Cut(strings.ToLower(s), "://")
+	scheme, rest, ok := strings.Cut(lower(s), "://")
 	if !ok || scheme == "" {
 		return "", "", "", fmt.Errorf("the origin %s has no scheme; write https://%s", originText(s), s)
 	}
@@ -123,14 +123,21 @@ func splitOrigin(s string) (scheme, host, port string, err error) {
 	host = rest
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 && !strings.HasSuffix(rest, "]") {
 		host, port = rest[:i], rest[i+1:]
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
 			return "", "", "", fmt.Errorf("the origin %s has a bad port; write a number from 1 to 65535", originText(s))
 		}
+		port = strconv.FormatUint(n, 10)
 	}
 	if scheme == "https" && port == "443" || scheme == "http" && port == "80" {
 		port = ""
 	}
-	if !isScheme(scheme) || !isHost(host) {
+	if strings.HasPrefix(host, "[") {
+		host = addressHost(host)
+	} else if !isHost(host) {
+		host = ""
+	}
+	if !isScheme(scheme) || host == "" {
 		return "", "", "", fmt.Errorf("the origin %s is not scheme://host[:port]; "+
 			"write it as the browser sends it, international names as xn--…", originText(s))
 	}
@@ -156,11 +163,29 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-func isHost(s string) bool {
-	if inner, ok := strings.CutPrefix(s, "["); ok {
-		inner, ok = strings.CutSuffix(inner, "]")
-		return ok && net.ParseIP(inner) != nil
+// addressHost is an IPv6 address in brackets, written in the one way of many;
+// "" for what is none.
+func addressHost(s string) string {
+	inner, closed := strings.CutSuffix(s[1:], "]")
+	ip, err := netip.ParseAddr(inner)
+	if !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
+		return ""
 	}
+	return "[" + ip.String() + "]"
+}
+
+// lower leaves alone what is not ASCII: strings.ToLower makes a k of the
+// Kelvin sign, which is another host.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func isHost(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" {
 			return false
