@@ -47,11 +47,7 @@ func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) erro
 	if err := decodeAdmin(w, r, &body); err != nil {
 		return err
 	}
-	var expires time.Time
-	if body.Expires != nil {
-		expires = body.Expires.UTC()
-	}
-	issued, err := a.operator(rt, r).addKey(r.PathValue("id"), body.Kind, body.Label, expires)
+	issued, err := a.operator(rt, r).addKey(r.PathValue("id"), body.Kind, body.Label, body.Expires)
 	if err != nil {
 		return err
 	}

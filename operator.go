@@ -63,15 +63,22 @@ func (o operator) deleteApp(id string) error {
 	return nil
 }
 
-// addKey makes a key, which expires unless that is the zero time.
-func (o operator) addKey(app string, kind keystore.Kind, label string, expires time.Time) (keystore.Issued, error) {
+// addKey makes a key, which never expires if expires is nil.
+func (o operator) addKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
 	if kind != keystore.Publish && kind != keystore.Subscribe {
 		return keystore.Issued{}, errInvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
 	}
-	if !expires.IsZero() && !expires.After(time.Now()) {
-		return keystore.Issued{}, errInvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+	var until time.Time
+	if expires != nil {
+		until = expires.UTC()
+		switch {
+		case !until.After(time.Now()): // the zero time too, which is never to the registry
+			return keystore.Issued{}, errInvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+		case until.Year() > 9999: // which no record can hold
+			return keystore.Issued{}, errInvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
+		}
 	}
-	issued, err := o.rt.registry.AddKey(app, kind, label, expires)
+	issued, err := o.rt.registry.AddKey(app, kind, label, until)
 	if err != nil {
 		return issued, keyError(err, app, "")
 	}

@@ -83,13 +83,13 @@ func (v *portalVisit) redirect(to string) error {
 
 func (v *portalVisit) addKey(o operator, app string) (keystore.Issued, error) {
 	form := v.r.PostForm
-	var expires time.Time
+	var expires *time.Time
 	if text := form.Get("days"); text != "" {
 		days, err := strconv.Atoi(text)
 		if err != nil || days < 1 || days > 36500 {
 			return keystore.Issued{}, errInvalidRequest("A key is good for 1 to 36500 days.")
 		}
-		expires = time.Now().AddDate(0, 0, days)
+		expires = new(time.Now().AddDate(0, 0, days))
 	}
 	return o.addKey(app, keystore.Kind(form.Get("kind")), form.Get("label"), expires)
 }
@@ -123,11 +123,12 @@ func numberOrNull(text string) json.RawMessage {
 	if text == "" {
 		return json.RawMessage("null")
 	}
-	if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
 		quoted, _ := json.Marshal(text) // a string
 		return quoted
 	}
-	return json.RawMessage(text)
+	return strconv.AppendInt(nil, n, 10) // a 007 is no JSON
 }
 
 // publish publishes what the console's form has, under the app's limits, and
