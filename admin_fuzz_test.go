@@ -1,0 +1,185 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// FuzzAdmin sends bodies to the admin API. A refusal changes nothing and is
+// one of ours, never a failure of the server; what is accepted is as the body
+// says, within the bounds, and can be read back from the store.
+func FuzzAdmin(f *testing.F) {
+	const create, patch, addKey, rotate = 0, 1, 2, 3
+	for _, seed := range []struct {
+		what byte
+		body string
+	}{
+		{create, `{"name":" shop "}`}, {create, `{"name":""}`}, {create, `{"name":"a\u0000"}`}, {create, `{"name":"\ud800"}`}, {create, `{"Name":"a"}`}, {create, `null`},
+		{patch, `{"name":"other","enabled":false,"rate_limit":{"publishes":5,"window":"1m"},"max_connections":1,"max_channels":2,"max_body":3,"allowed_origins":["https://a.example"]}`},
+		{patch, `{"rate_limit":null,"max_connections":null,"allowed_origins":[]}`}, {patch, `{"rate_limit":{"publishes":0}}`}, {patch, `{"rate_limit":{"publishes":0,"window":"-5h"}}`},
+		{patch, `{"rate_limit":{"window":"1m"}}`}, {patch, `{"rate_limit":{"publishes":null,"window":"1m"}}`}, {patch, `{"rate_limit":{"publishes":1e2,"window":"1d"}}`},
+		{patch, `{"rate_limit":[]}`}, {patch, `{"max_body":1073741825}`}, {patch, `{"max_body":-0}`}, {patch, `{"max_channels":1.0}`}, {patch, `{"max_connections":true}`},
+		{patch, `{"name":null,"enabled":null,"allowed_origins":null}`}, {patch, `{"allowed_origins":[null]}`}, {patch, `{"allowed_origins":["*","https://a"]}`},
+		{patch, `{"enabled":true,"enabled":false}`}, {patch, `{"\u0065nabled":false}`}, {patch, `{} {}`}, {patch, `{}`}, {patch, `[]`},
+		{addKey, `{"kind":"publish","label":"ci","expires":"2099-01-01T00:00:00Z"}`}, {addKey, `{"kind":"subscribe"}`}, {addKey, `{"kind":"subscribe","expires":null}`},
+		{addKey, `{"kind":"publish","expires":"9999-12-31T23:59:59-23:59"}`}, {addKey, `{"kind":"publish","expires":"0001-01-01T00:00:00Z"}`},
+		{addKey, `{"kind":"publish","expires":"2001-01-01T00:00:00Z"}`}, {addKey, `{"kind":"both"}`}, {addKey, `{"kind":"publish","label":"\u202e"}`},
+		{rotate, `{"overlap":"24h"}`}, {rotate, `{"overlap":"0s"}`}, {rotate, `{"overlap":"366d"}`}, {rotate, `{"overlap":"1e9d"}`}, {rotate, `{"overlap":"-1s"}`}, {rotate, `{}`},
+	} {
+		f.Add(seed.what, []byte(seed.body))
+	}
+	s := newAdminServer(f)
+	app := s.create(f)
+	f.Fuzz(func(t *testing.T, what byte, body []byte) {
+		if now, _ := s.rt.registry.App(app.ID); now != app {
+			s.delete(t, app.ID)
+			app = s.create(t)
+		}
+		before := app
+		key := before.Keys[0].ID
+		var w *httptest.ResponseRecorder
+		switch what %= 4; what {
+		case create:
+			w = s.do(s.admin.createApp, string(body))
+		case patch:
+			w = s.do(s.admin.patchApp, string(body), "id", app.ID)
+		case addKey:
+			w = s.do(s.admin.addKey, string(body), "id", app.ID)
+		case rotate:
+			w = s.do(s.admin.rotateKey, string(body), "id", app.ID, "key", key)
+		}
+		if !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%s is answered with %s", body, w.Body)
+		}
+		if w.Code >= http.StatusBadRequest {
+			if now, ok := s.rt.registry.App(app.ID); w.Code >= http.StatusInternalServerError || !ok || now != before {
+				t.Fatalf("%s is refused with %d %s, and leaves %+v", body, w.Code, w.Body, now)
+			}
+			return
+		}
+		var sent map[string]any
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		if err := d.Decode(&sent); err != nil {
+			t.Fatalf("%s is accepted: %v", body, err)
+		}
+		if what == create {
+			var made struct{ ID string }
+			_ = json.Unmarshal(w.Body.Bytes(), &made)
+			after := s.mustHold(t, made.ID)
+			if name, _ := sent["name"].(string); after.Name != strings.TrimSpace(name) || len(after.Keys) != 2 || after.Disabled {
+				t.Fatalf("%s makes %+v", body, after)
+			}
+			s.delete(t, made.ID)
+			return
+		}
+		after := s.mustHold(t, app.ID)
+		switch what {
+		case patch:
+			checkPatched(t, before, after, sent)
+		case addKey:
+			checkAdded(t, after, sent)
+		case rotate:
+			i := slices.IndexFunc(after.Keys, func(k keystore.Key) bool { return k.ID == key })
+			if i < 0 || after.Keys[i].Expires.IsZero() || after.Keys[i].Expires.After(time.Now().Add(maxOverlap)) || len(after.Keys) != 3 {
+				t.Fatalf("%s leaves the keys %+v", body, after.Keys)
+			}
+		}
+	})
+}
+
+// checkPatched holds an app to the patch that was accepted.
+func checkPatched(t *testing.T, before, after *keystore.App, sent map[string]any) {
+	t.Helper()
+	want := *before
+	for name, value := range sent {
+		number, _ := value.(json.Number)
+		n, _ := number.Int64()
+		switch name {
+		case "name":
+			if text, ok := value.(string); ok {
+				want.Name = strings.TrimSpace(text)
+			}
+		case "enabled":
+			if enabled, ok := value.(bool); ok {
+				want.Disabled = !enabled
+			}
+		case "max_connections":
+			want.MaxConnections = int(n)
+		case "max_channels":
+			want.MaxChannels = int(n)
+		case "max_body":
+			want.MaxBody = n
+		case "rate_limit":
+			want.Rate = sentRate(t, value)
+		case "allowed_origins":
+			if list, ok := value.([]any); ok {
+				want.AllowedOrigins = nil
+				for _, origin := range list {
+					want.AllowedOrigins = append(want.AllowedOrigins, origin.(string))
+				}
+			}
+		default:
+			t.Fatalf("%v is accepted", sent)
+		}
+	}
+	if storedText(t, &want) != storedText(t, after) {
+		t.Fatalf("%v leaves %+v, not %+v", sent, after, want)
+	}
+}
+
+// sentRate is the rate limit that a patch sets.
+func sentRate(t *testing.T, value any) *keystore.Rate {
+	t.Helper()
+	fields, ok := value.(map[string]any)
+	if !ok {
+		return nil
+	}
+	publishes, ok := fields["publishes"].(json.Number)
+	if !ok {
+		t.Fatalf("%v takes the limit away", value)
+	}
+	n, err := strconv.Atoi(publishes.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	window, _ := fields["window"].(string)
+	length, err := caddy.ParseDuration(window)
+	if err != nil && n != 0 {
+		t.Fatal(err)
+	}
+	return &keystore.Rate{Limit: n, Window: length}
+}
+
+// checkAdded holds an app's last key to what it was made from.
+func checkAdded(t *testing.T, after *keystore.App, sent map[string]any) {
+	t.Helper()
+	key := after.Keys[len(after.Keys)-1]
+	kind, _ := sent["kind"].(string)
+	label, _ := sent["label"].(string)
+	if string(key.Kind) != kind || key.Label != strings.TrimSpace(label) || len(after.Keys) != 3 {
+		t.Fatalf("%v makes the key %+v", sent, key)
+	}
+	expires, given := sent["expires"].(string)
+	if !given {
+		if !key.Expires.IsZero() {
+			t.Fatalf("%v makes a key until %s", sent, key.Expires)
+		}
+		return
+	}
+	when, err := time.Parse(time.RFC3339, expires)
+	if err != nil || !key.Expires.Equal(when) || key.Expires.IsZero() || key.Check(when) == nil {
+		t.Fatalf("%v makes a key until %s, not %s: %v", sent, key.Expires, when, err)
+	}
+}
