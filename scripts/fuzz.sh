@@ -8,6 +8,13 @@ set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
 
+# out_of_time says whether all that failed is that the time was over, which Go
+# before 1.27 at times takes for a failure (golang/go#75804). A finding has more
+# to say than this one line.
+out_of_time() {
+	[ "$(grep -c '^    ' "$1")" = 1 ] && grep -qx '    context deadline exceeded' "$1"
+}
+
 list=$(go test -list '^Fuzz' ./...) || { echo "$list"; exit 1; }
 # go test names the targets of a package, and then the package.
 targets=$(awk '/^Fuzz/ {names[n++] = $1} /^ok/ {for (i = 0; i < n; i++) print names[i], $2; n = 0}' <<<"$list")
@@ -16,7 +23,7 @@ ran=0
 while read -r name package; do
 	[[ $name =~ ${FUZZ:-.} ]] || continue
 	log=build/fuzz.log
-	if ! go test -run '^$' -fuzz "^$name\$" -fuzztime "${FUZZTIME:-1m}" -timeout 0 "$@" "$package" >"$log" 2>&1 </dev/null; then
+	if ! go test -run '^$' -fuzz "^$name\$" -fuzztime "${FUZZTIME:-1m}" -timeout 0 "$@" "$package" >"$log" 2>&1 </dev/null && ! out_of_time "$log"; then
 		cat "$log"
 		echo "fuzz: $name of $package failed"
 		exit 1
