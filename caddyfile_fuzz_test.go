@@ -1,0 +1,117 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// FuzzSettings reads any text as the global option and as the directives. What
+// is accepted is valid, survives being written as JSON, and provisions.
+func FuzzSettings(f *testing.F) {
+	for _, seed := range []string{
+		"realtime", "realtime {\n}", "realtime x", "realtime {\nkeystore badger /var/lib/x\nrate_limit 600 1m\nmax_body 1MiB\nmax_channels 100\nping_interval 25s\nping_timeout 20s\n" +
+			"connect_timeout 10s\nmax_connecting 5000\nmax_queue 1MiB\nwrite_timeout 10s\ndrain 15s\n}",
+		"realtime {\nrate_limit 0\ndrain 0s\nmax_body 1.5kB\nmax_queue 2e3\n}", "realtime {\nrate_limit -0\n}", "realtime {\ndrain 1d\nping_interval 0.5d\n}",
+		"realtime {\nkeystore badger {env.HOME}/x\n}", "realtime {\nmax_body 99999999999EB\n}", "realtime {\nkeystore badger /x {\n}\n}", "realtime {\nkeystore badger `a\nb`\n}",
+		"realtime {\npublish_path /p\nsocket_path /s/\ndocs_path /\norigins https://a.example https://*.b.example null\n}", "realtime {\norigins *\n}",
+		"realtime {\npublish_path \"/\u00e9\"\n}", "realtime {\npath /portal\n}", "realtime {\npath /\n}", "realtime {\ndocs_path <<E\n/x\nE\n}",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
+		if err != nil {
+			return
+		}
+		var app App
+		if app.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) == nil {
+			var again App
+			mustSurvive(t, text, &app, &again)
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			defer cancel()
+			if err := again.Provision(ctx); err != nil {
+				if again.Keystore != nil && strings.Contains(again.Keystore.Path, "{") {
+					return // a placeholder that nothing here fills
+				}
+				t.Fatalf("%q cannot be provisioned: %v", text, err)
+			}
+			if err := again.Validate(); err != nil {
+				t.Fatalf("%q is not valid: %v", text, err)
+			}
+			if s := again.Settings; s.RateLimit == nil || s.MaxBody < 1 || s.MaxQueue < s.MaxBody || s.MaxChannels < 1 || s.MaxConnecting < 1 ||
+				s.PingInterval < minDuration || s.PingTimeout < minDuration || s.ConnectTimeout < minDuration || s.WriteTimeout < minDuration || s.Drain == 0 {
+				t.Fatalf("%q leaves no bound: %+v", text, s)
+			}
+		}
+		var handler Handler
+		if handler.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) == nil {
+			var again Handler
+			mustSurvive(t, text, &handler, &again)
+			if err := again.validate(); err != nil {
+				t.Fatalf("%q is not valid: %v", text, err)
+			}
+		}
+		var portal Portal
+		if portal.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) == nil {
+			var again Portal
+			mustSurvive(t, text, &portal, &again)
+			if again.Path != "" && checkPath("path", again.Path) != nil {
+				t.Fatalf("%q is not valid", text)
+			}
+		}
+	})
+}
+
+// mustSurvive writes what was read from text as JSON, and reads that into again.
+func mustSurvive(t *testing.T, text string, read, again any) {
+	t.Helper()
+	config, err := json.Marshal(read)
+	if err == nil {
+		err = json.Unmarshal(config, again)
+	}
+	if err != nil || !reflect.DeepEqual(read, again) {
+		t.Fatalf("%q is %+v, then %s, then %+v: %v", text, read, config, again, err)
+	}
+}
+
+// FuzzCaddyfile puts lines into a whole Caddyfile. What adapts is taken by
+// Caddy as `caddy validate` takes it, and what does not adapt for a reason of
+// ours names the place.
+func FuzzCaddyfile(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"", "", ""},
+		{"rate_limit 600 1m\nmax_body 1MiB", "publish_path /p\ndocs_path /docs", "path /portal"},
+		{"keystore badger /x\ndrain 0s", "socket_path /s/\norigins https://*.a.example", "path /p/q"},
+		{"max_queue 1kB", "origins * null", ""},
+		{"ping_interval 1ns", "publish_path //", "path /"},
+		{"", "docs_path /realtime", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, option, site, portal string) {
+		if strings.ContainsAny(option+site+portal, "{}\"`<\\#\x00") || strings.Contains(option+site+portal, "import") {
+			return // what would not stay within its block, or read files
+		}
+		adapted, err := adapt("{\nadmin off\npersist_config off\nauto_https off\nstorage file_system " + t.TempDir() + "\nrealtime {\n" + option + "\n}\n}\n" +
+			"http://localhost:0 {\nrealtime {\n" + site + "\n}\nrealtime_portal {\n" + portal + "\n}\n}\n")
+		if err != nil {
+			if !strings.Contains(err.Error(), "Caddyfile:") {
+				t.Fatalf("%q, %q, %q: %v", option, site, portal, err)
+			}
+			return
+		}
+		var config caddy.Config
+		if err := json.Unmarshal(adapted, &config); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&config); err != nil {
+			t.Fatalf("%q, %q, %q adapt to %s: %v", option, site, portal, adapted, err)
+		}
+	})
+}
