@@ -153,6 +153,7 @@ func FuzzHandshake(f *testing.F) {
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13",
 		"Upgrade: a, WebSocket\r\nConnection: keep-alive,upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13",
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=\r\nSec-WebSocket-Version: 13",
+		"Upgrade: web\u017foc\u212aet\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13",
 		"Upgrade:\r\nConnection: ,\r\nSec-WebSocket-Key:\r\nSec-WebSocket-Version: 12",
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Key: b\r\nContent-Length: 5",
 	} {

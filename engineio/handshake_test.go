@@ -146,6 +146,7 @@ func TestWebSocketHandshakeIsStrict(t *testing.T) {
 		"an empty body":             {"Upgrade: websocket", "Upgrade: websocket\r\nContent-Length: 0", 101},
 		"no Upgrade":                {"Upgrade: websocket\r\n", "", 400},
 		"Upgrade to h2c":            {"Upgrade: websocket", "Upgrade: h2c", 400},
+		"Upgrade with a long s":     {"Upgrade: websocket", "Upgrade: web\u017focket", 400},
 		"no Connection":             {"Connection: Upgrade\r\n", "", 400},
 		"Connection of other token": {"Connection: Upgrade", "Connection: keep-alive", 400},
 		"Connection of longer name": {"Connection: Upgrade", "Connection: Upgraded", 400},
