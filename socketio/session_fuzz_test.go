@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -81,9 +82,9 @@ func putBack(value any, attachments [][]byte) any {
 			v[i] = putBack(v[i], attachments)
 		}
 	case map[string]any:
-		if len(attachments) > 0 && v["_placeholder"] == true {
-			n, _ := v["num"].(float64)
-			return binary(attachments[int(n)])
+		n, ok := v["num"].(float64)
+		if ok && len(attachments) > 0 && v["_placeholder"] == true && n >= 0 && n == math.Trunc(n) {
+			return binary(attachments[int(n)]) // what is out of range is refused
 		}
 		for name := range v {
 			v[name] = putBack(v[name], attachments)
@@ -104,6 +105,8 @@ func FuzzSession(f *testing.F) {
 		"40\x1e452-9[\"e\",{\"b\":{\"_placeholder\":true,\"num\":1}},{\"_placeholder\":true,\"num\":0}]\x1ebAQ==\x1ebAg==",
 		"40\x1e452-[\"e\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":0}]\x1ebAQ==\x1eb",
 		"40\x1e451-[\"e\",{\"_placeholder\":true,\"num\":1}]\x1ebAQ==", "40\x1e451-[\"e\"]\x1ebAQ==", "40\x1e451-[\"e\"]\x1e42[\"f\"]", "40\x1ebAQ==",
+		"40\x1e451-[\"e\",{\"_placeholder\":true},{\"_placeholder\":true,\"num\":0.5},{\"_placeholder\":true,\"num\":-1}]\x1ebAQ==",
+		"40\x1e451-[\"e\",{\"_placeholder\":true,\"num\":1e300}]\x1ebAQ==",
 		"40\x1e450-[\"e\"]\x1e42[\"f\"]", "40\x1e4511-[\"e\"]", "40\x1e43[1]\x1e461-1[{\"_placeholder\":true,\"num\":0}]\x1ebAQ==\x1e42[\"f\"]",
 		"40/admin,\x1e40\x1e42[\"e\"]", "40\x1e42/admin,[\"e\"]", "40[]\x1e40\x1e42[\"e\"]", "405\x1e40", "40\x1e3\x1e1\x1e42[\"late\"]", "40\x1e2", "40\x1e42[\"connect\"]", "40\x1e42[\"e\",1e999]",
 	} {
