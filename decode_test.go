@@ -183,7 +183,8 @@ func nest(levels int) string {
 	return `{"channel":"c","event":"e","data":` + strings.Repeat("[", levels) + strings.Repeat("]", levels) + `}`
 }
 
-// FuzzDecodePublication holds what is accepted against encoding/json.
+// FuzzDecodePublication holds what is accepted against encoding/json, and what
+// is refused against another reading of what a publication is.
 func FuzzDecodePublication(f *testing.F) {
 	for _, c := range badBodies {
 		if len(c.body) < 10_000 { // the fuzzer is slow on large seeds
@@ -197,6 +198,9 @@ func FuzzDecodePublication(f *testing.F) {
 		if err != nil {
 			if _, ok := errors.AsType[*apiError](err); !ok {
 				t.Fatalf("not an apiError: %v", err)
+			}
+			if isPublication(body) {
+				t.Fatalf("%q is refused: %v", body, err)
 			}
 			return
 		}
@@ -216,6 +220,36 @@ func FuzzDecodePublication(f *testing.F) {
 			t.Fatalf("accepted bad names %+v", p)
 		}
 	})
+}
+
+// isPublication says whether a body is one beyond doubt.
+func isPublication(body []byte) bool {
+	if !utf8.Valid(body) || !json.Valid(body) {
+		return false
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if begin, _ := d.Token(); begin != json.Delim('{') {
+		return false
+	}
+	fields := make(map[string]any)
+	for d.More() {
+		name, _ := d.Token()
+		var value any
+		if _, twice := fields[name.(string)]; twice || d.Decode(&value) != nil {
+			return false
+		}
+		fields[name.(string)] = value
+	}
+	for name := range fields {
+		if name != "channel" && name != "event" && name != "data" && name != "except" {
+			return false
+		}
+	}
+	channel, _ := fields["channel"].(string)
+	event, _ := fields["event"].(string)
+	except, isText := fields["except"].(string)
+	return channelName.MatchString(channel) && checkEvent(event) == nil && (isText || fields["except"] == nil) && len(except) <= maxSocketID &&
+		!strings.Contains(event+except, "\ufffd") // which may be half of a surrogate pair
 }
 
 func BenchmarkDecodePublication(b *testing.B) {

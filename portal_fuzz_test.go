@@ -42,9 +42,9 @@ func FuzzPortalForm(f *testing.F) {
 		before := app
 		form = strings.ReplaceAll(form, "KEY", before.Keys[0].ID)
 		w := s.send("app/"+app.ID, form)
-		page := strings.ReplaceAll(w.Body.String(), "<script>\n", "")
-		if w.Code != http.StatusSeeOther && !strings.HasPrefix(page, "<!doctype html>") || strings.Contains(page, "<script>") {
-			t.Fatalf("%q is answered with %d %s", form, w.Code, page)
+		page := strings.ToLower(w.Body.String())
+		if w.Code != http.StatusSeeOther && !strings.HasPrefix(page, "<!doctype html>") || strings.Count(page, "<script") > 1 || strings.Contains(page, "<script>") {
+			t.Fatalf("%q is answered with %d %s", form, w.Code, w.Body)
 		}
 		now, ok := s.rt.registry.App(app.ID)
 		if w.Code >= http.StatusBadRequest {
