@@ -14,6 +14,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // adminServer is the admin API and the portal on a real store, without Caddy.
@@ -45,7 +46,7 @@ func newAdminServer(tb testing.TB) *adminServer {
 	}
 	settings := new(Settings)
 	settings.setDefaults()
-	rt := &runtime{log: zap.NewNop(), registry: registry}
+	rt := &runtime{log: zap.NewNop(), registry: registry, stats: stats.New()}
 	rt.current.Store(settings)
 	rt.hub = hub.New(hub.NewMemory(), func(m *hub.Message) *engineio.Packet { return socketio.EventPacket(m.Event, m.Data) })
 	return &adminServer{rt: rt, store: store, admin: &Admin{logger: zap.NewNop()}, portal: pages}
