@@ -41,6 +41,7 @@ func FuzzAdmin(f *testing.F) {
 		{patch, `{"rate_limit":[]}`},
 		{patch, `{"max_body":1073741825}`},
 		{patch, `{"max_body":-0}`},
+		{patch, `{"max_connections":0}`},
 		{patch, `{"max_channels":1.0}`},
 		{patch, `{"max_connections":true}`},
 		{patch, `{"name":null,"enabled":null,"allowed_origins":null}`},
@@ -135,6 +136,9 @@ func checkPatched(t *testing.T, before, after *keystore.App, sent map[string]any
 	for name, value := range sent {
 		number, _ := value.(json.Number)
 		n, _ := number.Int64()
+		if number != "" && n < 1 {
+			t.Fatalf("%v takes a bound away", sent)
+		}
 		switch name {
 		case "name":
 			if text, ok := value.(string); ok {

@@ -18,6 +18,7 @@ import (
 	"github.com/zishang520/socket.io/parsers/engine/v3/parser"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // What one packet is on a websocket and on polling, gobwas and the Go library
@@ -182,6 +183,7 @@ func FuzzWebSocket(f *testing.F) {
 	for _, seed := range [][]byte{
 		frames(ws.NewTextFrame([]byte("4a")), ws.NewBinaryFrame([]byte("b")), ws.NewTextFrame([]byte("3"))),
 		frames(ws.NewPingFrame([]byte("p")), ws.NewPingFrame(nil), ws.NewTextFrame([]byte("4a"))),
+		frames(ws.NewPingFrame([]byte("p")), ws.NewPingFrame(nil), ws.NewCloseFrame(nil)),
 		frames(ws.NewTextFrame([]byte("1")), ws.NewTextFrame([]byte("4a"))),
 		frames(ws.NewTextFrame([]byte("2")), ws.NewTextFrame([]byte("4a"))),
 		frames(ws.NewTextFrame(nil)), frames(ws.NewTextFrame([]byte("5"))), frames(ws.NewTextFrame([]byte("9"))),
@@ -192,7 +194,8 @@ func FuzzWebSocket(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	server := NewServer(Config{MaxPayload: 1 << 20, MaxQueue: 1 << 20, WriteTimeout: time.Minute, Logger: zap.NewNop()}, nil)
+	core, complaints := observer.New(zap.ErrorLevel)
+	server := NewServer(Config{MaxPayload: 1 << 20, MaxQueue: 1 << 20, WriteTimeout: time.Minute, Logger: zap.New(core)}, nil)
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		receiver, conn := new(noted), new(silentConn)
@@ -208,6 +211,9 @@ func FuzzWebSocket(f *testing.F) {
 			}
 		}
 		session.endRead(conn, end == inOrder)
+		if log := complaints.TakeAll(); len(log) > 0 { // of a panic that was contained
+			t.Errorf("%q: %v", input, log)
+		}
 
 		wanted, pongs := expectOfFrames(input)
 		if got := receiver.log.String(); got != wanted {

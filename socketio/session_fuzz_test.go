@@ -18,6 +18,7 @@ import (
 	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
@@ -83,7 +84,7 @@ func putBack(value any, attachments [][]byte) any {
 		}
 	case map[string]any:
 		n, ok := v["num"].(float64)
-		if ok && len(attachments) > 0 && v["_placeholder"] == true && n >= 0 && n == math.Trunc(n) {
+		if ok && len(attachments) > 0 && v["_placeholder"] == true && n >= 0 && n < 1<<63 && n == math.Trunc(n) {
 			return binary(attachments[int(n)]) // what is out of range is refused
 		}
 		for name := range v {
@@ -115,10 +116,11 @@ func FuzzSession(f *testing.F) {
 	var now *diary
 	var opened *engineio.Session
 	over := make(chan struct{})
-	sockets := NewServer(Config{ConnectTimeout: time.Minute}, func(*Socket) Handler { return now })
+	core, complaints := observer.New(zap.ErrorLevel)
+	sockets := NewServer(Config{ConnectTimeout: time.Minute, Logger: zap.New(core)}, func(*Socket) Handler { return now })
 	engine := engineio.NewServer(engineio.Config{
 		PingInterval: time.Hour, PingTimeout: time.Hour, MaxPayload: 1 << 20, MaxQueue: 1 << 24, WriteTimeout: time.Minute, UpgradeTimeout: time.Minute,
-		Logger: zap.NewNop(),
+		Logger: zap.New(core),
 	}, func(s *engineio.Session) engineio.Receiver {
 		opened = s
 		return ended{sockets.Open(s), over}
@@ -136,6 +138,9 @@ func FuzzSession(f *testing.F) {
 		request(http.MethodPost, "&sid="+session.ID(), payload)
 		session.Abort(engineio.TransportClose)
 		<-over
+		if log := complaints.TakeAll(); len(log) > 0 { // of a panic that was contained
+			t.Errorf("%q: %v", payload, log)
+		}
 		if now.connected {
 			t.Errorf("%q: no Disconnect", payload)
 		}
