@@ -55,7 +55,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			http.MethodPost: a.createApp,
 		}, "GET, HEAD, POST")},
 		{Pattern: "/realtime/apps/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet:    a.showApp,
+			http.MethodGet:    ofApp(a.showApp),
 			http.MethodPatch:  a.patchApp,
 			http.MethodDelete: a.deleteApp,
 		}, "GET, HEAD, PATCH, DELETE")},
@@ -80,6 +80,33 @@ func (a *Admin) portalPages() caddy.AdminHandlerFunc {
 
 // adminFunc answers a request, or says why not.
 type adminFunc func(*runtime, http.ResponseWriter, *http.Request) error
+
+// appFunc is an adminFunc of the app that the path names.
+type appFunc func(*runtime, *keystore.App, http.ResponseWriter, *http.Request) error
+
+// ofApp finds the app.
+func ofApp(serve appFunc) adminFunc {
+	return func(rt *runtime, w http.ResponseWriter, r *http.Request) error {
+		id := r.PathValue("id")
+		app, ok := rt.registry.App(id)
+		if !ok {
+			return errNoSuchApp(id)
+		}
+		return serve(rt, app, w, r)
+	}
+}
+
+// readOnly answers a GET, also where no runtime is.
+func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
+			return nil
+		}
+		serve(w, r)
+		return nil
+	}
+}
 
 // route picks the method's function and answers its errors in our shape.
 func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHandlerFunc {
@@ -163,9 +190,9 @@ func (rt *runtime) view(app *keystore.App) appView {
 		Name:           app.Name,
 		Created:        app.Created,
 		Enabled:        !app.Disabled,
-		MaxConnections: countOrNull(int64(app.MaxConnections)),
-		MaxChannels:    countOrNull(int64(app.MaxChannels)),
-		MaxBody:        countOrNull(app.MaxBody),
+		MaxConnections: orNull(int64(app.MaxConnections)),
+		MaxChannels:    orNull(int64(app.MaxChannels)),
+		MaxBody:        orNull(app.MaxBody),
 		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
 		Connections:    rt.sockets.count(app.ID),
 		Keys:           rt.viewKeys(app),
@@ -208,11 +235,13 @@ func (k keyView) state() (string, bool) {
 	return "until " + k.Expires.Format(time.DateTime), true
 }
 
-func countOrNull(n int64) *int64 {
-	if n == 0 {
+// orNull is null for what has not been set.
+func orNull[T comparable](v T) *T {
+	var zero T
+	if v == zero {
 		return nil
 	}
-	return &n
+	return &v
 }
 
 func timeOrNull(t time.Time) *time.Time {
@@ -264,10 +293,7 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	page := struct {
 		Apps []appView `json:"apps"`
 		Next *string   `json:"next"`
-	}{Apps: make([]appView, 0, len(apps))}
-	if next != "" {
-		page.Next = &next
-	}
+	}{make([]appView, 0, len(apps)), orNull(next)}
 	for _, app := range apps {
 		page.Apps = append(page.Apps, rt.view(app))
 	}
@@ -275,11 +301,7 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	return nil
 }
 
-func (a *Admin) showApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) showApp(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	rt.answerApp(w, http.StatusOK, app)
 	return nil
 }
@@ -295,16 +317,6 @@ func (a *Admin) deleteApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 // operator is who sent the request. The admin endpoint knows no names.
 func (a *Admin) operator(rt *runtime, r *http.Request) operator {
 	return operator{rt, a.logger, []zap.Field{zap.String("remote", r.RemoteAddr)}}
-}
-
-// appOf is the app that a request's path names.
-func (rt *runtime) appOf(r *http.Request) (*keystore.App, error) {
-	id := r.PathValue("id")
-	app, ok := rt.registry.App(id)
-	if !ok {
-		return nil, errNoSuchApp(id)
-	}
-	return app, nil
 }
 
 func errNoSuchApp(id string) *apiError {

@@ -6,16 +6,18 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 func (a *Admin) channelRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: a.listChannels,
+			http.MethodGet: ofApp(a.listChannels),
 		}, "GET, HEAD")},
 		// A channel's name may have slashes.
 		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: a.showChannel,
+			http.MethodGet: ofApp(a.showChannel),
 		}, "GET, HEAD")},
 	}
 }
@@ -28,11 +30,7 @@ type channelView struct {
 
 // listChannels answers a page of the occupied channels whose names begin with
 // the query's prefix.
-func (a *Admin) listChannels(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
 	if err != nil {
@@ -55,11 +53,7 @@ func (a *Admin) listChannels(rt *runtime, w http.ResponseWriter, r *http.Request
 
 // showChannel answers for any name that a channel may have: one that nobody has
 // subscribed to is not there, and has 0 subscribers.
-func (a *Admin) showChannel(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) showChannel(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	channel := r.PathValue("channel")
 	if err := checkChannel(channel); err != nil {
 		return err

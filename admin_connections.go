@@ -7,19 +7,21 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 func (a *Admin) connectionRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/connections/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: a.listConnections,
+			http.MethodGet: ofApp(a.listConnections),
 		}, "GET, HEAD")},
 		{Pattern: "/realtime/connections/{id}/{socket}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet:    a.showConnection,
-			http.MethodDelete: a.closeConnection,
+			http.MethodGet:    ofApp(a.showConnection),
+			http.MethodDelete: ofApp(a.closeConnection),
 		}, "GET, HEAD, DELETE")},
 		{Pattern: "/realtime/live/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: a.watchApp,
+			http.MethodGet: ofApp(a.watchApp),
 		}, "GET, HEAD")},
 	}
 }
@@ -36,18 +38,15 @@ type connectionView struct {
 }
 
 func (s *socket) view() connectionView {
-	v := connectionView{
+	return connectionView{
 		ID:        s.conn.ID(),
 		ClientIP:  s.visitor.ip,
 		Key:       s.key.Load().ID,
 		Transport: s.conn.Session().Transport(),
 		Connected: time.Unix(s.since.Load(), 0).UTC(),
 		Channels:  s.member.Channels(),
+		Origin:    orNull(s.visitor.origin.Get("Origin")),
 	}
-	if origin := s.visitor.origin.Get("Origin"); origin != "" {
-		v.Origin = &origin
-	}
-	return v
 }
 
 // connections is a page of an app's connected sockets in order of their ids:
@@ -82,11 +81,7 @@ func (rt *runtime) connection(app, id string) (*socket, error) {
 
 // listConnections answers a page of the app's connections, or of a channel's
 // members.
-func (a *Admin) listConnections(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
 	if err != nil {
@@ -98,23 +93,15 @@ func (a *Admin) listConnections(rt *runtime, w http.ResponseWriter, r *http.Requ
 			return err
 		}
 	}
-	var page struct {
+	page, next := rt.connections(app.ID, channel, query.Get("after"), limit)
+	writeJSON(w, http.StatusOK, struct {
 		Connections []connectionView `json:"connections"`
 		Next        *string          `json:"next"`
-	}
-	var next string
-	if page.Connections, next = rt.connections(app.ID, channel, query.Get("after"), limit); next != "" {
-		page.Next = &next
-	}
-	writeJSON(w, http.StatusOK, page)
+	}{page, orNull(next)})
 	return nil
 }
 
-func (a *Admin) showConnection(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) showConnection(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	s, err := rt.connection(app.ID, r.PathValue("socket"))
 	if err != nil {
 		return err
@@ -123,11 +110,7 @@ func (a *Admin) showConnection(rt *runtime, w http.ResponseWriter, r *http.Reque
 	return nil
 }
 
-func (a *Admin) closeConnection(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) closeConnection(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	if err := a.operator(rt, r).disconnect(app.ID, r.PathValue("socket")); err != nil {
 		return err
 	}
@@ -136,10 +119,6 @@ func (a *Admin) closeConnection(rt *runtime, w http.ResponseWriter, r *http.Requ
 }
 
 // watchApp streams what happens in the app.
-func (a *Admin) watchApp(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) watchApp(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	return rt.serveLive(w, r, app.ID)
 }

@@ -14,7 +14,7 @@ import (
 func (a *Admin) keyRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/keys/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet:  a.listKeys,
+			http.MethodGet:  ofApp(a.listKeys),
 			http.MethodPost: a.addKey,
 		}, "GET, HEAD, POST")},
 		{Pattern: "/realtime/keys/{id}/{key}", Handler: a.route(map[string]adminFunc{
@@ -26,11 +26,7 @@ func (a *Admin) keyRoutes() []caddy.AdminRoute {
 	}
 }
 
-func (a *Admin) listKeys(rt *runtime, w http.ResponseWriter, r *http.Request) error {
-	app, err := rt.appOf(r)
-	if err != nil {
-		return err
-	}
+func (a *Admin) listKeys(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, struct {
 		Keys []keyView `json:"keys"`
 	}{rt.viewKeys(app)})

@@ -22,13 +22,8 @@ func (a *Admin) healthRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/health", Handler: ready},
 		{Pattern: "/realtime/health/ready", Handler: ready},
-		{Pattern: "/realtime/health/live", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			if r.Method != http.MethodGet && r.Method != http.MethodHead {
-				errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
-				return nil
-			}
+		{Pattern: "/realtime/health/live", Handler: readOnly(func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, http.StatusOK, healthView{Status: "live"})
-			return nil
 		})},
 	}
 }

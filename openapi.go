@@ -16,20 +16,15 @@ var openAPI []byte
 
 func (a *Admin) documentRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/realtime/openapi.yaml", Handler: caddy.AdminHandlerFunc(serveOpenAPI)},
+		{Pattern: "/realtime/openapi.yaml", Handler: readOnly(serveOpenAPI)},
 	}
 }
 
 // serveOpenAPI needs no runtime: the document is there whatever is configured.
-func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		errMethodNotAllowed(r.Method, docsMethods).write(w, r)
-		return nil
-	}
+func serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/yaml") // RFC 9512
 	h.Set("Content-Length", strconv.Itoa(len(openAPI)))
 	h.Set("Cache-Control", "no-cache")
 	_, _ = w.Write(openAPI) // who has gone reads nothing
-	return nil
 }
