@@ -27,19 +27,7 @@ type adminServer struct {
 
 func newAdminServer(tb testing.TB) *adminServer {
 	tb.Helper()
-	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	registry, err := keystore.Open(store)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := registry.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
+	store, registry := openStore(tb)
 	pages, err := newPortalServer(zap.NewNop())
 	if err != nil {
 		tb.Fatal(err)

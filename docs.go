@@ -30,12 +30,18 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	header := w.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Length", strconv.Itoa(page.Len()))
 	header.Set("Cache-Control", "no-cache")
 	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(page.Bytes()) // who has gone reads nothing
+	writeHTML(w, http.StatusOK, page.Bytes())
+}
+
+// writeHTML answers with a page.
+func writeHTML(w http.ResponseWriter, status int, page []byte) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+	w.WriteHeader(status)
+	_, _ = w.Write(page) // who has gone reads nothing
 }
 
 // refuse answers with an error.

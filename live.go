@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -28,7 +27,7 @@ func (rt *runtime) serveLive(w http.ResponseWriter, r *http.Request, app string)
 		return errUnavailable("The server is shutting down.", time.Second)
 	}
 	watcher, err := rt.live.Watch(app)
-	if errors.Is(err, live.ErrTooMany) {
+	if err != nil { // there are too many
 		return errUnavailable("As many are watching as may at a time. Close a stream that nobody looks at.", time.Minute)
 	}
 	defer watcher.Close()

@@ -148,10 +148,7 @@ func (v *portalVisit) show(status int, page portal.Page, view portal.View) error
 	if err := v.pages.Write(&body, page, view); err != nil {
 		return err
 	}
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	v.w.WriteHeader(status)
-	_, _ = v.w.Write(body.Bytes()) // who has gone reads nothing
+	writeHTML(v.w, status, body.Bytes())
 	return nil
 }
 

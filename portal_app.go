@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -31,7 +30,6 @@ type appPage struct {
 	Console  console
 	Defaults struct{ Publishes, Window, MaxChannels, MaxBody string }
 
-	Snippets   []portal.Snippet
 	Site       servedSite
 	OtherSites []string // with Site's, unless it is the only one
 
@@ -129,21 +127,24 @@ func (p *appPage) choose(all []servedSite, origin, host string) {
 	p.filling = portal.Filling{Origin: "https://YOUR_SITE", PublishPath: defaultPublishPath, AppID: p.App.ID}
 	if chosen != nil {
 		p.Site = *chosen
-		p.filling.Origin, p.filling.PublishPath = chosen.Origin, cmp.Or(chosen.handler.PublishPath, defaultPublishPath)
+		p.filling.Origin, p.filling.PublishPath = chosen.Origin, chosen.handler.PublishPath
 		if path := chosen.handler.SocketPath; path != defaultSocketPath {
 			p.filling.SocketPath = path
 		}
 	}
-	p.Snippets = portal.Snippets(p.filling)
 }
 
-// issue shows keys that were made just now.
-func (p *appPage) issue(secrets ...secret) {
-	p.Issued = secrets
+// Snippets are those for the site that was chosen.
+func (p *appPage) Snippets() []portal.Snippet { return portal.Snippets(p.filling) }
+
+// showIssued shows an app with keys that were made just now.
+func (v *portalVisit) showIssued(app *keystore.App, secrets ...secret) error {
+	page := v.appPage(app)
+	page.Issued = secrets
 	for _, s := range secrets {
 		if s.Kind == keystore.Subscribe {
-			p.filling.SubscribeKey = s.Key
-			p.Snippets = portal.Snippets(p.filling)
+			page.filling.SubscribeKey = s.Key
 		}
 	}
+	return v.showAppAs(app, http.StatusCreated, portal.View{Content: page})
 }

@@ -32,9 +32,7 @@ func (v *portalVisit) createApp() error {
 	if err != nil {
 		return err
 	}
-	page := v.appPage(made.App)
-	page.issue(secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
-	return v.show(http.StatusCreated, portal.AppPage, portal.View{Title: made.App.Name, Content: page})
+	return v.showIssued(made.App, secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
 }
 
 // watch streams what happens in an app.

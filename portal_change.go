@@ -66,9 +66,7 @@ func (v *portalVisit) changeApp(id string) error {
 		}
 		return v.showAppAs(app, refusal.Status, portal.View{Refusal: refusal.Message})
 	case issued.Secret != "":
-		page := v.appPage(issued.App)
-		page.issue(secret{issued.Key.Kind, issued.Secret})
-		return v.showAppAs(issued.App, http.StatusCreated, portal.View{Content: page})
+		return v.showIssued(issued.App, secret{issued.Key.Kind, issued.Secret})
 	}
 	return v.redirect(v.root() + "app/" + id + "?done=" + do)
 }

@@ -26,7 +26,8 @@ type shop struct {
 	narrowApp, narrowKey string
 }
 
-func newShop(tb testing.TB) *shop {
+// openStore opens an empty keystore, which is closed with the test.
+func openStore(tb testing.TB) (*keystore.Badger, *keystore.Registry) {
 	tb.Helper()
 	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
 	if err != nil {
@@ -41,6 +42,12 @@ func newShop(tb testing.TB) *shop {
 			tb.Error(err)
 		}
 	})
+	return store, registry
+}
+
+func newShop(tb testing.TB) *shop {
+	tb.Helper()
+	_, registry := openStore(tb)
 	create := func(change func(*keystore.App)) keystore.Created {
 		tb.Helper()
 		made, err := registry.Create("shop")
