@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node fuzz lint fmt conformance bench clean
+.PHONY: build run test test-go test-node fuzz soak lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -54,6 +54,12 @@ FUZZ ?= .
 FUZZFLAGS ?=
 fuzz:
 	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' scripts/fuzz.sh $(FUZZFLAGS)
+
+# Clients that come, listen, move and go for SOAK, with reloads, revocations and
+# those who stall, and an account of every delivery.
+SOAK ?= 1h
+soak: $(CADDY_BIN)
+	CADDY_BIN=$(abspath $(CADDY_BIN)) go test ./tests/stress -run '^TestSoak$$' -v -count=1 -timeout=0 -args -soak $(SOAK)
 
 lint:
 	@exec scripts/lint.sh

@@ -62,16 +62,14 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. An app that has not started has
-// nothing to tell.
+// Collect implements prometheus.Collector. At a reload Caddy's admin endpoint
+// is the new configuration's before its apps have started.
 func (m metrics) Collect(out chan<- prometheus.Metric) {
-	select {
-	case <-m.app.started:
-	default:
+	rt := m.app.current()
+	if rt == nil {
 		return
 	}
 	c := collection{out}
-	rt := m.app.runtime
 	c.gauge(connectionsDesc, rt.eio.Len())
 	c.gauge(connectingDesc, rt.sio.Connecting())
 	c.gauge(channelsDesc, rt.hub.Channels())

@@ -137,16 +137,24 @@ func (a *App) release() error {
 // apps in no order, so the HTTP server may be first.
 const startTimeout = 5 * time.Second
 
-// await returns the runtime once the app has started.
-func (a *App) await(r *http.Request) (*runtime, error) {
+// current returns the app's runtime, nil if there is none yet. At a reload it is
+// there before the app has started, and at one that fails the app never does,
+// though Caddy's servers may have got requests for it.
+func (a *App) current() *runtime {
 	select {
 	case <-a.started:
-		return a.runtime, nil
+		return a.runtime
 	default:
 	}
-	// At a reload the runtime is there already, and at one that fails this app
-	// never starts, though its HTTP server may have got requests.
 	if rt, err := activeRuntime(); err == nil && rt.dir == a.dir {
+		return rt
+	}
+	return nil
+}
+
+// await returns the runtime once there is one.
+func (a *App) await(r *http.Request) (*runtime, error) {
+	if rt := a.current(); rt != nil {
 		return rt, nil
 	}
 	timeout := time.NewTimer(startTimeout)

@@ -10,6 +10,7 @@ step() { # name, command…: runs it, and fails if it fails or, for "quiet", pri
 	shift
 	output=$("$@" 2>&1)
 	status=$?
+	output=$(grep -v '^go: downloading ' <<<"$output")
 	if [ $status -ne 0 ] || { [ "$name" != golangci-lint ] && [ -n "$output" ]; }; then
 		printf 'lint: %s\n%s\n' "$name" "$output" >&2
 		failed=1

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -32,6 +35,11 @@ type Config struct {
 	// OnPacket, if not nil, is called for each Socket.IO packet behind the
 	// CONNECT's answer, in order, from one goroutine.
 	OnPacket func(packet string)
+
+	// OnReset, if not nil, is called when the connection of a POST or of an
+	// upgrade was ended without an answer, as Caddy does at a reload with what
+	// its old listener has not read. It is then sent again.
+	OnReset func()
 }
 
 // connection is what websocket and polling have in common.
@@ -53,6 +61,15 @@ type Client struct {
 	err     error // why it ended; to be read after done
 }
 
+// IsReset says whether a connection was ended without an answer.
+func IsReset(err error) bool {
+	var opErr *net.OpError
+	if errors.Is(err, syscall.ECONNREFUSED) { // nobody is there
+		return false
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &opErr)
+}
+
 const path = "/socket.io/?EIO=4&transport="
 
 // Dial connects, and returns once the server has let it in.
@@ -65,7 +82,9 @@ func Dial(cfg Config) (*Client, error) {
 		}
 		c.conn = socket
 	} else {
-		c.conn = DialPolling(cfg.Addr, path+"polling")
+		p := DialPolling(cfg.Addr, path+"polling")
+		p.onReset = cfg.OnReset
+		c.conn = p
 	}
 	open, err := c.conn.Read()
 	if err != nil {
@@ -158,6 +177,10 @@ func (c *Client) current() connection {
 // probe, let the poll end, go over.
 func (c *Client) Upgrade() error {
 	socket, err := DialWebSocket(c.cfg.Addr, path+"websocket&sid="+c.sid, nil)
+	for c.cfg.OnReset != nil && IsReset(err) {
+		c.cfg.OnReset()
+		socket, err = DialWebSocket(c.cfg.Addr, path+"websocket&sid="+c.sid, nil)
+	}
 	if err != nil {
 		return err
 	}

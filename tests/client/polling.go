@@ -17,6 +17,8 @@ type Polling struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ready  []string
+
+	onReset func() // see Config
 }
 
 // DialPolling makes a poller; its first Read opens the session.
@@ -49,6 +51,10 @@ func (p *Polling) Read() (string, error) {
 // Write posts packets in one payload.
 func (p *Polling) Write(packets ...string) error {
 	_, err := p.do(http.MethodPost, strings.Join(packets, "\x1e"))
+	for p.onReset != nil && IsReset(err) && p.ctx.Err() == nil {
+		p.onReset()
+		_, err = p.do(http.MethodPost, strings.Join(packets, "\x1e"))
+	}
 	return err
 }
 

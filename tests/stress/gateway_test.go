@@ -269,24 +269,30 @@ func (g *gateway) profile(name string, number *regexp.Regexp) int {
 // number reads one from a page of the admin endpoint.
 func (g *gateway) number(path string, pattern *regexp.Regexp) float64 {
 	g.t.Helper()
-	answer, err := httpClient.Get("http://" + g.Admin + path)
+	text, err := g.get(path)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	match := pattern.FindSubmatch(text)
+	match := pattern.FindStringSubmatch(text)
 	if match == nil {
 		g.t.Fatalf("no %s in %.10000s", pattern, text)
 	}
-	n, err := strconv.ParseFloat(string(match[1]), 64)
+	n, err := strconv.ParseFloat(match[1], 64)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	return n
+}
+
+// get reads a page of the admin endpoint.
+func (g *gateway) get(path string) (string, error) {
+	answer, err := httpClient.Get("http://" + g.Admin + path)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return string(text), err
 }
 
 // settled waits until the process holds no more than before, but for a little
@@ -311,13 +317,11 @@ func (g *gateway) settled(before usage) {
 }
 
 func (g *gateway) goroutineDump() string {
-	answer, err := httpClient.Get("http://" + g.Admin + "/debug/pprof/goroutine?debug=1")
+	text, err := g.get("/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return err.Error()
 	}
-	defer answer.Body.Close()
-	text, _ := io.ReadAll(answer.Body)
-	return string(text[:min(len(text), 8000)])
+	return text[:min(len(text), 8000)]
 }
 
 func freeAddr(t *testing.T) string {
