@@ -215,7 +215,7 @@ func FuzzWebSocket(f *testing.F) {
 			t.Errorf("%q: %v", input, log)
 		}
 
-		wanted, pongs := expectOfFrames(input)
+		wanted, pongs := expectOf(framesOf(input))
 		if got := receiver.log.String(); got != wanted {
 			t.Errorf("%q hands on %q, not %q", input, got, wanted)
 		}
@@ -243,10 +243,22 @@ func FuzzWebSocket(f *testing.F) {
 	})
 }
 
-// expectOfFrames says what a session makes of frames, which FuzzFramesAsGobwas
-// holds to gobwas: the messages as noted notes them, and what is ponged.
-func expectOfFrames(input []byte) (messages string, pongs []string) {
+// framesOf returns what frames hold, which FuzzFramesAsGobwas holds to gobwas.
+func framesOf(input []byte) []string {
 	read, _ := readByUs(newFrameReader(bytes.NewReader(input), nil))
+	return read
+}
+
+// messagesOf is framesOf without what a websocket says to itself.
+func messagesOf(input []byte) []string {
+	return slices.DeleteFunc(framesOf(input), func(r string) bool {
+		return ws.OpCode(r[0]) == ws.OpPing || ws.OpCode(r[0]) == ws.OpPong
+	})
+}
+
+// expectOf says what a session makes of what frames hold: the messages as noted
+// notes them, and what is ponged.
+func expectOf(read []string) (messages string, pongs []string) {
 	for _, r := range read {
 		payload := r[1:]
 		switch ws.OpCode(r[0]) {

@@ -1,0 +1,117 @@
+package realtime
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// bystander is in channels, and reads nothing.
+type bystander string
+
+func (b bystander) ID() string                         { return string(b) }
+func (b bystander) Queue(*engineio.Packet) hub.Flusher { return nil }
+
+// FuzzLists asks for pages of apps, in the order in which they were made, and of
+// channels, in that of their names. A page begins behind after and says how to
+// go on if there is more; a query that asks for no page is refused.
+func FuzzLists(f *testing.F) {
+	s := newAdminServer(f)
+	var ids []string
+	for range 12 {
+		ids = append(ids, s.create(f).ID)
+	}
+	_, place := s.rt.registry.Apps("", 3)
+	channels := []string{"a", "a.b", "a.b.c", "a/b", "b", "orders.1", "orders.10", "orders.2", "orders@x", "z"}
+	member := s.rt.hub.Join(ids[0], bystander("s"))
+	for _, channel := range channels {
+		if err := member.Subscribe(channel, 100, func() {}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	slices.Sort(channels)
+	for _, query := range []string{
+		"", "limit=3", "limit=3&after=" + url.QueryEscape(place), "limit=1000", "limit=1001", "limit=0", "limit=-1", "limit=+3", "limit=03", "limit=1e1", "limit=",
+		"after=orders.1&limit=1", "prefix=orders.&limit=2", "prefix=%ff", "after=%00", "prefix=a&prefix=b", "limit=1&limit=2", "limit=%zz", "prefix=a;after=a.b",
+	} {
+		f.Add(false, query)
+		f.Add(true, query)
+	}
+	f.Fuzz(func(t *testing.T, ofChannels bool, query string) {
+		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		r.URL.RawQuery = query
+		asked, _ := url.ParseQuery(query) // of a bad query, what can be read
+		serve := s.admin.listApps
+		if ofChannels {
+			r.SetPathValue("id", ids[0])
+			serve = ofApp(s.admin.listChannels)
+		}
+		w := httptest.NewRecorder()
+		err := serve(s.rt, w, r)
+
+		limit := 100
+		if text := asked.Get("limit"); text != "" {
+			n, notANumber := strconv.Atoi(text)
+			if limit = n; notANumber != nil || n < 1 || n > 1000 {
+				if err == nil || asAPIError(err).Status != http.StatusBadRequest {
+					t.Fatalf("%q is answered with %s, %v", query, w.Body, err)
+				}
+				return
+			}
+		}
+		var page struct {
+			Apps     []struct{ ID string }
+			Channels []struct {
+				Channel     string
+				Subscribers int
+			}
+			Next *string
+		}
+		if jsonErr := json.Unmarshal(w.Body.Bytes(), &page); err != nil || jsonErr != nil {
+			t.Fatalf("%q is answered with %s, %v", query, w.Body, err)
+		}
+		var got []string
+		for _, app := range page.Apps {
+			got = append(got, app.ID)
+		}
+		for _, c := range page.Channels {
+			got = append(got, c.Channel)
+			if c.Subscribers != 1 {
+				t.Fatalf("%q is answered with %s", query, w.Body)
+			}
+		}
+		after := asked.Get("after")
+		var want []string // all from the page's begin on
+		switch {
+		case ofChannels:
+			for _, name := range channels {
+				if name > after && strings.HasPrefix(name, asked.Get("prefix")) {
+					want = append(want, name)
+				}
+			}
+		case after == "":
+			want = ids
+		case len(got) > 0: // somewhere behind a place
+			want = ids[slices.Index(ids, got[0]):]
+		}
+		more := len(want) > limit
+		want = want[:min(len(want), limit)]
+		if !slices.Equal(got, want) || more != (page.Next != nil) {
+			t.Fatalf("%q is answered with %.300s, not with %q", query, w.Body, want)
+		}
+		if !more {
+			return
+		}
+		if next, _ := s.rt.registry.Apps(*page.Next, 1); ofChannels && *page.Next != want[limit-1] || !ofChannels && next[0].ID != ids[slices.Index(ids, want[limit-1])+1] {
+			t.Fatalf("%q goes on at %q", query, *page.Next)
+		}
+	})
+}
