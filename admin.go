@@ -346,6 +346,9 @@ func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 
 // decodeStrict takes exactly one JSON object, with the fields of into only.
 func decodeStrict(body []byte, into any) error {
+	if err := checkUTF8(body); err != nil {
+		return err
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	err := d.Decode(into)

@@ -42,3 +42,11 @@ func TestPortalSavesANumberHoweverItIsWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestNameThatIsNotUTF8IsRefused(t *testing.T) {
+	s := newAdminServer(t)
+	w := s.do(s.admin.createApp, "{\"name\":\"caf\xe9\"}")
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "not UTF-8 at byte 13") || s.rt.registry.Len() != 0 {
+		t.Errorf("%d %s, %d apps", w.Code, w.Body, s.rt.registry.Len())
+	}
+}

@@ -99,17 +99,25 @@ const maxSocketID = 64
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
 
+// checkUTF8 looks at what encoding/json does not: inside strings.
+func checkUTF8(body []byte) error {
+	if utf8.Valid(body) {
+		return nil
+	}
+	i := 0
+	for {
+		r, n := utf8.DecodeRune(body[i:])
+		if r == utf8.RuneError && n == 1 {
+			return errInvalidJSON("The body is not UTF-8 at byte %d. Encode it as UTF-8.", i+1)
+		}
+		i += n
+	}
+}
+
 // checkJSON says what is wrong with a body that is not JSON, and where.
 func checkJSON(body []byte) error {
-	if !utf8.Valid(body) { // json.Valid does not look inside strings
-		i := 0
-		for {
-			r, n := utf8.DecodeRune(body[i:])
-			if r == utf8.RuneError && n == 1 {
-				return errInvalidJSON("The body is not UTF-8 at byte %d. Encode it as UTF-8.", i+1)
-			}
-			i += n
-		}
+	if err := checkUTF8(body); err != nil {
+		return err
 	}
 	if json.Valid(body) {
 		return nil
