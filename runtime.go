@@ -147,8 +147,9 @@ func describe(data any) []zap.Field {
 	return []zap.Field{zap.String("client_ip", v.ip)}
 }
 
-// settleLimit bounds how long a reload waits for polls.
-const settleLimit = 100 * time.Millisecond
+// settleLimit bounds how long a reload waits for polls. Those who are away for
+// half of it are not waited for.
+const settleLimit = time.Second
 
 // start puts a configuration in force.
 func (rt *runtime) start(a *App) {

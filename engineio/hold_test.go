@@ -48,14 +48,14 @@ func TestAnswersAreHeldUntilTheServerEnds(t *testing.T) {
 	})
 }
 
-func TestAnswersAreHeldForASecondAtMost(t *testing.T) {
+func TestAnswersAreHeldForThreeSecondsAtMost(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		var hold atomic.Bool
 		hold.Store(true)
 		p := b.openPolling()
 		for _, failed := range []bool{false, true} {
 			p.Send(engineio.TextPacket([]byte("hello")))
-			began, want := time.Now(), time.Second
+			began, want := time.Now(), 3*time.Second
 			polled := b.exchange(b.t.Context(), engineio.Exchange{Hold: &hold}, http.MethodGet, p.ID(), "")
 			if failed { // the next server
 				want = 100 * time.Millisecond
@@ -84,6 +84,8 @@ func TestAHeldPollThatIsGivenUpEndsTheSession(t *testing.T) {
 
 func TestSettleWaitsForPolls(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
+		var hold atomic.Bool
+		x := engineio.Exchange{Hold: &hold}
 		settles := func(want time.Duration) {
 			b.t.Helper()
 			began := time.Now()
@@ -94,12 +96,38 @@ func TestSettleWaitsForPolls(t *testing.T) {
 		b.dial()
 		settles(0)
 		p := b.openPolling()
-		settles(time.Second)
 		time.AfterFunc(300*time.Millisecond, func() {
-			b.exchange(b.t.Context(), engineio.Exchange{}, http.MethodGet, p.ID(), "")
+			b.exchange(b.t.Context(), x, http.MethodGet, p.ID(), "")
 		})
 		settles(300 * time.Millisecond)
+		p.Send(engineio.TextPacket([]byte("hello")))
+		synctest.Wait()                 // its poll is answered,
+		settles(500 * time.Millisecond) // and it does not come back
+		settles(0)
+		hold.Store(true)
+		p.Send(engineio.TextPacket([]byte("hello")))
+		b.exchange(b.t.Context(), x, http.MethodGet, p.ID(), "")
+		synctest.Wait()
+		settles(0) // the answer is held
+		hold.Store(false)
+		time.Sleep(100 * time.Millisecond)
+		settles(405 * time.Millisecond) // the hold looks every 5 ms
 		p.Abort("test")
 		settles(0)
+	})
+}
+
+func TestSettleTakesNoLongerThanItsLimit(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		p := b.openPolling()
+		began := time.Now()
+		for i := range 5 { // it is always about to come back
+			time.AfterFunc(time.Duration(i)*300*time.Millisecond, func() {
+				p.Send(engineio.TextPacket([]byte("hello")))
+				b.exchange(b.t.Context(), engineio.Exchange{}, http.MethodGet, p.ID(), "")
+			})
+		}
+		b.Settle(time.Second)
+		passed(b.t, began, time.Second)
 	})
 }

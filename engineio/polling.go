@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	if refusal != nil {
 		return refusal
 	}
+	session.answered = time.Now() // nobody else knows of it yet
 	session.startHeartbeat()
 	if err := answer(w, cfg.WriteTimeout, session.openPacket(cfg, "websocket")); err != nil {
 		session.Abort(TransportError)
@@ -67,7 +69,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 		case refusal != nil:
 			return refusal
 		case batch != nil:
-			x.hold(r.Context())
+			s.hold(r.Context(), x)
 			s.deliver(w, r, batch)
 			return nil
 		}
@@ -135,8 +137,24 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 	default:
 		return nil, nil
 	}
-	s.pending = nil
+	s.pending, s.answered = nil, time.Now()
 	return batch, nil
+}
+
+// hold waits while the answer to a poll is held.
+func (s *Session) hold(ctx context.Context, x Exchange) {
+	if !x.holds() {
+		return
+	}
+	s.setHeld(true)
+	x.hold(ctx)
+	s.setHeld(false)
+}
+
+func (s *Session) setHeld(held bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held, s.answered = held, time.Now()
 }
 
 // cancel ends a session whose client gave its poll up, unless that was refused

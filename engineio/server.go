@@ -81,22 +81,30 @@ type Exchange struct {
 }
 
 const (
-	// maxHold bounds how long an answer is held.
-	maxHold = time.Second
+	// maxHold bounds how long an answer is held: longer than Settle and the
+	// start of a server take on a busy machine.
+	maxHold = 3 * time.Second
 
 	// holdStep is how often a held answer looks whether the next server has
 	// failed and it may go.
 	holdStep = 5 * time.Millisecond
+
+	// returnTime is how long after the answer to its last poll a client is
+	// expected to be back; one that takes longer may have gone.
+	returnTime = 500 * time.Millisecond
 )
+
+// holds says whether answers are held.
+func (x Exchange) holds() bool { return x.Hold != nil && x.Hold.Load() }
 
 // hold waits while answers are held.
 func (x Exchange) hold(ctx context.Context) {
-	if x.Hold == nil || !x.Hold.Load() {
+	if !x.holds() {
 		return
 	}
 	tick := time.NewTicker(holdStep)
 	defer tick.Stop()
-	for begin := time.Now(); x.Hold.Load() && time.Since(begin) < maxHold; {
+	for begin := time.Now(); x.holds() && time.Since(begin) < maxHold; {
 		select {
 		case <-x.Ending:
 			return
@@ -107,9 +115,10 @@ func (x Exchange) hold(ctx context.Context) {
 	}
 }
 
-// Settle returns when every client on polling has a poll here, or at the limit.
-// With answers on hold it is then safe to end their HTTP server: none of its
-// connections is between two requests, where it would be closed.
+// Settle returns when every client on polling that is expected back has a poll
+// here, or at the limit. With answers on hold it is then safe to end their HTTP
+// server: none of its connections is between two requests, where it would be
+// closed.
 func (s *Server) Settle(limit time.Duration) {
 	tick := time.NewTicker(holdStep)
 	defer tick.Stop()
@@ -128,7 +137,7 @@ func (s *Server) Settle(limit time.Duration) {
 func (s *Session) settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn != nil || s.pending != nil || s.state != stateOpen
+	return s.conn != nil || s.pending != nil || s.held || s.state != stateOpen || time.Since(s.answered) >= returnTime
 }
 
 // Server is an Engine.IO server. All its methods may be called concurrently.

@@ -73,6 +73,8 @@ type Session struct {
 	written chan struct{}   // if not nil, closed when the writer ends
 
 	pending   *pendingPoll // the GET that waits for a packet
+	held      bool         // its answer is, see Exchange.Hold
+	answered  time.Time    // when the last was taken, or the session opened; zero on a websocket
 	posting   bool         // a POST is under way
 	farewell  bool         // the client closed and its next poll is to be answered
 	upgrading bool         // a websocket is probed
