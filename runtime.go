@@ -147,9 +147,9 @@ func describe(data any) []zap.Field {
 	return []zap.Field{zap.String("client_ip", v.ip)}
 }
 
-// settleLimit bounds how long a reload waits for polls. Those who are away for
-// half of it are not waited for.
-const settleLimit = time.Second
+// settleLimit bounds how long a reload waits for polls, whose answers are held
+// meanwhile.
+const settleLimit = 300 * time.Millisecond
 
 // start puts a configuration in force.
 func (rt *runtime) start(a *App) {

@@ -82,16 +82,21 @@ type Exchange struct {
 
 const (
 	// maxHold bounds how long an answer is held: longer than Settle and the
-	// start of a server take on a busy machine.
-	maxHold = 3 * time.Second
+	// start of a server take on a busy machine, and no longer than a session's
+	// queue has room for at a megabyte in two seconds.
+	maxHold = 2 * time.Second
 
 	// holdStep is how often a held answer looks whether the next server has
 	// failed and it may go.
 	holdStep = 5 * time.Millisecond
 
+	// idleTime is how long an HTTP server that is ending may take to close its
+	// idle connections. It begins with that.
+	idleTime = 20 * time.Millisecond
+
 	// returnTime is how long after the answer to its last poll a client is
 	// expected to be back; one that takes longer may have gone.
-	returnTime = 500 * time.Millisecond
+	returnTime = 200 * time.Millisecond
 )
 
 // holds says whether answers are held.
@@ -107,11 +112,23 @@ func (x Exchange) hold(ctx context.Context) {
 	for begin := time.Now(); x.holds() && time.Since(begin) < maxHold; {
 		select {
 		case <-x.Ending:
+			x.pause(ctx)
 			return
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// pause lets the server that is ending close its idle connections, on one of
+// which the client might answer what it is about to get.
+func (x Exchange) pause(ctx context.Context) {
+	timer := time.NewTimer(idleTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -53,7 +53,8 @@ type connection interface {
 type Client struct {
 	cfg     Config
 	sid     string
-	mu      sync.Mutex // guards conn and moving
+	writing sync.RWMutex // held for writing while the connection changes: no POST is then under way
+	mu      sync.Mutex   // guards conn and moving
 	conn    connection
 	moving  chan struct{} // not nil while an upgrade waits for the poll to end
 	done    chan struct{}
@@ -201,16 +202,20 @@ func (c *Client) Upgrade() error {
 	case <-c.done:
 		return fmt.Errorf("while upgrading: %w", c.err)
 	}
+	c.writing.Lock()
 	err = socket.Write("5")
 	c.mu.Lock()
 	c.conn, c.moving = socket, nil
 	c.mu.Unlock()
+	c.writing.Unlock()
 	close(moving)
 	return errors.Join(err, old.Close())
 }
 
 // Write sends Engine.IO packets.
 func (c *Client) Write(packets ...string) error {
+	c.writing.RLock()
+	defer c.writing.RUnlock()
 	c.mu.Lock()
 	conn := c.conn
 	c.mu.Unlock()

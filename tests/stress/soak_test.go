@@ -50,7 +50,7 @@ func TestSoak(t *testing.T) {
 		s.channels = append(s.channels, &ledger{name: "c" + strconv.Itoa(i), size: 300, interval: 100 * time.Millisecond})
 	}
 	s.big = s.channels[11]
-	s.big.size, s.big.interval = 128<<10, 50*time.Millisecond
+	s.big.size, s.big.interval = 64<<10, 50*time.Millisecond
 
 	// Those who stay from the beginning to the end.
 	var staying []*member
