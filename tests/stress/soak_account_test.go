@@ -115,11 +115,16 @@ func (s *subscription) take(n int64) {
 }
 
 // caughtUp returns once the client has all that was accepted until now, or has
-// ended: the last event of that.
+// ended: the last event of that, or 0 if it is not certain that any was owed,
+// as all of them were under way when it joined.
 func (s *subscription) caughtUp(done <-chan struct{}, limit time.Duration) int64 {
 	answered := s.ledger.answered.Load()
 	s.mu.Lock()
-	if max(s.last, s.from) >= answered {
+	switch {
+	case s.first == 0 && s.from >= answered:
+		s.mu.Unlock()
+		return 0
+	case s.last >= answered:
 		s.mu.Unlock()
 		return answered
 	}
