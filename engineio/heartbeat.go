@@ -33,6 +33,9 @@ func (s *Session) beat(now time.Time) {
 		if now.Before(s.due) { // a ping was due when the session was closed
 			s.server.wheel.schedule(&s.timer, s.due)
 		} else {
+			if s.conn != nil { // it does not take even its close frame
+				discard(s.conn)
+			}
 			s.abort(s.reason, closePacket)
 		}
 		s.mu.Unlock()

@@ -260,6 +260,9 @@ func (s *Session) abort(reason Reason, answer *Packet) {
 		reset(s.probe)
 	}
 	if s.conn != nil {
+		if reason == SlowClient || reason == PingTimeout {
+			discard(s.conn)
+		}
 		reset(s.conn) // its reader ends, and finishes the session
 		return
 	}
@@ -339,9 +342,21 @@ func (s *Session) log(message string, fields ...zap.Field) {
 
 // reset closes a connection without a word, so that it never blocks: closing a
 // TLS connection would first write an alert to a client that may not read.
-func reset(conn net.Conn) {
-	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = secure.NetConn()
+func reset(conn net.Conn) { _ = transport(conn).Close() }
+
+// discard has the kernel drop what it holds for a client when the connection is
+// closed. For one that does not take it that may be megabytes, which otherwise
+// stay for minutes, or for hours if it takes a byte now and then.
+func discard(conn net.Conn) {
+	if tcp, ok := transport(conn).(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // one that is closed holds nothing
 	}
-	_ = conn.Close()
+}
+
+// transport is what is below TLS.
+func transport(conn net.Conn) net.Conn {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return secure.NetConn()
+	}
+	return conn
 }

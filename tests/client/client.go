@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -31,6 +33,10 @@ type Config struct {
 	Transport Transport
 	AppID     string
 	Key       string
+
+	// HTTP, if not nil, is what polls go over, to https; several clients may
+	// share it.
+	HTTP *http.Client
 
 	// OnPacket, if not nil, is called for each Socket.IO packet behind the
 	// CONNECT's answer, in order, from one goroutine.
@@ -60,6 +66,7 @@ type Client struct {
 	done    chan struct{}
 	answers chan string
 	err     error // why it ended; to be read after done
+	pings   atomic.Int64
 }
 
 // IsReset says whether a connection was ended without an answer.
@@ -83,7 +90,7 @@ func Dial(cfg Config) (*Client, error) {
 		}
 		c.conn = socket
 	} else {
-		p := DialPolling(cfg.Addr, path+"polling")
+		p := DialPolling(cfg.Addr, path+"polling", cfg.HTTP)
 		p.onReset = cfg.OnReset
 		c.conn = p
 	}
@@ -134,6 +141,7 @@ func (c *Client) read() {
 		}
 		switch {
 		case packet == "2":
+			c.pings.Add(1)
 			if err := c.Write("3"); err != nil {
 				c.err = err
 				return
@@ -173,6 +181,12 @@ func (c *Client) current() connection {
 	defer c.mu.Unlock()
 	return c.conn
 }
+
+// Heartbeats is how many pings have come.
+func (c *Client) Heartbeats() int { return int(c.pings.Load()) }
+
+// SID is the id of the Engine.IO session.
+func (c *Client) SID() string { return c.sid }
 
 // Upgrade moves a client on polling to a websocket, as the stock client does:
 // probe, let the poll end, go over.

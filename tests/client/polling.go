@@ -21,14 +21,16 @@ type Polling struct {
 	onReset func() // see Config
 }
 
-// DialPolling makes a poller; its first Read opens the session.
-func DialPolling(addr, path string) *Polling {
-	p := &Polling{
-		url: "http://" + addr + path,
-		client: &http.Client{Transport: &http.Transport{
+// DialPolling makes a poller; its first Read opens the session. It goes over
+// the HTTP client, to https; with none over connections of its own, to http.
+func DialPolling(addr, path string, over *http.Client) *Polling {
+	p := &Polling{url: "https://" + addr + path, client: over}
+	if over == nil {
+		p.url = "http://" + addr + path
+		p.client = &http.Client{Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			MaxIdleConnsPerHost: 2,
-		}},
+		}}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p

@@ -97,6 +97,11 @@ func (w *WebSocket) Write(packets ...string) error {
 	for _, p := range packets {
 		frames = append(frames, TextFrame(p)...)
 	}
+	return w.WriteRaw(frames)
+}
+
+// WriteRaw sends bytes as they are, such as a part of a frame.
+func (w *WebSocket) WriteRaw(frames []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, err := w.conn.Write(frames)

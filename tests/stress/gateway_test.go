@@ -30,6 +30,7 @@ type gateway struct {
 	Addr  string // of the site, plain HTTP
 	Admin string
 	dir   string
+	env   []string // of the process, beside the test's own
 	log   *os.File
 	ended chan struct{}
 	err   error // how the process ended; to be read after ended
@@ -66,6 +67,7 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	}
 	g.cmd = exec.Command(binary, "run", "--config", config, "--adapter", "caddyfile")
 	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir)
+	g.cmd.Env = append(g.cmd.Env, g.env...)
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)

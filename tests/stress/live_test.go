@@ -63,22 +63,27 @@ type audience struct {
 // join connects an audience and waits until all are in the channel.
 func (g *gateway) join(a app, channel string, transports ...client.Transport) *audience {
 	g.t.Helper()
+	return g.joinAs(client.Config{Addr: g.Addr, AppID: a.ID, Key: a.SubscribeKey}, channel, transports...)
+}
+
+// joinAs is join with a client's configuration, but for its transport.
+func (g *gateway) joinAs(cfg client.Config, channel string, transports ...client.Transport) *audience {
+	g.t.Helper()
 	n := len(transports)
 	crowd := &audience{clients: make([]*client.Client, n), accounts: make([]*account, n)}
 	var subscribed atomic.Int64
 	each(g.t, n, 32, func(i int) (err error) {
 		crowd.accounts[i] = new(account)
-		crowd.clients[i], err = client.Dial(client.Config{
-			Addr: g.Addr, Transport: transports[i], AppID: a.ID, Key: a.SubscribeKey,
-			OnPacket: func(packet string) {
-				if strings.HasPrefix(packet, `2["subscribed"`) {
-					subscribed.Add(1)
-					return
-				}
-				crowd.accounts[i].take(packet)
-			},
-		})
-		if err != nil {
+		cfg := cfg
+		cfg.Transport = transports[i]
+		cfg.OnPacket = func(packet string) {
+			if strings.HasPrefix(packet, `2["subscribed"`) {
+				subscribed.Add(1)
+				return
+			}
+			crowd.accounts[i].take(packet)
+		}
+		if crowd.clients[i], err = client.Dial(cfg); err != nil {
 			return err
 		}
 		return crowd.clients[i].Subscribe(channel)
