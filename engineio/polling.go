@@ -24,6 +24,7 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	session.startHeartbeat()
 	if err := answer(w, cfg.WriteTimeout, session.openPacket(cfg, "websocket")); err != nil {
 		session.Abort(TransportError)
+		abandon()
 	}
 	return nil
 }
@@ -173,7 +174,9 @@ func (s *Session) cancel(me *pendingPoll) {
 func (s *Session) deliver(w http.ResponseWriter, r *http.Request, batch []*Packet) {
 	err := r.Context().Err() // a client that has gone may seem to take an answer
 	if err == nil {
-		err = answer(w, s.server.cfg.Load().WriteTimeout, batch...)
+		if err = answer(w, s.server.cfg.Load().WriteTimeout, batch...); err != nil {
+			defer abandon()
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,6 +225,10 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 	return nil
 }
 
+// abandon ends a request whose answer did not go out whole. If its handler
+// returned, HTTP/3 would end the part that did as if it were the whole.
+func abandon() { panic(http.ErrAbortHandler) }
+
 // bodyTimeout bounds how long a request's body may take to arrive. An exit of
 // the server waits for it.
 const bodyTimeout = 10 * time.Second
@@ -242,6 +249,7 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 	x.hold(r.Context())
 	if respond(w, cfg.WriteTimeout, []byte("ok")) != nil {
 		s.Abort(TransportError)
+		abandon()
 	}
 	return nil
 }

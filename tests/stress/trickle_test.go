@@ -10,9 +10,6 @@ import (
 
 func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 	const events = 50
-	g := start(t, "ping_interval 1s\n\t\tping_timeout 5s")
-	a := g.newApp()
-	before := g.usage()
 	for _, tc := range []struct {
 		name     string
 		up, down relay.Fault
@@ -22,12 +19,15 @@ func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 		{"single bytes", relay.Fault{Piece: 1}, relay.Fault{Piece: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			g := start(t, "ping_interval 1s\n\t\tping_timeout 5s")
+			a := g.newApp()
+			before := g.usage()
 			network := g.relay(tc.up, tc.down)
 			defer network.Close()
-			crowd := g.joinAs(a.at(network.Addr()), tc.name[:1], mixed(2)...)
+			crowd := g.joinAs(a.at(network.Addr()), "c", mixed(2)...)
 			begin := time.Now()
 			for i := range events {
-				if n, err := g.publish(a, tc.name[:1], strconv.Itoa(i+1)); n != len(crowd.clients) || err != nil {
+				if n, err := g.publish(a, "c", strconv.Itoa(i+1)); n != len(crowd.clients) || err != nil {
 					t.Fatalf("published to %d, %v", n, err)
 				}
 			}
@@ -43,8 +43,8 @@ func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 			})
 			g.check(crowd, 1, events)
 			crowd.lose(t)
+			g.await("all are gone", 10*time.Second, func() bool { return g.connections(a) == 0 })
+			g.settled(before)
 		})
 	}
-	g.await("all are gone", 10*time.Second, func() bool { return g.connections(a) == 0 })
-	g.settled(before)
 }

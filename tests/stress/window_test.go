@@ -129,7 +129,7 @@ func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	poll, err := g.joinByHand(a, "big")
+	poll, err := joinByHand(httpClient, "http://"+g.Addr, a, "big")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,17 +216,17 @@ func (g *gateway) heldFor(peer net.Addr) int {
 }
 
 // joinByHand subscribes over polling, and returns the URL of its next poll.
-func (g *gateway) joinByHand(a app, channel string) (string, error) {
-	url := "http://" + g.Addr + "/socket.io/?EIO=4&transport=polling"
+func joinByHand(over *http.Client, origin string, a app, channel string) (string, error) {
+	url := origin + "/socket.io/?EIO=4&transport=polling"
 	exchange := func(payload, want string) (string, error) {
 		if payload != "" {
-			answer, err := httpClient.Post(url, "text/plain", strings.NewReader(payload))
+			answer, err := over.Post(url, "text/plain", strings.NewReader(payload))
 			if err != nil {
 				return "", err
 			}
 			_ = answer.Body.Close()
 		}
-		answer, err := httpClient.Get(url)
+		answer, err := over.Get(url)
 		if err != nil {
 			return "", err
 		}

@@ -1,0 +1,226 @@
+package stress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http2"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+// secure is a gateway with a second site, at https://localhost.
+type secure struct {
+	*gateway
+	Host string // the second site's
+	tls  *tls.Config
+}
+
+// startSecure starts a gateway with settings for the global option; env is of
+// the process.
+func startSecure(t *testing.T, settings string, env ...string) *secure {
+	t.Helper()
+	_, port, _ := strings.Cut(freeAddr(t), ":")
+	s := &secure{Host: "localhost:" + port}
+	s.gateway = startWith(t, func(g *gateway) string {
+		g.env = env
+		s.gateway = g
+		return s.config(settings)
+	})
+	s.tls = &tls.Config{RootCAs: s.root(), ServerName: "localhost"}
+	conn, err := dial(s.Host, s.tls) // when it has a certificate
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	return s
+}
+
+// config is the configuration: plain HTTP/1.1 and 2 at Addr; HTTP/1.1, 2 and 3
+// over TLS at Host.
+func (s *secure) config(settings string) string {
+	config := strings.Replace(s.caddyfile(settings), "{\n", fmt.Sprintf(`{
+	skip_install_trust
+	auto_https disable_redirects
+	servers %s {
+		protocols h1 h2c
+	}
+`, s.Addr[strings.Index(s.Addr, ":"):]), 1)
+	return config + fmt.Sprintf("https://%s {\n\ttls internal\n\trealtime\n}\n", s.Host)
+}
+
+// protocols are those that carry many requests in one connection. Each makes a
+// client and says how many connections that has made.
+var protocols = map[string]func(s *secure, connections *atomic.Int64) (over *http.Client, host string){
+	"HTTP2": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
+		return &http.Client{Transport: &http2.Transport{
+			TLSClientConfig: s.tls,
+			DialTLSContext: func(ctx context.Context, network, addr string, config *tls.Config) (net.Conn, error) {
+				connections.Add(1)
+				return (&tls.Dialer{Config: config}).DialContext(ctx, network, addr)
+			},
+		}}, s.Host
+	},
+	"h2c": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
+		return &http.Client{Transport: &http2.Transport{
+			DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+				connections.Add(1)
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			},
+		}}, s.Addr
+	},
+	"HTTP3": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
+		return &http.Client{Transport: &http3.Transport{
+			TLSClientConfig: s.tls,
+			Dial: func(ctx context.Context, addr string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
+				connections.Add(1)
+				return quic.DialAddrEarly(ctx, addr, tlsConfig, config)
+			},
+		}}, s.Host
+	},
+}
+
+// publishOver publishes over a client of one of them.
+func (s *secure) publishOver(over *http.Client, host string, a app, channel, data string) error {
+	request, err := http.NewRequest(http.MethodPost, "https://"+host+"/publish",
+		strings.NewReader(fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-App-Id", a.ID)
+	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
+	answer, err := over.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(answer.Status)
+	}
+	return nil
+}
+
+func TestManySessionsShareAConnection(t *testing.T) {
+	const n, leaving, events = 60, 10, 50
+	for name, connect := range protocols {
+		t.Run(name, func(t *testing.T) {
+			s := startSecure(t, "ping_interval 1s\n\t\tping_timeout 3s")
+			a := s.newApp()
+			before := s.usage()
+			var connections atomic.Int64
+			over, host := connect(s, &connections)
+			if err := s.publishOver(over, host, a, "c", "0"); err != nil { // which connects
+				t.Fatal(err)
+			}
+			cfg := a.at(host)
+			cfg.HTTP = over
+			crowd := s.joinAs(cfg, "c", repeat(client.OverPolling, n)...)
+			for i := range events {
+				if err := s.publishOver(over, host, a, "c", strconv.Itoa(i+1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.check(crowd, 1, events)
+			s.await("two heartbeats of each", 20*time.Second, func() bool {
+				for _, c := range crowd.clients {
+					if c.Heartbeats() < 2 {
+						return false
+					}
+				}
+				return true
+			})
+			// A poll that is given up ends its session, and no other.
+			gone := &audience{clients: crowd.clients[:leaving]}
+			crowd = &audience{clients: crowd.clients[leaving:], accounts: crowd.accounts[leaving:]}
+			gone.lose(t)
+			s.await("those that gave up are gone", time.Second, func() bool { return s.connections(a) == n-leaving })
+			if err := s.publishOver(over, host, a, "c", strconv.Itoa(events+1)); err != nil {
+				t.Fatal(err)
+			}
+			s.check(crowd, 1, events+1)
+			if n := connections.Load(); n != 1 {
+				t.Errorf("it took %d connections", n)
+			}
+			crowd.lose(t)
+			closeAll(t, over)
+			s.settled(before)
+		})
+	}
+}
+
+// closeAll ends a client's connections.
+func closeAll(t *testing.T, over *http.Client) {
+	t.Helper()
+	if three, ok := over.Transport.(*http3.Transport); ok {
+		if err := three.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	over.CloseIdleConnections()
+}
+
+func TestReloadsCostPollsThatShareAConnectionNothing(t *testing.T) {
+	const n, reloads = 20, 6
+	for name, connect := range protocols {
+		t.Run(name, func(t *testing.T) {
+			s := startSecure(t, "")
+			a := s.newApp()
+			var connections atomic.Int64
+			over, host := connect(s, &connections)
+			cfg := a.at(host)
+			cfg.HTTP = over
+			crowd := s.joinAs(cfg, "c", repeat(client.OverPolling, n)...)
+			stop := new(atomic.Bool)
+			var publisher sync.WaitGroup
+			published, resets := 0, 0
+			publisher.Go(func() {
+				// See TestReloadsCostNoSocketAndNoEvent.
+				fresh := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+				tick := time.NewTicker(5 * time.Millisecond)
+				defer tick.Stop()
+				for !stop.Load() {
+					<-tick.C
+					_, err := s.publishWith(fresh, a, "c", strconv.Itoa(published+1))
+					if _, reset := errors.AsType[*url.Error](err); reset {
+						resets++
+						continue
+					}
+					if err != nil {
+						t.Errorf("publish %d: %v", published+1, err)
+						return
+					}
+					published++
+				}
+			})
+			for i := range reloads {
+				if err := s.reload(s.config(fmt.Sprintf("max_channels %d", 50+i))); err != nil {
+					t.Errorf("reload: %v", err)
+				}
+				time.Sleep(200 * time.Millisecond) // time for events between two reloads; nothing waits for it
+			}
+			stop.Store(true)
+			publisher.Wait()
+			s.check(crowd, 1, published)
+			t.Logf("%d events through %d reloads, over %d connections; Caddy reset %d", published, reloads, connections.Load(), resets)
+			if connections.Load() < 2 {
+				t.Error("the connection of before the reloads is still in use")
+			}
+			crowd.lose(t)
+			closeAll(t, over)
+		})
+	}
+}
