@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -242,6 +243,9 @@ func (h *Handler) warn(server *caddyhttp.Server) {
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
 		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
+	}
+	if strings.Contains(os.Getenv("GODEBUG"), "http2xconnect=1") {
+		h.logger.Warn("GODEBUG has http2xconnect=1: browsers then ask for websockets over HTTP/2, which are not served, and do not fall back; only polling works for them")
 	}
 }
 

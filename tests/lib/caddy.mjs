@@ -130,8 +130,8 @@ ${sites}
     return { code, output };
   }
 
-  reload() {
-    return this.command("reload", "--config", this.configFile, "--address", `localhost:${this.adminPort}`);
+  reload(...args) {
+    return this.command("reload", "--config", this.configFile, "--address", `localhost:${this.adminPort}`, ...args);
   }
 
   signal(name) {

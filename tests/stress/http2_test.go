@@ -147,6 +147,7 @@ func (h *http2Conn) extendedConnect(host string) uint32 {
 // A browser opens websockets over HTTP/2 only where the server has offered it,
 // and does not fall back when that is refused.
 func TestExtendedConnectIsNotOfferedOverHTTP2(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
 	h := s.dialHTTP2()
 	if value, ok := h.settings[http2.SettingEnableConnectProtocol]; ok {
@@ -162,10 +163,14 @@ func TestExtendedConnectIsNotOfferedOverHTTP2(t *testing.T) {
 
 // Go offers it when told to, for other handlers of the same Caddy.
 func TestExtendedConnectOverHTTP2IsAnsweredThatItIsNotServed(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "", "GODEBUG=http2xconnect=1")
 	h := s.dialHTTP2()
 	if value := h.settings[http2.SettingEnableConnectProtocol]; value != 1 {
 		t.Fatalf("ENABLE_CONNECT_PROTOCOL is %d", value)
+	}
+	if s.logged("http2xconnect=1: browsers") != 2 { // one for each site
+		t.Error("the log does not say what that means")
 	}
 	if a := h.answer(h.extendedConnect(s.Host), 0); a.status != "501" || !strings.Contains(a.body, "HTTP/1.1") {
 		t.Errorf("got %+v", a)
@@ -176,6 +181,7 @@ func TestExtendedConnectOverHTTP2IsAnsweredThatItIsNotServed(t *testing.T) {
 }
 
 func TestWebSocketHandshakeOverHTTP2IsRefused(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
 	h := s.dialHTTP2()
 	handshake := []string{"sec-websocket-version", "13", "sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="}
@@ -222,6 +228,7 @@ func (h *http2Conn) poller(s *secure, a app, credit uint32) (path string) {
 }
 
 func TestHTTP2WindowOfOneByteIsServed(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
 	a := s.newApp()
 	h := s.dialHTTP2(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
@@ -241,6 +248,7 @@ func TestHTTP2WindowOfOneByteIsServed(t *testing.T) {
 }
 
 func TestHTTP2WindowThatStaysShutIsCutOffAlone(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const timeout = 2 * time.Second
 	s := startSecure(t, fmt.Sprintf("write_timeout %s", timeout))
 	a := s.newApp()
@@ -277,6 +285,7 @@ func TestHTTP2WindowThatStaysShutIsCutOffAlone(t *testing.T) {
 }
 
 func TestHTTP2BodiesThatStallAreCutOff(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
 	a := s.newApp()
 	h := s.dialHTTP2()

@@ -34,6 +34,7 @@ func ask(over *http.Client, request *http.Request) (status int, body string, err
 // Caddy offers it for all of HTTP/3 (RFC 9220, section 3): the answer to a
 // protocol that is not supported is 501.
 func TestExtendedConnectOverHTTP3IsAnsweredThatItIsNotServed(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
 	over := s.http3Client(nil)
 	begin := time.Now()
@@ -68,6 +69,7 @@ func TestExtendedConnectOverHTTP3IsAnsweredThatItIsNotServed(t *testing.T) {
 }
 
 func TestHTTP3AnswerThatIsNotReadIsCutOffAlone(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := startSecure(t, "write_timeout 2s")
 	a := s.newApp()
 	other := s.http3Client(nil)

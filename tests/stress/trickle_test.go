@@ -9,6 +9,7 @@ import (
 )
 
 func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const events = 50
 	for _, tc := range []struct {
 		name     string
@@ -19,6 +20,7 @@ func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 		{"single bytes", relay.Fault{Piece: 1}, relay.Fault{Piece: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			g := start(t, "ping_interval 1s\n\t\tping_timeout 5s")
 			a := g.newApp()
 			before := g.usage()
