@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node fuzz soak lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network fuzz soak lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -46,6 +46,12 @@ test-go: $(CADDY_BIN)
 FILES ?= $(wildcard tests/*.test.mjs)
 test-node: $(CADDY_BIN) $(NODE_MODULES)
 	CADDY_BIN=$(abspath $(CADDY_BIN)) scripts/nodetest.sh $(FILES)
+
+# Clients over packets that are lost, late, doubled and out of order, in network
+# namespaces: Linux, as root.
+network: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	go test -c -tags network -o build/network.test ./tests/stress
+	cd tests/stress && CADDY_BIN=$(abspath $(CADDY_BIN)) unshare --net ../../build/network.test -test.v -test.run 'Lossy|VanishedPeers'
 
 # Each fuzz target for FUZZTIME, until one finds something. FUZZ=<regexp> is for
 # some of them, FUZZFLAGS are more flags of go test.

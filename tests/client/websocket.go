@@ -113,6 +113,9 @@ func TextFrame(packet string) []byte {
 	return ws.MustCompileFrame(ws.MaskFrameInPlace(ws.NewTextFrame([]byte(packet))))
 }
 
+// LocalAddr is the client's address.
+func (w *WebSocket) LocalAddr() net.Addr { return w.conn.LocalAddr() }
+
 // Close ends the connection with a FIN.
 func (w *WebSocket) Close() error { return w.conn.Close() }
 

@@ -25,16 +25,17 @@ import (
 
 // gateway is a running Caddy.
 type gateway struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	Addr  string // of the site, plain HTTP
-	Admin string
-	dir   string
-	env   []string // of the process, beside the test's own
-	log   *os.File
-	ended chan struct{}
-	err   error // how the process ended; to be read after ended
-	toEnd bool  // the test itself ended the process
+	t      *testing.T
+	cmd    *exec.Cmd
+	Addr   string // of the site, plain HTTP
+	Admin  string
+	dir    string
+	env    []string // of the process, beside the test's own
+	launch func(*exec.Cmd) error
+	log    *os.File
+	ended  chan struct{}
+	err    error // how the process ended; to be read after ended
+	toEnd  bool  // the test itself ended the process
 }
 
 // client is for requests to the gateway; it never waits for a dead one.
@@ -49,7 +50,7 @@ func start(t *testing.T, settings string) *gateway {
 // startWith is start with a Caddyfile of one's own.
 func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	t.Helper()
-	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), ended: make(chan struct{})}
+	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), ended: make(chan struct{}), launch: (*exec.Cmd).Start}
 	binary := os.Getenv("CADDY_BIN")
 	if binary == "" {
 		binary = filepath.Join("..", "..", "build", "caddy")
@@ -69,7 +70,7 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir)
 	g.cmd.Env = append(g.cmd.Env, g.env...)
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
-	if err := g.cmd.Start(); err != nil {
+	if err := g.launch(g.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

@@ -194,8 +194,8 @@ func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 func (g *gateway) heldFor(peer net.Addr) int {
 	g.t.Helper()
 	want := fmt.Sprintf(":%04X", peer.(*net.TCPAddr).Port)
-	for _, name := range []string{"/proc/net/tcp6", "/proc/net/tcp"} {
-		table, err := os.ReadFile(name)
+	for _, name := range []string{"tcp6", "tcp"} {
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", g.cmd.Process.Pid, name))
 		if err != nil {
 			g.t.Fatal(err)
 		}
