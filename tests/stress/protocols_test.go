@@ -17,7 +17,6 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
@@ -66,21 +65,14 @@ func (s *secure) config(settings string) string {
 // client and says how many connections that has made.
 var protocols = map[string]func(s *secure, connections *atomic.Int64) (over *http.Client, host string){
 	"HTTP2": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
-		return &http.Client{Transport: &http2.Transport{
-			TLSClientConfig: s.tls,
-			DialTLSContext: func(ctx context.Context, network, addr string, config *tls.Config) (net.Conn, error) {
-				connections.Add(1)
-				return (&tls.Dialer{Config: config}).DialContext(ctx, network, addr)
-			},
-		}}, s.Host
+		transport := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: s.tls, DialContext: counted(connections)}
+		transport.Protocols.SetHTTP2(true)
+		return &http.Client{Transport: transport}, s.Host
 	},
 	"h2c": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
-		return &http.Client{Transport: &http2.Transport{
-			DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-				connections.Add(1)
-				return new(net.Dialer).DialContext(ctx, network, addr)
-			},
-		}}, s.Addr
+		transport := &http.Transport{Protocols: new(http.Protocols), DialContext: counted(connections)}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		return &http.Client{Transport: plain{transport}}, s.Addr
 	},
 	"HTTP3": func(s *secure, connections *atomic.Int64) (*http.Client, string) {
 		return &http.Client{Transport: &http3.Transport{
@@ -91,6 +83,23 @@ var protocols = map[string]func(s *secure, connections *atomic.Int64) (over *htt
 			},
 		}}, s.Host
 	},
+}
+
+// counted is a dialer that counts.
+func counted(connections *atomic.Int64) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		connections.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+}
+
+// plain goes without TLS, whatever it is asked for.
+type plain struct{ *http.Transport }
+
+func (p plain) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme = "http"
+	return p.Transport.RoundTrip(r)
 }
 
 // publishOver publishes over a client of one of them.

@@ -28,7 +28,7 @@ func talk(cfg client.Config, publish func() error) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // it may be closed already
+	defer c.Close()
 	if err := c.Subscribe("c"); err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func attach(fd int, name string, address netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(s) //nolint:errcheck // nothing was written
+	defer unix.Close(s)
 	ip := address.Addr().As4()
 	mask := netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), address.Bits()).Masked().Addr().As4()
 	for _, step := range []struct {
