@@ -227,6 +227,22 @@ func (h *http2Conn) poller(s *secure, a app, credit uint32) (path string) {
 	return path
 }
 
+func TestHTTP2PollThatIsCancelledEndsItsSession(t *testing.T) {
+	t.Parallel() // it mostly waits
+	s := startSecure(t, "")
+	a := s.newApp()
+	h := s.dialHTTP2()
+	staying := h.get(s.Host, h.poller(s, a, 0))
+	h.must(h.WriteRSTStream(h.get(s.Host, h.poller(s, a, 0)), http2.ErrCodeCancel))
+	s.await("one session is left", 2*time.Second, func() bool { return s.connections(a) == 1 })
+	if n, err := s.publish(a, "c", "1"); n != 1 || err != nil {
+		t.Errorf("published to %d, %v", n, err)
+	}
+	if got := h.answer(staying, 0); got.body != `42["e",1]` {
+		t.Errorf("the other got %+v", got)
+	}
+}
+
 func TestHTTP2WindowOfOneByteIsServed(t *testing.T) {
 	t.Parallel() // it mostly waits
 	s := startSecure(t, "")
