@@ -196,6 +196,12 @@ func errTooManyConnections(limit int) *apiError {
 		"The app has %d connections, its limit. Close some, or raise the app's max_connections.", limit)
 }
 
+// errCrowdedAddress is for a socket; it has no status.
+func errCrowdedAddress(limit int) *apiError {
+	return newAPIError(0, "too_many_connections",
+		"Your address has %d connections, the limit. Close some, or raise max_connections_per_ip in the Caddyfile.", limit)
+}
+
 // errTooManyChannels is for a socket; it has no status.
 func errTooManyChannels(limit int) *apiError {
 	return newAPIError(0, "too_many_channels",
@@ -208,6 +214,26 @@ func errRateLimited(limit int, window, retryAfter time.Duration) *apiError {
 		limit, shortDuration(window), wholeSeconds(retryAfter))
 	e.RetryAfter = max(retryAfter, time.Second)
 	return e
+}
+
+func errConnectRate(limit int, window, retryAfter time.Duration) *apiError {
+	e := newAPIError(http.StatusTooManyRequests, "rate_limited",
+		"Your address has opened %d connections within %s, the limit. Try again in %s s, or raise connect_rate in the Caddyfile.",
+		limit, shortDuration(window), wholeSeconds(retryAfter))
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+// errMessageRate is for a socket; it has no status.
+func errMessageRate(limit int, retryAfter time.Duration) *apiError {
+	return newAPIError(0, "rate_limited",
+		"This socket has sent more than %d packets, the limit; nothing was done. Try again in %s s, and send fewer, or raise message_rate in the Caddyfile.",
+		limit, wholeSeconds(retryAfter))
+}
+
+// errFull is for a server that has all the connections that it may have.
+func errFull() *apiError {
+	return errUnavailable("The server has as many connections as it may. Try again, or raise max_connections in the Caddyfile.", time.Second)
 }
 
 // errUnavailable is for a server that starts, drains or failed.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -48,11 +50,18 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		keystore        badger <dir>
 //		rate_limit      600 1m
 //		max_body        1MiB
+//		body_timeout    10s
 //		max_channels    100
 //		ping_interval   25s
 //		ping_timeout    20s
 //		connect_timeout 10s
 //		max_connecting  5000
+//		max_connections <n>
+//		max_connections_per_ip 0
+//		connect_rate    0
+//		message_rate    1000 10s
+//		max_packet      64KiB
+//		auth_failures   30 1m
 //		max_queue       1MiB
 //		write_timeout   10s
 //		drain           15s
@@ -60,11 +69,15 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 // The keystore's directory is by default "realtime" in Caddy's data
 // directory; placeholders such as {env.DIR} are replaced in it. rate_limit is
-// publishes an app may make in any window of that length, "rate_limit 0" is
-// no limit. max_channels is for one socket; max_connecting bounds the clients
-// that are about to connect at a time; max_queue bounds the bytes that wait
-// for one client, and is at least max_body. "drain 0s" closes sockets at once
-// at exit.
+// publishes an app may make in any window of that length. max_channels is for
+// one socket; max_connecting bounds the clients that are about to connect at a
+// time; max_connections bounds all clients, by default at nine tenths of the
+// process's file descriptors, and max_connections_per_ip those of one address.
+// connect_rate is connections that an address may open, message_rate packets
+// that a client may send, auth_failures wrong credentials that an address may
+// send before it is slowed down. 0 is no limit for these and rate_limit.
+// max_queue bounds the bytes that wait for one client, and is at least
+// max_body. "drain 0s" closes sockets at once at exit.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	err := eachSetting(d, func(name string, args []string) (err error) {
@@ -74,7 +87,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "rate_limit":
 			a.RateLimit, err = rateLimitArgs(args)
 		case "max_body":
-			a.MaxBody, err = sizeArg(name, args)
+			a.MaxBody, err = sizeArg(name, args, "1MiB")
+		case "body_timeout":
+			a.BodyTimeout, err = durationArg(name, args, "10s")
 		case "max_channels":
 			a.MaxChannels, err = countArg(name, args, "100")
 		case "ping_interval":
@@ -85,15 +100,30 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.ConnectTimeout, err = durationArg(name, args, "10s")
 		case "max_connecting":
 			a.MaxConnecting, err = countArg(name, args, "5000")
+		case "max_connections":
+			a.MaxConnections = new(int)
+			*a.MaxConnections, err = optionalCountArg(name, args, "10000")
+		case "max_connections_per_ip":
+			a.MaxConnectionsPerIP, err = optionalCountArg(name, args, "100")
+		case "connect_rate":
+			a.ConnectRate, err = rateArgs(name, args, "connections", "20 10s")
+		case "message_rate":
+			a.MessageRate, err = rateArgs(name, args, "packets", "1000 10s")
+		case "max_packet":
+			a.MaxPacket, err = sizeArg(name, args, "64KiB")
+			if err == nil {
+				err = checkPacket(a.MaxPacket)
+			}
+		case "auth_failures":
+			a.AuthFailures, err = rateArgs(name, args, "wrong credentials", "30 1m")
 		case "max_queue":
-			a.MaxQueue, err = sizeArg(name, args)
+			a.MaxQueue, err = sizeArg(name, args, "1MiB")
 		case "write_timeout":
 			a.WriteTimeout, err = durationArg(name, args, "10s")
 		case "drain":
 			a.Drain, err = drainArg(args)
 		default:
-			err = errors.New("unknown setting " + name + " of the global option realtime; there are: keystore, rate_limit, max_body, max_channels, " +
-				"ping_interval, ping_timeout, connect_timeout, max_connecting, max_queue, write_timeout, drain" + elsewhere(name))
+			err = errors.New("unknown setting " + name + " of the global option realtime; there are: " + strings.Join(globalSettings, ", ") + elsewhere(name))
 		}
 		return err
 	})
@@ -182,14 +212,21 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 	return nil
 }
 
+// globalSettings are those of the global option.
+var globalSettings = []string{
+	"keystore", "rate_limit", "max_body", "body_timeout", "max_channels", "ping_interval", "ping_timeout",
+	"connect_timeout", "max_connecting", "max_connections", "max_connections_per_ip", "connect_rate",
+	"message_rate", "max_packet", "auth_failures", "max_queue", "write_timeout", "drain",
+}
+
 // elsewhere helps who wrote a setting of the site into the global option, or
 // the other way round.
 func elsewhere(name string) string {
 	switch name {
 	case "publish_path", "socket_path", "docs_path", "origins":
 		return "; " + name + " goes into the site's realtime directive"
-	case "keystore", "rate_limit", "max_body", "max_channels", "ping_interval", "ping_timeout",
-		"connect_timeout", "max_queue", "write_timeout", "drain":
+	}
+	if slices.Contains(globalSettings, name) {
 		return "; " + name + " goes into the global option realtime, at the top of the Caddyfile"
 	}
 	return ""
@@ -211,28 +248,36 @@ func keystoreArgs(args []string) (*Keystore, error) {
 }
 
 func rateLimitArgs(args []string) (*RateLimit, error) {
-	const name, example = "rate_limit", "600 1m, or rate_limit 0 for no limit"
-	if len(args) == 0 {
-		return nil, errMissingArg(name, example)
-	}
-	publishes, err := strconv.Atoi(args[0])
-	if err != nil {
-		return nil, fmt.Errorf("rate_limit's %q is not a number of publishes; write such as rate_limit %s", args[0], example)
-	}
-	l := &RateLimit{Publishes: publishes}
-	switch {
-	case publishes == 0 && len(args) > 1:
-		return nil, errExtraArg(name, args[1], example)
-	case publishes == 0:
-		return l, nil
-	case len(args) == 1:
-		return nil, errMissingArg(name, example)
-	}
-	l.Window, err = durationArg(name, args[1:], example)
+	rate, err := rateArgs("rate_limit", args, "publishes", "600 1m")
 	if err != nil {
 		return nil, err
 	}
-	return l, l.validate()
+	return &RateLimit{Publishes: rate.Count, Window: rate.Window}, nil
+}
+
+// rateArgs takes how many of something there may be in which window.
+func rateArgs(name string, args []string, of, example string) (*Rate, error) {
+	example += ", or " + name + " 0 for no limit"
+	if len(args) == 0 {
+		return nil, errMissingArg(name, example)
+	}
+	count, err := strconv.Atoi(args[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s's %q is not a number of %s; write such as %s %s", name, args[0], of, name, example)
+	}
+	r := &Rate{Count: count}
+	switch {
+	case count == 0 && len(args) > 1:
+		return nil, errExtraArg(name, args[1], example)
+	case count == 0:
+		return r, nil
+	case len(args) == 1:
+		return nil, errMissingArg(name, example)
+	}
+	if r.Window, err = durationArg(name, args[1:], example); err != nil {
+		return nil, err
+	}
+	return r, r.validate(name)
 }
 
 func pathArg(name string, args []string, example string) (string, error) {
@@ -243,19 +288,36 @@ func pathArg(name string, args []string, example string) (string, error) {
 	return p, checkPath(name, p)
 }
 
-func sizeArg(name string, args []string) (int64, error) {
-	s, err := oneArg(name, args, "1MiB")
+func sizeArg(name string, args []string, example string) (int64, error) {
+	s, err := oneArg(name, args, example)
 	if err != nil {
 		return 0, err
 	}
 	n, err := humanize.ParseBytes(s)
 	if err != nil || n > math.MaxInt64 {
-		return 0, fmt.Errorf("%s %q is not a size; write such as %s 1MiB", name, s, name)
+		return 0, fmt.Errorf("%s %q is not a size; write such as %s %s", name, s, name, example)
 	}
 	return int64(n), checkSize(name, int64(n))
 }
 
 func countArg(name string, args []string, example string) (int, error) {
+	n, err := numberArg(name, args, example)
+	if err != nil {
+		return 0, err
+	}
+	return n, checkCount(name, n)
+}
+
+// optionalCountArg takes 0 for no limit, too.
+func optionalCountArg(name string, args []string, example string) (int, error) {
+	n, err := numberArg(name, args, example+", or "+name+" 0 for no limit")
+	if err != nil {
+		return 0, err
+	}
+	return n, checkOptionalCount(name, n)
+}
+
+func numberArg(name string, args []string, example string) (int, error) {
 	s, err := oneArg(name, args, example)
 	if err != nil {
 		return 0, err
@@ -264,7 +326,7 @@ func countArg(name string, args []string, example string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s %q is not a number; write such as %s %s", name, s, name, example)
 	}
-	return n, checkCount(name, n)
+	return n, nil
 }
 
 // durationArg takes a duration from the bounds that all have.

@@ -17,6 +17,8 @@ func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{
 		"realtime", "realtime {\n}", "realtime x", "realtime {\nkeystore badger /var/lib/x\nrate_limit 600 1m\nmax_body 1MiB\nmax_channels 100\nping_interval 25s\nping_timeout 20s\n" +
 			"connect_timeout 10s\nmax_connecting 5000\nmax_queue 1MiB\nwrite_timeout 10s\ndrain 15s\n}",
+		"realtime {\nmax_connections 9\nmax_connections_per_ip 3\nconnect_rate 20 10s\nmessage_rate 1000 10s\nmax_packet 64KiB\nauth_failures 30 1m\nbody_timeout 10s\n}",
+		"realtime {\nmax_connections 0\nmax_connections_per_ip 0\nconnect_rate 0\nmessage_rate 0\nauth_failures -0\n}",
 		"realtime {\nrate_limit 0\ndrain 0s\nmax_body 1.5kB\nmax_queue 2e3\n}", "realtime {\nrate_limit -0\n}", "realtime {\ndrain 1d\nping_interval 0.5d\n}",
 		"realtime {\nkeystore badger {env.HOME}/x\n}", "realtime {\nmax_body 99999999999EB\n}", "realtime {\nkeystore badger /x {\n}\n}", "realtime {\nkeystore badger `a\nb`\n}",
 		"realtime {\npublish_path /p\nsocket_path /s/\ndocs_path /\norigins https://a.example https://*.b.example null\n}", "realtime {\norigins *\n}",
@@ -45,7 +47,8 @@ func FuzzSettings(f *testing.F) {
 				t.Fatalf("%q is not valid: %v", text, err)
 			}
 			if s := again.Settings; s.RateLimit == nil || s.MaxBody < 1 || s.MaxQueue < s.MaxBody || s.MaxChannels < 1 || s.MaxConnecting < 1 ||
-				s.PingInterval < minDuration || s.PingTimeout < minDuration || s.ConnectTimeout < minDuration || s.WriteTimeout < minDuration || s.Drain == 0 {
+				s.PingInterval < minDuration || s.PingTimeout < minDuration || s.ConnectTimeout < minDuration || s.WriteTimeout < minDuration || s.Drain == 0 ||
+				s.BodyTimeout < minDuration || s.MaxPacket < minPacket || s.MaxConnections == nil || s.ConnectRate == nil || s.MessageRate == nil || s.AuthFailures == nil {
 				t.Fatalf("%q leaves no bound: %+v", text, s)
 			}
 		}
@@ -89,6 +92,7 @@ func FuzzCaddyfile(f *testing.F) {
 		{"rate_limit 600 1m\nmax_body 1MiB", "publish_path /p\ndocs_path /docs", "path /portal"},
 		{"keystore badger /x\ndrain 0s", "socket_path /s/\norigins https://*.a.example", "path /p/q"},
 		{"max_queue 1kB", "origins * null", ""},
+		{"max_connections 0\nconnect_rate 1 1s\nmax_packet 1kB", "", ""},
 		{"ping_interval 1ns", "publish_path //", "path /"},
 		{"", "docs_path /realtime", ""},
 	} {

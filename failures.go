@@ -9,11 +9,7 @@ import (
 )
 
 const (
-	// maxFailures is how many wrong credentials an address may send in a
-	// minute, or in up to two, before the answers to the next are held.
-	maxFailures = 30
-
-	// failureHold is for how long. Somebody who loops with a wrong key is
+	// failureHold is for how long an answer is held. Somebody who loops with a wrong key is
 	// slowed down to as many a second as connections are used; who has a right
 	// one is never held, from the same address or another.
 	failureHold = time.Second
@@ -22,7 +18,7 @@ const (
 	// Others are given at once.
 	maxHeld = 1000
 
-	// maxAddresses bounds the addresses that are counted in a minute.
+	// maxAddresses bounds the addresses that are counted in a window.
 	maxAddresses = 10_000
 )
 
@@ -33,13 +29,13 @@ type failures struct {
 
 	mu                sync.Mutex // guards all below
 	current, previous map[netip.Prefix]int
-	began             time.Time // of the current minute
+	began             time.Time // of the current window
 }
 
-// hold counts a failure, and waits if the address has had too many. The end of
-// the context ends it.
-func (f *failures) hold(ctx context.Context, ip string) {
-	if f.count(ip) <= maxFailures {
+// hold counts a failure, and waits if the address has had more than it may. The
+// end of the context ends it.
+func (f *failures) hold(ctx context.Context, ip string, may Rate) {
+	if may.Count == 0 || f.count(ip, time.Duration(may.Window)) <= may.Count {
 		return
 	}
 	if f.held.Add(1) <= maxHeld {
@@ -53,33 +49,25 @@ func (f *failures) hold(ctx context.Context, ip string) {
 	f.held.Add(-1)
 }
 
-// count counts a failure, and returns how many there were in this minute and
+// count counts a failure, and returns how many there were in this window and
 // the last.
-func (f *failures) count(ip string) int {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return 0 // a unix socket has none
-	}
-	bits := 32
-	if addr = addr.Unmap(); addr.Is6() {
-		bits = 64 // what one customer has
-	}
-	prefix, err := addr.WithZone("").Prefix(bits)
-	if err != nil {
+func (f *failures) count(ip string, window time.Duration) int {
+	customer, ok := customerOf(ip)
+	if !ok {
 		return 0
 	}
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if age := now.Sub(f.began); age >= time.Minute || f.current == nil {
+	if age := now.Sub(f.began); age >= window || f.current == nil {
 		f.previous = f.current
-		if age >= 2*time.Minute {
+		if age >= 2*window {
 			f.previous = nil
 		}
 		f.current, f.began = make(map[netip.Prefix]int), now
 	}
-	if len(f.current) < maxAddresses || f.current[prefix] > 0 {
-		f.current[prefix]++
+	if len(f.current) < maxAddresses || f.current[customer] > 0 {
+		f.current[customer]++
 	}
-	return f.current[prefix] + f.previous[prefix]
+	return f.current[customer] + f.previous[customer]
 }

@@ -7,19 +7,24 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
+
+// aMinute is the default.
+var aMinute = Rate{Count: 30, Window: caddy.Duration(time.Minute)}
 
 // held is how long a failure from an address is held.
 func held(ctx context.Context, f *failures, ip string) time.Duration {
 	begin := time.Now()
-	f.hold(ctx, ip)
+	f.hold(ctx, ip, aMinute)
 	return time.Since(begin)
 }
 
 func TestAddressWithManyWrongKeysIsSlowedDownAndNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f failures
-		for i := range maxFailures {
+		for i := range aMinute.Count {
 			if d := held(t.Context(), &f, "192.0.2.1"); d != 0 {
 				t.Fatalf("failure %d is held for %v", i, d)
 			}
@@ -48,11 +53,11 @@ func TestAddressWithManyWrongKeysIsSlowedDownAndNoOther(t *testing.T) {
 func TestFailuresAreCountedWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f failures
-		for range maxFailures {
-			f.hold(t.Context(), "192.0.2.1")
+		for range aMinute.Count {
+			f.hold(t.Context(), "192.0.2.1", aMinute)
 		}
 		for i := range 2 * maxAddresses {
-			f.hold(t.Context(), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255))
+			f.hold(t.Context(), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), aMinute)
 		}
 		if n := len(f.current); n != maxAddresses {
 			t.Errorf("%d addresses are counted", n)
@@ -76,7 +81,7 @@ func TestWrongKeysAreSlowAndRightOnesAreNot(t *testing.T) {
 		res, _ := s.do(t, r)
 		return res.StatusCode, time.Since(begin)
 	}
-	for range maxFailures {
+	for range aMinute.Count {
 		publish("pk_live_wrong")
 	}
 	if status, took := publish("pk_live_wrong"); status != http.StatusUnauthorized || took < failureHold {

@@ -29,7 +29,7 @@ var (
 	publishingDesc     = newDesc("publish_duration_seconds", "Time from a publish's body having been read until the message is with its subscribers' queues.")
 
 	cutOffDesc = newDesc("cut_off_total",
-		"Clients that were cut off: queue_full and write_timeout are slow, ping_timeout is gone.", "reason")
+		"Clients that were cut off: queue_full and write_timeout are slow, ping_timeout is gone, flood sends too much.", "reason")
 	refusedDesc           = newDesc("refused_total", "What was refused, by what was attempted and the error's code.", "attempt", "code")
 	connectingRefusedDesc = newDesc("connecting_refused_total",
 		"Clients that were refused because more than max_connecting were about to connect.")
@@ -78,6 +78,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.counter(cutOffDesc, rt.eio.Stats().Overflows.Load(), "queue_full")
 	c.counter(cutOffDesc, rt.eio.Stats().WriteTimeouts.Load(), "write_timeout")
 	c.counter(cutOffDesc, rt.eio.Stats().PingTimeouts.Load(), "ping_timeout")
+	c.counter(cutOffDesc, rt.eio.Stats().Floods.Load(), "flood")
 	c.counter(connectingRefusedDesc, rt.sio.Refused())
 	c.messages(rt.stats)
 	c.store(&rt.stats.Store)

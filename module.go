@@ -283,18 +283,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	publishEndpoint{
-		registry:    rt.registry,
-		limits:      &rt.limits,
-		publisher:   rt,
-		settings:    &h.app.Settings,
-		origins:     h.origins,
-		refused:     &rt.refused,
-		live:        &rt.live,
-		failed:      &rt.failed,
-		stats:       rt.stats,
-		docs:        h.docsPlace(r),
-		logger:      h.logger,
-		bodyTimeout: defaultBodyTimeout,
+		registry:  rt.registry,
+		limits:    &rt.limits,
+		publisher: rt,
+		settings:  &h.app.Settings,
+		origins:   h.origins,
+		refused:   &rt.refused,
+		live:      &rt.live,
+		failed:    &rt.failed,
+		stats:     rt.stats,
+		docs:      h.docsPlace(r),
+		logger:    h.logger,
 	}.ServeHTTP(w, r)
 	return nil
 }
@@ -313,16 +312,40 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		return
 	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
-	if !r.URL.Query().Has("sid") {
-		if rt.draining.Load() {
-			refusal := errUnavailable("The server is shutting down. Connect anew.", time.Second)
+	if r.URL.Query().Get("sid") == "" { // as engineio asks
+		v := h.newVisitor(r, allowed)
+		if refusal := rt.admit(v); refusal != nil {
 			rt.refuse("", "connect", refusal)
 			h.refuse(w, r, refusal)
 			return
 		}
-		exchange.Data = h.newVisitor(r, allowed)
+		defer func() {
+			if !v.opened {
+				rt.entrance.leave(v.ip, v.over)
+			}
+		}()
+		exchange.Data = v
 	}
 	rt.eio.Serve(w, r, exchange)
+}
+
+// admit lets a visitor open a session, if only to be told in the answer to its
+// CONNECT why it may not stay. Who is not refused has entered.
+func (rt *runtime) admit(v *visitor) *apiError {
+	if rt.draining.Load() {
+		return errUnavailable("The server is shutting down. Connect anew.", time.Second)
+	}
+	settings := rt.settings()
+	over, refusal := rt.entrance.enter(v.ip, settings)
+	told := refusal
+	if over {
+		told = errCrowdedAddress(settings.MaxConnectionsPerIP)
+		v.over, v.refusal = true, told
+	}
+	if told != nil {
+		rt.entrance.tell(rt.log, told, v.ip, settings)
+	}
+	return refusal
 }
 
 // refuseOrigin tells the log which line would let the origin in.

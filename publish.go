@@ -77,14 +77,7 @@ type publishEndpoint struct {
 	stats   *stats.Stats
 	docs    docsPlace
 	logger  *zap.Logger
-
-	// bodyTimeout is how long a body may take to arrive.
-	bodyTimeout time.Duration
 }
-
-// defaultBodyTimeout bounds how long a client that sends nothing holds a
-// connection. It is less than the default drain: an exit waits for requests.
-const defaultBodyTimeout = 10 * time.Second
 
 const publishMethods = "POST, OPTIONS"
 
@@ -100,7 +93,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	refusal := e.docs.explain(asAPIError(err))
 	if refusal.Status == http.StatusUnauthorized {
-		e.failed.hold(r.Context(), clientIP(r))
+		e.failed.hold(r.Context(), clientIP(r), *e.settings.AuthFailures)
 	}
 	e.tellRefused(r, refusal)
 	e.trace(r, message, refusal)
@@ -262,7 +255,7 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 
 	conn := http.NewResponseController(w)
 	// A writer without deadlines leaves the server's own timeouts in force.
-	_ = conn.SetReadDeadline(time.Now().Add(e.bodyTimeout))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
 	n, err := body.ReadFrom(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		// The deadline stays: the server may read on before it answers.
@@ -286,7 +279,7 @@ const maxDiscard = 8 << 20
 func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 && r.ContentLength <= maxDiscard && r.Header.Get("Expect") == "" {
 		conn := http.NewResponseController(w)
-		_ = conn.SetReadDeadline(time.Now().Add(e.bodyTimeout))
+		_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
 		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDiscard))
 		if err == nil && n < maxDiscard {
 			_ = conn.SetReadDeadline(time.Time{})
@@ -300,7 +293,7 @@ func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 func (e publishEndpoint) bodyError(n int64, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errInvalidRequest("The body did not arrive within %s, only %d bytes of it. Send it whole, or a smaller one.",
-			shortDuration(e.bodyTimeout), n)
+			shortDuration(time.Duration(e.settings.BodyTimeout)), n)
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // Caddy's own request_body limit
 		return errPayloadTooLarge(tooLarge.Limit, "more than "+strconv.FormatInt(tooLarge.Limit, 10))

@@ -325,7 +325,7 @@ func TestPublishWhileUnavailable(t *testing.T) {
 }
 
 func TestStalledBodiesAreCutOff(t *testing.T) {
-	s := newPublishServer(t, func(e *publishEndpoint) { e.bodyTimeout = 100 * time.Millisecond })
+	s := newPublishServer(t, func(e *publishEndpoint) { e.settings.BodyTimeout = 100e6 })
 	for _, c := range []struct{ name, raw, says string }{
 		{"chunked, nothing came", s.head("Transfer-Encoding: chunked"), "within 100ms, only 0 bytes"},
 		{"chunked, half came", s.head("Transfer-Encoding: chunked") + "5\r\n{\"cha", "within 100ms, only 5 bytes"},
@@ -376,7 +376,7 @@ func TestBodyDeadlineDoesNotOutlastTheBody(t *testing.T) {
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 	before := time.Now()
 	s.endpoint.ServeHTTP(w, s.request(t, goodBody))
-	if len(w.set) != 2 || w.set[0].Before(before.Add(defaultBodyTimeout)) || !w.set[1].IsZero() {
+	if len(w.set) != 2 || w.set[0].Before(before.Add(time.Duration(defaultBodyTimeout))) || !w.set[1].IsZero() {
 		t.Fatalf("deadlines set: %v", w.set)
 	}
 }

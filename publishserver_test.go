@@ -71,7 +71,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
 		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), stats: stats.New(),
-		logger: zap.New(core), bodyTimeout: defaultBodyTimeout,
+		logger: zap.New(core),
 	}
 	if change != nil {
 		change(s.endpoint)

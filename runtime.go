@@ -42,6 +42,7 @@ type runtime struct {
 	sockets  sockets
 	live     live.Feeds
 	failed   failures
+	entrance entrance
 	stats    *stats.Stats
 	expiry   *expiry
 
@@ -55,10 +56,6 @@ type runtime struct {
 	draining  atomic.Bool
 	drained   chan struct{} // closed when the drain is over
 }
-
-// Inbound messages are subscribe and unsubscribe; the client learns this bound
-// in the handshake.
-const maxInbound = 64 << 10
 
 // upgradeTimeout is Node's default.
 const upgradeTimeout = 10 * time.Second
@@ -92,7 +89,7 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 		return socketio.EventPacket(m.Event, m.Data)
 	})
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
-	rt.eio = engineio.NewServer(rt.engineConfig(), rt.sio.Open)
+	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
 	return rt, nil
 }
 
@@ -129,10 +126,14 @@ func (rt *runtime) engineConfig() engineio.Config {
 	return engineio.Config{
 		PingInterval:   time.Duration(s.PingInterval),
 		PingTimeout:    time.Duration(s.PingTimeout),
-		MaxPayload:     maxInbound,
+		MaxPayload:     int(s.MaxPacket),
 		MaxQueue:       int(s.MaxQueue),
 		WriteTimeout:   time.Duration(s.WriteTimeout),
 		UpgradeTimeout: upgradeTimeout,
+		BodyTimeout:    time.Duration(s.BodyTimeout),
+		MaxPackets:     s.MessageRate.Count,
+		PacketWindow:   time.Duration(s.MessageRate.Window),
+		NeededPackets:  neededPackets,
 		Logger:         rt.log,
 		Describe:       describe,
 	}

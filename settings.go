@@ -25,14 +25,29 @@ type RateLimit struct {
 	Window caddy.Duration `json:"window"`
 }
 
+// Rate bounds something in a window of time.
+type Rate struct {
+	// Count is how many there may be in a window. 0 is no limit.
+	Count int `json:"count"`
+
+	// Window is the window's length.
+	Window caddy.Duration `json:"window"`
+}
+
 // Settings are the process-wide limits and times of a configuration. All of
-// them can change at a reload; an open socket keeps its heartbeat.
+// them can change at a reload; an open socket keeps what its client was told when
+// it was opened: its heartbeat and MaxPacket.
 type Settings struct {
 	// RateLimit of an app that has none of its own. Default: 600 in 1m.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// MaxBody is the largest body of POST /publish, in bytes. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// BodyTimeout is how long a request's body may take to arrive, that of
+	// POST /publish or of a client on long-polling. An exit waits for it, so
+	// it had better be less than Drain. Default: 10s.
+	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
 	// MaxChannels is how many channels one socket may subscribe to.
 	// Default: 100.
@@ -54,6 +69,36 @@ type Settings struct {
 	// come back. Default: 5000.
 	MaxConnecting int `json:"max_connecting,omitempty"`
 
+	// MaxConnections is how many clients may be connected, those that are
+	// about to connect included. 0 is no limit. Default: nine tenths of the
+	// file descriptors that the process may have; no limit where the system
+	// sets none.
+	MaxConnections *int `json:"max_connections,omitempty"`
+
+	// MaxConnectionsPerIP is how many of them may be from one address; an IPv6
+	// address stands for its /64. Default: 0, no limit.
+	MaxConnectionsPerIP int `json:"max_connections_per_ip,omitempty"`
+
+	// ConnectRate bounds the connections that one address may open. Default:
+	// no limit.
+	ConnectRate *Rate `json:"connect_rate,omitempty"`
+
+	// MessageRate bounds the packets that the client of one socket may send,
+	// answers to heartbeats aside. It may always send as many as it takes to
+	// subscribe to all the channels that it may, and to unsubscribe. Over it
+	// nothing is done for it, and with twice as many it is cut off. Default:
+	// 1000 in 10s.
+	MessageRate *Rate `json:"message_rate,omitempty"`
+
+	// MaxPacket is the largest message, or POST of long-polling, that a client
+	// may send, in bytes. Default: 64 KiB.
+	MaxPacket int64 `json:"max_packet,omitempty"`
+
+	// AuthFailures is how many wrong credentials an address may send in a
+	// window, or in up to two, before answers to the next are held for a
+	// second. Default: 30 in 1m.
+	AuthFailures *Rate `json:"auth_failures,omitempty"`
+
 	// MaxQueue is how many bytes may wait for one client before it is cut
 	// off. Default: 1 MiB.
 	MaxQueue int64 `json:"max_queue,omitempty"`
@@ -72,11 +117,13 @@ const (
 	defaultPublishes      = 600
 	defaultWindow         = caddy.Duration(time.Minute)
 	defaultMaxBody        = 1 << 20
+	defaultBodyTimeout    = caddy.Duration(10 * time.Second)
 	defaultMaxChannels    = 100
 	defaultPingInterval   = caddy.Duration(25 * time.Second)
 	defaultPingTimeout    = caddy.Duration(20 * time.Second)
 	defaultConnectTimeout = caddy.Duration(10 * time.Second)
 	defaultMaxConnecting  = 5000
+	defaultMaxPacket      = 64 << 10
 	defaultMaxQueue       = 1 << 20
 	defaultWriteTimeout   = caddy.Duration(10 * time.Second)
 	defaultDrain          = caddy.Duration(15 * time.Second)
@@ -87,7 +134,22 @@ func (s *Settings) setDefaults() {
 	if s.RateLimit == nil {
 		s.RateLimit = &RateLimit{Publishes: defaultPublishes, Window: defaultWindow}
 	}
+	if s.MaxConnections == nil {
+		n := defaultMaxConnections()
+		s.MaxConnections = &n
+	}
+	if s.ConnectRate == nil {
+		s.ConnectRate = new(Rate)
+	}
+	if s.MessageRate == nil {
+		s.MessageRate = &Rate{Count: 1000, Window: caddy.Duration(10 * time.Second)}
+	}
+	if s.AuthFailures == nil {
+		s.AuthFailures = &Rate{Count: 30, Window: caddy.Duration(time.Minute)}
+	}
 	orDefault(&s.MaxBody, defaultMaxBody)
+	orDefault(&s.BodyTimeout, defaultBodyTimeout)
+	orDefault(&s.MaxPacket, defaultMaxPacket)
 	orDefault(&s.MaxChannels, defaultMaxChannels)
 	orDefault(&s.PingInterval, defaultPingInterval)
 	orDefault(&s.PingTimeout, defaultPingTimeout)

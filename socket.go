@@ -34,6 +34,13 @@ type visitor struct {
 
 	// keyInQuery says that it is a key.
 	keyInQuery bool
+
+	// over says that it counts as such in the entrance, opened that its session
+	// was opened.
+	over, opened bool
+
+	// socket is the last that was let in on the session.
+	socket atomic.Pointer[socket]
 }
 
 // A socket is one client: the rules of what it may do.
@@ -47,6 +54,41 @@ type socket struct {
 	since   atomic.Int64                  // when it was let in, in Unix seconds; 0 before
 	stats   *stats.App                    // where it is counted, set when it is let in
 	counted int                           // the subscriptions of it that are
+}
+
+// A guest is a session that is counted in the entrance until it ends.
+type guest struct {
+	engineio.Receiver
+	runtime *runtime
+	visitor *visitor
+}
+
+// Closed implements engineio.Receiver.
+func (g guest) Closed(reason engineio.Reason) {
+	defer g.runtime.entrance.leave(g.visitor.ip, g.visitor.over)
+	g.Receiver.Closed(reason)
+}
+
+// open begins to serve a session, as engineio.NewServer wants it.
+func (rt *runtime) open(session *engineio.Session) engineio.Receiver {
+	receiver := rt.sio.Open(session)
+	if receiver == nil {
+		return nil
+	}
+	v := session.Data().(*visitor)
+	v.opened = true
+	return guest{receiver, rt, v}
+}
+
+// neededPackets is how many packets a session's client may send in any case: a
+// subscribe and an unsubscribe for each of its channels, and what it takes to
+// connect. It blocks on nothing.
+func neededPackets(data any) int {
+	const connecting = 10
+	if s := data.(*visitor).socket.Load(); s != nil {
+		return connecting + 2*s.maxChannels()
+	}
+	return connecting
 }
 
 // accept makes the rules of a socket that is about to connect.
@@ -71,7 +113,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	}
 	s.tellRefused("connect", "", refusal)
 	if refusal.Status == http.StatusUnauthorized {
-		s.runtime.failed.hold(context.Background(), s.visitor.ip)
+		s.runtime.failed.hold(context.Background(), s.visitor.ip, *s.runtime.settings().AuthFailures)
 	}
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
 }
@@ -129,6 +171,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.stats = s.runtime.stats.App(app.ID)
 	s.stats.Connections.Add(1)
 	s.since.Store(time.Now().Unix())
+	s.visitor.socket.Store(s)
 	return nil
 }
 
@@ -217,10 +260,13 @@ func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
 
 // Event implements socketio.Handler.
 func (s *socket) Event(e *socketio.Event) {
-	switch e.Name {
-	case "subscribe":
+	limit, wait := s.conn.Session().Excess()
+	switch {
+	case limit > 0:
+		s.refuseExcess(e, errMessageRate(limit, wait))
+	case e.Name == "subscribe":
 		s.subscribe(e)
-	case "unsubscribe":
+	case e.Name == "unsubscribe":
 		s.unsubscribe(e)
 	default:
 		// Clients cannot publish. That reaches nobody, and costs an answer
@@ -229,6 +275,18 @@ func (s *socket) Event(e *socketio.Event) {
 		s.tellRefused("emit", "", refusal)
 		e.Ack(refused{refusal})
 	}
+}
+
+// refuseExcess refuses an event of a client that sends too many. Nothing is done
+// but to say so.
+func (s *socket) refuseExcess(e *socketio.Event, refusal *apiError) {
+	if e.Name == "subscribe" || e.Name == "unsubscribe" {
+		channel, _ := channelOf(e)
+		s.refuse(e, channel, refusal)
+		return
+	}
+	s.tellRefused("emit", "", s.visitor.site.explain(refusal))
+	e.Ack(refused{refusal})
 }
 
 // refused is the acknowledgement of what was refused.

@@ -33,6 +33,18 @@ func (s *Settings) validate() error {
 		}
 	}
 	for _, v := range []struct {
+		name string
+		rate *Rate
+	}{
+		{"connect_rate", s.ConnectRate},
+		{"message_rate", s.MessageRate},
+		{"auth_failures", s.AuthFailures},
+	} {
+		if err := v.rate.validate(v.name); err != nil {
+			return err
+		}
+	}
+	for _, v := range []struct {
 		name  string
 		value caddy.Duration
 	}{
@@ -40,6 +52,7 @@ func (s *Settings) validate() error {
 		{"ping_timeout", s.PingTimeout},
 		{"connect_timeout", s.ConnectTimeout},
 		{"write_timeout", s.WriteTimeout},
+		{"body_timeout", s.BodyTimeout},
 	} {
 		if err := checkDuration(v.name, v.value); err != nil {
 			return err
@@ -58,22 +71,36 @@ func (s *Settings) validate() error {
 		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could reach nobody; raise max_queue or lower max_body",
 			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody)))
 	}
+	if err := checkPacket(s.MaxPacket); err != nil {
+		return err
+	}
 	if err := checkCount("max_connecting", s.MaxConnecting); err != nil {
+		return err
+	}
+	if s.MaxConnections != nil {
+		if err := checkOptionalCount("max_connections", *s.MaxConnections); err != nil {
+			return err
+		}
+	}
+	if err := checkOptionalCount("max_connections_per_ip", s.MaxConnectionsPerIP); err != nil {
 		return err
 	}
 	return checkCount("max_channels", s.MaxChannels)
 }
 
 func (l *RateLimit) validate() error {
-	switch {
-	case l.Publishes < 0:
-		return fmt.Errorf("rate_limit is %d publishes; write 0 for no limit", l.Publishes)
-	case l.Publishes > maxCount:
-		return fmt.Errorf("rate_limit is %d publishes, more than %d; write 0 for no limit", l.Publishes, maxCount)
-	case l.Publishes > 0:
-		return checkDuration("rate_limit's window", l.Window)
+	return (&Rate{Count: l.Publishes, Window: l.Window}).validate("rate_limit")
+}
+
+// validate checks a rate, which may be nil.
+func (r *Rate) validate(name string) error {
+	if r == nil || r.Count == 0 {
+		return nil
 	}
-	return nil
+	if err := checkOptionalCount(name, r.Count); err != nil {
+		return err
+	}
+	return checkDuration(name+"'s window", r.Window)
 }
 
 // validate checks the keystore once its defaults are filled in.
@@ -156,6 +183,29 @@ func checkSize(name string, n int64) error {
 	case n < minSize || n > maxSize:
 		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
 			humanize.IBytes(uint64(n)), humanize.IBytes(minSize), humanize.IBytes(maxSize))
+	}
+	return nil
+}
+
+// The bounds of max_packet. Credentials and the name of a channel fit into the
+// least; the most is what a stranger may make the process keep of a message
+// that never ends.
+const (
+	minPacket = 1 << 10
+	maxPacket = 16 << 20
+)
+
+func checkPacket(n int64) error {
+	if n < minPacket || n > maxPacket {
+		return fmt.Errorf("max_packet is %d bytes; it must be from %s to %s", n, humanize.IBytes(minPacket), humanize.IBytes(maxPacket))
+	}
+	return nil
+}
+
+// checkOptionalCount checks a limit that may be 0, which is none.
+func checkOptionalCount(name string, n int) error {
+	if n < 0 || n > maxCount {
+		return fmt.Errorf("%s is %d; it must be from 1 to %d; write 0 for no limit", name, n, maxCount)
 	}
 	return nil
 }

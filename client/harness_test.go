@@ -75,6 +75,7 @@ func serve(t *testing.T, g gateway) *server {
 		MaxQueue:       16 << 20,
 		WriteTimeout:   patience,
 		UpgradeTimeout: patience,
+		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
 	srv := &server{httptest.NewServer(engine), sync.OnceFunc(engine.Close)}

@@ -40,6 +40,8 @@ var (
 		"transport=websocket needs a websocket handshake (RFC 6455, section 4.2.1) over HTTP/1.1; a proxy in between may have dropped the Upgrade header.")
 	errPayload = newProtocolError(http.StatusBadRequest, 3, "Bad request",
 		"The body is no Engine.IO 4 payload in text/plain.")
+	errTooManyPackets = newCoded(http.StatusTooManyRequests, "rate_limited",
+		"This client sends too many packets, and was disconnected. Send fewer, or raise message_rate.")
 	errExtendedConnect = newProtocolError(http.StatusNotImplemented, 3, "Bad request",
 		"Websockets over HTTP/2 and HTTP/3 are not served; open them over HTTP/1.1, as browsers do by themselves.")
 	errUnsupportedVersion = newProtocolError(http.StatusBadRequest, 5, "Unsupported protocol version",
@@ -54,17 +56,21 @@ var errAccept = newProtocolError(http.StatusInternalServerError, 3, "Bad request
 
 // newUnavailable refuses what may well pass a second later.
 func newUnavailable(cure string) *protocolError {
-	e := newProtocolError(http.StatusServiceUnavailable, 3, "Bad request", cure)
-	e.Error.Code = "unavailable"
+	return newCoded(http.StatusServiceUnavailable, "unavailable", cure)
+}
+
+// newCoded refuses what a Node server has no words for, with the gateway's
+// own code.
+func newCoded(status int, code, cure string) *protocolError {
+	e := newProtocolError(status, 3, "Bad request", cure)
+	e.Error.Code = code
 	return e
 }
 
 // tooLarge refuses a body over the limit.
 func tooLarge(limit int) *protocolError {
-	e := newProtocolError(http.StatusRequestEntityTooLarge, 3, "Bad request",
+	return newCoded(http.StatusRequestEntityTooLarge, "payload_too_large",
 		"The body is larger than maxPayload, "+strconv.Itoa(limit)+" bytes.")
-	e.Error.Code = "payload_too_large"
-	return e
 }
 
 func (e *protocolError) write(w http.ResponseWriter) {

@@ -35,3 +35,10 @@ func (s *Session) Upgrading() bool {
 
 // CancelRefused gives up a poll that waited when the session was upgraded.
 func (s *Session) CancelRefused() { s.cancel(&pendingPoll{refused: true}) }
+
+// Packets is how many came in the window.
+func (s *Session) Packets() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.packets)
+}

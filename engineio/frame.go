@@ -63,8 +63,10 @@ func (f *frameReader) wait() error {
 func (f *frameReader) idle() bool { return f.src.Buffered() == 0 && !f.state.Fragmented() }
 
 // next returns a control frame, or a message once it is whole and at most
-// limit bytes long. The payload is valid until the next call.
-func (f *frameReader) next(limit int) (ws.OpCode, []byte, error) {
+// limit bytes long. The payload is valid until the next call. tally is called
+// for every frame, as a message may have any number; once it is false that is
+// errFlood.
+func (f *frameReader) next(limit int, tally func() bool) (ws.OpCode, []byte, error) {
 	if f.message != nil && !f.state.Fragmented() {
 		f.release()
 	}
@@ -78,6 +80,9 @@ func (f *frameReader) next(limit int) (ws.OpCode, []byte, error) {
 		}
 		if err := ws.CheckHeader(h, f.state); err != nil {
 			return 0, nil, &frameError{ws.StatusProtocolError, err.Error()}
+		}
+		if !tally() {
+			return 0, nil, errFlood
 		}
 		if h.OpCode.IsControl() {
 			payload := f.control[:h.Length]

@@ -31,6 +31,7 @@ func config() engineio.Config {
 		MaxQueue:       16 << 20,
 		WriteTimeout:   patience,
 		UpgradeTimeout: patience,
+		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}
 }

@@ -71,6 +71,9 @@ func (s *Session) pong() {
 	s.mu.Lock()
 	if s.pinged {
 		s.pinged, s.nextPing = false, time.Now().Add(s.interval)
+		if s.packets > 0 {
+			s.packets-- // it was asked for
+		}
 	}
 	s.mu.Unlock()
 }

@@ -112,7 +112,7 @@ func FuzzFramesAsGobwas(f *testing.F) {
 func readByUs(r *frameReader) (read []string, err error) {
 	defer r.release()
 	for {
-		op, payload, err := r.next(1 << 30)
+		op, payload, err := r.next(1<<30, unlimited)
 		if err != nil {
 			return read, err
 		}
@@ -199,7 +199,7 @@ func FuzzWebSocket(f *testing.F) {
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		receiver, conn := new(noted), new(silentConn)
-		session := &Session{server: server, receiver: receiver, conn: conn}
+		session := &Session{server: server, receiver: receiver, conn: conn, maxPayload: 1 << 20}
 		session.timer.session = session
 		server.open.Add(1)
 		server.live.Add(1)

@@ -22,7 +22,7 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	}
 	session.answered = time.Now() // nobody else knows of it yet
 	session.startHeartbeat()
-	if err := answer(w, cfg.WriteTimeout, session.openPacket(cfg, "websocket")); err != nil {
+	if err := answer(w, cfg.WriteTimeout, session.openPacket("websocket")); err != nil {
 		session.Abort(TransportError)
 		abandon()
 	}
@@ -229,21 +229,17 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 // returned, HTTP/3 would end the part that did as if it were the whole.
 func abandon() { panic(http.ErrAbortHandler) }
 
-// bodyTimeout bounds how long a request's body may take to arrive. An exit of
-// the server waits for it.
-const bodyTimeout = 10 * time.Second
-
-// limitBody keeps it. A refusal needs it too: net/http reads what is left of a
-// body before it answers.
-func limitBody(w http.ResponseWriter) {
+// limitBody bounds how long a request's body may take to arrive. A refusal
+// needs that too: net/http reads what is left of a body before it answers.
+func (s *Server) limitBody(w http.ResponseWriter) {
 	// A writer without deadlines has none to keep.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.Load().BodyTimeout))
 }
 
 // post takes the packets of a POST.
 func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	cfg := s.server.cfg.Load()
-	if refusal := s.takePost(w, r, cfg.MaxPayload); refusal != nil {
+	if refusal := s.takePost(w, r); refusal != nil {
 		return refusal
 	}
 	x.hold(r.Context())
@@ -256,24 +252,30 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 
 // takePost takes the packets before there is an answer: whoever has that may
 // send the next POST at once.
-func (s *Session) takePost(w http.ResponseWriter, r *http.Request, maxPayload int) *protocolError {
+func (s *Session) takePost(w http.ResponseWriter, r *http.Request) *protocolError {
 	if refusal := s.beginPost(); refusal != nil {
 		return refusal
 	}
 	defer s.endPost()
+	if !s.tally() { // also of a POST that holds nothing to be counted
+		return s.endFlood()
+	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/octet-stream") {
 		s.Abort(ParseError) // binary payloads went with revision 3
 		return errPayload
 	}
-	body, refusal := s.readBody(w, r, maxPayload)
+	body, refusal := s.readBody(w, r, s.maxPayload)
 	if refusal != nil {
 		return refusal
 	}
-	if !s.take(body) {
-		s.Abort(ParseError)
-		return errPayload
-	}
-	return nil
+	return s.take(body)
+}
+
+// endFlood ends a session on polling whose client sends too many packets.
+func (s *Session) endFlood() *protocolError {
+	s.noteFlood()
+	s.Abort(Flood)
+	return errTooManyPackets
 }
 
 // beginPost makes sure that a session has one POST at a time, without which
@@ -319,32 +321,43 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 }
 
 // take hands the packets of a POST on, one by one, as a body may hold a great
-// many. It is false at the first that is none, or has no place there.
-func (s *Session) take(body []byte) bool {
+// many. The session ends at the first that is none, or has no place there.
+func (s *Session) take(body []byte) *protocolError {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
+	first := true
 	for p := range bytes.SplitSeq(body, []byte{separator}) {
+		if !first && !s.tally() { // the first was counted with the POST
+			return s.endFlood()
+		}
+		first = false
 		switch {
 		case len(p) == 0:
-			return false
+			return s.badPayload()
 		case p[0] == typeMessage && utf8.Valid(p):
 			s.receive(p[1:], false)
 		case p[0] == typeBinary:
 			data, err := base64.StdEncoding.AppendDecode(nil, p[1:])
 			if err != nil {
-				return false
+				return s.badPayload()
 			}
 			s.receive(data, true)
 		case p[0] == typePong:
 			s.pong()
 		case p[0] == typeClose:
 			s.leave()
-			return true
+			return nil
 		default:
-			return false
+			return s.badPayload()
 		}
 	}
-	return true
+	return nil
+}
+
+// badPayload ends a session whose client does not speak the protocol.
+func (s *Session) badPayload() *protocolError {
+	s.Abort(ParseError)
+	return errPayload
 }
 
 // leave ends a session on polling whose client closed it. A poll that waits,

@@ -189,7 +189,7 @@ func (w *stallingWriter) SetReadDeadline(at time.Time) error { return w.body.Set
 
 func TestABodyThatStallsEndsTheSession(t *testing.T) {
 	cfg := config()
-	cfg.PingInterval = time.Hour
+	cfg.PingInterval, cfg.BodyTimeout = time.Hour, 10*time.Second
 	inBubble(t, cfg, func(b *bubble) {
 		t := b.t
 		p := b.openPolling()
@@ -221,7 +221,9 @@ func TestABodyThatNobodyReadsIsNotWaitedForEither(t *testing.T) {
 		"no transport":    "PUT /",
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, config(), func(b *bubble) {
+			cfg := config()
+			cfg.BodyTimeout = 10 * time.Second
+			inBubble(t, cfg, func(b *bubble) {
 				l := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 				server := &http.Server{Handler: b.Server}
 				go server.Serve(l)

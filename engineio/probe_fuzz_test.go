@@ -30,7 +30,7 @@ func FuzzProbe(f *testing.F) {
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		receiver, conn := new(noted), new(silentConn)
-		session := &Session{server: server, receiver: receiver, upgrading: true}
+		session := &Session{server: server, receiver: receiver, upgrading: true, maxPayload: 1 << 20}
 		session.timer.session = session
 		server.open.Add(2) // the session's, and the probe's
 		server.live.Add(1)

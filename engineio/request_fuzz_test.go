@@ -23,7 +23,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add("CONNECT", "EIO=4&transport=websocket")
 	f.Add("OPTIONS", "EIO=4&transport=polling&sid=abc")
-	server := NewServer(Config{PingInterval: time.Hour, PingTimeout: time.Hour, MaxPayload: 1 << 20, MaxQueue: 1 << 20, WriteTimeout: time.Minute, Logger: zap.NewNop()},
+	server := NewServer(Config{PingInterval: time.Hour, PingTimeout: time.Hour, MaxPayload: 1 << 20, MaxQueue: 1 << 20, WriteTimeout: time.Minute, BodyTimeout: time.Minute, Logger: zap.NewNop()},
 		func(*Session) Receiver { return new(noted) })
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, method, query string) {

@@ -19,8 +19,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config holds the limits and times of a Server; all are required but Describe.
-// A session keeps the heartbeat that it was opened with; the rest is read when
+// Config holds the limits and times of a Server; all are required but
+// MaxPackets, NeededPackets and Describe. A session keeps the heartbeat and the
+// MaxPayload that its client was told when it was opened; the rest is read when
 // used.
 type Config struct {
 	// PingInterval is the time between heartbeats.
@@ -42,6 +43,21 @@ type Config struct {
 
 	// UpgradeTimeout bounds the probe of a websocket beside long-polling.
 	UpgradeTimeout time.Duration
+
+	// BodyTimeout bounds how long a request's body may take to arrive.
+	BodyTimeout time.Duration
+
+	// MaxPackets is how many packets a client may send in a PacketWindow,
+	// websocket frames of every kind and POSTs included, and answers to pings
+	// not; 0 is any number. Over it, Session.Excess says so; a client that
+	// sends twice as many is cut off.
+	MaxPackets   int
+	PacketWindow time.Duration
+
+	// NeededPackets, if not nil, says how many packets a session, known by
+	// its Data, may send even if that is more than MaxPackets. It must not
+	// block.
+	NeededPackets func(data any) int
 
 	Logger *zap.Logger
 
@@ -164,6 +180,7 @@ type Server struct {
 	wheel  *wheel
 	live   atomic.Int64
 	stats  Stats
+	began  time.Time
 
 	mu       sync.Mutex
 	sessions map[string]*Session // guarded by mu; holds closed ones that still owe their client an answer
@@ -182,6 +199,10 @@ type Stats struct {
 
 	// PingTimeouts counts clients that did not answer a heartbeat.
 	PingTimeouts atomic.Uint64
+
+	// Floods counts clients that were cut off because they sent too many
+	// packets.
+	Floods atomic.Uint64
 }
 
 // NewServer makes a server and starts its heartbeat. accept is called for each
@@ -189,7 +210,7 @@ type Stats struct {
 // handshake. One that returns nil has the client told to come back later. Close
 // ends the server.
 func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
-	s := &Server{accept: accept, sessions: make(map[string]*Session)}
+	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now()}
 	s.cfg.Store(&cfg)
 	s.wheel = startWheel((*Session).beat)
 	return s
@@ -241,7 +262,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
 		return
 	}
 	if r.ContentLength != 0 {
-		limitBody(w)
+		s.limitBody(w)
 	}
 	query := r.URL.Query()
 	var refusal *protocolError
@@ -287,12 +308,13 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 // register opens a session; its client is still to be sent the openPacket.
 func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	session := &Session{
-		server:   s,
-		id:       newID(),
-		data:     x.Data,
-		interval: cfg.PingInterval,
-		timeout:  cfg.PingTimeout,
-		nextPing: time.Now().Add(cfg.PingInterval),
+		server:     s,
+		id:         newID(),
+		data:       x.Data,
+		interval:   cfg.PingInterval,
+		timeout:    cfg.PingTimeout,
+		maxPayload: cfg.MaxPayload,
+		nextPing:   time.Now().Add(cfg.PingInterval),
 	}
 	session.timer.session = session
 	session.receiving.Lock() // nothing is received, not even an end, before accept
@@ -329,14 +351,14 @@ func (s *Server) forget(session *Session) {
 }
 
 // openPacket tells a client of its session.
-func (s *Session) openPacket(cfg *Config, upgrades ...string) *Packet {
+func (s *Session) openPacket(upgrades ...string) *Packet {
 	handshake, err := json.Marshal(struct {
 		SID          string   `json:"sid"`
 		Upgrades     []string `json:"upgrades"`
 		PingInterval int64    `json:"pingInterval"`
 		PingTimeout  int64    `json:"pingTimeout"`
 		MaxPayload   int      `json:"maxPayload"`
-	}{s.id, append([]string{}, upgrades...), s.interval.Milliseconds(), s.timeout.Milliseconds(), cfg.MaxPayload})
+	}{s.id, append([]string{}, upgrades...), s.interval.Milliseconds(), s.timeout.Milliseconds(), s.maxPayload})
 	if err != nil {
 		panic(err) // a struct of strings and integers
 	}

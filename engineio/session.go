@@ -24,6 +24,9 @@ const (
 
 	// SlowClient ends a client whose queue is full or whose write timed out.
 	SlowClient Reason = "slow client"
+
+	// Flood ends a client that sends too many packets.
+	Flood Reason = "flood"
 )
 
 // state of a session; it only goes forward.
@@ -55,6 +58,8 @@ type Session struct {
 	timeout  time.Duration
 	timer    timer // of the server's wheel, which guards it
 
+	maxPayload int // what the client was told
+
 	writeBy time.Time // the websocket's write deadline; belongs to whoever set writing, before that to the probe
 
 	receiving sync.Mutex // held while the receiver is called
@@ -84,6 +89,9 @@ type Session struct {
 	pinged   bool      // a ping waits for its pong
 	nextPing time.Time // when the next ping is due
 	due      time.Time // when its pong is due, or the end of a session that is closing
+
+	windowEnd time.Duration // when packets are counted anew, since the server began
+	packets   int32         // how many came since the window began
 }
 
 // ID is the session's id, a secret between the server and its client.

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -79,7 +80,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 	if conn.SetReadDeadline(time.Now().Add(cfg.UpgradeTimeout)) != nil {
 		return false
 	}
-	if !expectPacket(frames, "2probe") {
+	if !s.expectPacket(frames, "2probe") {
 		return false
 	}
 	s.mu.Lock()
@@ -96,7 +97,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 	if err := s.writeFrame(conn, probeAnswer.frame); err != nil {
 		return false
 	}
-	if !expectPacket(frames, "5") {
+	if !s.expectPacket(frames, "5") {
 		return false
 	}
 
@@ -115,10 +116,14 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 }
 
 // expectPacket reads one text packet, past websocket pings and pongs.
-func expectPacket(frames *frameReader, want string) bool {
+func (s *Session) expectPacket(frames *frameReader, want string) bool {
 	for {
-		op, payload, err := frames.next(len(want))
+		op, payload, err := frames.next(len(want), s.tally)
 		switch {
+		case errors.Is(err, errFlood):
+			s.noteFlood()
+			s.Abort(Flood)
+			return false
 		case err != nil:
 			return false
 		case op == ws.OpPing, op == ws.OpPong:

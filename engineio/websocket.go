@@ -36,7 +36,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchang
 		reset(conn)
 		return nil
 	}
-	session.adopt(conn, session.openPacket(cfg))
+	session.adopt(conn, session.openPacket())
 	session.mu.Unlock()
 	session.startHeartbeat()
 	go session.read(conn, newFrameReader(conn, early))
@@ -150,11 +150,14 @@ func (s *Session) endRead(conn net.Conn, inOrder bool) {
 func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
 	defer frames.release()
 	for {
-		op, payload, err := frames.next(s.server.cfg.Load().MaxPayload)
+		op, payload, err := frames.next(s.maxPayload, s.tally)
 		var breach *frameError
 		switch {
 		case errors.As(err, &breach):
-			return s.refuse(conn, breach.code)
+			return s.refuse(conn, ParseError, breach.code)
+		case errors.Is(err, errFlood):
+			s.noteFlood()
+			return s.refuse(conn, Flood, ws.StatusPolicyViolation)
 		case err != nil:
 			return broken
 		case op == ws.OpPing:
@@ -168,7 +171,7 @@ func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
 			s.receive(payload, true)
 			s.receiving.Unlock()
 		case !s.packet(payload):
-			return s.refuse(conn, ws.StatusPolicyViolation)
+			return s.refuse(conn, ParseError, ws.StatusPolicyViolation)
 		}
 		if frames.idle() {
 			return notYet
@@ -204,7 +207,7 @@ func (s *Session) closedByPeer(conn net.Conn, payload []byte) ending {
 		var reason string
 		code, reason = ws.ParseCloseFrameData(payload)
 		if len(payload) < 2 || ws.CheckCloseFrameData(code, reason) != nil {
-			return s.refuse(conn, ws.StatusProtocolError)
+			return s.refuse(conn, ParseError, ws.StatusProtocolError)
 		}
 	}
 	s.mu.Lock()
@@ -217,10 +220,11 @@ func (s *Session) closedByPeer(conn net.Conn, payload []byte) ending {
 // that it can read why before the connection is reset.
 const maxDiscard = 1 << 20
 
-// refuse closes the websocket with a code, after a breach of the protocol.
-func (s *Session) refuse(conn net.Conn, code closeCode) ending {
+// refuse closes the websocket with a code, after a breach of the protocol or
+// too many packets.
+func (s *Session) refuse(conn net.Conn, reason Reason, code closeCode) ending {
 	s.mu.Lock()
-	s.close(ParseError, code)
+	s.close(reason, code)
 	s.mu.Unlock()
 	_, _ = io.CopyN(io.Discard, conn, maxDiscard)
 	return inOrder

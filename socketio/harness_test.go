@@ -108,6 +108,7 @@ func serve(t *testing.T, a app) *server {
 		MaxQueue:       16 << 20,
 		WriteTimeout:   patience,
 		UpgradeTimeout: patience,
+		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
 	srv := &server{t: t, http: httptest.NewServer(engine), sockets: sockets, engine: engine, close: sync.OnceFunc(engine.Close)}

@@ -119,7 +119,7 @@ func FuzzSession(f *testing.F) {
 	core, complaints := observer.New(zap.ErrorLevel)
 	sockets := NewServer(Config{ConnectTimeout: time.Minute, Logger: zap.New(core)}, func(*Socket) Handler { return now })
 	engine := engineio.NewServer(engineio.Config{
-		PingInterval: time.Hour, PingTimeout: time.Hour, MaxPayload: 1 << 20, MaxQueue: 1 << 24, WriteTimeout: time.Minute, UpgradeTimeout: time.Minute,
+		PingInterval: time.Hour, PingTimeout: time.Hour, MaxPayload: 1 << 20, MaxQueue: 1 << 24, WriteTimeout: time.Minute, UpgradeTimeout: time.Minute, BodyTimeout: time.Minute,
 		Logger: zap.New(core),
 	}, func(s *engineio.Session) engineio.Receiver {
 		opened = s

@@ -39,6 +39,7 @@ func main() {
 		MaxQueue:       4e6,
 		WriteTimeout:   10 * time.Second,
 		UpgradeTimeout: 10 * time.Second,
+		BodyTimeout:    10 * time.Second,
 		Logger:         logger,
 	}, accept)
 
