@@ -1,0 +1,126 @@
+package stress
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const pollingPath = "/socket.io/?EIO=4&transport=polling"
+
+// openPolling opens a session on polling, and returns its id.
+func (g *gateway) openPolling() (string, error) {
+	answer, err := httpClient.Get("http://" + g.Addr + pollingPath)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(body), `"sid":"`)
+	sid, _, ok := strings.Cut(rest, `"`)
+	if !ok {
+		return "", fmt.Errorf("%s: %s", answer.Status, body)
+	}
+	return sid, nil
+}
+
+// forsake opens a session on polling that subscribes, and never polls.
+func (g *gateway) forsake(a app, channel string) error {
+	sid, err := g.openPolling()
+	if err != nil {
+		return err
+	}
+	packets := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q}`, a.ID, a.SubscribeKey) + "\x1e" + `42["subscribe","` + channel + `"]`
+	answer, err := httpClient.Post("http://"+g.Addr+pollingPath+"&sid="+sid, "text/plain", strings.NewReader(packets))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("POST: %s", answer.Status)
+	}
+	return nil
+}
+
+func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing.T) {
+	const sessions, size, maxQueue = 150, 32 << 10, 128 << 10
+	g := start(t, "max_body 64KiB\n		max_queue 128KiB\n		ping_interval 4s\n		ping_timeout 4s\n		message_rate 0")
+	a := g.newApp()
+	if _, err := g.publish(a, "warm", `"up"`); err != nil {
+		t.Fatal(err)
+	}
+	before := g.usage()
+	opened := time.Now()
+	// A channel each: else they would share the bytes that wait for them.
+	each(t, sessions, 8, func(i int) error { return g.forsake(a, fmt.Sprint("c", i)) })
+	data := `"` + strings.Repeat("x", size) + `"`
+	publish := func(times, to int) {
+		each(t, to*times, 4, func(i int) error {
+			_, err := g.publish(a, fmt.Sprint("c", i%to), data)
+			return err
+		})
+	}
+	publish(3, sessions)
+	held := g.usage().heap - before.heap
+	t.Logf("%d sessions hold %d KiB each", sessions, held/sessions>>10)
+	if held < sessions*3*size || held > sessions*(maxQueue+32<<10) {
+		t.Errorf("%d sessions hold %d bytes each", sessions, held/sessions)
+	}
+	const cut = sessions / 2
+	publish(2, cut) // beyond their bound
+	if n := g.metric(`cut_off_total{reason="queue_full"}`); n != cut {
+		t.Errorf("%v are cut off, not %d", n, cut)
+	}
+	g.await("the others are gone with the heartbeat", 20*time.Second, func() bool { return g.metric("connections") == 0 })
+	if took := time.Since(opened); took > 12*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if n := g.metric(`cut_off_total{reason="ping_timeout"}`); n != sessions-cut {
+		t.Errorf("%v have missed the heartbeat, not %d", n, sessions-cut)
+	}
+	g.settled(before)
+}
+
+func TestPOSTsThatStallHoldWhatHasComeOfThem(t *testing.T) {
+	const posts, maxPacket = 150, 64 << 10
+	g := start(t, "body_timeout 8s")
+	before := g.usage()
+	post := func(size int) {
+		each(t, posts, 16, func(int) error {
+			sid, err := g.openPolling()
+			if err != nil {
+				return err
+			}
+			conn, err := net.Dial("tcp", g.Addr)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_, err = fmt.Fprintf(conn, "POST %s&sid=%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n4%s",
+				pollingPath, sid, g.Addr, maxPacket, strings.Repeat("x", size-1))
+			return err
+		})
+	}
+	held := func() int { return (g.usage().heap - before.heap) / posts }
+
+	post(1)
+	if n := held(); n > 40<<10 {
+		t.Errorf("a length that is only claimed takes %d KiB", n>>10)
+	}
+	post(maxPacket - 1)
+	g.await("the bytes have come", 5*time.Second, func() bool { return held() >= maxPacket })
+	n := held()
+	t.Logf("a POST that lacks a byte, and one that lacks nearly all: %d KiB", n>>10)
+	if n > 3*maxPacket {
+		t.Errorf("they take %d KiB", n>>10)
+	}
+	g.await("all have ended", 20*time.Second, func() bool { return g.metric("connections") == 0 })
+	g.settled(before)
+}
