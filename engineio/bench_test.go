@@ -160,6 +160,18 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
+// What it takes to hold a packet that came against the limit.
+func BenchmarkTally(b *testing.B) {
+	cfg := config()
+	cfg.MaxPackets, cfg.PacketWindow = 1<<29, time.Second
+	srv := serve(b, cfg, app{})
+	p := srv.peer(srv.dial().SID)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Tally()
+	}
+}
+
 // A publisher may have many sessions to send to.
 func TestSendAllocatesNextToNothing(t *testing.T) {
 	srv := serve(t, config(), app{})

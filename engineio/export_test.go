@@ -42,3 +42,6 @@ func (s *Session) Packets() int {
 	defer s.mu.Unlock()
 	return int(s.packets)
 }
+
+// Tally counts a packet.
+func (s *Session) Tally() bool { return s.tally() }
