@@ -81,6 +81,10 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 		RateLimit:   "no limit",
 		MaxBody:     humanize.IBytes(uint64(s.MaxBody)),
 		MaxChannels: strconv.Itoa(s.MaxChannels),
+		MessageRate: "no limit",
+	}
+	if s.MessageRate.Count > 0 {
+		d.MessageRate = fmt.Sprintf("%d in %s, and always as many as its channels need", s.MessageRate.Count, shortDuration(time.Duration(s.MessageRate.Window)))
 	}
 	if s.RateLimit.Publishes > 0 {
 		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, shortDuration(time.Duration(s.RateLimit.Window)))

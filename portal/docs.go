@@ -52,6 +52,9 @@ type Docs struct {
 	// RateLimit, MaxBody and MaxChannels are the limits of an app that has none
 	// of its own, in words.
 	RateLimit, MaxBody, MaxChannels string
+
+	// MessageRate is the limit of a client's packets, in words.
+	MessageRate string
 }
 
 //go:embed docs.html
