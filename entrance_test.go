@@ -251,7 +251,9 @@ func TestOverMaxConnectionsHandshakesAreToldToComeBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var body struct{ Error struct{ Code, Message string } }
+		var body struct {
+			Error struct{ Code, Message string }
+		}
 		err = json.NewDecoder(answer.Body).Decode(&body)
 		answer.Body.Close()
 		if err != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" ||
