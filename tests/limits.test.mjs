@@ -23,10 +23,10 @@ const withCaddy = (options, run) => async () => {
 const from = (localAddress) => new http.Agent({ localAddress, family: 4, keepAlive: false });
 
 /** A handshake over polling, which is left alone then. */
-const handshake = (caddy, agent) =>
+const handshake = (caddy, agent = from("127.0.0.1"), headers = {}) =>
   new Promise((resolve, reject) => {
     http
-      .get(`${caddy.origin}/socket.io/?EIO=4&transport=polling`, { agent: agent ?? from("127.0.0.1") }, (res) => {
+      .get(`${caddy.origin}/socket.io/?EIO=4&transport=polling`, { agent, headers }, (res) => {
         let text = "";
         res.on("data", (chunk) => (text += chunk));
         res.on("end", () => resolve({ status: res.statusCode, headers: res.headers, text }));
@@ -105,6 +105,20 @@ describe("max_connections_per_ip", () => {
       assert.equal((await handshake(caddy, from("127.0.0.2"))).status, 200);
     }),
   );
+
+  for (const [name, options, another] of [
+    ["counts the address that a trusted proxy tells", "servers {\n\t\ttrusted_proxies static private_ranges\n\t}", 200],
+    ["does not believe an address that a stranger tells", "", 429],
+  ]) {
+    test(
+      name,
+      withCaddy({ options, global: "max_connections_per_ip 1" }, async (caddy) => {
+        const via = async (address) => (await handshake(caddy, undefined, { "X-Forwarded-For": address })).status;
+        assert.deepEqual([await via("203.0.113.1"), await via("203.0.113.1"), await via("203.0.113.1")], [200, 200, 429]);
+        assert.equal(await via("203.0.113.2"), another);
+      }),
+    );
+  }
 
   test(
     "changes at a reload for who comes then, and nobody is thrown out",
