@@ -84,7 +84,8 @@ func (l *listener) session(ctx context.Context) error {
 // the network's, or a server's that restarts.
 func (l *listener) again(err error) (time.Duration, bool) {
 	delay := l.backoff.Next()
-	if status, ok := errors.AsType[*client.StatusError](err); ok && status.Status == http.StatusServiceUnavailable {
+	status, ok := errors.AsType[*client.StatusError](err)
+	if ok && (status.Status == http.StatusServiceUnavailable || status.Status == http.StatusTooManyRequests) {
 		return max(delay, status.RetryAfter), true
 	}
 	if refusal, ok := errors.AsType[*client.Refusal](err); ok {

@@ -24,6 +24,7 @@ func TestListenerComesBackOnlyWhereThatCanHelp(t *testing.T) {
 		{"not found", &client.StatusError{Status: 404}, false, true},
 		{"no websocket", client.ErrNoWebSocket, false, true},
 		{"unavailable", &client.StatusError{Status: 503}, true, true},
+		{"too many requests", &client.StatusError{Status: 429}, true, true},
 		{"refused: unavailable", &client.Refusal{Code: "unavailable"}, true, true},
 		{"refused: too many", &client.Refusal{Code: "too_many_connections"}, false, true},
 		{"refused", &client.Refusal{Code: "key_revoked"}, false, false},
@@ -41,12 +42,14 @@ func TestListenerComesBackOnlyWhereThatCanHelp(t *testing.T) {
 }
 
 func TestListenerWaitsAsLongAsTheServerSays(t *testing.T) {
-	l := &listener{}
-	if delay, _ := l.again(&client.StatusError{Status: 503, RetryAfter: time.Minute}); delay != time.Minute {
-		t.Errorf("waits %s", delay)
-	}
-	if delay, _ := l.again(&client.StatusError{Status: 503}); delay < time.Second || delay > 2*time.Second {
-		t.Errorf("waits %s, the second time", delay)
+	for _, status := range []int{429, 503} {
+		l := &listener{}
+		if delay, _ := l.again(&client.StatusError{Status: status, RetryAfter: time.Minute}); delay != time.Minute {
+			t.Errorf("%d: waits %s", status, delay)
+		}
+		if delay, _ := l.again(&client.StatusError{Status: status}); delay < time.Second || delay > 2*time.Second {
+			t.Errorf("%d: waits %s, the second time", status, delay)
+		}
 	}
 }
 
