@@ -14,7 +14,7 @@ import (
 type conn struct {
 	server  *Server
 	sess    *engineio.Session
-	timeout *time.Timer // closes the session; nil while a socket is connected. With one it counts as connecting
+	timeout *time.Timer // closes the session; nil while a socket is connected. Until it has fired the session counts as connecting
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
@@ -130,6 +130,9 @@ func (c *conn) awaitConnect(n int64) {
 	}
 	c.refused.Store(false)
 	c.timeout = time.AfterFunc(timeout, func() {
+		// Its place is free at once: a client that does not take part in the end
+		// of its session delays that.
+		c.server.connecting.Add(-1)
 		cfg.Logger.Debug("closing a session without CONNECT")
 		// Stock clients before 4.4 stay after a refusal, and would take just a
 		// close for a lost transport: each would come back, for ever, to be
@@ -143,11 +146,13 @@ func (c *conn) awaitConnect(n int64) {
 
 // stopTimeout also releases the timer: most sessions live long after it.
 func (c *conn) stopTimeout() {
-	if c.timeout != nil {
-		c.timeout.Stop()
-		c.timeout = nil
+	if c.timeout == nil {
+		return
+	}
+	if c.timeout.Stop() { // else it has done so itself
 		c.server.connecting.Add(-1)
 	}
+	c.timeout = nil
 }
 
 // deaf says whether the session is being closed by this side; what the client

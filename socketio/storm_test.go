@@ -122,6 +122,40 @@ func TestSilentClientsAreHurriedWhenManyConnect(t *testing.T) {
 	}
 }
 
+// An answer to the close of a websocket, or a poll to be told of it, may never
+// come.
+func TestASilentClientLosesItsPlaceAtTheConnectTimeout(t *testing.T) {
+	for _, transport := range []string{"websocket", "polling"} {
+		t.Run(transport, func(t *testing.T) {
+			srv := serve(t, app{maxConnecting: 1, connectTimeout: 500 * time.Millisecond})
+			if transport == "websocket" {
+				srv.opens() // and reads nothing
+			} else {
+				answer, err := http.Get(srv.http.URL + "/socket.io/?EIO=4&transport=polling")
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer.Body.Close()
+			}
+			if srv.opens() {
+				t.Fatal("a second may connect at a time")
+			}
+			eventually(t, "the place is free", func() bool { return srv.sockets.Connecting() == 0 })
+			if srv.engine.Len() != 1 {
+				t.Error("the session has ended already; this test is of nothing")
+			}
+			if !srv.opens() {
+				t.Error("nobody may connect any more")
+			}
+			eventually(t, "the next one's is, too", func() bool { return srv.sockets.Connecting() == 0 })
+			srv.close()
+			if n := srv.sockets.Connecting(); n != 0 {
+				t.Errorf("%d connect when all have gone", n)
+			}
+		})
+	}
+}
+
 func TestTheBoundChangesAtOnce(t *testing.T) {
 	srv := serve(t, app{maxConnecting: 1})
 	srv.dial()
