@@ -10,8 +10,6 @@ import (
 	"time"
 )
 
-const pollingPath = "/socket.io/?EIO=4&transport=polling"
-
 // openPolling opens a session on polling, and returns its id.
 func (g *gateway) openPolling() (string, error) {
 	answer, err := httpClient.Get("http://" + g.Addr + pollingPath)
