@@ -18,11 +18,14 @@ import (
 // Badger is a store in a directory of its own, one JSON record for each app.
 type Badger struct {
 	dir     string
-	db      *badger.DB
 	log     *zap.Logger
 	minFree uint64 // bytes on the disk without which nothing is written
 	quit    chan struct{}
-	gc      sync.WaitGroup
+	work    sync.WaitGroup // the garbage collection, and a reopening
+
+	mu     sync.Mutex // guards all below, and is held while db is used
+	db     *badger.DB
+	broken error // why db is not to be used until it has been opened anew
 }
 
 // Keys of records.
@@ -41,10 +44,6 @@ const maxInline = 512 << 10
 // that is no error but a signal that ends the process, and all of Caddy's sites
 // with it.
 const minFree = 16 << 20
-
-// gcInterval is how often the value log is searched for records that were
-// overwritten.
-const gcInterval = 10 * time.Minute
 
 // options are for some thousands of small records that are read once; Badger's
 // defaults take hundreds of megabytes of memory and gigabytes of address space.
@@ -80,30 +79,39 @@ func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	if err := b.checkSpace(); err != nil {
 		return nil, err
 	}
-	log, err := b.open()
-	if err != nil {
-		return nil, explain(dir, err)
+	var err error
+	if b.db, err = b.open(); err != nil {
+		return nil, err
 	}
-	if err := b.inspect(log); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", dir, err), b.db.Close())
-	}
-	b.gc.Go(b.collectGarbage)
+	b.work.Go(b.collectGarbage)
 	return b, nil
 }
 
-// open opens Badger. Of an empty file, which a kill leaves in the middle of
-// making it, Badger finishes the making and says so with an error: the next
+// open opens what is in the directory, and looks it through.
+func (b *Badger) open() (*badger.DB, error) {
+	db, log, err := b.openFiles()
+	if err != nil {
+		return nil, explain(b.dir, err)
+	}
+	if err := inspect(db, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", b.dir, err), db.Close())
+	}
+	return db, nil
+}
+
+// openFiles opens Badger. Of an empty file, which a kill leaves in the middle
+// of making it, Badger finishes the making and says so with an error: the next
 // attempt finds a good file.
-func (b *Badger) open() (log *badgerLog, err error) {
+func (b *Badger) openFiles() (db *badger.DB, log *badgerLog, err error) {
 	const attempts, emptyFile = 5, "Create a new file"
 	for range attempts {
 		log = &badgerLog{logger: b.log}
-		b.db, err = badger.Open(options(b.dir, log))
+		db, err = badger.Open(options(b.dir, log))
 		if err == nil || !strings.Contains(err.Error(), emptyFile) {
 			break
 		}
 	}
-	return log, err
+	return db, log, err
 }
 
 // explain turns Badger's error into advice. Badger flattens what it wraps to
@@ -124,16 +132,16 @@ func explain(dir string, err error) error {
 
 // inspect refuses a store that is damaged, another's, or newer than this
 // version, and marks a new one.
-func (b *Badger) inspect(log *badgerLog) error {
+func inspect(db *badger.DB, log *badgerLog) error {
 	// A table whose index is damaged Badger leaves out, with no more than a
 	// message; one whose data is damaged it reads up to there.
 	if message := log.firstError.Load(); message != nil {
 		return fmt.Errorf("it is damaged, restore a backup: %s", *message)
 	}
-	if err := b.db.VerifyChecksum(); err != nil {
+	if err := db.VerifyChecksum(); err != nil {
 		return fmt.Errorf("it is damaged, restore a backup: %w", err)
 	}
-	return b.db.Update(func(tx *badger.Txn) error {
+	return db.Update(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(formatKey))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return markNew(tx)
@@ -147,7 +155,7 @@ func (b *Badger) inspect(log *badgerLog) error {
 
 // Check implements [Store].
 func (b *Badger) Check() error {
-	return b.db.View(func(tx *badger.Txn) error {
+	return b.view(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(formatKey))
 		if err != nil {
 			return fmt.Errorf("reading its format: %w", err)
@@ -193,7 +201,7 @@ func (b *Badger) checkSpace() error {
 // Load implements [Store].
 func (b *Badger) Load() ([]*App, error) {
 	var apps []*App
-	err := b.db.View(func(tx *badger.Txn) error {
+	err := b.view(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(appPrefix)})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -222,12 +230,14 @@ func (b *Badger) Put(app *App) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	err = b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
-	if err == nil && len(data) >= maxInline {
-		// Of the value log, Badger only logs that it could not be synced.
-		err = b.db.Sync()
-	}
-	return err
+	return b.write(func(db *badger.DB) error {
+		err := db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
+		if err == nil && len(data) >= maxInline {
+			// Of the value log, Badger only logs that it could not be synced.
+			err = db.Sync()
+		}
+		return err
+	})
 }
 
 // Delete implements [Store].
@@ -235,7 +245,7 @@ func (b *Badger) Delete(id string) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.db.Update(func(tx *badger.Txn) error {
+	return b.update(func(tx *badger.Txn) error {
 		return errors.Join(tx.Delete([]byte(appPrefix+id)), tx.Delete([]byte(usedPrefix+id)))
 	})
 }
@@ -244,7 +254,7 @@ func (b *Badger) Delete(id string) error {
 // no reason not to start.
 func (b *Badger) LoadUsed() (map[string]time.Time, error) {
 	used := make(map[string]time.Time)
-	err := b.db.View(func(tx *badger.Txn) error {
+	err := b.view(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(usedPrefix)})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -267,34 +277,7 @@ func (b *Badger) PutUsed(app string, keys map[string]time.Time) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+app), data) })
-}
-
-// Close implements [Store].
-func (b *Badger) Close() error {
-	close(b.quit)
-	b.gc.Wait()
-	return b.db.Close()
-}
-
-// collectGarbage runs until the store is closed.
-func (b *Badger) collectGarbage() {
-	ticker := time.NewTicker(gcInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-b.quit:
-			return
-		case <-ticker.C:
-		}
-		err := b.db.RunValueLogGC(0.5)
-		for err == nil { // a file was rewritten, there may be another
-			err = b.db.RunValueLogGC(0.5)
-		}
-		if !errors.Is(err, badger.ErrNoRewrite) {
-			b.log.Warn("space of old records could not be freed", zap.Error(err))
-		}
-	}
+	return b.update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+app), data) })
 }
 
 // Interface guards

@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 		err = hold()
 	case "create":
 		err = createForEver()
+	case "starve":
+		err = starve()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,138 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+)
+
+// Badger does not outlive every failure of its files. When it cannot make the
+// next one, as when the process is out of descriptors, it answers that write
+// with an error, and ends the whole process at the next, or at a read. So after
+// a write that failed it is closed and opened anew, which is what a start after
+// kill -9 does; meanwhile changes are refused, and apps are served from memory.
+
+const (
+	// reopenPause is between two attempts to open a store.
+	reopenPause = time.Second
+
+	// closeLimit is how long an end waits for a store that cannot finish its
+	// files: all that was answered is in its log already.
+	closeLimit = 5 * time.Second
+)
+
+// view reads.
+func (b *Badger) view(read func(*badger.Txn) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.broken != nil {
+		return b.refusal()
+	}
+	return b.db.View(read)
+}
+
+// update changes something.
+func (b *Badger) update(change func(*badger.Txn) error) error {
+	return b.write(func(db *badger.DB) error { return db.Update(change) })
+}
+
+// write changes something. If it fails, nothing is done with the store before
+// it has been opened anew.
+func (b *Badger) write(change func(*badger.DB) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.broken != nil {
+		return b.refusal()
+	}
+	err := change(b.db)
+	if err != nil && !errors.Is(err, badger.ErrNoRewrite) {
+		b.log.Error("the keystore could not be written; it takes no changes until it has been opened anew, which is tried every second",
+			zap.String("dir", b.dir), zap.Error(err))
+		b.broken = err
+		b.work.Go(func() { b.reopen(b.db) })
+	}
+	return err
+}
+
+// refusal needs mu.
+func (b *Badger) refusal() error {
+	return fmt.Errorf("the keystore in %s failed and is being opened anew, see the log: %w", b.dir, b.broken)
+}
+
+// reopen puts another database into the place of one that failed. It runs until
+// that works, or the store is closed.
+func (b *Badger) reopen(failed *badger.DB) {
+	if err := failed.Close(); err != nil { // which waits until its files can be written
+		b.log.Warn("the keystore that failed could not be closed in order", zap.Error(err))
+	}
+	for {
+		db, err := b.open()
+		if err == nil {
+			b.mu.Lock()
+			b.db, b.broken = db, nil
+			b.mu.Unlock()
+			b.log.Info("the keystore was opened anew and takes changes", zap.String("dir", b.dir))
+			return
+		}
+		b.mu.Lock()
+		if b.broken.Error() != err.Error() { // news
+			b.log.Error("the keystore cannot be opened anew as yet", zap.Error(err))
+		}
+		b.broken = err
+		b.mu.Unlock()
+		select {
+		case <-b.quit:
+			return
+		case <-time.After(reopenPause):
+		}
+	}
+}
+
+// Close implements [Store].
+func (b *Badger) Close() error {
+	close(b.quit)
+	ended := make(chan error, 1)
+	go func() {
+		b.work.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.broken != nil {
+			ended <- nil // it is closed
+			return
+		}
+		ended <- b.db.Close()
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(closeLimit): // and the goroutine ends when the files can be written, or with the process
+		return fmt.Errorf("the keystore in %s cannot finish its files, see the log; the next start does, and nothing is lost", b.dir)
+	}
+}
+
+// gcInterval is how often the value log is searched for records that were
+// overwritten.
+const gcInterval = 10 * time.Minute
+
+// collectGarbage runs until the store is closed.
+func (b *Badger) collectGarbage() {
+	ticker := time.NewTicker(gcInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.quit:
+			return
+		case <-ticker.C:
+		}
+		err := error(nil)
+		for err == nil { // a file was rewritten, there may be another
+			err = b.write(func(db *badger.DB) error { return db.RunValueLogGC(0.5) })
+		}
+		if !errors.Is(err, badger.ErrNoRewrite) {
+			b.log.Warn("space of old records could not be freed", zap.Error(err))
+		}
+	}
+}
