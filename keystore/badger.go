@@ -23,9 +23,11 @@ type Badger struct {
 	quit    chan struct{}
 	work    sync.WaitGroup // the garbage collection, and a reopening
 
-	mu     sync.Mutex // guards all below, and is held while db is used
-	db     *badger.DB
-	broken error // why db is not to be used until it has been opened anew
+	mu       sync.Mutex // guards all below, and is held while db is used
+	db       *badger.DB
+	changes  uint64    // the number of the last change that db has made
+	answered *answered // opened with db's lock, and closed with it
+	broken   error     // why db is not to be used until it has been opened anew
 }
 
 // Keys of records.
@@ -73,30 +75,63 @@ func options(dir string, log *badgerLog) badger.Options {
 // a store of a newer version.
 func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	if err := prepareDirectory(dir, logger); err != nil {
-		return nil, fmt.Errorf("the directory of the keystore: %w", err)
+		return nil, fmt.Errorf("the directory of the keystore, %s: %w", dir, err)
 	}
 	b := &Badger{dir: dir, log: logger, minFree: minFree, quit: make(chan struct{})}
 	if err := b.checkSpace(); err != nil {
 		return nil, err
 	}
-	var err error
-	if b.db, err = b.open(); err != nil {
+	if err := b.open(); err != nil {
 		return nil, err
 	}
 	b.work.Go(b.collectGarbage)
 	return b, nil
 }
 
-// open opens what is in the directory, and looks it through.
-func (b *Badger) open() (*badger.DB, error) {
+// open opens what is in the directory, and looks it through. It needs mu, once
+// others may hold it.
+func (b *Badger) open() error {
+	if err := checkTables(b.dir); err != nil {
+		if inUse(b.dir) { // and a table in the making
+			return errInUse(b.dir)
+		}
+		return fmt.Errorf("opening the keystore in %s: %w", b.dir, err)
+	}
 	db, log, err := b.openFiles()
 	if err != nil {
-		return nil, explain(b.dir, err)
+		return explain(b.dir, err)
 	}
-	if err := inspect(db, log); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the keystore in %s: %w", b.dir, err), db.Close())
+	if err := b.take(db, log); err != nil {
+		return errors.Join(fmt.Errorf("opening the keystore in %s: %w", b.dir, err), db.Close())
 	}
-	return db, nil
+	return nil
+}
+
+// take makes a database the store's own, if it is in order.
+func (b *Badger) take(db *badger.DB, log *badgerLog) error {
+	if err := whole(db, log); err != nil {
+		return err
+	}
+	changes, err := countOf(db)
+	if err != nil {
+		return err
+	}
+	if b.answered == nil {
+		if b.answered, err = openAnswered(b.dir); err != nil {
+			return err
+		}
+	}
+	err = b.answered.lost(changes)
+	if err == nil {
+		err = identify(db)
+	}
+	if err != nil {
+		err = errors.Join(err, b.answered.file.Close())
+		b.answered = nil
+		return err
+	}
+	b.db, b.changes = db, changes
+	return nil
 }
 
 // openFiles opens Badger. Of an empty file, which a kill leaves in the middle
@@ -120,19 +155,24 @@ func explain(dir string, err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "Another process is using this Badger database"):
-		return fmt.Errorf("the keystore in %s is in use, most likely by another Caddy that runs: "+
-			"change its configuration with `caddy reload` instead of a second start, "+
-			"or give this one another directory with `keystore badger <dir>`", dir)
+		return errInUse(dir)
 	case strings.Contains(text, syscall.EACCES.Error()), strings.Contains(text, syscall.EROFS.Error()):
 		return fmt.Errorf("the keystore in %s cannot be written: "+
 			"let the user who runs Caddy own the directory, or name another with `keystore badger <dir>`: %w", dir, err)
+	case strings.Contains(text, syscall.EMFILE.Error()), strings.Contains(text, syscall.ENFILE.Error()):
+		return fmt.Errorf("opening the keystore in %s: the process may not open more files, raise that limit (LimitNOFILE in systemd): %w", dir, err)
 	}
-	return fmt.Errorf("opening the keystore in %s: %w", dir, err)
+	return fmt.Errorf("opening the keystore in %s: if it is damaged, restore a backup: %w", dir, err)
 }
 
-// inspect refuses a store that is damaged, another's, or newer than this
-// version, and marks a new one.
-func inspect(db *badger.DB, log *badgerLog) error {
+func errInUse(dir string) error {
+	return fmt.Errorf("the keystore in %s is in use, most likely by another Caddy that runs: "+
+		"change its configuration with `caddy reload` instead of a second start, "+
+		"or give this one another directory with `keystore badger <dir>`", dir)
+}
+
+// whole refuses a store that Badger has found to be damaged.
+func whole(db *badger.DB, log *badgerLog) error {
 	// A table whose index is damaged Badger leaves out, with no more than a
 	// message; one whose data is damaged it reads up to there.
 	if message := log.firstError.Load(); message != nil {
@@ -141,6 +181,12 @@ func inspect(db *badger.DB, log *badgerLog) error {
 	if err := db.VerifyChecksum(); err != nil {
 		return fmt.Errorf("it is damaged, restore a backup: %w", err)
 	}
+	return nil
+}
+
+// identify refuses a store that is another's, or newer than this version, and
+// marks a new one.
+func identify(db *badger.DB) error {
 	return db.Update(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(formatKey))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -230,14 +276,7 @@ func (b *Badger) Put(app *App) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.write(func(db *badger.DB) error {
-		err := db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) })
-		if err == nil && len(data) >= maxInline {
-			// Of the value log, Badger only logs that it could not be synced.
-			err = db.Sync()
-		}
-		return err
-	})
+	return b.change(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) }, len(data) >= maxInline)
 }
 
 // Delete implements [Store].
@@ -245,9 +284,9 @@ func (b *Badger) Delete(id string) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.update(func(tx *badger.Txn) error {
+	return b.change(func(tx *badger.Txn) error {
 		return errors.Join(tx.Delete([]byte(appPrefix+id)), tx.Delete([]byte(usedPrefix+id)))
-	})
+	}, false)
 }
 
 // LoadUsed implements [Store]. A record that cannot be read is left out: it is
@@ -277,7 +316,9 @@ func (b *Badger) PutUsed(app string, keys map[string]time.Time) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+app), data) })
+	return b.write(func(db *badger.DB) error {
+		return db.Update(func(tx *badger.Txn) error { return tx.Set([]byte(usedPrefix+app), data) })
+	})
 }
 
 // Interface guards

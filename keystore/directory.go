@@ -46,8 +46,13 @@ func refuseForeign(dir string) error {
 		return err
 	}
 	for _, entry := range entries {
+		if entry.Name() == "KEYREGISTRY" {
+			return fmt.Errorf("%s is that of a keystore whose file MANIFEST is missing: it is damaged, restore a backup", dir)
+		}
+	}
+	for _, entry := range entries {
 		// What Badger makes before MANIFEST, and what a new volume has.
-		if !slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found"}, entry.Name()) {
+		if !slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found", answeredName}, entry.Name()) {
 			return fmt.Errorf("%s is not the keystore's alone, it has %s: name one that is with `keystore badger <dir>`, such as %s",
 				dir, entry.Name(), filepath.Join(dir, "realtime"))
 		}

@@ -3,6 +3,7 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -34,12 +35,26 @@ func (b *Badger) view(read func(*badger.Txn) error) error {
 	return b.db.View(read)
 }
 
-// update changes something.
-func (b *Badger) update(change func(*badger.Txn) error) error {
-	return b.write(func(db *badger.DB) error { return db.Update(change) })
+// change makes a change that is to be answered, and counts it. A large one is
+// in the value log, of which Badger only logs that it could not be synced.
+func (b *Badger) change(do func(*badger.Txn) error, large bool) error {
+	return b.write(func(db *badger.DB) error {
+		next := b.changes + 1
+		err := db.Update(func(tx *badger.Txn) error {
+			return errors.Join(do(tx), tx.Set([]byte(changesKey), strconv.AppendUint(nil, next, 10)))
+		})
+		if err == nil && large {
+			err = db.Sync()
+		}
+		if err == nil {
+			b.changes = next
+			err = b.answered.write(next)
+		}
+		return err
+	})
 }
 
-// write changes something. If it fails, nothing is done with the store before
+// write writes. If that fails, nothing is done with the store before
 // it has been opened anew.
 func (b *Badger) write(change func(*badger.DB) error) error {
 	b.mu.Lock()
@@ -68,16 +83,21 @@ func (b *Badger) reopen(failed *badger.DB) {
 	if err := failed.Close(); err != nil { // which waits until its files can be written
 		b.log.Warn("the keystore that failed could not be closed in order", zap.Error(err))
 	}
+	b.mu.Lock()
+	if err := b.answered.file.Close(); err != nil {
+		b.log.Warn("the keystore that failed could not be closed in order", zap.Error(err))
+	}
+	b.answered = nil
+	b.mu.Unlock()
 	for {
-		db, err := b.open()
+		b.mu.Lock()
+		err := b.open()
 		if err == nil {
-			b.mu.Lock()
-			b.db, b.broken = db, nil
+			b.broken = nil
 			b.mu.Unlock()
 			b.log.Info("the keystore was opened anew and takes changes", zap.String("dir", b.dir))
 			return
 		}
-		b.mu.Lock()
 		if b.broken.Error() != err.Error() { // news
 			b.log.Error("the keystore cannot be opened anew as yet", zap.Error(err))
 		}
@@ -100,10 +120,10 @@ func (b *Badger) Close() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.broken != nil {
-			ended <- nil // it is closed
+			ended <- nil // all is closed
 			return
 		}
-		ended <- b.db.Close()
+		ended <- errors.Join(b.db.Close(), b.answered.file.Close())
 	}()
 	select {
 	case err := <-ended:

@@ -1,0 +1,108 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Badger starts with less than it had, and says nothing, when its log was cut
+// off or damaged, or a file is missing: it takes what it cannot read for a write
+// that a crash has broken off. So changes are counted, in each one's own
+// transaction and, once that is on disk, in a file beside it. A store whose own
+// count is lower than the file's has lost what was answered.
+const (
+	changesKey   = "meta/changes" // the number of the last change
+	answeredName = "ANSWERED"     // the file with the number of the last that was answered
+)
+
+// answered is that file, held open, so that to count needs no descriptor.
+type answered struct {
+	file *os.File
+	last uint64 // what the file says
+}
+
+// openAnswered opens the file, or makes it. A store that was made before there
+// was one has none, which is why it may be missing.
+func openAnswered(dir string) (*answered, error) {
+	path := filepath.Join(dir, answeredName)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	a := &answered{file: file}
+	text, err := io.ReadAll(file)
+	if err == nil && len(text) > 0 {
+		a.last, err = parseAnswered(text)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is damaged, restore a backup; if only that file is, remove it: %w", path, err), file.Close())
+	}
+	return a, nil
+}
+
+// The file is one line of a fixed length, so that a write is of one block.
+const answeredLine = "%020d %08x\n"
+
+func parseAnswered(text []byte) (uint64, error) {
+	if len(text) < 20 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := strconv.ParseUint(string(text[:20]), 10, 64)
+	if err == nil && string(text) != lineOf(n) {
+		err = errors.New("its checksum is not that of its number")
+	}
+	return n, err
+}
+
+func lineOf(n uint64) string {
+	return fmt.Sprintf(answeredLine, n, crc32.ChecksumIEEE(fmt.Appendf(nil, "%020d", n)))
+}
+
+// write has the number on disk when it returns nil.
+func (a *answered) write(n uint64) error {
+	if _, err := a.file.WriteAt([]byte(lineOf(n)), 0); err != nil {
+		return err
+	}
+	if err := a.file.Sync(); err != nil {
+		return err
+	}
+	a.last = n
+	return nil
+}
+
+// lost says whether a store that has made so many changes has lost some.
+func (a *answered) lost(changes uint64) error {
+	if changes >= a.last {
+		return nil
+	}
+	return fmt.Errorf("it lacks the last %d of %d changes that were answered, so its files are damaged, restore a backup; "+
+		"to go on with what is left, remove %s", a.last-changes, a.last, a.file.Name())
+}
+
+// countOf is the number of changes that a store has made.
+func countOf(db *badger.DB) (changes uint64, err error) {
+	err = db.View(func(tx *badger.Txn) error {
+		item, err := tx.Get([]byte(changesKey))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(value []byte) (err error) {
+			changes, err = strconv.ParseUint(string(value), 10, 64)
+			return err
+		})
+	})
+	if err != nil {
+		err = fmt.Errorf("its record %s is damaged, restore a backup: %w", changesKey, err)
+	}
+	return changes, err
+}

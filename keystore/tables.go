@@ -1,0 +1,52 @@
+package keystore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// checkTables refuses tables that were cut off: Badger takes lengths at their
+// end as they are, and ends the process with a panic if they lead nowhere. All
+// else it holds against checksums.
+func checkTables(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for _, path := range tables {
+		if err := checkTable(path); err != nil {
+			return fmt.Errorf("its table %s is damaged, restore a backup: %w", filepath.Base(path), err)
+		}
+	}
+	return nil
+}
+
+// A table ends with its index, the index's length, a checksum of the index, and
+// that checksum's length.
+func checkTable(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	left := info.Size()
+	for _, what := range []string{"checksum", "index"} {
+		var length [4]byte
+		if left -= 4; left < 0 {
+			return fmt.Errorf("it has only %d bytes", info.Size())
+		}
+		if _, err := file.ReadAt(length[:], left); err != nil {
+			return err
+		}
+		if left -= int64(binary.BigEndian.Uint32(length[:])); left < 0 {
+			return fmt.Errorf("of %d bytes, its %s begins before the first", info.Size(), what)
+		}
+	}
+	return nil
+}
