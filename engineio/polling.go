@@ -264,7 +264,7 @@ func (s *Session) takePost(w http.ResponseWriter, r *http.Request) *protocolErro
 		s.Abort(ParseError) // binary payloads went with revision 3
 		return errPayload
 	}
-	body, refusal := s.readBody(w, r, s.maxPayload)
+	body, refusal := s.readBody(w, r, s.payloadBound())
 	if refusal != nil {
 		return refusal
 	}

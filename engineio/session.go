@@ -4,6 +4,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -64,6 +65,8 @@ type Session struct {
 
 	receiving sync.Mutex // held while the receiver is called
 
+	bound atomic.Int64 // see Bound; 0 is maxPayload
+
 	mu     sync.Mutex // guards all below; never held while waiting, writing to a client or in a receiver
 	state  state
 	reason Reason
@@ -71,6 +74,8 @@ type Session struct {
 	queue  []*Packet // what waits for the client, in order
 	spare  []*Packet // an empty queue for reuse
 	queued int       // bytes in the queue and in the write under way
+
+	maxQueue int // see Bound; 0 is the server's
 
 	conn    net.Conn        // the websocket, nil while the session is on polling
 	raw     syscall.RawConn // its descriptor for Flush, nil if its bytes take another way
@@ -87,6 +92,7 @@ type Session struct {
 	probed    bool         // the probe was answered: polls are to end
 
 	pinged   bool      // a ping waits for its pong
+	excused  bool      // the pong was due while the process was stopped, so it has more time
 	nextPing time.Time // when the next ping is due
 	due      time.Time // when its pong is due, or the end of a session that is closing
 
@@ -148,7 +154,7 @@ func (s *Session) push(packets []*Packet) bool {
 	}
 	size := sizes(packets)
 	// One message may be larger than the bound when nothing else waits.
-	if s.queued > 0 && s.queued+size > s.server.cfg.Load().MaxQueue {
+	if s.queued > 0 && s.queued+size > s.queueBound() {
 		s.server.stats.Overflows.Add(1)
 		s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
 		s.abort(SlowClient, closePacket)
@@ -157,6 +163,33 @@ func (s *Session) push(packets []*Packet) bool {
 	s.queue = append(s.queue, packets...)
 	s.queued += size
 	return true
+}
+
+// Bound holds the session to less than the server's MaxPayload and MaxQueue, as
+// suits a client that has not said who it is; 0 lifts a bound. It is for what is
+// received and sent from then on.
+func (s *Session) Bound(maxPayload, maxQueue int) {
+	s.bound.Store(int64(maxPayload))
+	s.mu.Lock()
+	s.maxQueue = maxQueue
+	s.mu.Unlock()
+}
+
+// queueBound needs mu.
+func (s *Session) queueBound() int {
+	bound := s.server.cfg.Load().MaxQueue
+	if s.maxQueue > 0 {
+		bound = min(bound, s.maxQueue)
+	}
+	return bound
+}
+
+// payloadBound bounds what is received next.
+func (s *Session) payloadBound() int {
+	if bound := int(s.bound.Load()); bound > 0 {
+		return min(bound, s.maxPayload)
+	}
+	return s.maxPayload
 }
 
 // enqueue appends packets and wakes whoever can carry them. It needs mu.

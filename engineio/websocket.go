@@ -150,7 +150,7 @@ func (s *Session) endRead(conn net.Conn, inOrder bool) {
 func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
 	defer frames.release()
 	for {
-		op, payload, err := frames.next(s.maxPayload, s.tally)
+		op, payload, err := frames.next(s.payloadBound(), s.tally)
 		var breach *frameError
 		switch {
 		case errors.As(err, &breach):

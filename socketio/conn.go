@@ -118,6 +118,14 @@ func (c *conn) end(reason string) {
 	}
 }
 
+// Bounds of a client that has not said who it is. As many of them as may
+// connect at a time take that much memory and no more, however fast they send,
+// and whether they read or not. A CONNECT with its auth has to fit.
+const (
+	strangerPayload = 16 << 10
+	strangerQueue   = 16 << 10
+)
+
 // awaitConnect gives the client the connect timeout for a CONNECT. It is the
 // n-th that connects: when half of those that may do so at a time do already,
 // half the timeout has to be enough, so that silent connections keep others out

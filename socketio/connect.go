@@ -55,6 +55,7 @@ func (c *conn) connect(p packet) {
 	}
 	c.socket = s
 	c.stopTimeout()
+	c.sess.Bound(0, 0)
 	if s.open() {
 		if w, ok := s.handler.(Welcomer); ok {
 			w.Connected()

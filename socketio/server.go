@@ -62,13 +62,14 @@ type Server struct {
 	accept     func(*Socket) Handler
 	connecting atomic.Int64 // sessions that wait for a CONNECT
 	refused    atomic.Uint64
-	warned     atomic.Int64 // when the log last heard of it, Unix seconds
+	begun      time.Time
+	warned     atomic.Int64 // when the log last heard of it, in nanoseconds since begun; 0 is never
 }
 
 // NewServer makes a server. accept is called for each CONNECT to the default
 // namespace, before it is answered.
 func NewServer(cfg Config, accept func(*Socket) Handler) *Server {
-	s := &Server{accept: accept}
+	s := &Server{accept: accept, begun: time.Now()}
 	s.Configure(cfg)
 	return s
 }
@@ -97,6 +98,7 @@ func (s *Server) Open(sess *engineio.Session) engineio.Receiver {
 		s.refuse(limit)
 		return nil
 	}
+	sess.Bound(strangerPayload, strangerQueue)
 	c := &conn{server: s, sess: sess}
 	c.awaitConnect(n)
 	return c
@@ -107,8 +109,8 @@ const warnEvery = 10 * time.Second
 
 func (s *Server) refuse(limit int) {
 	refused := s.refused.Add(1)
-	now, last := time.Now().Unix(), s.warned.Load()
-	if now-last >= int64(warnEvery.Seconds()) && s.warned.CompareAndSwap(last, now) {
+	now, last := time.Since(s.begun), s.warned.Load() // by a clock that nobody sets
+	if (last == 0 || now-time.Duration(last) >= warnEvery) && s.warned.CompareAndSwap(last, max(1, int64(now))) {
 		s.cfg.Load().Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
 			zap.Int("max_connecting", limit), zap.Uint64("refused_so_far", refused))
 	}
