@@ -62,7 +62,7 @@ func (s *Session) ping(now time.Time) {
 	if now.Sub(due) > s.timeout/4 {
 		due = now // the process was stopped; the client is not to pay for it
 	}
-	s.pinged, s.due = true, due.Add(s.timeout)
+	s.pinged, s.excused, s.due = true, false, due.Add(s.timeout)
 	s.enqueue(pingPacket.size(), pingPacket)
 }
 
@@ -82,6 +82,11 @@ func (s *Session) pong() {
 // few milliseconds, so requests ask too. It needs mu.
 func (s *Session) expire(now time.Time) {
 	if s.state != stateOpen || !s.pinged || now.Before(s.due) {
+		return
+	}
+	if !s.excused && s.server.wheel.missed(s.due, now) {
+		// The client may have answered, and nobody was there to read it.
+		s.excused, s.due = true, now.Add(s.timeout)
 		return
 	}
 	s.server.stats.PingTimeouts.Add(1)

@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type wheel struct {
 	quit  chan struct{}
 	ended chan struct{}
 	busy  chan struct{} // wakes the wheel when it gets its first timer
+
+	ticked atomic.Pointer[tick]
 
 	mu    sync.Mutex // guards the timers and all below
 	slots [wheelSlots]*timer
@@ -30,6 +33,39 @@ const (
 	wheelSlots = 2048
 )
 
+// A tick is a time at which the wheel looked at its timers.
+type tick struct {
+	at time.Time
+
+	// The last stop of the process: two ticks with more than stopLimit between
+	// them. Both are zero if there was none.
+	stopped, resumed time.Time
+}
+
+// stopLimit is more than ticks are apart on a machine that merely has much to
+// do.
+const stopLimit = 8 * wheelTick
+
+// tick takes note of one.
+func (w *wheel) tick(now time.Time) {
+	last := w.ticked.Load()
+	next := &tick{at: now, stopped: last.stopped, resumed: last.resumed}
+	if now.Sub(last.at) > stopLimit {
+		next.stopped, next.resumed = last.at, now
+	}
+	w.ticked.Store(next)
+}
+
+// missed says whether the process was stopped when that time came: SIGSTOP, a
+// debugger, a virtual machine that was moved, or one that got no processor.
+func (w *wheel) missed(at, now time.Time) bool {
+	last := w.ticked.Load()
+	if now.Sub(last.at) > stopLimit && at.After(last.at) {
+		return true // and the wheel has not turned since
+	}
+	return at.After(last.stopped) && !at.After(last.resumed)
+}
+
 // A timer is a session's place in the wheel.
 type timer struct {
 	session    *Session
@@ -45,6 +81,7 @@ func startWheel(call func(*Session, time.Time)) *wheel {
 		ended: make(chan struct{}),
 		busy:  make(chan struct{}, 1),
 	}
+	w.ticked.Store(&tick{at: w.start})
 	go w.run()
 	return w
 }
@@ -64,6 +101,7 @@ func (w *wheel) run() {
 		case <-w.quit:
 			return
 		case now := <-ticker.C:
+			w.tick(now)
 			for _, t := range w.due(now) {
 				w.call(t.session, now)
 			}
@@ -77,6 +115,7 @@ func (w *wheel) run() {
 			case <-w.quit:
 				return
 			case <-w.busy:
+				w.ticked.Store(&tick{at: time.Now()})
 				ticker.Reset(wheelTick)
 			}
 		}

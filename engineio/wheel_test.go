@@ -125,3 +125,30 @@ func BenchmarkWheelSchedule(b *testing.B) {
 		i++
 	}
 }
+
+func TestAStopIsWhatTheWheelMissed(t *testing.T) {
+	begin := time.Now()
+	after := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	w := new(wheel)
+	w.ticked.Store(&tick{at: begin})
+	for _, ms := range []int{25, 50, 150, 3000, 3025} { // with one that is late, and a stop
+		w.tick(after(ms))
+	}
+	for _, c := range []struct {
+		at, now int
+		missed  bool
+	}{
+		{140, 3025, false}, // by then it was merely late
+		{150, 3025, false},
+		{151, 3025, true},
+		{2999, 3030, true},
+		{3001, 3030, false},
+		{3030, 3200, false},
+		{3030, 3300, true}, // a request comes before the wheel turns again
+		{3020, 3300, false},
+	} {
+		if got := w.missed(after(c.at), after(c.now)); got != c.missed {
+			t.Errorf("what was due at %d is missed at %d: %v", c.at, c.now, got)
+		}
+	}
+}
