@@ -16,6 +16,7 @@ const expiryStep = 250 * time.Millisecond
 type expiry struct {
 	app     func(id string) (*keystore.App, bool) // as it is now
 	expired func(app *keystore.App)               // called from that goroutine
+	now     func() time.Time                      // the wall clock, which may go back
 
 	mu  sync.Mutex           // guards due
 	due map[string]time.Time // when the next key of an app expires
@@ -29,6 +30,7 @@ func startExpiry(app func(string) (*keystore.App, bool), expired func(*keystore.
 	e := &expiry{
 		app:     app,
 		expired: expired,
+		now:     time.Now,
 		due:     make(map[string]time.Time),
 		begun:   make(chan struct{}, 1),
 		quit:    make(chan struct{}),
@@ -44,14 +46,16 @@ func (e *expiry) stop() {
 	<-e.ended
 }
 
-// watch takes note of an app as it is now. It looks that up under the lock, so
+// watch takes note of an app as it is now: after a change, and before a key that
+// expires lets a client in, as the clock may have gone back since the key was
+// seen to expire. It looks the app up under the lock, so
 // that of two calls the later one never goes by what was before the earlier.
 func (e *expiry) watch(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var next time.Time
 	if app, ok := e.app(id); ok {
-		next = app.NextExpiry(time.Now())
+		next = app.NextExpiry(e.now())
 	}
 	if next.IsZero() {
 		delete(e.due, id)
@@ -87,7 +91,7 @@ func (e *expiry) run() {
 
 // look reports what has expired. It is false if nothing is about to.
 func (e *expiry) look() bool {
-	now := time.Now()
+	now := e.now()
 	var expired []string
 	e.mu.Lock()
 	for app, at := range e.due {

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,44 @@ func TestExpiryIsReportedWithinAQuarterOfASecond(t *testing.T) {
 		watch("again", time.Now().Add(time.Second))
 		if got := <-reports; got.app != "again" {
 			t.Errorf("got %s", got.app)
+		}
+	})
+}
+
+// A clock that was wrong and is set right: what has expired by it is good
+// again, and expires again.
+func TestKeyExpiresAgainAfterTheClockWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wrong atomic.Int64 // what the wall clock is ahead
+		reports := make(chan time.Duration, 10)
+		begin := time.Now()
+		var app atomic.Pointer[keystore.App]
+		app.Store(expiringApp("app", begin.Add(time.Hour)))
+		e := startExpiry(
+			func(string) (*keystore.App, bool) { return app.Load(), true },
+			func(*keystore.App) { reports <- time.Since(begin) },
+		)
+		defer e.stop()
+		e.now = func() time.Time { return time.Now().Round(0).Add(time.Duration(wrong.Load())) }
+		e.watch("app")
+		time.Sleep(time.Minute)
+		wrong.Store(int64(24 * time.Hour))
+		if after := <-reports; after-time.Minute > expiryStep {
+			t.Errorf("the clock went ahead, and that was noticed after %v", after-time.Minute)
+		}
+		wrong.Store(0)
+		e.watch("app") // a client connects
+		if after := <-reports; after < time.Hour || after > time.Hour+expiryStep {
+			t.Errorf("the key expired after %v", after)
+		}
+		// Backwards, before it has expired: it is good for longer.
+		app.Store(expiringApp("app", time.Now().Add(time.Minute)))
+		e.watch("app")
+		time.Sleep(30 * time.Second)
+		wrong.Store(int64(-time.Hour))
+		last := time.Since(begin)
+		if after := <-reports; after < last+time.Hour+30*time.Second {
+			t.Errorf("the clock went back an hour, and the key expired after %v", after-last)
 		}
 	})
 }

@@ -185,6 +185,9 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 			return nil, err
 		}
 		s.key.Store(key)
+		if !key.Expires.IsZero() {
+			s.runtime.expiry.watch(appID)
+		}
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
