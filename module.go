@@ -291,6 +291,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		refused:   &rt.refused,
 		live:      &rt.live,
 		failed:    &rt.failed,
+		arrived:   &rt.arrived,
 		stats:     rt.stats,
 		docs:      h.docsPlace(r),
 		logger:    h.logger,

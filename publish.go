@@ -74,6 +74,7 @@ type publishEndpoint struct {
 	refused *refusedOrigins
 	live    *live.Feeds
 	failed  *failures
+	arrived *arrivals
 	stats   *stats.Stats
 	docs    docsPlace
 	logger  *zap.Logger
@@ -146,7 +147,9 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) (publishe
 	}
 	body := bodies.Get().(*bytes.Buffer)
 	defer recycle(body)
-	if err := e.readBody(w, r, body, e.maxBody(app)); err != nil {
+	arriving := arrival{all: e.arrived, app: app.ID}
+	defer arriving.end()
+	if err := e.readBody(w, r, body, e.maxBody(app), &arriving); err != nil {
 		return published{}, err
 	}
 	received := time.Now()
@@ -244,8 +247,9 @@ func (e publishEndpoint) maxBody(app *keystore.App) int64 {
 	return e.settings.MaxBody
 }
 
-// readBody reads the whole body, bounded in bytes and in time.
-func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64) error {
+// readBody reads the whole body, bounded in bytes and in time. A large one needs
+// room among those that arrive.
+func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64, arriving *arrival) error {
 	if r.ContentLength > maxBody {
 		e.discard(w, r)
 		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
@@ -256,7 +260,21 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 	conn := http.NewResponseController(w)
 	// A writer without deadlines leaves the server's own timeouts in force.
 	_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
-	n, err := body.ReadFrom(io.LimitReader(r.Body, maxBody+1))
+	n, err := body.ReadFrom(io.LimitReader(r.Body, min(maxBody+1, maxSmallBody)))
+	if err == nil && n == maxSmallBody {
+		size := r.ContentLength
+		if size < 0 {
+			size = maxBody
+		}
+		if !arriving.take(size) {
+			e.discard(w, r)
+			return errUnavailable("Too many large publishes of this app arrive at a time. Send fewer at a time, or smaller ones.", time.Second)
+		}
+		body.Grow(int(max(size-n, 0)) + bytes.MinRead)
+		var rest int64
+		rest, err = body.ReadFrom(io.LimitReader(r.Body, maxBody+1-n))
+		n += rest
+	}
 	if err != nil {
 		// The deadline stays: the server may read on before it answers.
 		closeAfter(w, r)
@@ -269,6 +287,9 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 	_ = conn.SetReadDeadline(time.Time{})
 	return nil
 }
+
+// maxSmallBody is the largest body that needs no room.
+const maxSmallBody = maxPooledBody - bytes.MinRead
 
 // maxDiscard bounds what is read of a body that is refused for its size.
 const maxDiscard = 8 << 20

@@ -43,6 +43,7 @@ type runtime struct {
 	live     live.Feeds
 	failed   failures
 	entrance entrance
+	arrived  arrivals
 	stats    *stats.Stats
 	expiry   *expiry
 
