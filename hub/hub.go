@@ -113,8 +113,8 @@ func (h *Hub[P]) Publish(m Message) (Receipt, error) {
 		defer c.settle()
 	}
 	var w waiting[P]
+	defer h.flushLast(&w) // whom a panic leaves waiting, too
 	subscribers, err := h.broker.Publish(&m, func(m *Message) int { return h.deliver(c, m, &w) })
-	h.flushLast(&w)
 	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
 }
 

@@ -52,18 +52,25 @@ func (m *Member[P]) Subscribe(channel string, limit int, joined func()) error {
 		return ErrTooMany
 	}
 	sub := &subscription[P]{member: m}
-	for {
-		if c := m.hub.channel(name{m.app, channel}); c.enter() {
-			sub.channel, sub.index = c, len(c.subs)
-			c.subs = append(c.subs, sub)
-			joined()
-			c.mu.Unlock()
-			break
-		}
+	for !m.enter(sub, m.hub.channel(name{m.app, channel}), joined) {
 	}
+	return nil
+}
+
+// enter puts a subscription into a channel, unless that is gone. If joined
+// panics, nobody waits for the channel, and Close finds the subscription. It
+// needs mu.
+func (m *Member[P]) enter(sub *subscription[P], c *channel[P], joined func()) bool {
+	if !c.enter() {
+		return false
+	}
+	defer c.mu.Unlock()
+	sub.channel, sub.index = c, len(c.subs)
+	c.subs = append(c.subs, sub)
 	m.subs = append(m.subs, sub)
 	m.hub.subs.Add(1)
-	return nil
+	joined()
+	return true
 }
 
 // Unsubscribe takes the member out of a channel. It is false if it was not in.
