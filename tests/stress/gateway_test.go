@@ -25,17 +25,21 @@ import (
 
 // gateway is a running Caddy.
 type gateway struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	Addr   string // of the site, plain HTTP
-	Admin  string
-	dir    string
-	env    []string // of the process, beside the test's own
-	launch func(*exec.Cmd) error
-	log    *os.File
-	ended  chan struct{}
-	err    error // how the process ended; to be read after ended
-	toEnd  bool  // the test itself ended the process
+	t     *testing.T
+	cmd   *exec.Cmd
+	Addr  string // of the site, plain HTTP
+	Admin string
+	dir   string
+	env   []string // of the process, beside the test's own
+	log   *os.File
+	ended chan struct{}
+	err   error // how the process ended; to be read after ended
+	toEnd bool  // the test itself ended the process
+
+	binary     string
+	booted     bool
+	prepareCmd func(*exec.Cmd)       // what a test changes of the command, nil if nothing
+	spawn      func(*exec.Cmd) error // starts the process
 }
 
 // client is for requests to the gateway; it never waits for a dead one.
@@ -50,34 +54,68 @@ func start(t *testing.T, settings string) *gateway {
 // startWith is start with a Caddyfile of one's own.
 func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	t.Helper()
-	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), ended: make(chan struct{}), launch: (*exec.Cmd).Start}
-	binary := os.Getenv("CADDY_BIN")
-	if binary == "" {
-		binary = filepath.Join("..", "..", "build", "caddy")
+	g := prepare(t, caddyfile)
+	g.boot()
+	return g
+}
+
+// prepare makes a gateway that boot starts, as often as it has ended.
+func prepare(t *testing.T, caddyfile func(*gateway) string) *gateway {
+	t.Helper()
+	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), spawn: (*exec.Cmd).Start}
+	g.binary = os.Getenv("CADDY_BIN")
+	if g.binary == "" {
+		g.binary = filepath.Join("..", "..", "build", "caddy")
 	}
-	if _, err := os.Stat(binary); err != nil {
+	if _, err := os.Stat(g.binary); err != nil {
 		t.Fatalf("the gateway's binary is missing; run make build: %v", err)
 	}
-	config := filepath.Join(g.dir, "Caddyfile")
-	if err := os.WriteFile(config, []byte(caddyfile(g)), 0o600); err != nil {
+	if err := os.WriteFile(g.config(), []byte(caddyfile(g)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
 	if g.log, err = os.Create(filepath.Join(g.dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	g.cmd = exec.Command(binary, "run", "--config", config, "--adapter", "caddyfile")
-	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir)
-	g.cmd.Env = append(g.cmd.Env, g.env...)
+	return g
+}
+
+func (g *gateway) config() string { return filepath.Join(g.dir, "Caddyfile") }
+
+// command is the binary with arguments, in the gateway's own environment.
+func (g *gateway) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(g.binary, args...)
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir)
+	cmd.Env = append(cmd.Env, g.env...)
+	return cmd
+}
+
+// launch starts the process, and does not wait until it serves.
+func (g *gateway) launch() {
+	g.t.Helper()
+	g.cmd = g.command("run", "--config", g.config(), "--adapter", "caddyfile")
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
-	if err := g.launch(g.cmd); err != nil {
-		t.Fatal(err)
+	if g.prepareCmd != nil {
+		g.prepareCmd(g.cmd)
 	}
+	if err := g.spawn(g.cmd); err != nil {
+		g.t.Fatal(err)
+	}
+	g.ended, g.toEnd = make(chan struct{}), false
 	go func() {
 		g.err = g.cmd.Wait()
 		close(g.ended)
 	}()
-	t.Cleanup(g.stop)
+	if !g.booted {
+		g.booted = true
+		g.t.Cleanup(g.stop)
+	}
+}
+
+// boot starts the process and waits until it serves.
+func (g *gateway) boot() {
+	g.t.Helper()
+	g.launch()
 	g.await("the gateway serves", 30*time.Second, func() bool {
 		answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps")
 		if err != nil {
@@ -86,7 +124,16 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 		answer.Body.Close()
 		return answer.StatusCode == http.StatusOK
 	})
-	return g
+}
+
+// kill ends the process with no chance to do anything about it.
+func (g *gateway) kill() {
+	g.t.Helper()
+	g.expectEnd()
+	if err := g.cmd.Process.Kill(); err != nil {
+		g.t.Fatal(err)
+	}
+	<-g.ended
 }
 
 // caddyfile is the gateway's configuration with settings for the global
@@ -115,14 +162,7 @@ func (g *gateway) stop() {
 			g.t.Errorf("the gateway ended by itself: %v\n%s", g.err, g.tail())
 		}
 	default:
-		_ = g.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-g.ended:
-		case <-time.After(40 * time.Second):
-			_ = g.cmd.Process.Signal(syscall.SIGQUIT)
-			<-g.ended
-			g.t.Errorf("the gateway did not end within 40s of SIGTERM\n%s", g.tail())
-		}
+		g.terminate()
 	}
 	log, err := os.ReadFile(g.log.Name())
 	if err != nil {
@@ -132,6 +172,18 @@ func (g *gateway) stop() {
 		if i := bytes.Index(log, []byte(bad)); i >= 0 {
 			g.t.Errorf("the log has %q:\n%s", bad, log[max(0, i-200):min(len(log), i+4000)])
 		}
+	}
+}
+
+// terminate ends the process in order.
+func (g *gateway) terminate() {
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-g.ended:
+	case <-time.After(40 * time.Second):
+		_ = g.cmd.Process.Signal(syscall.SIGQUIT)
+		<-g.ended
+		g.t.Errorf("the gateway did not end within 40s of SIGTERM\n%s", g.tail())
 	}
 }
 

@@ -55,7 +55,7 @@ func startDistant(t *testing.T, settings string, weather wire.Weather) *distant 
 	d.gateway = startWith(t, func(g *gateway) string {
 		d.gateway = g
 		g.Addr, g.Admin = good+":8080", good+":2019"
-		g.launch = func(cmd *exec.Cmd) error { return ns.Do(cmd.Start) }
+		g.spawn = func(cmd *exec.Cmd) error { return ns.Do(cmd.Start) }
 		return fmt.Sprintf(`{
 	admin %s
 	persist_config off

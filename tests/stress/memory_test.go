@@ -1,0 +1,144 @@
+package stress
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// peak is the most memory that the process ever had, in bytes.
+func (g *gateway) peak() int {
+	g.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	match := highWater.FindSubmatch(status)
+	if match == nil {
+		g.t.Fatalf("no peak in %s", status)
+	}
+	kib, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return kib << 10
+}
+
+// deafDial connects with so small a window that what the gateway sends stays
+// with it.
+func deafDial(addr string) (net.Conn, error) {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var failure error
+		err := c.Control(func(fd uintptr) {
+			failure = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+		})
+		if err != nil {
+			return err
+		}
+		return failure
+	}}
+	return dialer.Dial("tcp", addr)
+}
+
+// flood writes the bytes again and again, until nobody takes them any more.
+func flood(conn net.Conn, bytes []byte) {
+	_ = conn.SetWriteDeadline(time.Now().Add(8 * time.Second)) // or the write fails
+	for {
+		if _, err := conn.Write(bytes); err != nil {
+			return
+		}
+	}
+}
+
+// Without credentials nobody makes the gateway hold much: what 5,000 may at a
+// time is in FAULTS.md, for each of the ways that are tried here.
+func TestStrangersTakeLittleMemory(t *testing.T) {
+	frame := func(f ws.Frame) []byte { return ws.MustCompileFrame(ws.MaskFrameInPlace(f)) }
+	pings := []byte(strings.Repeat(string(frame(ws.NewPingFrame([]byte(strings.Repeat("x", 125))))), 500))
+	spaces := []byte(strings.Repeat(string(client.TextFrame("40/"+strings.Repeat("n", 500)+",")), 100))
+	large := client.TextFrame(strings.Repeat("4", 64<<10))
+	for _, tc := range []struct {
+		name      string
+		strangers int
+		limit     int // of each, in bytes
+		timeout   string
+		do        func(conn net.Conn)
+	}{
+		{"silent", 1000, 60 << 10, "2s", func(net.Conn) {}},
+		{"messages that do not end", 1000, 100 << 10, "2s", func(conn net.Conn) { _, _ = conn.Write(large[:len(large)-1]) }},
+		{"pings whose answers are not read", 400, 130 << 10, "10s", func(conn net.Conn) { flood(conn, pings) }},
+		{"refusals that are not read", 400, 130 << 10, "10s", func(conn net.Conn) { flood(conn, spaces) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := start(t, "connect_timeout "+tc.timeout)
+			request := []byte(client.HandshakeRequest(g.Addr, "/socket.io/?EIO=4&transport=websocket"))
+			before := g.peak()
+			conns := make([]net.Conn, tc.strangers)
+			each(t, tc.strangers, tc.strangers, func(i int) (err error) {
+				if conns[i], err = deafDial(g.Addr); err == nil {
+					_, err = conns[i].Write(request)
+				}
+				if err == nil {
+					tc.do(conns[i])
+				}
+				return err
+			})
+			g.await("they are gone", 30*time.Second, func() bool { return g.metric("connecting") == 0 })
+			took := (g.peak() - before) / tc.strangers
+			t.Logf("%d of them took %d KiB each", tc.strangers, took>>10)
+			if took > tc.limit && !g.raceBuild() {
+				t.Errorf("that is more than %d KiB", tc.limit>>10)
+			}
+			for _, conn := range conns {
+				_ = conn.Close()
+			}
+		})
+	}
+}
+
+// Who has said who it is may send what others could not.
+func TestLargeMessagesAreForThoseWhoAreConnected(t *testing.T) {
+	g := start(t, "")
+	a := g.newApp()
+	auth := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q,"more":%q}`, a.ID, a.SubscribeKey, strings.Repeat("x", 15<<10))
+	large := `421["e",` + strconv.Quote(strings.Repeat("x", 60<<10)) + `]`
+	for _, tc := range []struct {
+		name, last string
+		send       []string
+	}{
+		{"before it is connected", "1009", []string{strings.Replace(auth, `more":"`, `more":"`+strings.Repeat("x", 2<<10), 1)}},
+		{"once it is", `431[{"error":{"code":"not_allowed"`, []string{auth, large}},
+	} {
+		socket, err := client.DialWebSocket(g.Addr, "/socket.io/?EIO=4&transport=websocket", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		if err := socket.Write(tc.send...); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for range len(tc.send) + 1 { // the handshake, and an answer to each
+			packet, err := socket.Read()
+			if got = packet; err != nil {
+				got = err.Error()
+				break
+			}
+		}
+		if !strings.Contains(got, tc.last) {
+			t.Errorf("%s: got %q, want %s", tc.name, got, tc.last)
+		}
+	}
+}
