@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network fuzz soak lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network clock fuzz soak lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -78,6 +78,12 @@ fmt:
 # takes them from there, RUNS=<n> is how often.
 conformance:
 	@exec tests/conformance/run.sh
+
+# The wall clock is set ahead and back under a running Caddy, not on the machine.
+# To compile that Caddy takes some minutes.
+clock:
+	scripts/clock.sh
+	CADDY_BIN=$(abspath build/caddy-clock) go test -tags clock -run Clock -v ./tests/stress
 
 # What is measured and how: bench/README.md. BENCH='-h' has the flags.
 BENCH ?=

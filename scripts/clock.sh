@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds build/caddy-clock: a Caddy with this module whose wall clock is ahead
+# by as many seconds as the file named by CLOCK_SHIFT says, while it runs. The
+# machine's own clock stays as it is, and monotonic time goes on as ever, as it
+# does when somebody sets the clock. Of Go's package time, which is compiled
+# anew for it, one line is another; nothing of Go is kept here. It takes some
+# minutes.
+set -eu
+cd "$(dirname "$0")/.."
+work=$PWD/build/clock
+mkdir -p "$work"
+source=$(go env GOROOT)/src/time
+
+sed 's/^\tsec, nsec, mono := runtimeNow()$/&\n\tsec += shift(mono)/' "$source/time.go" >"$work/time.go.txt"
+grep -q 'shift(mono)' "$work/time.go.txt" || { echo "clock: time.Now is not as it was in Go 1.26"; exit 1; }
+cat >"$work/shift.go.txt" <<'GO'
+package time
+
+import (
+	"sync/atomic"
+	"syscall"
+)
+
+var shifted, shiftRead atomic.Int64
+
+func shift(mono int64) int64 {
+	last := shiftRead.Load()
+	if mono-last < 20e6 || !shiftRead.CompareAndSwap(last, mono) {
+		return shifted.Load()
+	}
+	path, _ := syscall.Getenv("CLOCK_SHIFT")
+	if text, err := readFile(path); err == nil && len(text) > 0 {
+		sign, n := int64(1), int64(0)
+		for _, c := range text {
+			if c == '-' {
+				sign = -1
+			} else if '0' <= c && c <= '9' {
+				n = 10*n + int64(c-'0')
+			}
+		}
+		shifted.Store(sign * n)
+	}
+	return shifted.Load()
+}
+GO
+printf '{"Replace":{"%s/time.go":"%s/time.go.txt","%s/shift.go":"%s/shift.go.txt"}}\n' "$source" "$work" "$source" "$work" >"$work/overlay.json"
+
+caddy=$(awk '$1 == "github.com/caddyserver/caddy/v2" {print $2}' go.mod)
+module=$(awk '$1 == "module" {print $2}' go.mod)
+tool="go tool -modfile=tools/go.mod xcaddy"
+XCADDY_GO_BUILD_FLAGS="-overlay=$work/overlay.json" $tool build "$caddy" --with "$module@v0.0.0=." --output build/caddy-clock
