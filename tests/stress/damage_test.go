@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -182,5 +181,3 @@ func (g *gateway) tryBoot() bool {
 	g.t.Fatalf("it neither serves nor ends\n%s", g.tail())
 	return false
 }
-
-var _ = rand.IntN
