@@ -1,4 +1,4 @@
-//go:build clock
+//go:build clock && linux
 
 package stress
 
