@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -130,6 +131,8 @@ func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHan
 		refusal := asAPIError(err)
 		if _, told := errors.AsType[*apiError](err); !told {
 			a.logger.Error("admin request failed", zap.String("path", r.URL.Path), zap.Error(err))
+			// Who is here may read the log, and needs the reason.
+			refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
 		}
 		refusal.write(w, r)
 		return nil

@@ -36,7 +36,7 @@ func TestDocumentsNameTestsThatThereAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+|tests/[\\w/-]+\\.test\\.mjs)`")
-	for _, document := range []string{"README.md", "DEVELOPERS.md", "SECURITY.md"} {
+	for _, document := range []string{"README.md", "DEVELOPERS.md", "SECURITY.md", "FAULTS.md"} {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)

@@ -36,7 +36,7 @@ func Errors() []Error {
 		{"invalid_event", http.StatusUnprocessableEntity, "An empty, too long or unprintable event name", "1 to 200 printable characters"},
 		{"reserved_event", http.StatusUnprocessableEntity, "A name that socket.io-client or this server uses itself", "Use another, such as order.updated"},
 		{"rate_limited", http.StatusTooManyRequests, "More publishes of the app, connections of your address or packets of the socket than the limit in its window", "Wait Retry-After seconds, which is always enough"},
-		{"unavailable", http.StatusServiceUnavailable, "The server starts, ends, or has too many connected or connecting", "Try again after Retry-After seconds"},
+		{"unavailable", http.StatusServiceUnavailable, "The server starts, ends, or has too many connected, connecting or large publishes at once", "Try again after Retry-After seconds"},
 		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},
 		{"too_many_connections", socket, "The app or your address has as many sockets as its limit; the message says which", "Close some, or have the limit raised"},
 		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let the backend do it"},

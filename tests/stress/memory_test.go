@@ -1,7 +1,9 @@
 package stress
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -140,5 +142,50 @@ func TestLargeMessagesAreForThoseWhoAreConnected(t *testing.T) {
 		if !strings.Contains(got, tc.last) {
 			t.Errorf("%s: got %q, want %s", tc.name, got, tc.last)
 		}
+	}
+}
+
+// ignoreReset is for reading from a connection that may be given up.
+func ignoreReset(err error) error {
+	if errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
+}
+
+// One publish key does not fill the machine with publishes that do not end.
+func TestPublishesThatDoNotEndTakeABoundOfMemory(t *testing.T) {
+	const publishes, size, limit = 300, 1 << 20, 256 << 20 // the bound is 64 MiB, and memory is collected at twice what is used
+	g := start(t, "")
+	a := g.newApp()
+	before := g.peak()
+	head := fmt.Sprintf("POST /publish HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nX-App-Id: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n",
+		g.Addr, a.ID, a.PublishKey, size)
+	body := []byte(`{"channel":"c","event":"e","data":"` + strings.Repeat("x", size-100))
+	each(t, publishes, publishes, func(int) error {
+		conn, err := net.Dial("tcp", g.Addr)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := conn.Write([]byte(head)); err != nil {
+			return err
+		}
+		_, _ = conn.Write(body) // of those that are refused nobody need read it
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err = io.Copy(io.Discard, conn) // at once, or when the time for a body is over
+		return ignoreReset(err)
+	})
+	took := g.peak() - before
+	t.Logf("%d took %d MiB", publishes, took>>20)
+	if took > limit && !g.raceBuild() {
+		t.Errorf("that is more than %d MiB", limit>>20)
+	}
+	if n, err := g.publish(a, "c", "1"); n != 0 || err != nil {
+		t.Errorf("a publish beside them reaches %d, %v", n, err)
+	}
+	b := g.newApp()
+	if _, err := g.publish(b, "c", strconv.Quote(strings.Repeat("x", size-100))); err != nil {
+		t.Error("a large one of another app:", err)
 	}
 }

@@ -184,7 +184,7 @@ func TestFullDiskRefusesChangesAndNothingElse(t *testing.T) {
 	}
 	g.await("changes are refused", 20*time.Second, func() bool {
 		status, text := g.admin(http.MethodPost, "apps", `{"name":"one more"}`)
-		return status == http.StatusServiceUnavailable && strings.Contains(text, `"unavailable"`)
+		return status == http.StatusServiceUnavailable && strings.Contains(text, `"unavailable"`) && strings.Contains(text, "is full")
 	})
 	finish()
 	wantWords(t, g.readLog(0), "the disk of the keystore in "+g.store()+" is full", "free some space")
