@@ -20,6 +20,6 @@ func inUse(dir string) bool {
 	if err != nil {
 		return false
 	}
-	defer d.Close()                                                           // which also gives the lock back
-	return syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil //nolint:gosec // a descriptor is an int
+	defer d.Close() // which also gives the lock back
+	return syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }

@@ -44,6 +44,7 @@ http://%s {
 
 // prepareForwarding is prepare for a gateway that believes who a request is from.
 func prepareForwarding(t *testing.T, settings string) *gateway {
+	t.Helper()
 	return prepare(t, func(g *gateway) string { return fmt.Sprintf(forwarding, g.Admin, settings, g.Addr) })
 }
 

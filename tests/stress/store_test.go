@@ -131,6 +131,7 @@ func inNamespace(script string) func(*exec.Cmd) {
 // then TestFullDiskIsAnErrorNotACrash and TestStoreThatCannotMakeAFileComesBack
 // are what is left of what needs it.
 func canMount(t *testing.T) bool {
+	t.Helper()
 	cmd := exec.Command("true")
 	inNamespace("mount -t tmpfs none " + t.TempDir())(cmd)
 	out, err := cmd.CombinedOutput()
@@ -307,7 +308,7 @@ func (g *gateway) changeUntilRefused(a app) int {
 		origins = append(origins, fmt.Sprintf("\"https://a%d%s.example\"", i, long))
 	}
 	body := `{"name":"change %d","allowed_origins":[` + strings.Join(origins, ",") + `]}`
-	for n := 0; n < 2000; n++ {
+	for n := range 2000 {
 		switch status, text := g.admin(http.MethodPatch, "apps/"+a.ID, fmt.Sprintf(body, n+1)); {
 		case status == http.StatusServiceUnavailable && strings.Contains(text, `"unavailable"`):
 			return n
