@@ -348,7 +348,7 @@ func TestFullDiskIsAnErrorNotACrash(t *testing.T) {
 	}
 }
 
-// A kill while Badger makes a file leaves it empty.
+// A kill while Badger makes a file leaves it empty, or with zeros.
 func TestUnfinishedFilesAreNoHindrance(t *testing.T) {
 	dir := t.TempDir()
 	registry := open(t, dir)
@@ -356,8 +356,8 @@ func TestUnfinishedFilesAreNoHindrance(t *testing.T) {
 	if err := registry.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"00007.mem", "00008.mem", "000009.vlog"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+	for name, size := range map[string]int{"00007.mem": 0, "00008.mem": 0, "000009.vlog": 0, "000010.sst": 0, "000011.sst": 1000} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

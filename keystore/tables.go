@@ -5,17 +5,28 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+	"go.uber.org/zap"
 )
 
 // checkTables refuses tables that were cut off: Badger takes lengths at their
 // end as they are, and ends the process with a panic if they lead nowhere. All
-// else it holds against checksums.
+// else it holds against checksums. Tables that its MANIFEST does not name are
+// what a kill left of their making: it removes them.
 func checkTables(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	file, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
-		return err
+		return nil // a new store, or one of which Badger says why
 	}
-	for _, path := range tables {
+	defer file.Close()
+	manifest, _, err := badger.ReplayManifestFile(file, 0, options(dir, &badgerLog{logger: zap.NewNop()}))
+	if err != nil {
+		return nil // Badger says why
+	}
+	for id := range manifest.Tables {
+		path := table.NewFilename(id, dir)
 		if err := checkTable(path); err != nil {
 			return fmt.Errorf("its table %s is damaged, restore a backup: %w", filepath.Base(path), err)
 		}

@@ -221,6 +221,11 @@ func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
 	c := newCrew(g, 6)
 	var slowest time.Duration
 	for round := range faultRounds(5) {
+		for range c.rng.IntN(3) { // at a start, too, when the store goes over its files
+			g.launch()
+			time.Sleep(time.Duration(c.rng.IntN(400)) * time.Millisecond) // the moment is the point
+			g.kill()
+		}
 		begin := time.Now()
 		g.boot()
 		slowest = max(slowest, time.Since(begin))
