@@ -57,6 +57,13 @@ func TestClockThatIsSetMovesExpiryAndNothingElse(t *testing.T) {
 		g.await(what, 5*time.Second, func() bool { return crowd.clients[0].Err() != nil && crowd.clients[1].Err() != nil })
 		t.Logf("%s: after %s", what, time.Since(begin))
 	}
+	good := func(what string) {
+		t.Helper()
+		g.await(what, 5*time.Second, func() bool {
+			code, err := g.connectCode(a.ID, key.Key)
+			return code == "" && err == nil
+		})
+	}
 	limited := func(when string) {
 		t.Helper()
 		if _, err := g.publish(a, "c", "1"); err == nil || !strings.Contains(err.Error(), "429") {
@@ -78,14 +85,12 @@ func TestClockThatIsSetMovesExpiryAndNothingElse(t *testing.T) {
 		t.Errorf("ahead, the key gets %q %v", code, err)
 	}
 	set(0)
-	g.await("the clock is right again, and so is the key", 5*time.Second, func() bool {
-		code, err := g.connectCode(a.ID, key.Key)
-		return code == "" && err == nil
-	})
+	good("the clock is right again, and so is the key")
 	second := leaving()
 	set(2 * time.Hour)
 	gone(second, "it expires again")
 	set(-48 * time.Hour)
+	good("the clock is two days behind")
 	third := leaving()
 	limited("two days behind")
 	b := g.newApp()
