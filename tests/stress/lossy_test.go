@@ -174,12 +174,21 @@ func TestVanishedPeersLeaveNothingBehind(t *testing.T) {
 
 // The stock clients' wire falls silent for longer than they wait for pings.
 func TestStockClientsComeBackOverALossyNetwork(t *testing.T) {
-	d := startDistant(t, "ping_interval 1s\n\t\tping_timeout 2s", wire.Weather{
+	// A SYN that is lost is sent again after 1, 2 and 4 s: less would be heard
+	// as silence.
+	d := startDistant(t, "ping_interval 2s\n\t\tping_timeout 8s", wire.Weather{
 		Loss: 0.05, Double: 0.02, Delay: 50 * time.Millisecond, Jitter: 30 * time.Millisecond,
 	})
 	a := d.newApp()
 	log := watch(t, exec.Command("node", "../wire/subscriber.mjs", "http://"+d.Plain, a.ID, a.SubscribeKey))
 	published := 0
+	defer func() {
+		if t.Failed() {
+			for transport, lines := range log.byTransport() {
+				t.Logf("%s: %v", transport, lines)
+			}
+		}
+	}()
 	for times := 1; times <= 3; times++ {
 		d.await("all three are subscribed", 30*time.Second, func() bool { return log.count("subscribed") == 3*times })
 		d.publishAt(a, 20*time.Millisecond, published+1, published+50)
@@ -189,7 +198,7 @@ func TestStockClientsComeBackOverALossyNetwork(t *testing.T) {
 			break
 		}
 		d.bad.Silence(true)
-		d.await("all three have noticed", 20*time.Second, func() bool {
+		d.await("all three have noticed", 40*time.Second, func() bool {
 			published++
 			d.publishAt(a, 20*time.Millisecond, published, published)
 			return log.count("disconnect") == 3*times
