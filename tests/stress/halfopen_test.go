@@ -84,3 +84,27 @@ func TestVanishedClientsAreGoneAfterAPingAndCostTheOthersNothing(t *testing.T) {
 	far.lose(t)
 	near.close(t)
 }
+
+func TestANetworkThatIsSilentForAWhileCostsNothing(t *testing.T) {
+	const events = 100
+	g := start(t, "ping_interval 1s\n\t\tping_timeout 10s")
+	a := g.newApp()
+	network := g.relay(relay.Fault{}, relay.Fault{})
+	crowd := g.joinAs(a.at(network.Addr()), "c", mixed(5)...)
+	resume := network.Vanish()
+	begin := time.Now()
+	for i := range events {
+		if n, err := g.publish(a, "c", strconv.Itoa(i+1)); n != len(crowd.clients) || err != nil {
+			t.Fatalf("published to %d, %v", n, err)
+		}
+	}
+	g.await("pings are due", 5*time.Second, func() bool { return time.Since(begin) > 1500*time.Millisecond })
+	for i, account := range crowd.accounts {
+		if _, last, _ := account.state(); last != 0 {
+			t.Errorf("client %d heard event %d", i, last)
+		}
+	}
+	resume()
+	g.check(crowd, 1, events)
+	crowd.lose(t)
+}
