@@ -29,22 +29,22 @@ func (g *gateway) openPolling() (string, error) {
 	return sid, nil
 }
 
-// forsake opens a session on polling that subscribes, and never polls.
-func (g *gateway) forsake(a app, channel string) error {
-	sid, err := g.openPolling()
-	if err != nil {
-		return err
+// forsake connects a session on polling, has it send more, and never polls.
+func (g *gateway) forsake(a app, packets ...string) (sid string, err error) {
+	if sid, err = g.openPolling(); err != nil {
+		return "", err
 	}
-	packets := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q}`, a.ID, a.SubscribeKey) + "\x1e" + `42["subscribe","` + channel + `"]`
-	answer, err := httpClient.Post("http://"+g.Addr+pollingPath+"&sid="+sid, "text/plain", strings.NewReader(packets))
+	auth := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q}`, a.ID, a.SubscribeKey)
+	body := strings.Join(append([]string{auth}, packets...), "\x1e")
+	answer, err := httpClient.Post("http://"+g.Addr+pollingPath+"&sid="+sid, "text/plain", strings.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("POST: %s", answer.Status)
+		return "", fmt.Errorf("POST: %s", answer.Status)
 	}
-	return nil
+	return sid, nil
 }
 
 func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing.T) {
@@ -57,7 +57,10 @@ func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing
 	before := g.usage()
 	opened := time.Now()
 	// A channel each: else they would share the bytes that wait for them.
-	each(t, sessions, 8, func(i int) error { return g.forsake(a, fmt.Sprint("c", i)) })
+	each(t, sessions, 8, func(i int) error {
+		_, err := g.forsake(a, fmt.Sprintf(`42["subscribe","c%d"]`, i))
+		return err
+	})
 	data := `"` + strings.Repeat("x", size) + `"`
 	publish := func(times, to int) {
 		each(t, to*times, 4, func(i int) error {
@@ -89,10 +92,11 @@ func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing
 func TestPOSTsThatStallHoldWhatHasComeOfThem(t *testing.T) {
 	const posts, maxPacket = 150, 64 << 10
 	g := start(t, "body_timeout 8s")
+	a := g.newApp()
 	before := g.usage()
 	post := func(size int) {
 		each(t, posts, 16, func(int) error {
-			sid, err := g.openPolling()
+			sid, err := g.forsake(a) // who is not connected may send less
 			if err != nil {
 				return err
 			}
