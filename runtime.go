@@ -149,12 +149,19 @@ func describe(data any) []zap.Field {
 	return []zap.Field{zap.String("client_ip", v.ip)}
 }
 
-// settleLimit bounds how long a reload waits for polls, whose answers are held
-// meanwhile.
-const settleLimit = 300 * time.Millisecond
+const (
+	// settleLimit bounds how long a reload waits for polls, whose answers are
+	// held meanwhile.
+	settleLimit = 600 * time.Millisecond
+
+	// endedLimit bounds how long a reload waits for the HTTP servers of the one
+	// before to tell their polls that they end, which Caddy does not wait for.
+	endedLimit = time.Second
+)
 
 // start puts a configuration in force.
 func (rt *runtime) start(a *App) {
+	rt.eio.AwaitEnded(endedLimit)
 	rt.mu.Lock()
 	rt.configs = append(rt.configs, a)
 	reload := len(rt.configs) > 1

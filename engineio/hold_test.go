@@ -102,7 +102,7 @@ func TestSettleWaitsForPolls(t *testing.T) {
 		settles(100 * time.Millisecond)
 		p.Send(engineio.TextPacket([]byte("hello")))
 		synctest.Wait()                 // its poll is answered,
-		settles(200 * time.Millisecond) // and it does not come back
+		settles(500 * time.Millisecond) // and it does not come back
 		settles(0)
 		hold.Store(true)
 		p.Send(engineio.TextPacket([]byte("hello")))
@@ -111,7 +111,7 @@ func TestSettleWaitsForPolls(t *testing.T) {
 		settles(0) // the answer is held
 		hold.Store(false)
 		time.Sleep(100 * time.Millisecond)
-		settles(105 * time.Millisecond) // the hold looks every 5 ms
+		settles(405 * time.Millisecond) // the hold looks every 5 ms
 		p.Abort("test")
 		settles(0)
 	})
@@ -129,5 +129,28 @@ func TestSettleTakesNoLongerThanItsLimit(t *testing.T) {
 		}
 		b.Settle(time.Second)
 		passed(b.t, began, time.Second)
+	})
+}
+
+func TestPollsAtAServerThatIsToEndAreWaitedFor(t *testing.T) {
+	inBubble(t, beating(), func(b *bubble) {
+		waits := func(want time.Duration) {
+			b.t.Helper()
+			began := time.Now()
+			b.AwaitEnded(time.Second)
+			passed(b.t, began, want)
+		}
+		b.dial()
+		p := b.openPolling()
+		var hold atomic.Bool
+		ending := make(chan struct{})
+		polled := b.exchange(b.t.Context(), engineio.Exchange{Ending: ending, Hold: &hold}, http.MethodGet, p.ID(), "")
+		synctest.Wait()
+		waits(0) // nobody has taken over
+		hold.Store(true)
+		waits(time.Second)
+		time.AfterFunc(100*time.Millisecond, func() { close(ending) })
+		waits(120 * time.Millisecond)
+		is(b.t, polled, 200, "6")
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -34,9 +35,10 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 // what others change of it.
 type pendingPoll struct {
 	woken   chan struct{}
-	answer  *Packet // the last answer of a session that was closed
-	noop    bool    // the poll is to end, with nothing if need be
-	refused bool    // the session went over to a websocket
+	hold    *atomic.Bool // see Exchange
+	answer  *Packet      // the last answer of a session that was closed
+	noop    bool         // the poll is to end, with nothing if need be
+	refused bool         // the session went over to a websocket
 }
 
 // wake has the handler look again.
@@ -53,7 +55,7 @@ const upgradePause = 50 * time.Millisecond
 
 // poll answers a GET with what is queued, as soon as something is.
 func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
-	me, probed, refusal := s.park()
+	me, probed, refusal := s.park(x)
 	if refusal != nil {
 		return refusal
 	}
@@ -89,7 +91,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 
 // park makes a GET the session's pending poll. probed says that a websocket is
 // about to take its place.
-func (s *Session) park() (me *pendingPoll, probed bool, refusal *protocolError) {
+func (s *Session) park(x Exchange) (me *pendingPoll, probed bool, refusal *protocolError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(time.Now())
@@ -107,7 +109,7 @@ func (s *Session) park() (me *pendingPoll, probed bool, refusal *protocolError) 
 		s.abort(TransportError, closePacket)
 		return nil, false, errBadRequest
 	}
-	s.pending = &pendingPoll{woken: make(chan struct{}, 1)}
+	s.pending = &pendingPoll{woken: make(chan struct{}, 1), hold: x.Hold}
 	return s.pending, s.probed, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,7 +113,7 @@ const (
 
 	// returnTime is how long after the answer to its last poll a client is
 	// expected to be back; one that takes longer may have gone.
-	returnTime = 200 * time.Millisecond
+	returnTime = 500 * time.Millisecond
 )
 
 // holds says whether answers are held.
@@ -148,29 +149,40 @@ func (x Exchange) pause(ctx context.Context) {
 	}
 }
 
+// AwaitEnded returns when no poll is at an HTTP server whose answers are on hold,
+// or at the limit. It is for one that a still later server is about to take over
+// from: those polls are about to be answered, and their clients to come back.
+func (s *Server) AwaitEnded(limit time.Duration) {
+	s.await(limit, func(session *Session) bool {
+		return !session.held && (session.pending == nil || session.pending.hold == nil || !session.pending.hold.Load())
+	})
+}
+
 // Settle returns when every client on polling that is expected back has a poll
 // here, or at the limit. With answers on hold it is then safe to end their HTTP
 // server: none of its connections is between two requests, where it would be
 // closed.
 func (s *Server) Settle(limit time.Duration) {
+	s.await(limit, func(session *Session) bool {
+		return session.conn != nil || session.pending != nil || session.held || session.state != stateOpen ||
+			time.Since(session.answered) >= returnTime
+	})
+}
+
+// await returns when something holds for all sessions, each with its mu, or at
+// the limit.
+func (s *Server) await(limit time.Duration, holds func(*Session) bool) {
 	tick := time.NewTicker(holdStep)
 	defer tick.Stop()
 	for begin := time.Now(); time.Since(begin) < limit; <-tick.C {
-		settled := true
-		for _, session := range s.Sessions() {
-			settled = settled && session.settled()
-		}
-		if settled {
+		if !slices.ContainsFunc(s.Sessions(), func(session *Session) bool {
+			session.mu.Lock()
+			defer session.mu.Unlock()
+			return !holds(session)
+		}) {
 			return
 		}
 	}
-}
-
-// settled says whether nothing is to be expected of the session's client.
-func (s *Session) settled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn != nil || s.pending != nil || s.held || s.state != stateOpen || time.Since(s.answered) >= returnTime
 }
 
 // Server is an Engine.IO server. All its methods may be called concurrently.

@@ -38,22 +38,6 @@ func (g *gateway) peak() int {
 	return kib << 10
 }
 
-// deafDial connects with so small a window that what the gateway sends stays
-// with it.
-func deafDial(addr string) (net.Conn, error) {
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		var failure error
-		err := c.Control(func(fd uintptr) {
-			failure = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
-		})
-		if err != nil {
-			return err
-		}
-		return failure
-	}}
-	return dialer.Dial("tcp", addr)
-}
-
 // flood writes the bytes again and again, until nobody takes them any more.
 func flood(conn net.Conn, bytes []byte) {
 	_ = conn.SetWriteDeadline(time.Now().Add(8 * time.Second)) // or the write fails
@@ -89,7 +73,7 @@ func TestStrangersTakeLittleMemory(t *testing.T) {
 			before := g.peak()
 			conns := make([]net.Conn, tc.strangers)
 			each(t, tc.strangers, tc.strangers, func(i int) (err error) {
-				if conns[i], err = deafDial(g.Addr); err == nil {
+				if conns[i], err = narrow(g.t.Context(), "tcp", g.Addr); err == nil {
 					_, err = conns[i].Write(request)
 				}
 				if err == nil {

@@ -3,6 +3,7 @@ package stress
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -13,7 +14,16 @@ import (
 
 // stall connects a subscriber that never reads again.
 func (g *gateway) stall(a app, channel string) (*client.WebSocket, error) {
-	socket, err := client.DialWebSocket(g.Addr, "/socket.io/?EIO=4&transport=websocket", nil)
+	conn, err := net.Dial("tcp", g.Addr)
+	if err != nil {
+		return nil, err
+	}
+	return g.stallOn(conn, a, channel)
+}
+
+// stallOn is stall on a connection, which it owns from then on.
+func (g *gateway) stallOn(conn net.Conn, a app, channel string) (*client.WebSocket, error) {
+	socket, _, err := client.Handshake(conn, client.HandshakeRequest(g.Addr, websocketPath), nil)
 	if err != nil {
 		return nil, err
 	}

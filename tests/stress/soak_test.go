@@ -24,7 +24,7 @@ type soak struct {
 	tally    tally
 	app      atomic.Pointer[app] // its publish key changes
 	channels []*ledger
-	big      *ledger // of the channels, the one with the largest events
+	flood    *ledger // a channel of large events, for those who stall
 
 	// admin is held for writing while a reload restarts Caddy's admin endpoint,
 	// which drops requests that come then.
@@ -41,7 +41,7 @@ func (s *soak) settings(more string) string {
 // TestSoak accounts for every event that anybody was owed, while clients come
 // and go, and sees that what the process holds when it is quiet does not grow.
 func TestSoak(t *testing.T) {
-	const rounds = 10
+	const rounds = 30
 	s := &soak{}
 	s.gateway = start(t, s.settings(""))
 	a := s.newApp()
@@ -49,8 +49,8 @@ func TestSoak(t *testing.T) {
 	for i := range 12 {
 		s.channels = append(s.channels, &ledger{name: "c" + strconv.Itoa(i), size: 300, interval: 100 * time.Millisecond})
 	}
-	s.big = s.channels[11]
-	s.big.size, s.big.interval = 64<<10, 50*time.Millisecond
+	s.channels[11].size, s.channels[11].interval = 32<<10, 50*time.Millisecond
+	s.flood = &ledger{name: "flood", size: 128 << 10, interval: 50 * time.Millisecond}
 
 	// Those who stay from the beginning to the end.
 	var staying []*member
@@ -67,7 +67,13 @@ func TestSoak(t *testing.T) {
 		staying = append(staying, m)
 	}
 
-	round := max(*soakTime/rounds, 10*time.Second)
+	t.Cleanup(func() {
+		t.Log(s.sum())
+		if err := s.tally.verdict(); err != nil {
+			t.Error(err)
+		}
+	})
+	round := min(max(*soakTime/rounds, 10*time.Second), 5*time.Minute)
 	begin := time.Now()
 	var first, last held
 	for n := 1; n == 1 || time.Since(begin) < *soakTime; n++ {
@@ -80,7 +86,7 @@ func TestSoak(t *testing.T) {
 				s.tally.wrong("%s, who was to stay, was disconnected: %v", m.who, err)
 			}
 		}
-		s.await("those who left are gone", time.Minute, func() bool { return s.metric("connections") == float64(len(staying)) })
+		s.await("those who left are gone", time.Minute, func() bool { return s.metric("connections") <= float64(len(staying)) })
 		last = s.holds()
 		if n == 1 {
 			first = last // pools and buffers have grown
@@ -94,12 +100,8 @@ func TestSoak(t *testing.T) {
 	for i, m := range staying {
 		m.leave(i, false)
 	}
-	t.Log(s.sum())
-	if err := s.tally.verdict(); err != nil {
-		t.Error(err)
-	}
 	if s.tally.lost.Load() != 0 || s.tally.doubled.Load() != 0 {
-		t.Error("events were lost or doubled")
+		t.Error("that is not as it has to be")
 	}
 	if last.goroutines > first.goroutines+10 || last.heap > first.heap+4<<20 || last.fds > first.fds+10 {
 		t.Errorf("what the process holds has grown:\n%s\n%s\n%s", first, last, s.goroutineDump())
@@ -114,7 +116,7 @@ func (s *soak) churnFor(d time.Duration) {
 	speaking, stopSpeaking := context.WithCancel(context.Background())
 	defer stopSpeaking()
 	var speakers, others sync.WaitGroup
-	for _, l := range s.channels {
+	for _, l := range append(s.channels[:len(s.channels):len(s.channels)], s.flood) {
 		speakers.Go(func() { s.speak(speaking, l) })
 	}
 	for range 40 {

@@ -248,7 +248,7 @@ func (s *soak) found(context.Context, int) error {
 	return nil
 }
 
-// starve has subscribers of the largest channel stop reading until they are
+// starve has subscribers of large events stop reading until they are
 // cut off; what they get then has to be whole up to where it ends.
 func (s *soak) starve(ctx context.Context, _ int) error {
 	const n = 3
@@ -263,7 +263,11 @@ func (s *soak) starve(ctx context.Context, _ int) error {
 		}
 	}()
 	for range n {
-		socket, err := s.stall(*s.app.Load(), s.big.name)
+		conn, err := narrow(ctx, "tcp", s.Addr)
+		if err != nil {
+			return nil //nolint:nilerr // the end of the round, or a reset of Caddy's
+		}
+		socket, err := s.stallOn(conn, *s.app.Load(), s.flood.name)
 		if client.IsReset(err) {
 			s.resets.Add(1)
 			return nil
