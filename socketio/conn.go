@@ -97,9 +97,16 @@ func (c *conn) dispatch(p packet) {
 }
 
 // deliver hands a whole event to the application. Acknowledgements go nowhere:
-// this server asks for none, so they can only be made up.
+// this server asks for none, so they can only be made up; but attachments have
+// to fit, as in any packet.
 func (c *conn) deliver(p packet, attachments [][]byte) {
-	if p.kind == typeAck || p.kind == typeBinaryAck {
+	switch p.kind {
+	case typeAck:
+		return
+	case typeBinaryAck:
+		if _, err := reassemble(p.payload, attachments); err != nil {
+			c.parseError(err)
+		}
 		return
 	}
 	e, err := newEvent(c.socket, p, attachments)

@@ -112,8 +112,8 @@ func refusedOnPurpose(err error, text string) bool {
 	case errors.Is(err, errUTF8), errors.Is(err, errType):
 		return true
 	case errors.Is(err, errJSON): // garbage behind the value
-		if namespace, rest, ok := strings.Cut(text, ","); ok && strings.Contains(namespace, "/") {
-			text = rest
+		if rest := strings.TrimLeft(text, "0123456789-"); strings.HasPrefix(rest, "/") {
+			_, text, _ = strings.Cut(rest, ",")
 		}
 		start := strings.IndexAny(text, "[{\"tfn")
 		return start >= 0 && json.NewDecoder(strings.NewReader(text[start:])).Decode(new(any)) == nil
