@@ -2,6 +2,7 @@ package limit
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -187,7 +188,7 @@ func FuzzAllow(f *testing.F) {
 		var r Rolling
 		var m model
 		limit, window := int(firstLimit), time.Duration(firstWindow)
-		now, latest, changed := time.Duration(0), time.Duration(0), false
+		now, latest, changed := time.Duration(0), time.Duration(math.MinInt64), false // it may go back before the first
 		for ; len(steps) >= 4; steps = steps[4:] {
 			step := time.Duration(binary.BigEndian.Uint16(steps[1:]))
 			switch steps[0] >> 5 {
