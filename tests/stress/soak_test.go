@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,12 +39,28 @@ func (s *soak) settings(more string) string {
 	return "ping_interval 3s\n		ping_timeout 5s\n		connect_timeout 5s\n		" + more
 }
 
+// whole is the configuration, which has who was disconnected, and why, logged.
+func (s *soak) whole(settings string) string {
+	return strings.Replace(s.caddyfile(settings), "persist_config off\n", `persist_config off
+	log why {
+		output file `+filepath.Join(s.dir, "why.log")+` {
+			roll_disabled
+		}
+		level DEBUG
+		include realtime
+	}
+`, 1)
+}
+
 // TestSoak accounts for every event that anybody was owed, while clients come
 // and go, and sees that what the process holds when it is quiet does not grow.
 func TestSoak(t *testing.T) {
-	const rounds = 30
+	const rounds = 15
 	s := &soak{}
-	s.gateway = start(t, s.settings(""))
+	s.gateway = startWith(t, func(g *gateway) string {
+		s.gateway = g
+		return s.whole(s.settings(""))
+	})
 	a := s.newApp()
 	s.app.Store(&a)
 	for i := range 12 {
@@ -71,6 +88,7 @@ func TestSoak(t *testing.T) {
 		t.Log(s.sum())
 		if err := s.tally.verdict(); err != nil {
 			t.Error(err)
+			s.keepLog()
 		}
 	})
 	round := min(max(*soakTime/rounds, 10*time.Second), 5*time.Minute)
@@ -106,6 +124,15 @@ func TestSoak(t *testing.T) {
 	if last.goroutines > first.goroutines+10 || last.heap > first.heap+4<<20 || last.fds > first.fds+10 {
 		t.Errorf("what the process holds has grown:\n%s\n%s\n%s", first, last, s.goroutineDump())
 	}
+}
+
+// keepLog leaves the log of who was disconnected, for people to look at.
+func (s *soak) keepLog() {
+	log, err := os.ReadFile(filepath.Join(s.dir, "why.log"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join("..", "..", "build", "soak.log"), log, 0o600)
+	}
+	s.t.Logf("build/soak.log says who was disconnected, and why; %v", err)
 }
 
 // churnFor does everything at once for a while, and returns when all of it has
