@@ -60,12 +60,19 @@ func FuzzPacket(f *testing.F) {
 			return
 		}
 		var e *Event
+		var attachments [][]byte
+		for range p.attachments {
+			attachments = append(attachments, attachment)
+		}
 		switch p.kind {
-		case typeEvent, typeBinaryEvent:
-			var attachments [][]byte
-			for range p.attachments {
-				attachments = append(attachments, attachment)
+		case typeBinaryAck:
+			if _, err := reassemble(p.payload, attachments); err != nil { // as deliver finds
+				if theirErr == nil {
+					t.Fatalf("%q: %v, but the library takes it", text, err)
+				}
+				return
 			}
+		case typeEvent, typeBinaryEvent:
 			e, err = newEvent(nil, p, attachments)
 			if err != nil {
 				if theirErr == nil && !errors.Is(err, errEventName) && !errors.Is(err, errArgs) {
