@@ -36,7 +36,10 @@ function watch(state) {
   const tail = byId("tail");
   const pause = byId("pause");
   const stream = new EventSource(state.dataset.live);
-  stream.onopen = () => (byId("broken").textContent = "");
+  stream.onopen = () => {
+    byId("broken").textContent = "";
+    outdated = true; // by what happened between the page and the stream, or two streams
+  };
   stream.onerror = () => (byId("broken").textContent = "The connection is lost; trying again.");
   pause.addEventListener("click", () => {
     const paused = pause.getAttribute("aria-pressed") === "false";

@@ -193,6 +193,24 @@ describe("the portal", () => {
     await tab.close();
   });
 
+  test("what happens before the page is told what happens is on it, too", async () => {
+    const app = await caddy.app("late");
+    const tab = await newTab(context);
+    let begin;
+    const begun = new Promise((resolve) => (begin = resolve));
+    await tab.route(/\/realtime\/live\//, async (route) => {
+      await begun;
+      await route.continue();
+    });
+    await tab.goto(portal.link);
+    await tab.goto(`${portal.origin}/realtime/app/${app.id}`);
+    await caddy.subscriber(app, "early");
+    assert.equal(await tab.getByRole("link", { name: "early" }).count(), 0);
+    begin();
+    await tab.getByRole("link", { name: "early" }).waitFor();
+    await tab.close();
+  });
+
   test("keys with labels and an end are added, one client is disconnected, and an app is deleted by its name", async () => {
     const app = await caddy.app("short-lived");
     const tab = await appTab(app);

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,7 +144,7 @@ func (s *soak) churnFor(d time.Duration) {
 	speaking, stopSpeaking := context.WithCancel(context.Background())
 	defer stopSpeaking()
 	var speakers, others sync.WaitGroup
-	for _, l := range append(s.channels[:len(s.channels):len(s.channels)], s.flood) {
+	for _, l := range append(slices.Clip(s.channels), s.flood) {
 		speakers.Go(func() { s.speak(speaking, l) })
 	}
 	for range 40 {

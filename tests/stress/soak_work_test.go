@@ -265,7 +265,7 @@ func (s *soak) starve(ctx context.Context, _ int) error {
 	for range n {
 		conn, err := narrow(ctx, "tcp", s.Addr)
 		if err != nil {
-			return nil //nolint:nilerr // the end of the round, or a reset of Caddy's
+			return nil // the end of the round, or a reset of Caddy's
 		}
 		socket, err := s.stallOn(conn, *s.app.Load(), s.flood.name)
 		if client.IsReset(err) {
