@@ -100,10 +100,10 @@ func (c *conn) dispatch(p packet) {
 // this server asks for none, so they can only be made up; but attachments have
 // to fit, as in any packet.
 func (c *conn) deliver(p packet, attachments [][]byte) {
-	switch p.kind {
-	case typeAck:
-		return
-	case typeBinaryAck:
+	if p.kind == typeAck || p.kind == typeBinaryAck {
+		if attachments == nil {
+			return
+		}
 		if _, err := reassemble(p.payload, attachments); err != nil {
 			c.parseError(err)
 		}
