@@ -3,6 +3,7 @@ package socketio_test
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/zap"
@@ -21,9 +22,9 @@ func TestPanicInAHandlerHarmsNobodyElse(t *testing.T) {
 			core, logs := observer.New(zap.ErrorLevel)
 			sockets := make(chan *socketio.Socket, 2)
 			reasons := make(chan string, 2)
-			var victim *socketio.Socket // the second one
+			var victim atomic.Pointer[socketio.Socket] // the second one
 			fault := func(where string, s *socketio.Socket) {
-				if where == name && s == victim {
+				if where == name && s == victim.Load() {
 					panic("fault")
 				}
 			}
@@ -31,7 +32,7 @@ func TestPanicInAHandlerHarmsNobodyElse(t *testing.T) {
 				logger: zap.New(core),
 				accept: func(s *socketio.Socket) {
 					if len(sockets) == 1 {
-						victim = s
+						victim.Store(s)
 					}
 					sockets <- s
 					fault("accept", s)
@@ -43,7 +44,7 @@ func TestPanicInAHandlerHarmsNobodyElse(t *testing.T) {
 				connected: func(s *socketio.Socket) { fault("Connected", s) },
 				event:     func(s *socketio.Socket, _ *socketio.Event) { fault("Event", s) },
 				disconnect: func(s *socketio.Socket, reason string) {
-					if s == victim {
+					if s == victim.Load() {
 						reasons <- reason
 					}
 					fault("Disconnect", s)
