@@ -141,7 +141,11 @@ func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHan
 
 // activeRuntime finds the runtime of the configuration that runs.
 func activeRuntime() (*runtime, error) {
-	app, err := caddy.ActiveContext().AppIfConfigured("realtime")
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil { // of the first configuration not all apps have started
+		return nil, errUnavailable("The server is starting. Try again.", time.Second)
+	}
+	app, err := ctx.AppIfConfigured("realtime")
 	if err != nil {
 		return nil, errUnavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
 	}

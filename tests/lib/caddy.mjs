@@ -104,7 +104,8 @@ ${sites}
     try {
       await until("Caddy answers", async () => {
         assert.equal(child.exitCode, null, `Caddy ended at its start:\n${this.logTail(2)}`);
-        return (await this.request("GET", "/publish").catch(notYet)).status === 405;
+        if ((await this.request("GET", "/publish").catch(notYet)).status !== 405) return false;
+        return (await this.admin("GET", "/realtime/apps")).status !== 503; // all of Caddy's apps have started
       });
     } catch (err) {
       child.kill("SIGKILL");

@@ -162,7 +162,7 @@ func TestManySessionsShareAConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.check(crowd, 1, events+1)
-			if n := connections.Load(); n > 3 { // net/http may open one or two more than it needs
+			if n := connections.Load(); n > 10 { // net/http may open some more than it needs
 				t.Errorf("it took %d connections", n)
 			}
 			crowd.lose(t)
