@@ -198,7 +198,7 @@ describe("the portal", () => {
     const tab = await newTab(context);
     let begin;
     const begun = new Promise((resolve) => (begin = resolve));
-    await tab.route(/\/realtime\/live\//, async (route) => {
+    await tab.route(`**/app/${app.id}/live`, async (route) => {
       await begun;
       await route.continue();
     });
