@@ -254,14 +254,10 @@ func (g *gateway) publish(a app, channel, data string) (int, error) {
 }
 
 func (g *gateway) publishWith(client *http.Client, a app, channel, data string) (int, error) {
-	body := fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)
-	request, err := http.NewRequest(http.MethodPost, "http://"+g.Addr+"/publish", strings.NewReader(body))
+	request, err := a.post("http://"+g.Addr, publication(channel, data))
 	if err != nil {
 		return 0, err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-App-Id", a.ID)
-	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
 	answer, err := client.Do(request)
 	if err != nil {
 		return 0, err
@@ -276,6 +272,23 @@ func (g *gateway) publishWith(client *http.Client, a app, channel, data string) 
 		return 0, fmt.Errorf("%s: %s", answer.Status, text)
 	}
 	return receipt.Subscribers, nil
+}
+
+// publication is the body of a publish.
+func publication(channel, data string) string {
+	return fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)
+}
+
+// post is the request that publishes a body with the app's key.
+func (a app) post(origin, body string) (*http.Request, error) {
+	request, err := http.NewRequest(http.MethodPost, origin+"/publish", strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-App-Id", a.ID)
+	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
+	return request, nil
 }
 
 // reload loads a Caddyfile through the admin API.

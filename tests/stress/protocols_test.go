@@ -104,14 +104,10 @@ func (p plain) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // publishOver publishes over a client of one of them.
 func (s *secure) publishOver(over *http.Client, host string, a app, channel, data string) error {
-	request, err := http.NewRequest(http.MethodPost, "https://"+host+"/publish",
-		strings.NewReader(fmt.Sprintf(`{"channel":%q,"event":"e","data":%s}`, channel, data)))
+	request, err := a.post("https://"+host, publication(channel, data))
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-App-Id", a.ID)
-	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
 	answer, err := over.Do(request)
 	if err != nil {
 		return err

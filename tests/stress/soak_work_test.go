@@ -336,13 +336,10 @@ func (s *soak) misuse(_ context.Context, turn int) error {
 	if wrong.key != "" {
 		a.PublishKey = wrong.key
 	}
-	request, err := http.NewRequest(http.MethodPost, "http://"+s.Addr+"/publish", strings.NewReader(wrong.body))
+	request, err := a.post("http://"+s.Addr, wrong.body)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-App-Id", a.ID)
-	request.Header.Set("Authorization", "Bearer "+a.PublishKey)
 	answer, err := httpClient.Do(request)
 	if err != nil {
 		s.resets.Add(1)
