@@ -150,6 +150,10 @@ func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/":
 		http.Redirect(w, r, "/realtime/", http.StatusSeeOther)
 	case r.URL.Path == "/realtime/" || strings.HasPrefix(r.URL.Path, "/realtime/app/") && path.Clean(r.URL.Path+"x") == r.URL.Path+"x":
+		// Else the server takes the rest of a form from the proxy before it lets
+		// it answer, even where that is only the form's end, and the proxy cuts
+		// off an endpoint to which it could not send all.
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		p.proxy.ServeHTTP(w, r)
 	default: // what else the endpoint has can do more than the portal
 		http.NotFound(w, r)
