@@ -68,6 +68,7 @@ func (b *Badger) write(change func(*badger.DB) error) error {
 			zap.String("dir", b.dir), zap.Error(err))
 		b.broken = err
 		b.work.Go(func() { b.reopen(b.db) })
+		return b.refusal()
 	}
 	return err
 }

@@ -214,8 +214,7 @@ func faultRounds(few int) int {
 }
 
 // Whenever the process is killed, all that was answered is there at the next
-// start, and what was not is there wholly or not at all. Power that fails is
-// not what this tries: the kernel lives on and has all that was written.
+// start, and what was not is there wholly or not at all.
 func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
 	g := prepareForwarding(t, "")
 	c := newCrew(g, 6)

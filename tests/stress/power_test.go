@@ -1,0 +1,163 @@
+//go:build linux
+
+package stress
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-c079cc48/caddy-realtime/tests/client"
+)
+
+// A disk is a file system of a test's own, in a file, whose power can be cut.
+type disk struct {
+	t         *testing.T
+	image, at string
+}
+
+// newDisk makes a disk and mounts it, or says why that cannot be done here: it
+// takes root and loop devices.
+func newDisk(t *testing.T, at string) (*disk, error) {
+	t.Helper()
+	d := &disk{t, filepath.Join(t.TempDir(), "disk"), at}
+	err := os.MkdirAll(at, 0o700)
+	if err == nil {
+		err = os.WriteFile(d.image, nil, 0o600)
+	}
+	if err == nil {
+		err = os.Truncate(d.image, 1<<30) // which takes no room
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []*exec.Cmd{exec.Command("/usr/sbin/mkfs.ext4", "-q", "-F", d.image), d.mounting()} {
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Log(string(out))
+			return nil, err
+		}
+	}
+	t.Cleanup(d.unmount)
+	return d, nil
+}
+
+func (d *disk) mounting() *exec.Cmd { return exec.Command("mount", "-o", "loop", d.image, d.at) }
+
+func (d *disk) unmount() {
+	d.t.Helper()
+	if out, err := exec.Command("umount", d.at).CombinedOutput(); err != nil {
+		d.t.Errorf("umount: %v %s", err, out)
+	}
+}
+
+// cut ends all writing at once, as xfstests do for the same end: nothing more
+// gets to the disk, not even what waits in the journal (EXT4_IOC_SHUTDOWN with
+// EXT4_GOING_FLAGS_NOLOGFLUSH of Linux's fs/ext4/ext4.h).
+func (d *disk) cut() {
+	d.t.Helper()
+	const shutdown, noFlush = 0x8004587d, 2
+	root, err := os.Open(d.at)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer root.Close()
+	if err := unix.IoctlSetPointerInt(int(root.Fd()), shutdown, noFlush); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// restore mounts what the disk has.
+func (d *disk) restore() {
+	d.t.Helper()
+	d.unmount()
+	if out, err := d.mounting().CombinedOutput(); err != nil {
+		d.t.Fatalf("mount: %v %s", err, out)
+	}
+}
+
+// Whenever the power fails, all that was answered is there when it is back. What
+// a disk has in a cache of its own is not what this tries.
+func TestPowerThatFailsAnywhereInProvisioningLosesNothingAnswered(t *testing.T) {
+	g := prepareForwarding(t, "")
+	d, err := newDisk(t, g.store())
+	if err != nil {
+		t.Logf("no file system can be made and mounted here: %v", err)
+		return
+	}
+	c := newCrew(g, 6)
+	fail := func() {
+		g.expectEnd() // perhaps of itself, at a start
+		d.cut()
+		_ = g.cmd.Process.Kill()
+		<-g.ended
+		d.restore()
+	}
+	for round := range faultRounds(5) {
+		for range c.rng.IntN(3) { // at a start, too, when the store goes over its files
+			g.launch()
+			time.Sleep(time.Duration(c.rng.IntN(400)) * time.Millisecond) // the moment is the point
+			fail()
+		}
+		g.boot()
+		c.check(20)
+		finish := c.startThat(func(err error) bool { return strings.Contains(err.Error(), "503") }) // of the disk's errors, until it is killed
+		time.Sleep(time.Duration(c.rng.IntN(600)) * time.Millisecond)                               // the moment is the point
+		fail()
+		finish()
+		if t.Failed() {
+			t.Fatalf("in round %d", round)
+		}
+	}
+	g.boot()
+	c.check(1000)
+	apps := 0
+	for _, p := range c.all {
+		apps += len(p.tenants)
+	}
+	t.Logf("%d changes were answered, %d apps were made", c.answered.Load(), apps)
+}
+
+// A disk that fails for good takes no change, and everything else goes on.
+func TestDiskThatFailsRefusesChangesAndNothingElse(t *testing.T) {
+	g := prepare(t, func(g *gateway) string { return g.caddyfile("") })
+	d, err := newDisk(t, g.store())
+	if err != nil {
+		t.Logf("no file system can be made and mounted here: %v", err)
+		return
+	}
+	g.boot()
+	a := g.newApp()
+	crowd := g.join(a, "c", client.OverWebSocket, client.OverPolling)
+	d.cut()
+	for i := range 3 {
+		status, text := g.admin(http.MethodPatch, "apps/"+a.ID, `{"name":"refused"}`)
+		if status != http.StatusServiceUnavailable || !strings.Contains(text, g.store()) {
+			t.Errorf("a change: %d %s", status, text)
+		}
+		if status, text := g.admin(http.MethodGet, "health", ""); status != http.StatusServiceUnavailable || !strings.Contains(text, "keystore") {
+			t.Errorf("health: %d %s", status, text)
+		}
+		if n, err := g.publish(a, "c", fmt.Sprint(i+1)); n != 2 || err != nil {
+			t.Errorf("published to %d, %v", n, err)
+		}
+	}
+	wantWords(t, g.readLog(0), "the keystore could not be written", "input/output error")
+	later := g.join(a, "c", client.OverWebSocket)
+	g.check(crowd, 1, 3)
+	crowd.close(t)
+	later.close(t)
+	g.expectEnd()
+	g.terminate()
+	d.restore()
+	g.boot()
+	if v := g.apps()[a.ID]; v == nil || v.Name != "stress" {
+		t.Errorf("the app is %+v", v)
+	}
+}
