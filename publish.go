@@ -98,6 +98,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e.tellRefused(r, refusal)
 	e.trace(r, message, refusal)
+	e.discard(w, r)
 	refusal.write(w, r)
 }
 
@@ -251,7 +252,6 @@ func (e publishEndpoint) maxBody(app *keystore.App) int64 {
 // room among those that arrive.
 func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64, arriving *arrival) error {
 	if r.ContentLength > maxBody {
-		e.discard(w, r)
 		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
 	}
 	// A declared length is a claim: believe it as far as it costs nothing.
@@ -267,7 +267,6 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 			size = maxBody
 		}
 		if !arriving.take(size) {
-			e.discard(w, r)
 			return errUnavailable("Too many large publishes of this app arrive at a time. Send fewer at a time, or smaller ones.", time.Second)
 		}
 		body.Grow(int(max(size-n, 0)) + bytes.MinRead)
@@ -281,7 +280,6 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 		return e.bodyError(n, err)
 	}
 	if n > maxBody {
-		e.discard(w, r)
 		return errPayloadTooLarge(maxBody, "more than "+strconv.FormatInt(maxBody, 10))
 	}
 	_ = conn.SetReadDeadline(time.Time{})
@@ -291,14 +289,18 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 // maxSmallBody is the largest body that needs no room.
 const maxSmallBody = maxPooledBody - bytes.MinRead
 
-// maxDiscard bounds what is read of a body that is refused for its size.
+// maxDiscard bounds what is read of a body that is refused.
 const maxDiscard = 8 << 20
 
-// discard reads such a body, within the time for one, unless it is far too
-// large or its client waits to be told. One that still sends when the
-// connection is closed never reads why.
+// discard reads what is left of a body that is refused, within the time for one,
+// unless it is far too large, broke off, or its client waits to be told. Who
+// still sends when the connection is closed never reads why, and net/http does
+// close it where a proxy has asked for that.
 func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength <= maxDiscard && r.Header.Get("Expect") == "" {
+	if r.ProtoMajor != 1 || w.Header().Get("Connection") == "close" {
+		return
+	}
+	if r.ContentLength <= maxDiscard && r.Header.Get("Expect") == "" {
 		conn := http.NewResponseController(w)
 		_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
 		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDiscard))

@@ -1,12 +1,9 @@
 package realtime
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -427,34 +424,4 @@ type discard struct{}
 
 func (discard) Publish(string, publication) (published, error) {
 	return published{ID: "m"}, nil
-}
-
-func TestClientThatSendsTooMuchReadsWhyAndGoesOn(t *testing.T) {
-	s := newPublishServer(t, nil)
-	conn, err := net.Dial("tcp", s.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	answers := bufio.NewReader(conn)
-	for _, chunked := range []bool{false, true} {
-		body := bytes.Repeat([]byte("x"), 7<<20)
-		r := s.request(t, "")
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		if chunked {
-			r.ContentLength, r.TransferEncoding = -1, []string{"chunked"}
-		}
-		if err := r.Write(conn); err != nil { // all of it, before it reads
-			t.Fatalf("chunked %t: %v", chunked, err)
-		}
-		res, err := http.ReadResponse(answers, r)
-		if err != nil {
-			t.Fatalf("chunked %t: %v", chunked, err)
-		}
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantError(t, res, string(text), http.StatusRequestEntityTooLarge, "payload_too_large", "the limit is 1048576")
-	}
 }

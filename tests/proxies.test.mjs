@@ -133,6 +133,15 @@ for (const [name, start] of Object.entries(proxies)) {
       assert.equal(answer.json.error.code, "origin_not_allowed");
       const own = await gateway.request("POST", "/publish", { origin: proxy.origin, headers: { ...headers, Origin: proxy.origin }, body: "{}" });
       assert.equal(own.status, 401, "a page of the proxy's own origin is the site's");
+      for (let n = 0; n < 20; n++) {
+        const large = await gateway.request("POST", "/publish", {
+          origin: proxy.origin,
+          headers: { "Content-Type": "text/plain" },
+          body: "x".repeat(200_000),
+        });
+        assert.equal(large.status, 415, large.text);
+        assert.equal(large.json.error.code, "unsupported_media_type");
+      }
     });
 
     test("a proxy that ends leaves no socket behind", async () => {
