@@ -155,8 +155,11 @@ func newCrew(g *gateway, operators int) *crew {
 // start has everybody work, until the function that it returns is called and
 // has returned; a request that is not answered ends one's work, too.
 func (c *crew) start() (finish func()) {
-	return c.startThat(func(error) bool { return false })
+	return c.startThat(noError)
 }
+
+// noError expects none.
+func noError(error) bool { return false }
 
 // startThat is start with errors that are no failure.
 func (c *crew) startThat(expected func(error) bool) (finish func()) {
@@ -213,25 +216,26 @@ func faultRounds(few int) int {
 	return few
 }
 
-// Whenever the process is killed, all that was answered is there at the next
-// start, and what was not is there wholly or not at all.
-func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
-	g := prepareForwarding(t, "")
-	c := newCrew(g, 6)
+// survives ends the process at random moments, in the way of a fault, and checks
+// at the next start that all that was answered is there, and what was not is
+// there wholly or not at all.
+func (c *crew) survives(end func(), expected func(error) bool) {
+	t, g := c.g.t, c.g
+	t.Helper()
 	var slowest time.Duration
 	for round := range faultRounds(5) {
 		for range c.rng.IntN(3) { // at a start, too, when the store goes over its files
 			g.launch()
 			time.Sleep(time.Duration(c.rng.IntN(400)) * time.Millisecond) // the moment is the point
-			g.kill()
+			end()
 		}
 		begin := time.Now()
 		g.boot()
 		slowest = max(slowest, time.Since(begin))
 		c.check(20)
-		finish := c.start()
+		finish := c.startThat(expected)
 		time.Sleep(time.Duration(c.rng.IntN(600)) * time.Millisecond) // the moment is the point
-		g.kill()
+		end()
 		finish()
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
@@ -244,6 +248,11 @@ func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
 		apps += len(p.tenants)
 	}
 	t.Logf("%d changes were answered, %d apps were made; the slowest start took %s", c.answered.Load(), apps, slowest)
+}
+
+func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
+	g := prepareForwarding(t, "")
+	newCrew(g, 6).survives(g.kill, noError)
 }
 
 // A process that is stopped and goes on, for less or more than the heartbeat,
