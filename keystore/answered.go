@@ -38,7 +38,11 @@ func openAnswered(dir string) (*answered, error) {
 	}
 	a := &answered{file: file}
 	text, err := io.ReadAll(file)
-	if err == nil && len(text) > 0 {
+	if err == nil && len(text) == 0 {
+		if err := a.write(0); err != nil {
+			return nil, errors.Join(fmt.Errorf("writing %s: %w", path, err), file.Close())
+		}
+	} else if err == nil {
 		a.last, err = parseAnswered(text)
 	}
 	if err != nil {
@@ -75,6 +79,14 @@ func (a *answered) write(n uint64) error {
 	}
 	a.last = n
 	return nil
+}
+
+// probe fails where the file system takes no writes. Badger writes to memory that
+// is mapped to files, and where XFS has shut down after an error of the disk,
+// that is a signal that ends the process, and all of Caddy's sites with it.
+func (a *answered) probe() error {
+	_, err := a.file.WriteAt([]byte(lineOf(a.last)), 0)
+	return err
 }
 
 // lost says whether a store that has made so many changes has lost some.

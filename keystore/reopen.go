@@ -62,7 +62,10 @@ func (b *Badger) write(change func(*badger.DB) error) error {
 	if b.broken != nil {
 		return b.refusal()
 	}
-	err := change(b.db)
+	err := b.answered.probe()
+	if err == nil {
+		err = change(b.db)
+	}
 	if err != nil && !errors.Is(err, badger.ErrNoRewrite) {
 		b.log.Error("the keystore could not be written; it takes no changes until it has been opened anew, which is tried every second",
 			zap.String("dir", b.dir), zap.Error(err))

@@ -5,11 +5,13 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 )
 
@@ -73,6 +75,40 @@ func starve() error {
 	}
 	fmt.Println("again", n+1)
 	return nil // without closing, as after kill -9
+}
+
+// Where a file system takes no writes, the mapped files of Badger's would end the
+// process.
+func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	store.mu.Lock()
+	answered := store.answered.file
+	store.answered.file, err = os.Open(answered.Name())
+	store.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answered.Close()
+	err = store.change(func(*badger.Txn) error {
+		t.Error("it is written")
+		return nil
+	}, false)
+	if err == nil || !strings.Contains(err.Error(), dir) || !errors.Is(err, syscall.EBADF) {
+		t.Errorf("the change: %v", err)
+	}
+	for begin := time.Now(); store.Check() != nil; time.Sleep(10 * time.Millisecond) { // between two looks
+		if time.Since(begin) > 20*time.Second {
+			t.Fatalf("it was not opened anew: %v", store.Check())
+		}
+	}
+	if err := store.change(func(*badger.Txn) error { return nil }, false); err != nil {
+		t.Errorf("a change, once it can be written: %v", err)
+	}
 }
 
 // Badger would end the process at the change after the one that failed, and so

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need is here: Go and Node must be; Chromium,
-# nginx, PHP, Laravel's components and Python's Socket.IO client are installed
-# from the distribution if missing.
+# nginx, PHP, Laravel's components, Python's Socket.IO client and mkfs are
+# installed from the distribution if missing.
 set -u
 
 die() {
@@ -23,6 +23,8 @@ php -r '
 	}
 	exit(stream_resolve_include_path("Dotenv/autoload.php") && extension_loaded("curl") ? 0 : 1);
 ' 2>/dev/null || needed="${needed-} php-cli php-curl php-vlucas-phpdotenv php-illuminate-broadcasting php-illuminate-bus php-illuminate-config php-illuminate-container php-illuminate-events php-illuminate-http php-illuminate-queue php-illuminate-support"
+[ -x /usr/sbin/mkfs.ext4 ] || needed="${needed-} e2fsprogs"
+[ -x /usr/sbin/mkfs.xfs ] || needed="${needed-} xfsprogs"
 # Not any other python3, which would not see the distribution's packages.
 /usr/bin/python3 -c 'import socketio, aiohttp, requests, websocket' 2>/dev/null ||
 	needed="${needed-} python3-socketio python3-aiohttp python3-requests python3-websocket"

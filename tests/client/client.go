@@ -59,8 +59,8 @@ type connection interface {
 type Client struct {
 	cfg     Config
 	sid     string
-	writing sync.RWMutex // held for writing while the connection changes: no POST is then under way
-	mu      sync.Mutex   // guards conn and moving
+	writing sync.Mutex // held while packets are written, as there is one POST at a time, and while the connection changes
+	mu      sync.Mutex // guards conn and moving
 	conn    connection
 	moving  chan struct{} // not nil while an upgrade waits for the poll to end
 	done    chan struct{}
@@ -228,8 +228,8 @@ func (c *Client) Upgrade() error {
 
 // Write sends Engine.IO packets.
 func (c *Client) Write(packets ...string) error {
-	c.writing.RLock()
-	defer c.writing.RUnlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	conn := c.conn
 	c.mu.Unlock()

@@ -164,6 +164,12 @@ func (g *gateway) stop() {
 	default:
 		g.terminate()
 	}
+	g.checkLog()
+}
+
+// checkLog fails the test if the process had a panic or a data race.
+func (g *gateway) checkLog() {
+	g.t.Helper()
 	log, err := os.ReadFile(g.log.Name())
 	if err != nil {
 		g.t.Error(err)
