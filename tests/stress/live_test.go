@@ -127,28 +127,26 @@ func repeat(transport client.Transport, n int) []client.Transport {
 	return list
 }
 
-func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
-	g := start(t, "")
-	a := g.newApp()
-	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, 400), repeat(client.OverPolling, 100)...)...)
-
+// keepPublishing publishes 1, 2, 3 and so on to a channel, until the function
+// that it returns is called. At a reload Caddy itself resets connections that its
+// old listener has not yet accepted. Such a publish was not read: it is counted
+// and sent again.
+func (g *gateway) keepPublishing(a app, channel string, pause time.Duration) (finish func() (published, resets int)) {
+	var published, resets int
 	stop := make(chan struct{})
 	var publisher sync.WaitGroup
-	published, resets := 0, 0
 	publisher.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		// At a reload Caddy itself resets connections that its old listener
-		// has not yet accepted. Such a publish was not read: it is sent again.
 		fresh := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
 		for {
-			_, err := g.publishWith(fresh, a, "c", strconv.Itoa(published+1))
+			_, err := g.publishWith(fresh, a, channel, strconv.Itoa(published+1))
 			if _, reset := errors.AsType[*url.Error](err); reset {
 				resets++
 				continue
 			}
 			if err != nil {
-				t.Errorf("publish %d: %v", published+1, err)
+				g.t.Errorf("publish %d: %v", published+1, err)
 				return
 			}
 			published++
@@ -159,6 +157,19 @@ func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
 			}
 		}
 	})
+	return func() (int, int) {
+		close(stop)
+		publisher.Wait()
+		return published, resets
+	}
+}
+
+func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
+	g := start(t, "")
+	a := g.newApp()
+	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, 400), repeat(client.OverPolling, 100)...)...)
+
+	finish := g.keepPublishing(a, "c", 20*time.Millisecond)
 	for i := range 20 {
 		switch i % 4 {
 		case 3: // fails when apps start, before or after ours: no machine has this address
@@ -173,8 +184,7 @@ func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond) // time for events between two reloads; nothing waits for it
 	}
-	close(stop)
-	publisher.Wait()
+	published, resets := finish()
 	t.Logf("%d events through 20 reloads; Caddy reset %d connections", published, resets)
 	g.check(crowd, 1, published)
 	crowd.close(t)

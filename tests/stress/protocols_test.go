@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -190,36 +188,14 @@ func TestReloadsCostPollsThatShareAConnectionNothing(t *testing.T) {
 			cfg := a.at(host)
 			cfg.HTTP = over
 			crowd := s.joinAs(cfg, "c", repeat(client.OverPolling, n)...)
-			stop := new(atomic.Bool)
-			var publisher sync.WaitGroup
-			published, resets := 0, 0
-			publisher.Go(func() {
-				// See TestReloadsCostNoSocketAndNoEvent.
-				fresh := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
-				tick := time.NewTicker(5 * time.Millisecond)
-				defer tick.Stop()
-				for !stop.Load() {
-					<-tick.C
-					_, err := s.publishWith(fresh, a, "c", strconv.Itoa(published+1))
-					if _, reset := errors.AsType[*url.Error](err); reset {
-						resets++
-						continue
-					}
-					if err != nil {
-						t.Errorf("publish %d: %v", published+1, err)
-						return
-					}
-					published++
-				}
-			})
+			finish := s.keepPublishing(a, "c", 5*time.Millisecond)
 			for i := range reloads {
 				if err := s.reload(s.config(fmt.Sprintf("max_channels %d", 50+i))); err != nil {
 					t.Errorf("reload: %v", err)
 				}
 				time.Sleep(200 * time.Millisecond) // time for events between two reloads; nothing waits for it
 			}
-			stop.Store(true)
-			publisher.Wait()
+			published, resets := finish()
 			s.check(crowd, 1, published)
 			t.Logf("%d events through %d reloads, over %d connections; Caddy reset %d", published, reloads, connections.Load(), resets)
 			if connections.Load() < 2 {
