@@ -32,7 +32,44 @@ function data(e) {
   return e.size ? `: ${e.size} bytes` : "";
 }
 
+// A browser has six connections to a server of HTTP/1.1, for all its tabs, and a
+// stream holds one: with six of them no tab would load or publish. So this many
+// tabs are live, and others wait for one of those to be closed.
+const livePlaces = 4;
+
+function whenPlaced(begin) {
+  const [navigation] = performance.getEntriesByType("navigation");
+  if (!navigator.locks || !navigation?.nextHopProtocol.startsWith("http/1")) return begin();
+  const others = new AbortController();
+  const note = setTimeout(() => {
+    byId("broken").textContent = `This page is not live: ${livePlaces} others are. Close one of them.`;
+  }, 1000);
+  let placed = false;
+  for (let place = 0; place < livePlaces; place++) {
+    const hold = () => {
+      if (placed) return;
+      placed = true;
+      clearTimeout(note);
+      others.abort();
+      begin();
+      return new Promise(() => {}); // until the tab is closed
+    };
+    navigator.locks.request(`realtime-live-${place}`, { signal: others.signal }, hold).catch(() => {}); // aborted
+  }
+}
+
 function watch(state) {
+  const pause = byId("pause");
+  pause.addEventListener("click", () => {
+    const paused = pause.getAttribute("aria-pressed") === "false";
+    pause.setAttribute("aria-pressed", paused);
+    pause.textContent = paused ? "Go on" : "Pause";
+  });
+  byId("clear").addEventListener("click", () => byId("tail").replaceChildren());
+  whenPlaced(() => follow(state));
+}
+
+function follow(state) {
   const tail = byId("tail");
   const pause = byId("pause");
   const stream = new EventSource(state.dataset.live);
@@ -41,12 +78,6 @@ function watch(state) {
     outdated = true; // by what happened between the page and the stream, or two streams
   };
   stream.onerror = () => (byId("broken").textContent = "The connection is lost; trying again.");
-  pause.addEventListener("click", () => {
-    const paused = pause.getAttribute("aria-pressed") === "false";
-    pause.setAttribute("aria-pressed", paused);
-    pause.textContent = paused ? "Go on" : "Pause";
-  });
-  byId("clear").addEventListener("click", () => tail.replaceChildren());
   for (const [kind, tell] of Object.entries(told)) {
     stream.addEventListener(kind, ({ data }) => {
       const e = JSON.parse(data);

@@ -211,6 +211,26 @@ describe("the portal", () => {
     await tab.close();
   });
 
+  test("of many tabs some are live, and all can be used", async () => {
+    const app = await caddy.app("tabs");
+    const tabs = [];
+    for (let n = 0; n < 8; n++) tabs.push(await appTab(app));
+    for (const tab of tabs.slice(4)) await tab.getByText("This page is not live: 4 others are.").waitFor();
+    const last = tabs.pop();
+    await last.getByRole("button", { name: "Publish", exact: true }).click();
+    await last.getByText(/^Published as /).waitFor();
+    for (const tab of tabs.slice(0, 4)) await tab.getByText("order.updated to orders.42").waitFor();
+    assert.equal(await last.getByText("order.updated to orders.42").count(), 0);
+
+    // A place that is free is taken.
+    for (const tab of tabs) await tab.close();
+    await until("the last tab is live", async () => (await last.locator("#broken").textContent()) === "");
+    await last.getByRole("button", { name: "Publish", exact: true }).click();
+    await last.getByText("order.updated to orders.42").waitFor();
+    assert.deepEqual(last.complaints, []);
+    await last.close();
+  });
+
   test("keys with labels and an end are added, one client is disconnected, and an app is deleted by its name", async () => {
     const app = await caddy.app("short-lived");
     const tab = await appTab(app);
