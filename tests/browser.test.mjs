@@ -89,6 +89,17 @@ describe("in Chromium", () => {
     });
   }
 
+  test("a client that sends cookies has to be named", async () => {
+    const tab = await browser.newPage();
+    const complaints = [];
+    tab.on("console", (message) => complaints.push(message.text()));
+    await tab.goto(foreign.origin);
+    const err = await tab.evaluate(refusal, { origin: caddy.origin, app, list: ["polling"], withCredentials: true });
+    assert.equal(err.message, "xhr poll error");
+    assert.match(complaints.join("\n"), /must not be the wildcard '\*'/);
+    await tab.close();
+  });
+
   test("a page of another origin publishes with fetch, preflight and all", async () => {
     const socket = await caddy.subscriber(app, "from.page");
     const event = once(socket, "e");
@@ -133,7 +144,7 @@ describe("in Chromium, where the site names its origins", () => {
       assert.equal(err.active, false);
 
       await tab.goto(friend.origin);
-      await tab.evaluate(subscribe, { origin: caddy.origin, app, list });
+      await tab.evaluate(subscribe, { origin: caddy.origin, app, list, withCredentials: true });
       await caddy.published(app, { channel: "shop", event: "e", data: 1 });
       await tab.waitForFunction(() => got.length === 1);
       await tab.close();
@@ -164,9 +175,9 @@ describe("in Chromium, where the site names its origins", () => {
 
 /* global io, socket, got -- what follows runs in the page */
 
-async function subscribe({ origin, app, list }) {
+async function subscribe({ origin, app, list, withCredentials }) {
   window.got = [];
-  window.socket = io(origin, { transports: list, auth: { appId: app.id, subscribeKey: app.subscribe_key } });
+  window.socket = io(origin, { transports: list, withCredentials, auth: { appId: app.id, subscribeKey: app.subscribe_key } });
   socket.on("e", (data) => got.push(data));
   await new Promise((resolve, reject) => {
     socket.on("connect_error", reject);
@@ -174,8 +185,8 @@ async function subscribe({ origin, app, list }) {
   });
 }
 
-function refusal({ origin, app, list }) {
-  const refused = io(origin, { transports: list, auth: { appId: app.id, subscribeKey: app.subscribe_key } });
+function refusal({ origin, app, list, withCredentials }) {
+  const refused = io(origin, { transports: list, withCredentials, auth: { appId: app.id, subscribeKey: app.subscribe_key } });
   return new Promise((resolve) => {
     refused.on("connect", () => resolve({ code: "connected" }));
     refused.on("connect_error", (err) => resolve({ ...err.data, message: err.message, active: refused.active }));
