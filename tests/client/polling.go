@@ -14,6 +14,7 @@ import (
 type Polling struct {
 	url    string
 	client *http.Client
+	own    bool // nobody else uses the HTTP client
 	ctx    context.Context
 	cancel context.CancelFunc
 	ready  []string
@@ -24,8 +25,8 @@ type Polling struct {
 // DialPolling makes a poller; its first Read opens the session. It goes over
 // the HTTP client, to https; with none over connections of its own, to http.
 func DialPolling(addr, path string, over *http.Client) *Polling {
-	p := &Polling{url: "https://" + addr + path, client: over}
-	if over == nil {
+	p := &Polling{url: "https://" + addr + path, client: over, own: over == nil}
+	if p.own {
 		p.url = "http://" + addr + path
 		p.client = &http.Client{Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -83,6 +84,8 @@ func (p *Polling) do(method, payload string) (string, error) {
 // Close aborts what is under way, and says nothing.
 func (p *Polling) Close() error {
 	p.cancel()
-	p.client.CloseIdleConnections()
+	if p.own {
+		p.client.CloseIdleConnections() // which over HTTP/2 are also those in use
+	}
 	return nil
 }
