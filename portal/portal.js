@@ -44,11 +44,9 @@ function whenPlaced(begin) {
   const note = setTimeout(() => {
     byId("broken").textContent = `This page is not live: ${livePlaces} others are. Close one of them.`;
   }, 1000);
-  let placed = false;
   for (let place = 0; place < livePlaces; place++) {
     const hold = () => {
-      if (placed) return;
-      placed = true;
+      if (others.signal.aborted) return; // two places were free
       clearTimeout(note);
       others.abort();
       begin();
