@@ -136,8 +136,7 @@ func (s *soak) reconfigure(_ context.Context, turn int) error {
 	defer s.admin.Unlock()
 	settings := s.settings(fmt.Sprintf("max_channels %d", 50+turn%50))
 	if turn%4 == 3 {
-		broken := strings.Replace(s.whole(settings), "	realtime\n}", "	realtime\n	bind 127.0.0.1 203.0.113.1\n}", 1)
-		if err := s.reload(broken); err == nil {
+		if err := s.reload(unstartable(s.whole(settings))); err == nil {
 			return errors.New("a configuration that cannot start was accepted")
 		}
 	} else {
