@@ -63,6 +63,9 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 func prepare(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), spawn: (*exec.Cmd).Start}
+	for g.Admin == g.Addr { // one that was free twice
+		g.Admin = freeAddr(t)
+	}
 	g.binary = os.Getenv("CADDY_BIN")
 	if g.binary == "" {
 		g.binary = filepath.Join("..", "..", "build", "caddy")
