@@ -265,23 +265,31 @@ func (h *Handler) end() {
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	path := strings.TrimSuffix(r.URL.Path, "/")
-	if h.docsPage != nil && path == h.DocsPath {
-		h.serveDocs(w, r)
-		return nil
-	}
-	isSocket := path == h.SocketPath
-	if !isSocket && r.URL.Path != h.PublishPath {
+	switch {
+	case h.docsPage != nil && path == h.DocsPath:
+		answer(w, r, h.logger, func(w http.ResponseWriter) { h.serveDocs(w, r) })
+	case path == h.SocketPath:
+		answer(w, r, h.logger, func(w http.ResponseWriter) { h.withRuntime(w, r, h.serveSocket) })
+	case r.URL.Path == h.PublishPath:
+		answer(w, r, h.logger, func(w http.ResponseWriter) { h.withRuntime(w, r, h.servePublish) })
+	default:
 		return next.ServeHTTP(w, r)
 	}
+	return nil
+}
+
+// withRuntime serves a request as soon as there is a runtime.
+func (h *Handler) withRuntime(w http.ResponseWriter, r *http.Request, serve func(*runtime, http.ResponseWriter, *http.Request)) {
 	rt, err := h.app.await(r)
 	if err != nil {
 		h.refuse(w, r, err)
-		return nil
+		return
 	}
-	if isSocket {
-		h.serveSocket(rt, w, r)
-		return nil
-	}
+	serve(rt, w, r)
+}
+
+// servePublish serves POST /publish.
+func (h *Handler) servePublish(rt *runtime, w http.ResponseWriter, r *http.Request) {
 	publishEndpoint{
 		registry:  rt.registry,
 		limits:    &rt.limits,
@@ -296,7 +304,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		docs:      h.docsPlace(r),
 		logger:    h.logger,
 	}.ServeHTTP(w, r)
-	return nil
 }
 
 // serveSocket serves the Socket.IO endpoint. A refused origin gets as far as

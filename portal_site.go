@@ -75,11 +75,19 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	path, below := strings.CutPrefix(r.URL.Path, p.Path+"/")
 	switch {
 	case r.URL.Path == p.Path:
-		http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
-		return nil
+		answer(w, r, p.server.logger, func(w http.ResponseWriter) {
+			http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
+		})
 	case !below:
 		return next.ServeHTTP(w, r)
+	default:
+		answer(w, r, p.server.logger, func(w http.ResponseWriter) { p.serve(w, r, path) })
 	}
+	return nil
+}
+
+// serve serves the path below the portal's root.
+func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 	visit := portalVisit{portalServer: p.server, path: path, w: w, r: r}
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if repl != nil {
@@ -87,10 +95,9 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	}
 	if visit.user == "" {
 		visit.forbid(p.Path)
-		return nil
+		return
 	}
 	visit.serve(func() (*runtime, error) { return p.app.await(r) })
-	return nil
 }
 
 func parsePortalDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

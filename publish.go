@@ -53,8 +53,10 @@ func (p published) write(w http.ResponseWriter) {
 	b = append(b, `,"subscribers":`...)
 	b = strconv.AppendInt(b, int64(p.Subscribers), 10)
 	b = append(b, "}\n"...)
-	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(b) // short enough for net/http to add its length
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	_, _ = w.Write(b)
 }
 
 // jsonType is shared by many answers; nobody changes it.

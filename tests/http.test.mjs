@@ -7,6 +7,7 @@ import { Caddy, root, transports } from "./lib/caddy.mjs";
 import { until } from "./lib/wait.mjs";
 
 const site = `log
+templates
 realtime
 handle_path /lib/* {
 	root ${dist}
