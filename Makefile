@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # What the tests run: build/caddy, or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network clock fuzz soak lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network clock fuzz soak stress lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -52,6 +52,12 @@ test-node: $(CADDY_BIN) $(NODE_MODULES)
 network: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	go test -c -tags network -o build/network.test ./tests/stress
 	cd tests/stress && CADDY_BIN=$(abspath $(CADDY_BIN)) unshare --net ../../build/network.test -test.v -test.run 'Lossy|VanishedPeers'
+
+# The stress tests at length: what make test does of them in two minutes takes
+# some twenty. Other flags of go test: make stress STRESSFLAGS='-run Killed'
+STRESSFLAGS ?=
+stress: $(CADDY_BIN)
+	STRESS=1 CADDY_BIN=$(abspath $(CADDY_BIN)) go test -race -count=1 -timeout=90m $(STRESSFLAGS) ./tests/stress
 
 # Each fuzz target for FUZZTIME, until one finds something. FUZZ=<regexp> is for
 # some of them, FUZZFLAGS are more flags of go test.

@@ -70,6 +70,7 @@ func parse() (*settings, error) {
 	interval := flag.Duration("interval", 0, "from one message of a lone publisher to the next; 0 is when all have the one before")
 	settle := flag.Duration("settle", 10*time.Second, "before the memory of idle connections is read")
 	caddy := flag.String("caddy", "build/caddy", "the binary of ours")
+	before := flag.String("before", "", "another build of ours, for the peer before")
 	node := flag.String("node", "bench/node", "the directory of server.mjs")
 	lines := flag.String("settings", "", "more for the realtime option of ours, such as 'max_queue 16MiB'")
 	raw := flag.String("json", "", "file for every single measurement")
@@ -93,7 +94,7 @@ func parse() (*settings, error) {
 		interval: *interval, settle: *settle, json: *raw, profile: *profile,
 		paths: server.Paths{Settings: *lines},
 	}
-	return s, errors.Join(s.find(*caddy, *node), s.choose(*peers))
+	return s, errors.Join(s.find(*caddy, *before, *node), s.choose(*peers))
 }
 
 func setUnless[T any](given bool, p *T, value T) {
@@ -102,7 +103,7 @@ func setUnless[T any](given bool, p *T, value T) {
 	}
 }
 
-func (s *settings) find(caddy, node string) (err error) {
+func (s *settings) find(caddy, before, node string) (err error) {
 	for _, pattern := range s.works {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("%q: %w", pattern, err)
@@ -110,6 +111,11 @@ func (s *settings) find(caddy, node string) (err error) {
 	}
 	if s.paths.Caddy, err = filepath.Abs(caddy); err != nil {
 		return err
+	}
+	if before != "" {
+		if s.paths.Before, err = filepath.Abs(before); err != nil {
+			return err
+		}
 	}
 	if s.paths.Node, err = filepath.Abs(node); err != nil {
 		return err

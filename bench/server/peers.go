@@ -11,7 +11,8 @@ import (
 
 // Paths are where the servers are.
 type Paths struct {
-	Caddy string // the binary with this module
+	Caddy  string // the binary with this module
+	Before string // another build of it, for the peer "before"
 	Node  string // the directory of server.mjs
 	Self  string // this program, which is also the peers in Go
 
@@ -32,6 +33,7 @@ type Peer struct {
 // Peers are all of them, ours first.
 var Peers = []*Peer{
 	{Name: "ours", run: caddy("realtime", "", false)},
+	{Name: "before", run: before},
 	{Name: "ours+tls", run: caddy("realtime", "", true)},
 	{Name: "ours+log", run: caddy("realtime", "log {\n\t\toutput file access.log\n\t}", false)},
 	{Name: "respond", run: caddy(`respond "{}"`, "", false), OnlyAnswers: true},
@@ -56,6 +58,15 @@ func (p *Peer) Start(paths Paths) (*Process, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", p.Name, err), os.RemoveAll(dir))
 	}
 	return process, nil
+}
+
+// before is ours as it was.
+func before(dir, addr string, paths Paths) (*Process, error) {
+	if paths.Before == "" {
+		return nil, errors.New("which binary? See -before")
+	}
+	paths.Caddy = paths.Before
+	return caddy("realtime", "", false)(dir, addr, paths)
 }
 
 func node(dir, addr string, paths Paths) (*Process, error) {

@@ -119,7 +119,7 @@ func TestDamagedStoreIsWholeOrRefused(t *testing.T) {
 	all := append(damages("killed", killed), damages("ended", ended)...)
 	c.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	whole, refused := 0, 0
-	for _, d := range all[:min(len(all), faultRounds(12))] {
+	for _, d := range all[:min(len(all), faultRounds(6, 60))] {
 		d.files.write(t, g.store())
 		before := len(g.readLog(0))
 		if g.tryBoot() {

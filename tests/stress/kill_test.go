@@ -208,14 +208,6 @@ func (c *crew) check(keys int) {
 	wg.Wait()
 }
 
-// faultRounds is how often; FAULT_ROUNDS is for more.
-func faultRounds(few int) int {
-	if n, err := strconv.Atoi(os.Getenv("FAULT_ROUNDS")); err == nil {
-		return n
-	}
-	return few
-}
-
 // survives ends the process at random moments, in the way of a fault, and checks
 // at the next start that all that was answered is there, and what was not is
 // there wholly or not at all.
@@ -223,7 +215,7 @@ func (c *crew) survives(end func(), expected func(error) bool) {
 	t, g := c.g.t, c.g
 	t.Helper()
 	var slowest time.Duration
-	for round := range faultRounds(5) {
+	for round := range faultRounds(2, 10) {
 		for range c.rng.IntN(3) { // at a start, too, when the store goes over its files
 			g.launch()
 			time.Sleep(time.Duration(c.rng.IntN(400)) * time.Millisecond) // the moment is the point
@@ -270,7 +262,7 @@ func TestStoppedAnywhereInProvisioningNothingIsLost(t *testing.T) {
 			t.Fatalf("published to %d of %d, %v", n, len(crowd.clients), err)
 		}
 	}
-	for range faultRounds(5) {
+	for range faultRounds(2, 10) {
 		finish := c.start()
 		time.Sleep(time.Duration(c.rng.IntN(300)) * time.Millisecond) // the moment is the point
 		publish()
