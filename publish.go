@@ -53,14 +53,20 @@ func (p published) write(w http.ResponseWriter) {
 	b = append(b, `,"subscribers":`...)
 	b = strconv.AppendInt(b, int64(p.Subscribers), 10)
 	b = append(b, "}\n"...)
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	setHeaders(w.Header(),
+		[]string{"Content-Type", "Content-Length"},
+		[]string{"application/json", strconv.Itoa(len(b))})
 	_, _ = w.Write(b)
 }
 
-// jsonType is shared by many answers; nobody changes it.
-var jsonType = []string{"application/json"}
+// setHeaders sets headers whose names are in canonical form, as Set does one by
+// one. The values are the answer's own: Caddy's header directive changes them
+// in place.
+func setHeaders(h http.Header, names, values []string) {
+	for i, name := range names {
+		h[name] = values[i : i+1 : i+1]
+	}
+}
 
 // publishEndpoint serves POST /publish of one site. It is read only and safe
 // for concurrent use; copying it costs nothing but its size.
@@ -346,10 +352,11 @@ func (e publishEndpoint) allow(h http.Header, app *keystore.App) error {
 		return nil
 	}
 	result := e.limits.Allow(app.ID, publishes, window)
-	// Spelled as documented; Go would send Ratelimit-Limit.
-	h["RateLimit-Limit"] = []string{strconv.Itoa(result.Limit)}
-	h["RateLimit-Remaining"] = []string{strconv.Itoa(result.Remaining)}
-	h["RateLimit-Reset"] = []string{wholeSeconds(result.Reset)}
+	// Sent as Ratelimit-Limit, which is the same name (RFC 9110, section 5.1):
+	// handlers that change headers look for that spelling only.
+	setHeaders(h,
+		[]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"},
+		[]string{strconv.Itoa(result.Limit), strconv.Itoa(result.Remaining), wholeSeconds(result.Reset)})
 	if !result.OK {
 		return errRateLimited(publishes, window, result.RetryAfter)
 	}
