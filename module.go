@@ -42,10 +42,11 @@ type App struct {
 
 	dir      string
 	logger   *zap.Logger
-	handlers int           // how many of the configuration use the app
-	started  chan struct{} // closed once runtime is set
-	runtime  *runtime      // set while held
-	held     bool          // the runtime's reference is this app's to give back
+	handlers int                // how many of the configuration use the app
+	placed   []func() placement // of the configuration's handlers
+	started  chan struct{}      // closed once runtime is set
+	runtime  *runtime           // set while held
+	held     bool               // the runtime's reference is this app's to give back
 
 	// superseded is set while a later configuration runs beside this one.
 	superseded *atomic.Bool
@@ -108,6 +109,7 @@ func (a *App) Start() error {
 		}
 	}
 	close(a.started)
+	a.warnOfMisplaced()
 	return nil
 }
 
@@ -194,6 +196,7 @@ type Handler struct {
 	origins  *origins
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
+	placed   func() placement // looks at the server's routes once
 }
 
 // CaddyModule returns the Caddy module information.
@@ -234,6 +237,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// A reload lets the requests of the old server finish, and an exit waits
 	// for them for ever: polls must hear of both.
 	server.RegisterOnShutdown(sync.OnceFunc(h.end))
+	h.placed = sync.OnceValue(func() placement { return placementOf(server, h) })
+	h.app.placed = append(h.app.placed, h.placed)
 	h.warn(server)
 	return nil
 }
@@ -264,21 +269,31 @@ func (h *Handler) end() {
 
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	if h.docsPage != nil && path == h.DocsPath {
+	place, exact := h.find(r.URL.Path)
+	if place == notOurs { // by the path as it is now, which a rewrite may have changed
+		original := originalURL(r)
+		if original == nil || original.Path == r.URL.Path {
+			return next.ServeHTTP(w, r)
+		}
+		if place, exact = h.find(original.Path); place == notOurs || !h.placed().originalCounts {
+			return next.ServeHTTP(w, r)
+		}
+		r = restored(r, original)
+	}
+	switch {
+	case !exact:
+		h.redirect(w, r, place)
+		return nil
+	case place == docsPagePlace:
 		h.serveDocs(w, r)
 		return nil
-	}
-	isSocket := path == h.SocketPath
-	if !isSocket && r.URL.Path != h.PublishPath {
-		return next.ServeHTTP(w, r)
 	}
 	rt, err := h.app.await(r)
 	if err != nil {
 		h.refuse(w, r, err)
 		return nil
 	}
-	if isSocket {
+	if place == socketPlace {
 		h.serveSocket(rt, w, r)
 		return nil
 	}
