@@ -17,7 +17,9 @@ const template = `{"{{secret}}":1}`
 
 // A rewriter is what a plugin passes on that changes bodies and writes behind
 // them.
-type rewriter struct{ *caddyhttp.ResponseWriterWrapper }
+type rewriter struct {
+	*caddyhttp.ResponseWriterWrapper
+}
 
 func (w rewriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(bytes.ReplaceAll(b, []byte("{{secret}}"), []byte("hunter2")))

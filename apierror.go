@@ -160,6 +160,11 @@ func errPreconditionFailed() *apiError {
 		"It was changed meanwhile: its ETag is not in If-Match. Read it again, and change that.")
 }
 
+// errOtherSpelling is for a path that is one of ours, written otherwise.
+func errOtherSpelling(asked, right string) *apiError {
+	return newAPIError(http.StatusNotFound, "not_found", "This is %s. Use %s, written exactly so.", quote(asked), right)
+}
+
 // errPayloadTooLarge takes the size as text, as only a declared one is known.
 func errPayloadTooLarge(limit int64, size string) *apiError {
 	return newAPIError(http.StatusRequestEntityTooLarge, "payload_too_large",

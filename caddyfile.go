@@ -153,9 +153,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // any depth but not example.org itself, null, or * for any; pages of the site
 // itself need not be listed.
 //
-// The directive runs after basic_auth and respond, and before reverse_proxy
-// and file_server. A respond without a matcher therefore answers everything;
-// put it into a handle block.
+// The directive runs after basic_auth, handle and respond, and before
+// reverse_proxy and file_server. A path that a rewrite took away is still
+// served. A respond, redir or handle without a matcher answers everything: give
+// it one, as "@not_realtime not path /socket.io* /publish*". The log says so
+// when the configuration is loaded.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	err := eachSetting(d, func(name string, args []string) (err error) {

@@ -42,10 +42,11 @@ type App struct {
 
 	dir      string
 	logger   *zap.Logger
-	handlers int           // how many of the configuration use the app
-	started  chan struct{} // closed once runtime is set
-	runtime  *runtime      // set while held
-	held     bool          // the runtime's reference is this app's to give back
+	handlers int                // how many of the configuration use the app
+	placed   []func() placement // of the configuration's handlers
+	started  chan struct{}      // closed once runtime is set
+	runtime  *runtime           // set while held
+	held     bool               // the runtime's reference is this app's to give back
 
 	// superseded is set while a later configuration runs beside this one.
 	superseded *atomic.Bool
@@ -108,6 +109,7 @@ func (a *App) Start() error {
 		}
 	}
 	close(a.started)
+	a.warnOfMisplaced()
 	return nil
 }
 
@@ -194,6 +196,7 @@ type Handler struct {
 	origins  *origins
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
+	placed   func() placement // looks at the server's routes once
 }
 
 // CaddyModule returns the Caddy module information.
@@ -234,6 +237,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// A reload lets the requests of the old server finish, and an exit waits
 	// for them for ever: polls must hear of both.
 	server.RegisterOnShutdown(sync.OnceFunc(h.end))
+	h.placed = sync.OnceValue(func() placement { return placementOf(server, h) })
+	h.app.placed = append(h.app.placed, h.placed)
 	h.warn(server)
 	return nil
 }
@@ -264,32 +269,41 @@ func (h *Handler) end() {
 
 // ServeHTTP serves the gateway's own paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	switch {
-	case h.docsPage != nil && path == h.DocsPath:
-		answer(w, r, h.logger, func(w http.ResponseWriter) { h.serveDocs(w, r) })
-	case path == h.SocketPath:
-		answer(w, r, h.logger, func(w http.ResponseWriter) { h.withRuntime(w, r, h.serveSocket) })
-	case r.URL.Path == h.PublishPath:
-		answer(w, r, h.logger, func(w http.ResponseWriter) { h.withRuntime(w, r, h.servePublish) })
-	default:
-		return next.ServeHTTP(w, r)
+	place, exact := h.find(r.URL.Path)
+	if place == notOurs { // by the path as it is now, which a rewrite may have changed
+		original := originalURL(r)
+		if original == nil || original.Path == r.URL.Path {
+			return next.ServeHTTP(w, r)
+		}
+		if place, exact = h.find(original.Path); place == notOurs || !h.placed().originalCounts {
+			return next.ServeHTTP(w, r)
+		}
+		r = restored(r, original)
 	}
+	answer(w, r, h.logger, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
 	return nil
 }
 
-// withRuntime serves a request as soon as there is a runtime.
-func (h *Handler) withRuntime(w http.ResponseWriter, r *http.Request, serve func(*runtime, http.ResponseWriter, *http.Request)) {
+// serve serves the place that a request is for; exact says that its path is the
+// place's own.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exact bool) {
+	switch {
+	case !exact:
+		h.redirect(w, r, place)
+		return
+	case place == docsPagePlace:
+		h.serveDocs(w, r)
+		return
+	}
 	rt, err := h.app.await(r)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
-	serve(rt, w, r)
-}
-
-// servePublish serves POST /publish.
-func (h *Handler) servePublish(rt *runtime, w http.ResponseWriter, r *http.Request) {
+	if place == socketPlace {
+		h.serveSocket(rt, w, r)
+		return
+	}
 	publishEndpoint{
 		registry:  rt.registry,
 		limits:    &rt.limits,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -26,6 +27,7 @@ type Portal struct {
 
 	app    *App
 	server *portalServer
+	placed func() placement // looks at the server's routes once
 }
 
 const defaultPortalPath = "/realtime"
@@ -58,6 +60,8 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 		return errors.New("realtime_portal works in an HTTP server only")
 	}
 	server.RegisterOnShutdown(p.end)
+	p.placed = sync.OnceValue(func() placement { return placementOf(server, p) })
+	p.app.placed = append(p.app.placed, p.placed)
 	return nil
 }
 
@@ -72,22 +76,28 @@ func (p *Portal) end() {
 
 // ServeHTTP serves the portal to who is authenticated.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	path, below := strings.CutPrefix(r.URL.Path, p.Path+"/")
-	switch {
-	case r.URL.Path == p.Path:
-		answer(w, r, p.server.logger, func(w http.ResponseWriter) {
-			http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
-		})
-	case !below:
-		return next.ServeHTTP(w, r)
-	default:
-		answer(w, r, p.server.logger, func(w http.ResponseWriter) { p.serve(w, r, path) })
+	path, ours := p.cut(r.URL.Path)
+	if !ours { // by the path as it is now, which a rewrite may have changed
+		original := originalURL(r)
+		if original == nil || original.Path == r.URL.Path {
+			return next.ServeHTTP(w, r)
+		}
+		if path, ours = p.cut(original.Path); !ours || !p.placed().originalCounts {
+			return next.ServeHTTP(w, r)
+		}
+		r = restored(r, original)
 	}
+	answer(w, r, p.server.logger, func(w http.ResponseWriter) { p.serve(w, r, path) })
 	return nil
 }
 
-// serve serves the path below the portal's root.
+// serve serves the path below the portal's own, which begins with a slash.
 func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
+	if path == "" {
+		http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
+		return
+	}
+	path = path[1:]
 	visit := portalVisit{portalServer: p.server, path: path, w: w, r: r}
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if repl != nil {
@@ -98,6 +108,19 @@ func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	visit.serve(func() (*runtime, error) { return p.app.await(r) })
+}
+
+// cut returns what is below the portal's path, with its slash, and reports
+// whether a path is the portal's at all. Slashes are merged before the part
+// that names a channel, as Caddy's matchers do.
+func (p *Portal) cut(path string) (below string, ours bool) {
+	for _, path := range []string{path, caddyhttp.CleanPath(path, true)} {
+		below, ours = strings.CutPrefix(path, p.Path)
+		if ours && (below == "" || below[0] == '/') {
+			return below, true
+		}
+	}
+	return "", false
 }
 
 func parsePortalDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

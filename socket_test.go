@@ -415,8 +415,9 @@ func TestOtherPathsGoToTheNextHandler(t *testing.T) {
 	s := newSite(t, nil)
 	for path, want := range map[string]int{
 		"/":                       http.StatusTeapot,
-		"/publish/":               http.StatusTeapot,
 		"/publishx":               http.StatusTeapot,
+		"/publish/x":              http.StatusTeapot,
+		"/publish;x":              http.StatusTeapot,
 		"/socket.io/socket.io.js": http.StatusTeapot,
 		"/socket.iox":             http.StatusTeapot,
 		"/publish":                http.StatusMethodNotAllowed,
