@@ -102,10 +102,10 @@ func (e *entrance) tell(log *zap.Logger, refusal *apiError, ip string, s *Settin
 		log.Warn("clients refused: as many are connected as may be; they try again by themselves, or raise max_connections",
 			zap.Int("max_connections", *s.MaxConnections))
 	case refusal.Code == "too_many_connections" && e.crowded.now():
-		log.Warn("clients refused: their address has as many connections as it may; raise max_connections_per_ip, or set trusted_proxies if it is a proxy's",
+		log.Warn("clients refused: their address has as many connections as it may; raise max_connections_per_ip, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("max_connections_per_ip", s.MaxConnectionsPerIP), zap.String("client_ip", ip))
 	case refusal.Code == "rate_limited" && e.hasty.now():
-		log.Warn("clients refused: their address opens connections too fast; they try again by themselves, or raise connect_rate, or set trusted_proxies if it is a proxy's",
+		log.Warn("clients refused: their address opens connections too fast; they try again by themselves, or raise connect_rate, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("connections", s.ConnectRate.Count), zap.Duration("window", time.Duration(s.ConnectRate.Window)), zap.String("client_ip", ip))
 	}
 }

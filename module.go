@@ -48,6 +48,9 @@ type App struct {
 	runtime  *runtime           // set while held
 	held     bool               // the runtime's reference is this app's to give back
 
+	// warned are the servers that warnAboutAddresses has looked at.
+	warned map[*caddyhttp.Server]struct{}
+
 	// superseded is set while a later configuration runs beside this one.
 	superseded *atomic.Bool
 }
@@ -245,6 +248,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // warn tells of what is configured and will not work.
 func (h *Handler) warn(server *caddyhttp.Server) {
+	h.app.warnAboutAddresses(h.logger, server)
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
 		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))

@@ -107,7 +107,7 @@ describe("max_connections_per_ip", () => {
   );
 
   for (const [name, options, another] of [
-    ["counts the address that a trusted proxy tells", "servers {\n\t\ttrusted_proxies static private_ranges\n\t}", 200],
+    ["counts the address that a trusted proxy tells", "servers {\n\t\ttrusted_proxies static private_ranges\n\t\ttrusted_proxies_strict\n\t}", 200],
     ["does not believe an address that a stranger tells", "", 429],
   ]) {
     test(

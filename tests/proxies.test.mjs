@@ -1,20 +1,41 @@
 // Behind a proxy: another Caddy, and nginx as most people configure it.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Caddy, freePorts, transports } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
 
-// The test's clients say that they are elsewhere, as if a proxy had said so.
-const trusting = "servers {\n\t\ttrusted_proxies static 127.0.0.1/32 ::1/128\n\t}";
+// The proxies are at 127.0.0.1 and ::1, clients at another loopback address.
+const proxied = "trusted_proxies static 127.0.0.1/32 ::1/128";
+const servers = (...lines) => `servers {\n\t\t${lines.join("\n\t\t")}\n\t}`;
+const trusting = servers(proxied, "trusted_proxies_strict");
+
+const forged = { "X-Forwarded-For": "203.0.113.7" };
+
+/** Connections from one address of this machine. */
+const from = (localAddress) => new http.Agent({ localAddress, family: 4, keepAlive: false });
+
+/** An HTTP request from there: its status and text. */
+const requestFrom = (address, url, { method = "GET", headers = {}, body } = {}) =>
+  new Promise((resolve, reject) => {
+    http
+      .request(url, { method, headers, agent: from(address) }, (res) => {
+        let text = "";
+        res.on("data", (chunk) => (text += chunk));
+        res.on("end", () => resolve({ status: res.statusCode, text }));
+      })
+      .on("error", reject)
+      .end(body);
+  });
 
 const proxies = {
   /** Caddy needs no more than the line. */
   async caddy(gateway) {
-    const proxy = await Caddy.start({ options: trusting, site: `reverse_proxy localhost:${gateway.port}` });
+    const proxy = await Caddy.start({ site: `reverse_proxy localhost:${gateway.port}` });
     return { origin: proxy.origin, stop: () => proxy.close() };
   },
 
@@ -72,7 +93,7 @@ for (const [name, start] of Object.entries(proxies)) {
     before(async () => {
       gateway = await Caddy.start({
         options: trusting,
-        global: "ping_interval 1s\n\t\tping_timeout 1s",
+        global: "ping_interval 1s\n\t\tping_timeout 1s\n\t\tmax_connections_per_ip 2",
         site: "realtime {\n\torigins https://only.example\n}",
       });
       app = await gateway.app();
@@ -85,10 +106,11 @@ for (const [name, start] of Object.entries(proxies)) {
 
     for (const [transport, list] of Object.entries(transports)) {
       test(`${transport}: events arrive in order, whole and for as long as they come`, async () => {
-        const forwarded = `203.0.113.${1 + Object.keys(transports).indexOf(transport)}`;
+        const address = `127.0.0.${11 + Object.keys(transports).indexOf(transport)}`;
         const socket = gateway.socket(app, {
           transports: list,
-          extraHeaders: { "X-Forwarded-For": forwarded },
+          agent: from(address),
+          extraHeaders: forged,
           uri: proxy.origin,
         });
         const lost = [];
@@ -114,9 +136,9 @@ for (const [name, start] of Object.entries(proxies)) {
         assert.deepEqual(got, Array.from({ length: 50 }, (_, n) => (n === 25 ? large : n)));
         assert.deepEqual(lost, []);
 
-        // The gateway sees the client, not the proxy.
+        // The gateway sees the client, not the proxy, nor what the client says.
         const { connections } = (await gateway.admin("GET", `/realtime/connections/${app.id}?channel=${transport}`)).json;
-        assert.deepEqual(connections.map((c) => c.client_ip), [forwarded]);
+        assert.deepEqual(connections.map((c) => c.client_ip), [address]);
 
         const gone = once(socket, "disconnect");
         await gateway.admin("DELETE", `/realtime/connections/${app.id}/${socket.id}`);
@@ -144,9 +166,19 @@ for (const [name, start] of Object.entries(proxies)) {
       }
     });
 
+    test("no client evades a limit by address, or uses up another one's, by claiming an address", async () => {
+      const handshake = async (address, claimed) =>
+        (await requestFrom(address, `${proxy.origin}/socket.io/?EIO=4&transport=polling`, { headers: { "X-Forwarded-For": claimed } })).status;
+      const statuses = [];
+      for (let n = 0; n < 8; n++) statuses.push(await handshake("127.0.0.21", n % 2 ? `203.0.113.${n}` : "127.0.0.22"));
+      // As many as it may have, as many only to be told so, and no more.
+      assert.deepEqual(statuses, [200, 200, 200, 200, 429, 429, 429, 429]);
+      assert.equal(await handshake("127.0.0.22", "203.0.113.9"), 200);
+    });
+
     test("a proxy that ends leaves no socket behind", async () => {
-      const clients = Object.values(transports).map((list) =>
-        gateway.socket(app, { transports: list, uri: proxy.origin, reconnection: false }),
+      const clients = Object.values(transports).map((list, n) =>
+        gateway.socket(app, { transports: list, uri: proxy.origin, agent: from(`127.0.0.${31 + n}`), reconnection: false }),
       );
       await Promise.all(clients.map((socket) => once(socket, "connect")));
       const gone = Promise.all(clients.map((socket) => once(socket, "disconnect")));
@@ -159,3 +191,29 @@ for (const [name, start] of Object.entries(proxies)) {
     });
   });
 }
+
+describe("at load, once for each server, the log warns that", () => {
+  const forgeable = /clients can forge their address.*add trusted_proxies_strict/;
+  const absent = /clients of a unix socket have no address.*add trusted_proxies_unix/;
+  const socket = join(mkdtempSync(join(tmpdir(), "realtime-unix-")), "s");
+  after(() => rmSync(dirname(socket), { recursive: true }));
+  const unix = `http://unix.example {\n\tbind unix/${socket}\n\trealtime\n}`;
+  for (const [name, options, sites, warnings] of [
+    ["nothing is wrong without a proxy", "", "", [0, 0]],
+    ["clients can forge their address", servers(proxied), "", [1, 0]],
+    ["nothing is wrong with trusted_proxies_strict", trusting, "", [0, 0]],
+    ["clients of a unix socket have no address", "", unix, [0, 1]],
+    ["clients of a trusted unix socket can forge theirs", servers("trusted_proxies_unix"), unix, [1, 0]],
+    ["nothing is wrong with all three", servers(proxied, "trusted_proxies_strict", "trusted_proxies_unix"), unix, [0, 0]],
+  ]) {
+    test(name, async () => {
+      const site = "handle /a/* {\n\t\trealtime {\n\t\t\tpublish_path /a/publish\n\t\t}\n\t}\n\trealtime";
+      const caddy = await Caddy.start({ options, site, sites });
+      try {
+        assert.deepEqual([caddy.logged(forgeable).length, caddy.logged(absent).length], warnings, caddy.logTail());
+      } finally {
+        await caddy.close();
+      }
+    });
+  }
+});

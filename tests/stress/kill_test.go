@@ -31,6 +31,7 @@ var forwarding = `{
 	persist_config off
 	servers {
 		trusted_proxies static 127.0.0.0/8
+		trusted_proxies_strict
 	}
 	realtime {
 		rate_limit 0
