@@ -35,7 +35,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if err := app.UnmarshalCaddyfile(d); err != nil {
 		return nil, err
 	}
-	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(app, nil)}, nil
+	return httpcaddyfile.App{Name: "realtime", Value: caddyconfig.JSON(&app, nil)}, nil
 }
 
 func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -67,8 +67,11 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		drain           15s
 //	}
 //
-// The keystore's directory is by default "realtime" in Caddy's data
-// directory; placeholders such as {env.DIR} are replaced in it. rate_limit is
+// Every value may have placeholders, for example {env.MAX_BODY}; see
+// checkPlaceholders.
+//
+// The keystore's directory is by default "realtime" in Caddy's data directory.
+// rate_limit is
 // publishes an app may make in any window of that length. max_channels is for
 // one socket; max_connecting bounds the clients that are about to connect at a
 // time; max_connections bounds all clients, by default at nine tenths of the
@@ -80,55 +83,17 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // max_body. "drain 0s" closes sockets at once at exit.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
-	err := eachSetting(d, func(name string, args []string) (err error) {
-		switch name {
-		case "keystore":
-			a.Keystore, err = keystoreArgs(args)
-		case "rate_limit":
-			a.RateLimit, err = rateLimitArgs(args)
-		case "max_body":
-			a.MaxBody, err = sizeArg(name, args, "1MiB")
-		case "body_timeout":
-			a.BodyTimeout, err = durationArg(name, args, "10s")
-		case "max_channels":
-			a.MaxChannels, err = countArg(name, args, "100")
-		case "ping_interval":
-			a.PingInterval, err = durationArg(name, args, "25s")
-		case "ping_timeout":
-			a.PingTimeout, err = durationArg(name, args, "20s")
-		case "connect_timeout":
-			a.ConnectTimeout, err = durationArg(name, args, "10s")
-		case "max_connecting":
-			a.MaxConnecting, err = countArg(name, args, "5000")
-		case "max_connections":
-			a.MaxConnections = new(int)
-			*a.MaxConnections, err = optionalCountArg(name, args, "10000")
-		case "max_connections_per_ip":
-			a.MaxConnectionsPerIP, err = optionalCountArg(name, args, "100")
-		case "connect_rate":
-			a.ConnectRate, err = rateArgs(name, args, "connections", "20 10s")
-		case "message_rate":
-			a.MessageRate, err = rateArgs(name, args, "packets", "1000 10s")
-		case "max_packet":
-			a.MaxPacket, err = sizeArg(name, args, "64KiB")
-			if err == nil {
-				err = checkPacket(a.MaxPacket)
-			}
-		case "auth_failures":
-			a.AuthFailures, err = rateArgs(name, args, "wrong credentials", "30 1m")
-		case "max_queue":
-			a.MaxQueue, err = sizeArg(name, args, "1MiB")
-		case "write_timeout":
-			a.WriteTimeout, err = durationArg(name, args, "10s")
-		case "drain":
-			a.Drain, err = drainArg(args)
-		default:
-			err = errors.New("unknown setting " + name + " of the global option realtime; there are: " + strings.Join(globalSettings, ", ") + elsewhere(name))
+	err := eachSetting(d, func(name string, args []string) error {
+		if hasPlaceholder(args...) && name != "keystore" {
+			return a.postpone(name, args)
 		}
-		return err
+		return a.set(name, args)
 	})
 	if err != nil {
 		return err
+	}
+	if len(a.postponed) > 0 {
+		return nil // Validate sees all of them
 	}
 	effective := a.Settings
 	effective.setDefaults()
@@ -136,6 +101,55 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// set sets one setting to the values of its line.
+func (a *App) set(name string, args []string) (err error) {
+	switch name {
+	case "keystore":
+		a.Keystore, err = keystoreArgs(args)
+	case "rate_limit":
+		a.RateLimit, err = rateLimitArgs(args)
+	case "max_body":
+		a.MaxBody, err = sizeArg(name, args, "1MiB")
+	case "body_timeout":
+		a.BodyTimeout, err = durationArg(name, args, "10s")
+	case "max_channels":
+		a.MaxChannels, err = countArg(name, args, "100")
+	case "ping_interval":
+		a.PingInterval, err = durationArg(name, args, "25s")
+	case "ping_timeout":
+		a.PingTimeout, err = durationArg(name, args, "20s")
+	case "connect_timeout":
+		a.ConnectTimeout, err = durationArg(name, args, "10s")
+	case "max_connecting":
+		a.MaxConnecting, err = countArg(name, args, "5000")
+	case "max_connections":
+		a.MaxConnections = new(int)
+		*a.MaxConnections, err = optionalCountArg(name, args, "10000")
+	case "max_connections_per_ip":
+		a.MaxConnectionsPerIP, err = optionalCountArg(name, args, "100")
+	case "connect_rate":
+		a.ConnectRate, err = rateArgs(name, args, "connections", "20 10s")
+	case "message_rate":
+		a.MessageRate, err = rateArgs(name, args, "packets", "1000 10s")
+	case "max_packet":
+		a.MaxPacket, err = sizeArg(name, args, "64KiB")
+		if err == nil {
+			err = checkPacket(a.MaxPacket)
+		}
+	case "auth_failures":
+		a.AuthFailures, err = rateArgs(name, args, "wrong credentials", "30 1m")
+	case "max_queue":
+		a.MaxQueue, err = sizeArg(name, args, "1MiB")
+	case "write_timeout":
+		a.WriteTimeout, err = durationArg(name, args, "10s")
+	case "drain":
+		a.Drain, err = drainArg(args)
+	default:
+		err = errors.New("unknown setting " + name + " of the global option realtime; there are: " + strings.Join(globalSettings, ", ") + elsewhere(name))
+	}
+	return err
 }
 
 // UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
@@ -173,6 +187,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return errMissingArg(name, "https://app.example.com")
 			}
 			h.Origins = args
+			if hasPlaceholder(args...) {
+				return checkPlaceholders(name, args)
+			}
 			_, err = parseOrigins(args)
 		default:
 			err = errors.New("unknown setting " + name + " of the directive realtime; there are: publish_path, socket_path, docs_path, origins" + elsewhere(name))
@@ -181,6 +198,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 	if err != nil {
 		return err
+	}
+	if h.hasPlaceholder() {
+		return nil // Provision sees their values
 	}
 	if err := h.validate(); err != nil {
 		return d.WrapErr(err)
@@ -246,6 +266,9 @@ func keystoreArgs(args []string) (*Keystore, error) {
 		return nil, errMissingArg("keystore", example)
 	}
 	k := &Keystore{Type: args[0], Path: args[1]}
+	if err := checkPlaceholders("keystore", args); err != nil || hasPlaceholder(k.Type) {
+		return k, err
+	}
 	return k, k.validate()
 }
 
@@ -286,6 +309,9 @@ func pathArg(name string, args []string, example string) (string, error) {
 	p, err := oneArg(name, args, example)
 	if err != nil {
 		return "", err
+	}
+	if hasPlaceholder(p) {
+		return p, checkPlaceholders(name, args)
 	}
 	return p, checkPath(name, p)
 }
@@ -340,18 +366,16 @@ func durationArg(name string, args []string, example string) (caddy.Duration, er
 	return d, checkDuration(name, d)
 }
 
-// drainArg keeps 0s apart from what is not set.
-func drainArg(args []string) (caddy.Duration, error) {
+// drainArg takes 0s, too, which closes sockets at once.
+func drainArg(args []string) (*caddy.Duration, error) {
 	d, err := anyDurationArg("drain", args, "15s")
 	switch {
 	case err != nil:
-		return 0, err
+		return nil, err
 	case d < 0:
-		return 0, errors.New("drain is negative; write drain 0s to close sockets at once")
-	case d == 0:
-		return noDrain, nil
+		return nil, errors.New("drain is negative; write drain 0s to close sockets at once")
 	}
-	return d, checkDrain(d)
+	return &d, checkDrain(d)
 }
 
 func anyDurationArg(name string, args []string, example string) (caddy.Duration, error) {

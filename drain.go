@@ -38,9 +38,9 @@ func (rt *runtime) beginDrain() {
 	rt.drainOnce.Do(func() {
 		rt.draining.Store(true)
 		rt.live.End()
-		limit := time.Duration(rt.settings().Drain)
+		limit := time.Duration(*rt.settings().Drain)
 		sessions := rt.eio.Sessions()
-		if len(sessions) == 0 || limit <= 0 { // see noDrain; who is left is cut off
+		if len(sessions) == 0 || limit <= 0 { // who is left is cut off
 			close(rt.drained)
 			return
 		}

@@ -8,6 +8,7 @@
 package realtime
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,6 +41,10 @@ type App struct {
 
 	Settings
 
+	// postponed are settings with placeholders, as JSON by their names: their
+	// values are not known before Provision.
+	postponed map[string]json.RawMessage
+
 	dir      string
 	logger   *zap.Logger
 	handlers int                // how many of the configuration use the app
@@ -65,14 +70,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.started, a.superseded = make(chan struct{}), new(atomic.Bool)
+	if err := a.replace(); err != nil {
+		return err
+	}
 	a.setDefaults()
 	dir := filepath.Join(caddy.AppDataDir(), "realtime")
 	if a.Keystore != nil && a.Keystore.Path != "" {
-		path, err := caddy.NewReplacer().ReplaceOrErr(a.Keystore.Path, true, true)
-		if err != nil {
-			return fmt.Errorf("keystore path: %w", err)
-		}
-		dir = path
+		dir = a.Keystore.Path
 	}
 	var err error
 	if a.dir, err = filepath.Abs(dir); err != nil {
@@ -210,6 +214,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets the handler up.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := h.replace(); err != nil {
+		return err
+	}
 	if err := h.validate(); err != nil { // of what was written, before it is changed below
 		return err
 	}

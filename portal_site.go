@@ -39,13 +39,9 @@ func (*Portal) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the handler up.
 func (p *Portal) Provision(ctx caddy.Context) error {
-	if p.Path != "" {
-		if err := checkPath("path", p.Path); err != nil {
-			return err
-		}
+	if err := p.setPath(); err != nil {
+		return err
 	}
-	orDefault(&p.Path, defaultPortalPath)
-	p.Path = strings.TrimSuffix(p.Path, "/")
 	var err error
 	if p.server, err = newPortalServer(ctx.Logger()); err != nil {
 		return err
@@ -62,6 +58,21 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 	server.RegisterOnShutdown(p.end)
 	p.placed = sync.OnceValue(func() placement { return placementOf(server, p) })
 	p.app.placed = append(p.app.placed, p.placed)
+	return nil
+}
+
+// setPath makes the path that was written the one to serve.
+func (p *Portal) setPath() (err error) {
+	if p.Path, err = replaceSetting("path", p.Path); err != nil {
+		return err
+	}
+	if p.Path != "" {
+		if err := checkPath("path", p.Path); err != nil {
+			return err
+		}
+	}
+	orDefault(&p.Path, defaultPortalPath)
+	p.Path = strings.TrimSuffix(p.Path, "/")
 	return nil
 }
 

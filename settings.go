@@ -11,8 +11,8 @@ type Keystore struct {
 	// Type of the store. Default: "badger", the only one today.
 	Type string `json:"type,omitempty"`
 
-	// Path of the store's directory; placeholders such as {env.DIR} are
-	// replaced. Default: "realtime" in Caddy's data directory.
+	// Path of the store's directory. Default: "realtime" in Caddy's data
+	// directory.
 	Path string `json:"path,omitempty"`
 }
 
@@ -37,6 +37,10 @@ type Rate struct {
 // Settings are the process-wide limits and times of a configuration. All of
 // them can change at a reload; an open socket keeps what its client was told when
 // it was opened: its heartbeat and MaxPacket.
+//
+// In JSON, a string with placeholders, for example "{env.MAX_BODY}", may stand
+// for any value. It is replaced at Provision and then read as in a Caddyfile:
+// "1MiB", "10s", or "600 1m" for a whole rate.
 type Settings struct {
 	// RateLimit of an app that has none of its own. Default: 600 in 1m.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
@@ -107,9 +111,9 @@ type Settings struct {
 	// cut off, up to a quarter more. Default: 10s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
-	// Drain is how long sockets may take to close at exit; negative closes
-	// them at once. Default: 15s.
-	Drain caddy.Duration `json:"drain,omitempty"`
+	// Drain is how long sockets may take to close at exit; 0, or a negative
+	// duration, closes them at once. Default: 15s.
+	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
 // The defaults, which the Caddyfile's documentation repeats.
@@ -147,6 +151,9 @@ func (s *Settings) setDefaults() {
 	if s.AuthFailures == nil {
 		s.AuthFailures = &Rate{Count: 30, Window: caddy.Duration(time.Minute)}
 	}
+	if s.Drain == nil {
+		s.Drain = new(defaultDrain)
+	}
 	orDefault(&s.MaxBody, defaultMaxBody)
 	orDefault(&s.BodyTimeout, defaultBodyTimeout)
 	orDefault(&s.MaxPacket, defaultMaxPacket)
@@ -157,7 +164,6 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.MaxConnecting, defaultMaxConnecting)
 	orDefault(&s.MaxQueue, defaultMaxQueue)
 	orDefault(&s.WriteTimeout, defaultWriteTimeout)
-	orDefault(&s.Drain, defaultDrain)
 }
 
 func orDefault[T comparable](v *T, def T) {

@@ -19,10 +19,6 @@ const (
 	minSize     = 1
 	maxSize     = 1 << 30
 	maxCount    = 1_000_000
-
-	// noDrain in Settings.Drain closes sockets at once at exit, as 0 is the
-	// default.
-	noDrain = caddy.Duration(-1)
 )
 
 // validate checks the settings once their defaults are filled in.
@@ -58,8 +54,10 @@ func (s *Settings) validate() error {
 			return err
 		}
 	}
-	if err := checkDrain(s.Drain); err != nil {
-		return err
+	if s.Drain != nil {
+		if err := checkDrain(*s.Drain); err != nil {
+			return err
+		}
 	}
 	if err := checkSize("max_body", s.MaxBody); err != nil {
 		return err
@@ -168,7 +166,8 @@ func checkDuration(name string, d caddy.Duration) error {
 	return nil
 }
 
-// checkDrain lets the drain be negative, which is no drain.
+// checkDrain lets the drain be 0 or, as older configurations have it,
+// negative, which is no drain.
 func checkDrain(d caddy.Duration) error {
 	if d > maxDuration {
 		return fmt.Errorf("drain is %s; it must be from 0s to %s", shortDuration(time.Duration(d)), shortDuration(time.Duration(maxDuration)))

@@ -1,0 +1,255 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// hasPlaceholder reports whether a value is known only when the configuration
+// is loaded.
+func hasPlaceholder(values ...string) bool {
+	return slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "{") })
+}
+
+// checkPlaceholders refuses placeholders that have no value when a
+// configuration is loaded, as those of a request. It reads no value, so that
+// `caddy adapt` needs neither the variables nor the files of the server.
+func checkPlaceholders(name string, values []string) error {
+	for _, v := range values {
+		for rest := strings.ReplaceAll(v, `\{`, ""); ; {
+			_, after, found := strings.Cut(rest, "{")
+			if !found {
+				break
+			}
+			key, _, _ := strings.Cut(after, "}")
+			if !slices.ContainsFunc([]string{"env.", "file.", "system.", "time.now"}, func(known string) bool { return strings.HasPrefix(key, known) }) {
+				return errPlaceholder(name, key)
+			}
+			rest = after
+		}
+	}
+	return nil
+}
+
+func errPlaceholder(name, key string) error {
+	return fmt.Errorf("%s: {%s} has no value when the configuration is loaded; a setting takes {env.NAME}, {file./path}, {system.…} and {time.now…}, not what a request has", name, key)
+}
+
+// replaceSetting returns a setting with its placeholders replaced.
+func replaceSetting(name, value string) (string, error) {
+	if err := checkPlaceholders(name, []string{value}); err != nil {
+		return "", err
+	}
+	replaced, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return replaced, nil
+}
+
+// postpone keeps the line of a setting that has placeholders.
+func (a *App) postpone(name string, args []string) error {
+	if !slices.Contains(globalSettings, name) {
+		return a.set(name, args) // which knows what to say
+	}
+	most := 1
+	if isRate(name) {
+		most = 2
+	}
+	if len(args) > most {
+		return fmt.Errorf("%s has a value too many, %q", name, args[most])
+	}
+	if err := checkPlaceholders(name, args); err != nil {
+		return err
+	}
+	text, err := json.Marshal(strings.Join(args, " "))
+	if a.postponed == nil {
+		a.postponed = make(map[string]json.RawMessage)
+	}
+	a.postponed[name] = text
+	return err
+}
+
+func isRate(name string) bool {
+	switch name {
+	case "rate_limit", "connect_rate", "message_rate", "auth_failures":
+		return true
+	}
+	return false
+}
+
+// replace replaces the app's placeholders, and sets what had to wait for it.
+func (a *App) replace() error {
+	if k := a.Keystore; k != nil {
+		var err error
+		if k.Type, err = replaceSetting("keystore", k.Type); err != nil {
+			return err
+		}
+		if k.Path, err = replaceSetting("keystore", k.Path); err != nil {
+			return err
+		}
+	}
+	for _, name := range globalSettings {
+		value, ok := a.postponed[name]
+		if !ok {
+			continue
+		}
+		args, err := settingArgs(name, value)
+		if err != nil {
+			return err
+		}
+		if err := a.set(name, args); err != nil {
+			return err
+		}
+	}
+	a.postponed = nil
+	return nil
+}
+
+// settingArgs returns what a postponed setting would have on its line, were
+// its values known.
+func settingArgs(name string, value json.RawMessage) ([]string, error) {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		text, err := replaceSetting(name, text)
+		if err != nil || !isRate(name) {
+			return []string{text}, err
+		}
+		return strings.Fields(text), nil
+	}
+	// A rate with a placeholder for one of its values.
+	of := "count"
+	if name == "rate_limit" {
+		of = "publishes"
+	}
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return nil, fmt.Errorf("%s is %s, which it does not take", name, value)
+	}
+	var args []string
+	for _, field := range []string{of, "window"} {
+		v, ok := fields[field]
+		if !ok {
+			continue
+		}
+		delete(fields, field)
+		written := fmt.Sprint(v)
+		if _, isNumber := v.(json.Number); isNumber && field == "window" {
+			written += "ns" // as caddy.Duration reads it
+		}
+		text, err := replaceSetting(name+"'s "+field, written)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, text)
+	}
+	for field := range fields {
+		return nil, fmt.Errorf("%s has no field %q; it has: %s, window", name, field, of)
+	}
+	if len(args) == 2 && args[0] == "0" {
+		args = args[:1] // no limit, in whatever window
+	}
+	return args, nil
+}
+
+// plainApp is an App that JSON reads and writes field by field.
+type plainApp App
+
+// UnmarshalJSON keeps what has placeholders for Provision.
+func (a *App) UnmarshalJSON(text []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	for name, value := range fields {
+		if !slices.Contains(globalSettings, name) || name == "keystore" || !textHasPlaceholder(value) {
+			continue
+		}
+		if a.postponed == nil {
+			a.postponed = make(map[string]json.RawMessage)
+		}
+		a.postponed[name] = value
+		delete(fields, name)
+	}
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	return caddy.StrictUnmarshalJSON(rest, (*plainApp)(a))
+}
+
+// textHasPlaceholder reports whether a JSON value is a string with a
+// placeholder, or an object with such a string.
+func textHasPlaceholder(value json.RawMessage) bool {
+	var decoded any
+	if json.Unmarshal(value, &decoded) != nil {
+		return false
+	}
+	switch v := decoded.(type) {
+	case string:
+		return hasPlaceholder(v)
+	case map[string]any:
+		for _, field := range v {
+			if text, ok := field.(string); ok && hasPlaceholder(text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// MarshalJSON writes placeholders as they were read: their values may be
+// secrets.
+func (a *App) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal((*plainApp)(a))
+	if err != nil || len(a.postponed) == 0 {
+		return text, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	for name, value := range a.postponed {
+		fields[name] = value
+	}
+	return json.Marshal(fields)
+}
+
+// hasPlaceholder reports whether any setting of the site has one.
+func (h *Handler) hasPlaceholder() bool {
+	return hasPlaceholder(h.PublishPath, h.SocketPath, h.DocsPath) || hasPlaceholder(h.Origins...)
+}
+
+// replace replaces the handler's placeholders. One of origins may stand for
+// several, apart by spaces or commas.
+func (h *Handler) replace() error {
+	var errs [4]error
+	h.PublishPath, errs[0] = replaceSetting("publish_path", h.PublishPath)
+	h.SocketPath, errs[1] = replaceSetting("socket_path", h.SocketPath)
+	h.DocsPath, errs[2] = replaceSetting("docs_path", h.DocsPath)
+	var list []string
+	for _, origin := range h.Origins {
+		if !hasPlaceholder(origin) {
+			list = append(list, origin)
+			continue
+		}
+		text, err := replaceSetting("origins", origin)
+		several := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		if err == nil && len(several) == 0 { // else an empty list, which is any origin
+			err = fmt.Errorf("origins: %s has no origin; set it, or write * for any", origin)
+		}
+		errs[3] = errors.Join(errs[3], err)
+		list = append(list, several...)
+	}
+	h.Origins = list
+	return errors.Join(errs[:]...)
+}
