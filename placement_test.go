@@ -89,7 +89,7 @@ func provisioned(t *testing.T, routes string) *caddyhttp.Server {
 }
 
 // pass is a handler of another module, which may be of any type.
-type pass struct{ settings []string }
+type pass []string
 
 func (pass) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	return next.ServeHTTP(w, r)

@@ -390,3 +390,20 @@ test("what guards a whole site guards a single-page app's sockets and publishes"
   assert.equal((await handshakeAt("/socket.io/")).status, 401);
   assert.match((await handshakeAt("/socket.io/", { Authorization: basic })).text, /^0\{"sid"/);
 });
+
+test("the portal of a single-page app is there for who is authenticated, and the log says if nobody can be", async () => {
+  const portal = (headers) => raw("GET", "/realtime/", headers);
+  assert.deepEqual(await load({ site: `${spa}basic_auth {\n\tHASH\n}\nrealtime_portal` }), []);
+  assert.equal((await portal()).status, 401);
+  assert.match((await portal({ Authorization: basic })).text, /portal|apps/i);
+
+  const [said, ...more] = await load({ site: `${spa}basic_auth /realtime* {\n\tHASH\n}\nrealtime_portal` });
+  assert.deepEqual(more, []);
+  assert.equal(said.directive, "basic_auth");
+  assert.match((await portal({ Authorization: basic })).text, /the page/);
+  const fixed = `@realtime path /realtime*\nhandle @realtime {\nbasic_auth {\n\tHASH\n}\nrealtime_portal\n}\nhandle {\n${spa}}`;
+  assert.ok(said.fix.startsWith("@realtime path /realtime*\nhandle @realtime {\n\tbasic_auth …\n\trealtime_portal\n}"), said.fix);
+  assert.deepEqual(await load({ site: fixed }), []);
+  assert.equal((await portal()).status, 401);
+  assert.match((await portal({ Authorization: basic })).text, /portal|apps/i);
+});
