@@ -23,6 +23,7 @@ func prepareDirectory(dir string, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
+	warnOfOwner(dir, info, os.Geteuid(), logger)
 	mode := info.Mode()
 	if mode.Perm()&0o077 == 0 || runtime.GOOS == "windows" { // where modes say nothing
 		return nil
@@ -33,6 +34,15 @@ func prepareDirectory(dir string, logger *zap.Logger) error {
 	logger.Warn("others could look into the keystore's directory, which is now closed to them",
 		zap.String("dir", dir), zap.Stringer("mode", mode))
 	return nil
+}
+
+// warnOfOwner tells the log of a directory that does not belong to the user who
+// runs Caddy.
+func warnOfOwner(dir string, info os.FileInfo, user int, logger *zap.Logger) {
+	if uid, known := owner(info); known && uid != user {
+		logger.Warn("the keystore's directory belongs to another user, who can replace what is in it; give it to the user who runs Caddy with chown -R",
+			zap.String("dir", dir), zap.Int("owner", uid), zap.Int("user", user))
+	}
 }
 
 // refuseForeign keeps us from closing a directory to those who need it, such

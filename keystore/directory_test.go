@@ -55,6 +55,23 @@ func TestDirectoryIsClosedToOthers(t *testing.T) {
 	}
 }
 
+func TestDirectoryOfAnotherUserIsReported(t *testing.T) {
+	dir := t.TempDir()
+	core, logs := observer.New(zapcore.WarnLevel)
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnOfOwner(dir, info, os.Geteuid(), zap.New(core))
+	if logs.Len() != 0 {
+		t.Errorf("of its own user: %v", logs.All())
+	}
+	warnOfOwner(dir, info, os.Geteuid()+1, zap.New(core))
+	if logs.FilterMessageSnippet("chown").FilterField(zap.String("dir", dir)).Len() != 1 {
+		t.Errorf("of another user: %v", logs.All())
+	}
+}
+
 func TestDirectoryOfOthersIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600), os.Chmod(dir, 0o755)); err != nil {
