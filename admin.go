@@ -54,7 +54,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:  a.listApps,
 			http.MethodPost: a.createApp,
-		}, "GET, HEAD, POST", "limit", "after")},
+		}, "GET, HEAD, POST")},
 		{Pattern: "/realtime/apps/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:    ofApp(a.showApp),
 			http.MethodPatch:  a.patchApp,
@@ -97,15 +97,11 @@ func ofApp(serve appFunc) adminFunc {
 	}
 }
 
-// readOnly answers a GET without a query, also where no runtime is.
+// readOnly answers a GET, also where no runtime is.
 func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
-			return nil
-		}
-		if err := checkQuery(r, nil); err != nil {
-			asAPIError(err).write(w, r)
 			return nil
 		}
 		serve(w, r)
@@ -113,9 +109,8 @@ func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 	}
 }
 
-// route picks the method's function and answers its errors in our shape. query
-// are the parameters that a GET takes.
-func (a *Admin) route(methods map[string]adminFunc, allow string, query ...string) caddy.AdminHandlerFunc {
+// route picks the method's function and answers its errors in our shape.
+func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		method := r.Method
 		if method == http.MethodHead {
@@ -126,14 +121,7 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, query ...strin
 			errMethodNotAllowed(r.Method, allow).write(w, r)
 			return nil
 		}
-		known := query
-		if method != http.MethodGet {
-			known = nil
-		}
 		rt, err := activeRuntime()
-		if err == nil {
-			err = checkQuery(r, known)
-		}
 		if err == nil {
 			err = serve(rt, w, r)
 		}
@@ -294,6 +282,12 @@ func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	return nil
 }
 
+// Pages of a list.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
 // listApps answers a page; next, where it is not null, is the query's "after"
 // of the page that follows.
 func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) error {
@@ -302,11 +296,7 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	after, err := pageAfter(query, keystore.ValidPlace)
-	if err != nil {
-		return err
-	}
-	apps, next := rt.registry.Apps(after, limit)
+	apps, next := rt.registry.Apps(query.Get("after"), limit)
 	page := struct {
 		Apps []appView `json:"apps"`
 		Next *string   `json:"next"`

@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -12,7 +14,7 @@ func (a *Admin) channelRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.listChannels),
-		}, "GET, HEAD", "limit", "after", "prefix")},
+		}, "GET, HEAD")},
 		// A channel's name may have slashes.
 		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.showChannel),
@@ -34,15 +36,7 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 	if err != nil {
 		return err
 	}
-	after, err := pageAfter(query, isChannel)
-	if err != nil {
-		return err
-	}
-	prefix := query.Get("prefix")
-	if prefix != "" && !isChannel(prefix) {
-		return errInvalidRequest("prefix is %s, and no channel's name begins so. Send the first characters of a name, such as orders.", quote(prefix))
-	}
-	occupied, more := rt.hub.List(app.ID, prefix, after, limit)
+	occupied, more := rt.hub.List(app.ID, query.Get("prefix"), query.Get("after"), limit)
 	page := struct {
 		Channels []channelView `json:"channels"`
 		Next     *string       `json:"next"`
@@ -66,4 +60,17 @@ func (a *Admin) showChannel(rt *runtime, app *keystore.App, w http.ResponseWrite
 	}
 	writeJSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(app.ID, channel)})
 	return nil
+}
+
+// pageLimit is how many entries a page has.
+func pageLimit(query url.Values) (int, error) {
+	text := query.Get("limit")
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, errInvalidRequest("limit is a number from 1 to %d.", maxPage)
+	}
+	return n, nil
 }

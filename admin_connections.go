@@ -9,14 +9,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
 func (a *Admin) connectionRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/connections/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.listConnections),
-		}, "GET, HEAD", "limit", "after", "channel")},
+		}, "GET, HEAD")},
 		{Pattern: "/realtime/connections/{id}/{socket}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:    ofApp(a.showConnection),
 			http.MethodDelete: ofApp(a.closeConnection),
@@ -94,11 +93,7 @@ func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseW
 			return err
 		}
 	}
-	after, err := pageAfter(query, socketio.ValidID)
-	if err != nil {
-		return err
-	}
-	page, next := rt.connections(app.ID, channel, after, limit)
+	page, next := rt.connections(app.ID, channel, query.Get("after"), limit)
 	writeJSON(w, http.StatusOK, struct {
 		Connections []connectionView `json:"connections"`
 		Next        *string          `json:"next"`

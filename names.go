@@ -25,8 +25,6 @@ func checkChannel(name string) error {
 	return nil
 }
 
-func isChannel(name string) bool { return checkChannel(name) == nil }
-
 func isChannelByte(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':

@@ -74,15 +74,8 @@ func cursor(app *App) string {
 	return app.Created.UTC().Format(time.RFC3339Nano) + "," + app.ID
 }
 
-// ValidPlace reports whether a page of apps can have named the place, as its
-// next.
-func ValidPlace(place string) bool {
-	_, ok := parseCursor(place)
-	return ok
-}
-
 func parseCursor(s string) (*App, bool) {
 	created, id, ok := strings.Cut(s, ",")
 	t, err := time.Parse(time.RFC3339Nano, created)
-	return &App{Created: t, ID: id}, ok && err == nil && strings.HasPrefix(id, "app_")
+	return &App{Created: t, ID: id}, ok && err == nil
 }

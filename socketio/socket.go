@@ -45,20 +45,12 @@ func newSocket(sess *engineio.Session) *Socket {
 	return &Socket{id: newID(), sess: sess}
 }
 
-const idSize = 15 // bytes
-
 // newID makes a socket's id, which is public, unlike that of its session: 120
 // random bits.
 func newID() string {
-	var b [idSize]byte
+	var b [15]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// ValidID reports whether a socket can have the id.
-func ValidID(id string) bool {
-	b, err := base64.RawURLEncoding.DecodeString(id)
-	return err == nil && len(b) == idSize
 }
 
 // ID is the socket's id, which its client knows as socket.id. It is not the id
