@@ -44,13 +44,6 @@ var (
 	ErrClosed   = errors.New("the keystore is closed")
 )
 
-// ErrHung is why Close gives up on a store.
-var ErrHung = errors.New("a write to the keystore has not ended, so the store is left open; is its disk frozen?")
-
-// closeTimeout is how long Close waits for a store, whose disk may be frozen. An
-// exit and a reload to another keystore wait as long.
-const closeTimeout = 10 * time.Second
-
 // Registry serves all apps from memory and changes them through its store, one
 // change at a time: first on disk, then in memory, then to those who watch. A
 // change that the store refuses changes nothing. All methods may be called
@@ -64,9 +57,6 @@ type Registry struct {
 	store    Store
 	watchers []func(before, after *App)
 	closed   bool
-
-	closing      sync.Once
-	closeTimeout time.Duration // see the constant
 }
 
 // Open loads all apps. From then on the store belongs to the registry, which
@@ -80,7 +70,7 @@ func Open(store Store) (*Registry, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading when keys were last used: %w", err), store.Close())
 	}
-	r := &Registry{store: store, closeTimeout: closeTimeout}
+	r := &Registry{store: store}
 	slices.SortFunc(apps, order) // each is then the last in the list
 	for _, app := range apps {
 		r.show(app)
@@ -184,7 +174,7 @@ func (r *Registry) Delete(id string) error {
 	}
 	r.apps.Delete(id)
 	r.list.remove(before)
-	r.forgetUsage(before, nil)
+	r.forgetUsage(before)
 	r.tell(before, nil)
 	return nil
 }
@@ -207,7 +197,6 @@ func (r *Registry) put(before, after *App) error {
 		return fmt.Errorf("storing app %s: %w", after.ID, err)
 	}
 	r.show(after)
-	r.forgetUsage(before, after)
 	r.tell(before, after)
 	return nil
 }
@@ -246,23 +235,13 @@ func (r *Registry) Check() error {
 
 // Close waits for a change that is under way, and closes the store. Later
 // changes fail with [ErrClosed]; what only reads goes on. To close twice does
-// nothing. A store that hangs is closed when it no longer does, and Close
-// returns [ErrHung] after ten seconds.
-func (r *Registry) Close() (err error) {
-	r.closing.Do(func() {
-		closed := make(chan error, 1)
-		go func() { closed <- r.close() }()
-		select {
-		case err = <-closed:
-		case <-time.After(r.closeTimeout):
-			err = ErrHung
-		}
-	})
-	return err
-}
-
-func (r *Registry) close() error {
+// nothing.
+func (r *Registry) Close() error {
 	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
 	r.closed = true
 	r.mu.Unlock()
 	close(r.usage.quit)

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,14 +54,10 @@ func (r *Registry) LastUsed(key string) time.Time {
 func (r *Registry) startUsage(kept map[string]time.Time) {
 	r.usage.dirty = make(map[string]struct{})
 	r.usage.quit, r.usage.ended = make(chan struct{}), make(chan struct{})
-	for _, app := range r.list.apps {
-		for _, k := range app.Keys { // and not of those that it no longer has
-			if at, ok := kept[k.ID]; ok {
-				minute := new(atomic.Int64)
-				minute.Store(at.Unix() / 60)
-				r.usage.minutes.Store(k.ID, minute)
-			}
-		}
+	for key, at := range kept {
+		minute := new(atomic.Int64)
+		minute.Store(at.Unix() / 60)
+		r.usage.minutes.Store(key, minute)
 	}
 	go r.keepUsage()
 }
@@ -110,15 +105,9 @@ func (r *Registry) writeUsage() {
 	}
 }
 
-// forgetUsage drops what is known of the keys that an app no longer has; after
-// is nil for an app that is gone. It needs mu.
-func (r *Registry) forgetUsage(before, after *App) {
-	if before == nil {
-		return
-	}
-	for _, k := range before.Keys {
-		if after == nil || !slices.ContainsFunc(after.Keys, func(kept Key) bool { return kept.ID == k.ID }) {
-			r.usage.minutes.Delete(k.ID)
-		}
+// forgetUsage drops what is known of an app's keys. It needs mu.
+func (r *Registry) forgetUsage(app *App) {
+	for _, k := range app.Keys {
+		r.usage.minutes.Delete(k.ID)
 	}
 }

@@ -75,34 +75,3 @@ func TestUseSurvivesReopeningAndIsNoReasonNotToStart(t *testing.T) {
 		t.Errorf("used %v, of a damaged record", at)
 	}
 }
-
-// An app remembers so many of its dead keys, and no more is kept of the others.
-func TestUseOfAKeyIsForgottenWithTheKey(t *testing.T) {
-	dir := t.TempDir()
-	registry := open(t, dir)
-	made := create(t, registry, "shop")
-	for range 3 * maxDead {
-		issued, err := registry.AddKey(made.App.ID, Subscribe, "", time.Time{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		registry.Used(issued.App, &issued.Key, time.Now())
-		if _, err := registry.RevokeKey(made.App.ID, issued.Key.ID); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kept := func(r *Registry) (n int) {
-		r.usage.minutes.Range(func(any, any) bool { n++; return true })
-		return n
-	}
-	app, _ := registry.App(made.App.ID)
-	if n := kept(registry); n > len(app.Keys) {
-		t.Errorf("the use of %d keys is kept, the app has %d", n, len(app.Keys))
-	}
-	if err := registry.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := kept(open(t, dir)); n == 0 || n > len(app.Keys) {
-		t.Errorf("the use of %d keys is read again, the app has %d", n, len(app.Keys))
-	}
-}
