@@ -54,7 +54,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:  a.listApps,
 			http.MethodPost: a.createApp,
-		}, "GET, HEAD, POST")},
+		}, "GET, HEAD, POST", "after", "limit")},
 		{Pattern: "/realtime/apps/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:    ofApp(a.showApp),
 			http.MethodPatch:  a.patchApp,
@@ -104,13 +104,18 @@ func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 			errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
 			return nil
 		}
+		if _, err := readQuery(r); err != nil {
+			asAPIError(err).write(w, r)
+			return nil
+		}
 		serve(w, r)
 		return nil
 	}
 }
 
 // route picks the method's function and answers its errors in our shape.
-func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHandlerFunc {
+// parameters are those that the query of a GET may have.
+func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...string) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		method := r.Method
 		if method == http.MethodHead {
@@ -121,7 +126,15 @@ func (a *Admin) route(methods map[string]adminFunc, allow string) caddy.AdminHan
 			errMethodNotAllowed(r.Method, allow).write(w, r)
 			return nil
 		}
-		rt, err := activeRuntime()
+		known := parameters
+		if method != http.MethodGet {
+			known = nil
+		}
+		_, err := readQuery(r, known...)
+		var rt *runtime
+		if err == nil {
+			rt, err = activeRuntime()
+		}
 		if err == nil {
 			err = serve(rt, w, r)
 		}
@@ -296,7 +309,11 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	apps, next := rt.registry.Apps(query.Get("after"), limit)
+	after := query.Get("after")
+	if after != "" && !keystore.IsPlace(after) {
+		return errNotAPlace(after)
+	}
+	apps, next := rt.registry.Apps(after, limit)
 	page := struct {
 		Apps []appView `json:"apps"`
 		Next *string   `json:"next"`
@@ -369,12 +386,48 @@ func decodeStrict(body []byte, into any) error {
 		return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return errInvalidRequest("%s must be a %s, not a %s.", cmp.Or(wrong.Field, "The body"), wrong.Type, wrong.Value)
+		return errInvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return errInvalidRequest("There is no field %s here.", field)
 	}
 	return errInvalidJSON("The body is not one whole JSON object.")
+}
+
+// wanted says what a field of the admin API's bodies takes.
+func wanted(field string) string {
+	switch field {
+	case "":
+		return "an object"
+	case "enabled":
+		return "true or false"
+	case "kind":
+		return `"publish" or "subscribe"`
+	case "overlap":
+		return `a duration, "24h"`
+	case "window":
+		return `a duration, "1m"`
+	case "publishes":
+		return "a whole number"
+	case "allowed_origins":
+		return `a list of strings, ["https://app.example.com"]`
+	}
+	return "a string"
+}
+
+// article puts one before a kind of JSON value: "number 1.5", "object".
+func article(kind string) string {
+	switch {
+	case strings.HasPrefix(kind, "number "):
+		return "the " + kind
+	case kind == "bool":
+		return "true or false"
+	case kind == "array":
+		return "a list"
+	case kind == "object":
+		return "an object"
+	}
+	return "a " + kind
 }
 
 // checkFieldNames refuses what encoding/json lets through: null for an object,

@@ -14,7 +14,7 @@ func (a *Admin) channelRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.listChannels),
-		}, "GET, HEAD")},
+		}, "GET, HEAD", "after", "limit", "prefix")},
 		// A channel's name may have slashes.
 		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.showChannel),
@@ -36,7 +36,14 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 	if err != nil {
 		return err
 	}
-	occupied, more := rt.hub.List(app.ID, query.Get("prefix"), query.Get("after"), limit)
+	prefix, after := query.Get("prefix"), query.Get("after")
+	if prefix != "" && checkChannel(prefix) != nil {
+		return errInvalidRequest("prefix is %s, with which no channel's name begins.", quote(prefix))
+	}
+	if after != "" && checkChannel(after) != nil {
+		return errNotAPlace(after)
+	}
+	occupied, more := rt.hub.List(app.ID, prefix, after, limit)
 	page := struct {
 		Channels []channelView `json:"channels"`
 		Next     *string       `json:"next"`

@@ -9,13 +9,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
 func (a *Admin) connectionRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/connections/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.listConnections),
-		}, "GET, HEAD")},
+		}, "GET, HEAD", "after", "channel", "limit")},
 		{Pattern: "/realtime/connections/{id}/{socket}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet:    ofApp(a.showConnection),
 			http.MethodDelete: ofApp(a.closeConnection),
@@ -93,7 +94,11 @@ func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseW
 			return err
 		}
 	}
-	page, next := rt.connections(app.ID, channel, query.Get("after"), limit)
+	after := query.Get("after")
+	if after != "" && !socketio.IsID(after) {
+		return errNotAPlace(after)
+	}
+	page, next := rt.connections(app.ID, channel, after, limit)
 	writeJSON(w, http.StatusOK, struct {
 		Connections []connectionView `json:"connections"`
 		Next        *string          `json:"next"`

@@ -58,6 +58,10 @@ func FuzzAdmin(f *testing.F) {
 		{addKey, `{"kind":"publish","expires":"9999-12-31T23:59:59-23:59"}`},
 		{addKey, `{"kind":"publish","expires":"0001-01-01T00:00:00Z"}`},
 		{addKey, `{"kind":"publish","expires":"2001-01-01T00:00:00Z"}`},
+		{addKey, `{"kind":"publish","expires":"90d"}`},
+		{addKey, `{"kind":"publish","expires":"-1h"}`},
+		{addKey, `{"kind":"publish","expires":"1e9d"}`},
+		{addKey, `{"kind":"publish","expires":90}`},
 		{addKey, `{"kind":"both"}`},
 		{addKey, `{"kind":"publish","label":"\u202e"}`},
 		{rotate, `{"overlap":"24h"}`},
@@ -207,6 +211,12 @@ func checkAdded(t *testing.T, after *keystore.App, sent map[string]any) {
 	expires, given := sent["expires"].(string)
 	if !given {
 		if !key.Expires.IsZero() {
+			t.Fatalf("%v makes a key until %s", sent, key.Expires)
+		}
+		return
+	}
+	if good, err := caddy.ParseDuration(expires); err == nil {
+		if off := time.Until(key.Expires) - good; off > 0 || off < -time.Minute {
 			t.Fatalf("%v makes a key until %s", sent, key.Expires)
 		}
 		return

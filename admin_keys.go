@@ -1,7 +1,9 @@
 package realtime
 
 import (
+	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -36,19 +38,42 @@ func (a *Admin) listKeys(rt *runtime, app *keystore.App, w http.ResponseWriter, 
 // addKey answers with the key's plain text, the only time that it is shown.
 func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
-		Kind    keystore.Kind `json:"kind"`
-		Label   string        `json:"label"`
-		Expires *time.Time    `json:"expires"`
+		Kind    keystore.Kind   `json:"kind"`
+		Label   string          `json:"label"`
+		Expires json.RawMessage `json:"expires"`
 	}
 	if err := decodeAdmin(w, r, &body); err != nil {
 		return err
 	}
-	issued, err := a.operator(rt, r).addKey(r.PathValue("id"), body.Kind, body.Label, body.Expires)
+	expires, err := expiresAt(body.Expires)
+	if err != nil {
+		return err
+	}
+	issued, err := a.operator(rt, r).addKey(r.PathValue("id"), body.Kind, body.Label, expires)
 	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
+}
+
+// expiresAt reads when a key is to expire, a time or how long from now; nil for
+// never.
+func expiresAt(raw json.RawMessage) (*time.Time, error) {
+	if isNull(raw) {
+		return nil, nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		var when time.Time
+		if when.UnmarshalJSON(raw) == nil {
+			return &when, nil
+		}
+		if good, err := caddy.ParseDuration(text); err == nil {
+			return new(time.Now().Add(good)), nil
+		}
+	}
+	return nil, errInvalidRequest(`expires is %s. It takes how long the key is good, for example "90d", until when, "2099-12-31T18:00:00Z", or null for ever.`, quote(strings.Trim(string(raw), `"`)))
 }
 
 // rotateKey answers with the new key's plain text.

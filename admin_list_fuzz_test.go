@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -19,6 +21,30 @@ type bystander string
 
 func (b bystander) ID() string                         { return string(b) }
 func (b bystander) Queue(*engineio.Packet) hub.Flusher { return nil }
+
+// refusedQuery says what of a query is no request for a page; "" for nothing.
+func refusedQuery(query string, known []string, ofChannels bool) string {
+	asked, err := url.ParseQuery(query)
+	if err != nil {
+		return err.Error()
+	}
+	for name, values := range asked {
+		if !slices.Contains(known, name) || len(values) > 1 {
+			return name
+		}
+	}
+	name := regexp.MustCompile(`^[A-Za-z0-9_=@,.;:/-]{0,200}$`)
+	switch after := asked.Get("after"); {
+	case ofChannels && !name.MatchString(after), ofChannels && !name.MatchString(asked.Get("prefix")):
+		return "no channel's name"
+	case !ofChannels && after != "":
+		created, id, _ := strings.Cut(after, ",")
+		if _, err := time.Parse(time.RFC3339Nano, created); err != nil || !strings.HasPrefix(id, "app_") {
+			return "no place"
+		}
+	}
+	return ""
+}
 
 // FuzzLists asks for pages of apps, in the order in which they were made, and of
 // channels, in that of their names. A page begins behind after and says how to
@@ -40,7 +66,7 @@ func FuzzLists(f *testing.F) {
 	slices.Sort(channels)
 	for _, query := range []string{
 		"", "limit=3", "limit=3&after=" + url.QueryEscape(place), "limit=1000", "limit=1001", "limit=0", "limit=-1", "limit=+3", "limit=03", "limit=1e1", "limit=",
-		"after=orders.1&limit=1", "prefix=orders.&limit=2", "prefix=%ff", "after=%00", "prefix=a&prefix=b", "limit=1&limit=2", "limit=%zz", "prefix=a;after=a.b",
+		"after=orders.1&limit=1", "prefix=orders.&limit=2", "prefix=%ff", "after=%00", "prefix=a&prefix=b", "limit=1&limit=2", "limit=%zz", "prefix=a;after=a.b", "name=shop", "after=none", "after=" + url.QueryEscape(place) + "x", "Limit=1",
 	} {
 		f.Add(false, query)
 		f.Add(true, query)
@@ -55,7 +81,20 @@ func FuzzLists(f *testing.F) {
 			serve = ofApp(s.admin.listChannels)
 		}
 		w := httptest.NewRecorder()
-		err := serve(s.rt, w, r)
+		known := []string{"after", "limit"}
+		if ofChannels {
+			known = append(known, "prefix")
+		}
+		_, err := readQuery(r, known...) // as route does
+		if err == nil {
+			err = serve(s.rt, w, r)
+		}
+		if refused := refusedQuery(query, known, ofChannels); refused != "" {
+			if err == nil || asAPIError(err).Status != http.StatusBadRequest {
+				t.Fatalf("%q, with %s, is answered with %s, %v", query, refused, w.Body, err)
+			}
+			return
+		}
 
 		limit := 100
 		if text := asked.Get("limit"); text != "" {

@@ -72,6 +72,9 @@ func (p *appPatch) rate() (*keystore.Rate, error) {
 		Publishes *int   `json:"publishes"`
 		Window    string `json:"window"`
 	}
+	if kind := jsonKind(p.RateLimit[0]); p.RateLimit[0] != '{' {
+		return nil, errInvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
+	}
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ func keyCommand() *cobra.Command {
 	add := adminCommand("add <app>", "Adds a key to an app", 1, addKey)
 	add.Flags().String("kind", "", "publish or subscribe (required)")
 	add.Flags().String("label", "", "What the key is for, for people")
-	add.Flags().String("expires", "", "How long the key is good, such as 720h or 30d; for ever unless given")
+	add.Flags().String("expires", "", "How long the key is good, 720h or 30d, or until when, 2099-12-31T18:00:00Z; for ever unless given")
 	rotate := adminCommand("rotate <app> <key>", "Makes a key that takes another's place", 2, rotateKey)
 	rotate.Flags().String("overlap", "24h", "How long the old key stays good")
 	return group("key", "Adds, lists, rotates and revokes keys",
@@ -26,11 +26,11 @@ func keyCommand() *cobra.Command {
 func addKey(c *adminClient, args []string) error {
 	body := map[string]any{"kind": c.flags.String("kind"), "label": c.flags.String("label")}
 	if text := c.flags.String("expires"); text != "" {
-		good, err := caddy.ParseDuration(text)
-		if err != nil {
-			return fmt.Errorf("--expires %q is not a duration; write such as --expires 30d", text)
+		_, notADuration := caddy.ParseDuration(text)
+		if _, err := time.Parse(time.RFC3339, text); err != nil && notADuration != nil {
+			return fmt.Errorf("--expires %q is neither a duration nor a time; write --expires 30d or --expires 2099-12-31T18:00:00Z", text)
 		}
-		body["expires"] = time.Now().Add(good)
+		body["expires"] = text
 	}
 	return c.issue(keyPath(args[0]), body)
 }

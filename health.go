@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,7 +55,7 @@ func (a *Admin) ready(rt *runtime, w http.ResponseWriter, r *http.Request) error
 		{"keystore", rt.registry.Check},
 		{"delivery", rt.checkDelivery},
 	} {
-		took, err := timed(r, check.run)
+		took, err := timed(r, &rt.hanging, check.run)
 		if err != nil {
 			a.logger.Error("health check failed", zap.String("check", check.name), zap.Duration("took", took), zap.Error(err))
 			return errUnavailable(fmt.Sprintf("The check of %s failed: %s. The log has it, too.", check.name, err), time.Second)
@@ -65,18 +66,34 @@ func (a *Admin) ready(rt *runtime, w http.ResponseWriter, r *http.Request) error
 	return nil
 }
 
+// maxHanging bounds the checks that are left behind: while there are so many,
+// no other is begun.
+const maxHanging = 4
+
 // timed runs a check. One that hangs is left behind, as there is no way to end
-// it: that is what it was to find.
-func timed(r *http.Request, check func() error) (time.Duration, error) {
+// it: that is what it was to find. hanging counts those that were left behind.
+func timed(r *http.Request, hanging *atomic.Int32, check func() error) (time.Duration, error) {
 	begin := time.Now()
 	result := make(chan error, 1)
+	if hanging.Load() >= maxHanging {
+		return 0, fmt.Errorf("%d checks before this one have not ended", hanging.Load())
+	}
 	go func() { result <- check() }()
+	leave := func() {
+		hanging.Add(1)
+		go func() {
+			<-result
+			hanging.Add(-1)
+		}()
+	}
 	select {
 	case err := <-result:
 		return time.Since(begin), err
 	case <-time.After(healthTimeout):
+		leave()
 		return time.Since(begin), fmt.Errorf("it takes more than %s", healthTimeout)
 	case <-r.Context().Done():
+		leave()
 		return time.Since(begin), r.Context().Err()
 	}
 }

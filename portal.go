@@ -83,6 +83,9 @@ func (v *portalVisit) forbid(path string) {
 
 func (v *portalVisit) route() error {
 	id, rest, _ := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
+	if _, err := readQuery(v.r, v.parameters(rest)...); err != nil {
+		return err
+	}
 	switch {
 	case v.path == "":
 		return v.method(v.showApps, nil)
@@ -95,6 +98,17 @@ func (v *portalVisit) route() error {
 		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
 	}
 	return errNotFound("There is no such page.")
+}
+
+// parameters are those that a page takes.
+func (v *portalVisit) parameters(rest string) []string {
+	switch {
+	case v.path == "":
+		return []string{"after", "done"}
+	case strings.HasPrefix(v.path, "app/") && rest == "" && v.path != "app/":
+		return []string{"channel", "done", "site"}
+	}
+	return nil
 }
 
 // method picks what answers; nil is for a method that the page does not take.

@@ -8,7 +8,11 @@ import (
 )
 
 func (v *portalVisit) showApps() error {
-	apps, next := v.rt.registry.Apps(v.r.URL.Query().Get("after"), defaultPage)
+	after := v.r.URL.Query().Get("after")
+	if after != "" && !keystore.IsPlace(after) {
+		return errNotAPlace(after)
+	}
+	apps, next := v.rt.registry.Apps(after, defaultPage)
 	content := struct {
 		Apps []appView
 		Next string

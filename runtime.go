@@ -56,6 +56,9 @@ type runtime struct {
 	drainOnce sync.Once
 	draining  atomic.Bool
 	drained   chan struct{} // closed when the drain is over
+
+	hanging atomic.Int32  // checks of the health that were left behind
+	closed  chan struct{} // closed with the runtime
 }
 
 // upgradeTimeout is Node's default.
@@ -63,7 +66,7 @@ const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and makes everything that stands on it.
 func openRuntime(dir string, first *App) (*runtime, error) {
-	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), stats: stats.New(), drained: make(chan struct{})}
+	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
 	rt.log = rt.lasting.logger("realtime")
 	rt.current.Store(&first.Settings)
 	store, err := keystore.OpenBadger(dir, rt.lasting.logger("realtime.keystore"))
@@ -91,7 +94,25 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	})
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
+	go rt.shrink()
 	return rt, nil
+}
+
+// shrinkPause is between two searches for memory that limits no longer need.
+const shrinkPause = time.Minute
+
+// shrink runs until the runtime is closed.
+func (rt *runtime) shrink() {
+	tick := time.NewTicker(shrinkPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			rt.limits.Shrink()
+		case <-rt.closed:
+			return
+		}
+	}
 }
 
 // appChanged takes note of a change to an app: before is nil for a new one, now
@@ -104,6 +125,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 		return
 	case now == nil:
 		rt.limits.Forget(before.ID)
+		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
 	}
 	rt.expiry.watch(before.ID)
@@ -228,9 +250,11 @@ func (rt *runtime) refuse(claimed, attempt string, refusal *apiError) {
 // Destruct implements caddy.Destructor: nobody uses the runtime any more, as
 // the configuration names another keystore, or none, or the process ends.
 func (rt *runtime) Destruct() error {
+	close(rt.closed)
 	rt.eio.Close()
 	rt.expiry.stop()
 	if err := rt.registry.Close(); err != nil {
+		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.dir), zap.Error(err))
 		return fmt.Errorf("closing the keystore: %w", err)
 	}
 	return nil

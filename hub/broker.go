@@ -16,6 +16,10 @@ type Broker interface {
 	// the same order everywhere, which is that of the offsets. It returns what
 	// deliver returned on this machine.
 	Publish(m *Message, deliver func(*Message) int) (int, error)
+
+	// Forget drops what is kept of an app that is gone for good. Were it
+	// published to again, its ids would be new ones.
+	Forget(app string)
 }
 
 // memory is the broker of one process.
@@ -48,6 +52,12 @@ func (b *memory) Publish(m *Message, deliver func(*Message) int) (int, error) {
 	var id [32]byte // holds any
 	m.ID = string(strconv.AppendUint(append(append(id[:0], seq.epoch...), '-'), m.Offset, 36))
 	return deliver(m), nil
+}
+
+func (b *memory) Forget(app string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.apps, app)
 }
 
 func (b *memory) sequence(app string) *sequence {

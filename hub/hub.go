@@ -195,6 +195,10 @@ func (h *Hub[P]) channel(n name) *channel[P] {
 	return c
 }
 
+// Forget drops what is kept of an app that is gone for good and has no
+// subscribers.
+func (h *Hub[P]) Forget(app string) { h.broker.Forget(app) }
+
 // drop takes a channel that is gone out of the map.
 func (h *Hub[P]) drop(c *channel[P]) {
 	s := h.shard(c.name)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,7 +75,7 @@ func options(dir string, log *badgerLog) badger.Options {
 // to do, as do those for a directory that cannot be used, for damage, and for
 // a store of a newer version.
 func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
-	if err := prepareDirectory(dir, logger); err != nil {
+	if err := prepareDirectory(dir, os.Geteuid(), logger); err != nil {
 		return nil, fmt.Errorf("the directory of the keystore, %s: %w", dir, err)
 	}
 	b := &Badger{dir: dir, log: logger, minFree: minFree, quit: make(chan struct{})}
@@ -84,6 +85,7 @@ func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	if err := b.open(); err != nil {
 		return nil, err
 	}
+	closeFiles(dir, logger)
 	b.work.Go(b.collectGarbage)
 	return b, nil
 }

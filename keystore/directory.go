@@ -1,7 +1,9 @@
 package keystore
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,8 +13,9 @@ import (
 )
 
 // prepareDirectory makes a directory that nobody else can look into, or makes
-// one that is there so: Badger's own files anyone could read.
-func prepareDirectory(dir string, logger *zap.Logger) error {
+// one that is there so: Badger's own files anyone could read. It warns of an
+// owner other than the user of this process, who could open it again.
+func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("it cannot be made, name another with `keystore badger <dir>`: %w", err)
 	}
@@ -23,7 +26,10 @@ func prepareDirectory(dir string, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	warnOfOwner(dir, info, os.Geteuid(), logger)
+	if owner, known := ownerOf(info); known && owner != user {
+		logger.Warn("another user owns the keystore's directory, and can read and change all apps and keys; give it to the user who runs Caddy",
+			zap.String("dir", dir), zap.Int("owner", owner), zap.String("command", fmt.Sprintf("chown -R %d %s", user, dir)))
+	}
 	mode := info.Mode()
 	if mode.Perm()&0o077 == 0 || runtime.GOOS == "windows" { // where modes say nothing
 		return nil
@@ -36,12 +42,22 @@ func prepareDirectory(dir string, logger *zap.Logger) error {
 	return nil
 }
 
-// warnOfOwner tells the log of a directory that does not belong to the user who
-// runs Caddy.
-func warnOfOwner(dir string, info os.FileInfo, user int, logger *zap.Logger) {
-	if uid, known := owner(info); known && uid != user {
-		logger.Warn("the keystore's directory belongs to another user, who can replace what is in it; give it to the user who runs Caddy with chown -R",
-			zap.String("dir", dir), zap.Int("owner", uid), zap.Int("user", user))
+// closeFiles makes the files of a directory private, too, for whom a copy of
+// them is given, or the directory is opened. Badger makes files that anyone may
+// read, as it needs them, so this is done again from time to time.
+func closeFiles(dir string, logger *zap.Logger) {
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		info, statErr := entry.Info()
+		if statErr != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
+			continue // or gone, as Badger removes files
+		}
+		if chmodErr := os.Chmod(filepath.Join(dir, entry.Name()), 0o600); !errors.Is(chmodErr, fs.ErrNotExist) {
+			err = errors.Join(err, chmodErr)
+		}
+	}
+	if err != nil {
+		logger.Warn("the keystore's files could not all be made private; its directory is", zap.String("dir", dir), zap.Error(err))
 	}
 }
 

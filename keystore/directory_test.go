@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,23 +56,6 @@ func TestDirectoryIsClosedToOthers(t *testing.T) {
 	}
 }
 
-func TestDirectoryOfAnotherUserIsReported(t *testing.T) {
-	dir := t.TempDir()
-	core, logs := observer.New(zapcore.WarnLevel)
-	info, err := os.Stat(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	warnOfOwner(dir, info, os.Geteuid(), zap.New(core))
-	if logs.Len() != 0 {
-		t.Errorf("of its own user: %v", logs.All())
-	}
-	warnOfOwner(dir, info, os.Geteuid()+1, zap.New(core))
-	if logs.FilterMessageSnippet("chown").FilterField(zap.String("dir", dir)).Len() != 1 {
-		t.Errorf("of another user: %v", logs.All())
-	}
-}
-
 func TestDirectoryOfOthersIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600), os.Chmod(dir, 0o755)); err != nil {
@@ -108,6 +92,59 @@ func TestUnusablePathsGetAdvice(t *testing.T) {
 		err := explain("/d", errors.New(text))
 		if !strings.Contains(err.Error(), "the user who runs Caddy") || !strings.Contains(err.Error(), text) {
 			t.Error(err)
+		}
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	dir := t.TempDir()
+	private := func(when string) {
+		t.Helper()
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) == 0 {
+			t.Fatal(entries, err)
+		}
+		for _, entry := range entries {
+			if m := mode(t, filepath.Join(dir, entry.Name())); m != 0o600 {
+				t.Errorf("%s, %s has mode %s", when, entry.Name(), m)
+			}
+		}
+	}
+	store, err := OpenBadger(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	private("open")
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	private("closed")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries { // as an older version left them
+		if err := os.Chmod(filepath.Join(dir, entry.Name()), 0o644); err != nil { //nolint:gosec // what the test is about
+			t.Fatal(err)
+		}
+	}
+	open(t, dir)
+	private("open again")
+}
+
+func TestDirectoryOfAnotherOwnerIsWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	core, logs := observer.New(zapcore.WarnLevel)
+	for user, warns := range map[int]int{os.Geteuid(): 0, os.Geteuid() + 1: 1} {
+		if err := errors.Join(os.Chmod(dir, 0o700), prepareDirectory(dir, user, zap.New(core))); err != nil { //nolint:gosec // a directory needs its x
+			t.Fatal(err)
+		}
+		entries := logs.TakeAll()
+		if len(entries) != warns {
+			t.Fatalf("%d warnings for user %d", len(entries), user)
+		}
+		if want := fmt.Sprintf("chown -R %d %s", user, dir); warns == 1 && entries[0].ContextMap()["command"] != want {
+			t.Errorf("the command is %v, want %s", entries[0].ContextMap(), want)
 		}
 	}
 }

@@ -74,8 +74,15 @@ func cursor(app *App) string {
 	return app.Created.UTC().Format(time.RFC3339Nano) + "," + app.ID
 }
 
+// IsPlace reports whether an after of [Registry.Apps] names a place in the
+// order, whether or not the app that was there is gone.
+func IsPlace(after string) bool {
+	_, ok := parseCursor(after)
+	return ok
+}
+
 func parseCursor(s string) (*App, bool) {
 	created, id, ok := strings.Cut(s, ",")
 	t, err := time.Parse(time.RFC3339Nano, created)
-	return &App{Created: t, ID: id}, ok && err == nil
+	return &App{Created: t, ID: id}, ok && err == nil && strings.HasPrefix(id, "app_")
 }

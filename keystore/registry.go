@@ -57,7 +57,14 @@ type Registry struct {
 	store    Store
 	watchers []func(before, after *App)
 	closed   bool
+
+	closing    sync.Once
+	closeLimit time.Duration // how long Close waits
 }
+
+// closeTimeout is how long [Registry.Close] waits for its store, which may take
+// [closeLimit] itself.
+const closeTimeout = 2 * closeLimit
 
 // Open loads all apps. From then on the store belongs to the registry, which
 // closes it, also if Open fails.
@@ -70,7 +77,7 @@ func Open(store Store) (*Registry, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading when keys were last used: %w", err), store.Close())
 	}
-	r := &Registry{store: store}
+	r := &Registry{store: store, closeLimit: closeTimeout}
 	slices.SortFunc(apps, order) // each is then the last in the list
 	for _, app := range apps {
 		r.show(app)
@@ -174,7 +181,7 @@ func (r *Registry) Delete(id string) error {
 	}
 	r.apps.Delete(id)
 	r.list.remove(before)
-	r.forgetUsage(before)
+	r.forgetUsage(before, nil)
 	r.tell(before, nil)
 	return nil
 }
@@ -197,6 +204,9 @@ func (r *Registry) put(before, after *App) error {
 		return fmt.Errorf("storing app %s: %w", after.ID, err)
 	}
 	r.show(after)
+	if before != nil {
+		r.forgetUsage(before, after)
+	}
 	r.tell(before, after)
 	return nil
 }
@@ -236,12 +246,28 @@ func (r *Registry) Check() error {
 // Close waits for a change that is under way, and closes the store. Later
 // changes fail with [ErrClosed]; what only reads goes on. To close twice does
 // nothing.
-func (r *Registry) Close() error {
+//
+// A store that does not answer, as that of a disk which hangs, is left behind
+// after [closeTimeout] with an error: it must hang neither an exit nor a reload.
+// It is closed if it answers later.
+func (r *Registry) Close() (err error) {
+	r.closing.Do(func() {
+		begin := time.Now()
+		ended := make(chan error, 1)
+		go func() { ended <- r.close() }()
+		timeout := time.NewTimer(r.closeLimit)
+		defer timeout.Stop()
+		select {
+		case err = <-ended:
+		case <-timeout.C:
+			err = fmt.Errorf("the keystore has not answered for %s, its disk hangs; it is left behind, and what was answered is on disk", time.Since(begin).Round(time.Millisecond))
+		}
+	})
+	return err
+}
+
+func (r *Registry) close() error {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil
-	}
 	r.closed = true
 	r.mu.Unlock()
 	close(r.usage.quit)

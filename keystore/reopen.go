@@ -127,7 +127,9 @@ func (b *Badger) Close() error {
 			ended <- nil // all is closed
 			return
 		}
-		ended <- errors.Join(b.db.Close(), b.answered.file.Close())
+		err := errors.Join(b.db.Close(), b.answered.file.Close())
+		closeFiles(b.dir, b.log)
+		ended <- err
 	}()
 	select {
 	case err := <-ended:
@@ -155,6 +157,7 @@ func (b *Badger) collectGarbage() {
 		for err == nil { // a file was rewritten, there may be another
 			err = b.write(func(db *badger.DB) error { return db.RunValueLogGC(0.5) })
 		}
+		closeFiles(b.dir, b.log) // those that were made since
 		if !errors.Is(err, badger.ErrNoRewrite) {
 			b.log.Warn("space of old records could not be freed", zap.Error(err))
 		}

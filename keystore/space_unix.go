@@ -23,12 +23,3 @@ func inUse(dir string) bool {
 	defer d.Close() // which also gives the lock back
 	return syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }
-
-// owner is the id of the user that a file belongs to.
-func owner(info os.FileInfo) (uid int, known bool) {
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, false
-	}
-	return int(s.Uid), true
-}

@@ -29,6 +29,10 @@ func (r *Registry) Used(app *App, key *Key, now time.Time) {
 	v, ok := r.usage.minutes.Load(key.ID)
 	if !ok {
 		v, _ = r.usage.minutes.LoadOrStore(key.ID, new(atomic.Int64))
+		if now, ok := r.App(app.ID); !ok || now.key(key.ID) == nil {
+			r.usage.minutes.Delete(key.ID) // forgotten since it was looked up
+			return
+		}
 	}
 	last := v.(*atomic.Int64)
 	if last.Load() >= minute {
@@ -50,14 +54,18 @@ func (r *Registry) LastUsed(key string) time.Time {
 	return time.Unix(v.(*atomic.Int64).Load()*60, 0).UTC()
 }
 
-// startUsage begins with what was written down.
+// startUsage begins with what was written down of the keys that there are.
 func (r *Registry) startUsage(kept map[string]time.Time) {
 	r.usage.dirty = make(map[string]struct{})
 	r.usage.quit, r.usage.ended = make(chan struct{}), make(chan struct{})
-	for key, at := range kept {
-		minute := new(atomic.Int64)
-		minute.Store(at.Unix() / 60)
-		r.usage.minutes.Store(key, minute)
+	for _, app := range r.list.apps {
+		for _, key := range app.Keys {
+			if at, ok := kept[key.ID]; ok {
+				minute := new(atomic.Int64)
+				minute.Store(at.Unix() / 60)
+				r.usage.minutes.Store(key.ID, minute)
+			}
+		}
 	}
 	go r.keepUsage()
 }
@@ -105,9 +113,12 @@ func (r *Registry) writeUsage() {
 	}
 }
 
-// forgetUsage drops what is known of an app's keys. It needs mu.
-func (r *Registry) forgetUsage(app *App) {
-	for _, k := range app.Keys {
-		r.usage.minutes.Delete(k.ID)
+// forgetUsage drops what is known of the keys that an app has no more; after
+// is nil if the app is gone. It needs mu.
+func (r *Registry) forgetUsage(before, after *App) {
+	for _, k := range before.Keys {
+		if after == nil || after.key(k.ID) == nil {
+			r.usage.minutes.Delete(k.ID)
+		}
 	}
 }

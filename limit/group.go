@@ -24,6 +24,16 @@ func (g *Group) Allow(key string, limit int, window time.Duration) Result {
 	return r.(*Rolling).allowNow(limit, window)
 }
 
+// Shrink frees the memory of events that do not count any more, which changes
+// no answer. A window keeps what its busiest time took until then.
+func (g *Group) Shrink() {
+	now := time.Now()
+	g.windows.Range(func(_, window any) bool {
+		window.(*Rolling).shrink(now)
+		return true
+	})
+}
+
 // Forget drops a key that will not come again. If it does, it starts with its
 // whole limit.
 func (g *Group) Forget(key string) { g.windows.Delete(key) }

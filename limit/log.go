@@ -5,6 +5,9 @@ import "time"
 // maxEntries bounds a log. It is a power of two, as is the size of every ring.
 const maxEntries = 4096
 
+// minEntries is the size of the smallest ring.
+const minEntries = 8
+
 // log remembers when events happened, oldest first, in a ring that grows with
 // use up to maxEntries.
 type log struct {
@@ -56,10 +59,29 @@ func (l *log) add(t, granule time.Duration) {
 	l.since = t
 }
 
-func (l *log) grow() {
-	ring := make([]entry, max(8, 2*len(l.ring)))
-	n := copy(ring, l.ring[l.head:])
-	copy(ring[n:], l.ring[:l.head])
+func (l *log) grow() { l.resize(max(minEntries, 2*len(l.ring))) }
+
+// shrink frees what the entries do not need, and some more for those to come.
+func (l *log) shrink() {
+	if l.count == 0 {
+		l.ring, l.head = nil, 0
+		return
+	}
+	size := minEntries
+	for size < 2*l.count {
+		size *= 2
+	}
+	if size < len(l.ring) {
+		l.resize(size)
+	}
+}
+
+// resize moves the entries into another ring, which has room for them.
+func (l *log) resize(size int) {
+	ring := make([]entry, size)
+	for i := range l.count {
+		ring[i] = *l.entry(i)
+	}
 	l.ring, l.head = ring, 0
 }
 

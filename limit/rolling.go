@@ -20,6 +20,7 @@ type Rolling struct {
 	mu     sync.Mutex    // guards all below
 	begin  time.Time     // the first time seen, from which the others are counted
 	latest time.Duration // the latest time seen
+	window time.Duration // the last one
 	log    log
 }
 
@@ -73,8 +74,8 @@ func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	if r.begin.IsZero() {
 		r.begin = now
 	}
-	r.latest = max(r.latest, now.Sub(r.begin))
-	r.log.dropUntil(r.latest - window)
+	r.window = window
+	r.drop(now)
 	if r.log.events >= limit {
 		return Result{
 			Limit:      limit,
@@ -84,6 +85,22 @@ func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	}
 	r.log.add(r.latest, granule(limit, window))
 	return Result{OK: true, Limit: limit, Remaining: limit - r.log.events, Reset: window}
+}
+
+// drop forgets what is out of the window. It needs mu.
+func (r *Rolling) drop(now time.Time) {
+	r.latest = max(r.latest, now.Sub(r.begin))
+	r.log.dropUntil(r.latest - r.window)
+}
+
+// shrink frees what is kept for events that do not count any more.
+func (r *Rolling) shrink(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.begin.IsZero() {
+		r.drop(now)
+		r.log.shrink()
+	}
 }
 
 // granule is the time within which events share an entry of the log, so that

@@ -53,6 +53,12 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// IsID reports whether a socket may have the id, though none has it now.
+func IsID(id string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	return err == nil && len(b) == 15 && len(id) == base64.RawURLEncoding.EncodedLen(15) // else with line breaks
+}
+
 // ID is the socket's id, which its client knows as socket.id. It is not the id
 // of the session.
 func (s *Socket) ID() string { return s.id }

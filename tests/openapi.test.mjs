@@ -163,6 +163,9 @@ describe("openapi.yaml", () => {
         assert.equal((await send(operation, path, { headers: { Origin: "null" } })).status, 400);
         assert.equal((await send(operation, path, { headers: { Origin: "https://a.example" } })).status, 403);
         if (operation.node.responses[404]) await expect(use(operation, nobody), 404, "not_found");
+        const asked = await send(operation, `${fill(operation, await fresh())}?colour=red`);
+        assert.match(asked.text, /Unknown parameter \\"colour\\"/, operation.name);
+        await expect(asked, 400, "invalid_request");
         if (parametersOf(operation).some(({ node }) => node.name === "limit")) {
           await expect(send(operation, `${fill(operation, await fresh())}?limit=0`), 400, "invalid_request");
         }
