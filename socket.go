@@ -163,8 +163,8 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	if limit := app.MaxConnections; limit > 0 && s.runtime.sockets.count(app.ID) > limit {
-		return errTooManyConnections(limit)
+	if !s.runtime.sockets.admit(app.ID, app.MaxConnections) {
+		return errTooManyConnections(app.MaxConnections)
 	}
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
@@ -386,7 +386,7 @@ func (s *socket) Disconnect(reason string) {
 	s.member.Close()
 	s.countSubscriptions()
 	s.stats.Connections.Add(-1)
-	s.runtime.sockets.remove(s.app, s)
+	s.runtime.sockets.leave(s.app, s)
 	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
 		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),
