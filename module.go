@@ -295,18 +295,19 @@ func (h *Handler) withRuntime(w http.ResponseWriter, r *http.Request, serve func
 // servePublish serves POST /publish.
 func (h *Handler) servePublish(rt *runtime, w http.ResponseWriter, r *http.Request) {
 	publishEndpoint{
-		registry:  rt.registry,
-		limits:    &rt.limits,
-		publisher: rt,
-		settings:  &h.app.Settings,
-		origins:   h.origins,
-		refused:   &rt.refused,
-		live:      &rt.live,
-		failed:    &rt.failed,
-		arrived:   &rt.arrived,
-		stats:     rt.stats,
-		docs:      h.docsPlace(r),
-		logger:    h.logger,
+		registry:   rt.registry,
+		limits:     &rt.limits,
+		publisher:  rt,
+		settings:   &h.app.Settings,
+		origins:    h.origins,
+		appOrigins: &rt.appOrigins,
+		refused:    &rt.refused,
+		live:       &rt.live,
+		failed:     &rt.failed,
+		arrived:    &rt.arrived,
+		stats:      rt.stats,
+		docs:       h.docsPlace(r),
+		logger:     h.logger,
 	}.ServeHTTP(w, r)
 }
 

@@ -50,6 +50,8 @@ type runtime struct {
 	current atomic.Pointer[Settings]
 	refused refusedOrigins
 
+	appOrigins appOrigins
+
 	mu      sync.Mutex // guards configs
 	configs []*App     // the started ones; two while a reload is under way
 
@@ -105,6 +107,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 	case now == nil:
 		rt.limits.Forget(before.ID)
 		rt.stats.Forget(before.ID)
+		rt.appOrigins.forget(before.ID)
 	}
 	rt.expiry.watch(before.ID)
 	rt.sockets.recheck(before.ID, now)

@@ -43,6 +43,11 @@ type visitor struct {
 	socket atomic.Pointer[socket]
 }
 
+// request is what there is to know of an origin.
+func (v *visitor) request() *http.Request {
+	return &http.Request{Header: v.origin, Host: v.site.host}
+}
+
 // A socket is one client: the rules of what it may do.
 type socket struct {
 	runtime *runtime
@@ -191,7 +196,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
-		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.site.host})
+		return app, s.runtime.appOrigins.check(app, s.visitor.request())
 	}
 }
 
