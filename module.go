@@ -316,18 +316,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 		return
 	}
 	publishEndpoint{
-		registry:  rt.registry,
-		limits:    &rt.limits,
-		publisher: rt,
-		settings:  &h.app.Settings,
-		origins:   h.origins,
-		refused:   &rt.refused,
-		live:      &rt.live,
-		failed:    &rt.failed,
-		arrived:   &rt.arrived,
-		stats:     rt.stats,
-		docs:      h.docsPlace(r),
-		logger:    h.logger,
+		registry:   rt.registry,
+		limits:     &rt.limits,
+		publisher:  rt,
+		settings:   &h.app.Settings,
+		origins:    h.origins,
+		appOrigins: &rt.appOrigins,
+		refused:    &rt.refused,
+		live:       &rt.live,
+		failed:     &rt.failed,
+		arrived:    &rt.arrived,
+		stats:      rt.stats,
+		docs:       h.docsPlace(r),
+		logger:     h.logger,
 	}.ServeHTTP(w, r)
 }
 

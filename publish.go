@@ -78,14 +78,15 @@ type publishEndpoint struct {
 	// settings have their defaults filled in.
 	settings *Settings
 
-	origins *origins
-	refused *refusedOrigins
-	live    *live.Feeds
-	failed  *failures
-	arrived *arrivals
-	stats   *stats.Stats
-	docs    docsPlace
-	logger  *zap.Logger
+	origins    *origins
+	appOrigins *appOrigins
+	refused    *refusedOrigins
+	live       *live.Feeds
+	failed     *failures
+	arrived    *arrivals
+	stats      *stats.Stats
+	docs       docsPlace
+	logger     *zap.Logger
 }
 
 const publishMethods = "POST, OPTIONS"
@@ -205,19 +206,7 @@ func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
 		return nil, err
 	}
 	e.registry.Used(app, key, now)
-	return app, checkAppOrigin(app, r)
-}
-
-// checkAppOrigin refuses pages that the app does not list.
-func checkAppOrigin(app *keystore.App, r *http.Request) error {
-	if len(app.AllowedOrigins) == 0 || len(r.Header["Origin"]) == 0 {
-		return nil
-	}
-	allowed, err := parseOrigins(app.AllowedOrigins)
-	if err != nil || !allowed.allowed(r) { // a list that cannot be read allows nobody
-		return appOriginError(r)
-	}
-	return nil
+	return app, e.appOrigins.check(app, r)
 }
 
 // checkBodyType refuses what is not plain JSON in UTF-8.

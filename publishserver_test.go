@@ -70,7 +70,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	settings.setDefaults()
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
-		origins: new(origins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), arrived: new(arrivals), stats: stats.New(),
+		origins: new(origins), appOrigins: new(appOrigins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), arrived: new(arrivals), stats: stats.New(),
 		logger: zap.New(core),
 	}
 	if change != nil {

@@ -50,6 +50,8 @@ type runtime struct {
 	current atomic.Pointer[Settings]
 	refused refusedOrigins
 
+	appOrigins appOrigins
+
 	mu      sync.Mutex // guards configs
 	configs []*App     // the started ones; two while a reload is under way
 
@@ -127,6 +129,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 		rt.limits.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
+		rt.appOrigins.forget(before.ID)
 	}
 	rt.expiry.watch(before.ID)
 	rt.sockets.recheck(before.ID, now)

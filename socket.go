@@ -43,6 +43,11 @@ type visitor struct {
 	socket atomic.Pointer[socket]
 }
 
+// request is what there is to know of an origin.
+func (v *visitor) request() *http.Request {
+	return &http.Request{Header: v.origin, Host: v.site.host}
+}
+
 // A socket is one client: the rules of what it may do.
 type socket struct {
 	runtime *runtime
@@ -163,8 +168,8 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	if limit := app.MaxConnections; limit > 0 && s.runtime.sockets.count(app.ID) > limit {
-		return errTooManyConnections(limit)
+	if !s.runtime.sockets.admit(app.ID, app.MaxConnections) {
+		return errTooManyConnections(app.MaxConnections)
 	}
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
@@ -191,7 +196,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
-		return app, checkAppOrigin(app, &http.Request{Header: s.visitor.origin, Host: s.visitor.site.host})
+		return app, s.runtime.appOrigins.check(app, s.visitor.request())
 	}
 }
 
@@ -386,7 +391,7 @@ func (s *socket) Disconnect(reason string) {
 	s.member.Close()
 	s.countSubscriptions()
 	s.stats.Connections.Add(-1)
-	s.runtime.sockets.remove(s.app, s)
+	s.runtime.sockets.leave(s.app, s)
 	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
 		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),

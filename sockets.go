@@ -6,11 +6,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// sockets knows the connected sockets of each app, so that a change of its
-// keys reaches them.
+// sockets knows the sockets of each app, connected and connecting, so that a
+// change of its keys or origins reaches them.
 type sockets struct {
-	mu    sync.Mutex // guards byApp
-	byApp map[string]map[*socket]struct{}
+	mu       sync.Mutex // guards all below
+	byApp    map[string]map[*socket]struct{}
+	admitted map[string]int // of each app, those that were let in; none that is 0
 }
 
 // add is called before a socket's credentials are checked: a change to the
@@ -27,23 +28,55 @@ func (s *sockets) add(app string, sock *socket) {
 	s.byApp[app][sock] = struct{}{}
 }
 
+// admit lets in a socket that was added, unless limit others of its app are in;
+// 0 is no limit. Only sockets that were let in count: others need no key to be
+// here.
+func (s *sockets) admit(app string, limit int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if limit > 0 && s.admitted[app] >= limit {
+		return false
+	}
+	if s.admitted == nil {
+		s.admitted = make(map[string]int)
+	}
+	s.admitted[app]++
+	return true
+}
+
+// leave removes a socket that was let in.
+func (s *sockets) leave(app string, sock *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.admitted[app]--; s.admitted[app] == 0 {
+		delete(s.admitted, app)
+	}
+	s.drop(app, sock)
+}
+
+// remove removes a socket that was not let in.
 func (s *sockets) remove(app string, sock *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.drop(app, sock)
+}
+
+// drop needs mu.
+func (s *sockets) drop(app string, sock *socket) {
 	delete(s.byApp[app], sock)
 	if len(s.byApp[app]) == 0 {
 		delete(s.byApp, app)
 	}
 }
 
-// count is the number of an app's sockets.
+// count is the number of an app's sockets that were let in.
 func (s *sockets) count(app string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.byApp[app])
+	return s.admitted[app]
 }
 
-// of returns an app's sockets, in no order.
+// of returns an app's sockets, also those that are connecting, in no order.
 func (s *sockets) of(app string) []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +91,8 @@ func (s *sockets) of(app string) []*socket {
 func (s *sockets) byKey(app string) map[string]int {
 	count := make(map[string]int)
 	for _, sock := range s.of(app) {
-		if key := sock.key.Load(); key != nil {
-			count[key.ID]++
+		if sock.since.Load() != 0 {
+			count[sock.key.Load().ID]++
 		}
 	}
 	return count
