@@ -266,34 +266,39 @@ func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
 	return nil
 }
 
+// Screen implements socketio.Screener: nothing that is refused is read first.
+func (s *socket) Screen(e *socketio.Event) error {
+	if limit, wait := s.conn.Session().Excess(); limit > 0 {
+		return errMessageRate(limit, wait)
+	}
+	if e.Name != "subscribe" && e.Name != "unsubscribe" {
+		return errNotAllowed()
+	}
+	return nil
+}
+
 // Event implements socketio.Handler.
 func (s *socket) Event(e *socketio.Event) {
-	limit, wait := s.conn.Session().Excess()
 	switch {
-	case limit > 0:
-		s.refuseExcess(e, errMessageRate(limit, wait))
+	case e.Refused != nil:
+		s.refuseEvent(e, asAPIError(e.Refused))
 	case e.Name == "subscribe":
 		s.subscribe(e)
-	case e.Name == "unsubscribe":
-		s.unsubscribe(e)
 	default:
-		// Clients cannot publish. That reaches nobody, and costs an answer
-		// only where one was asked for.
-		refusal := s.visitor.site.explain(errNotAllowed())
-		s.tellRefused("emit", "", refusal)
-		e.Ack(refused{refusal})
+		s.unsubscribe(e)
 	}
 }
 
-// refuseExcess refuses an event of a client that sends too many. Nothing is done
-// but to say so.
-func (s *socket) refuseExcess(e *socketio.Event, refusal *apiError) {
+// refuseEvent says that nothing was done. Clients cannot publish, for example:
+// that reaches nobody, and costs an answer only where one was asked for.
+func (s *socket) refuseEvent(e *socketio.Event, refusal *apiError) {
 	if e.Name == "subscribe" || e.Name == "unsubscribe" {
 		channel, _ := channelOf(e)
 		s.refuse(e, channel, refusal)
 		return
 	}
-	s.tellRefused("emit", "", s.visitor.site.explain(refusal))
+	refusal = s.visitor.site.explain(refusal)
+	s.tellRefused("emit", "", refusal)
 	e.Ack(refused{refusal})
 }
 
@@ -402,5 +407,6 @@ func (s *socket) Disconnect(reason string) {
 // Interface guards
 var (
 	_ socketio.Handler                 = (*socket)(nil)
+	_ socketio.Screener                = (*socket)(nil)
 	_ hub.Subscriber[*engineio.Packet] = (*socket)(nil)
 )

@@ -10,7 +10,7 @@ import (
 )
 
 // maxAttachmentBytes bounds the attachments of one packet together, because
-// they are kept until the last has come.
+// those of an event that is read are kept until the last has come.
 const maxAttachmentBytes = 1 << 20
 
 var (
@@ -24,23 +24,38 @@ var (
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 type assembly struct {
 	packet      packet
-	attachments [][]byte
-	size        int
+	attachments [][]byte // nil if they are only counted
+	count, size int
+
+	// refused is the event if the application does not want to read it. An
+	// acknowledgement has none, and is not read either.
+	refused *Event
 }
 
-// newAssembly copies the packet, whose text is only lent.
+// newAssembly waits for the attachments of an event that is to be read. It
+// copies the packet, whose text is only lent.
 func newAssembly(p packet) *assembly {
 	p.payload = bytes.Clone(p.payload)
-	return &assembly{packet: p}
+	return &assembly{packet: p, attachments: [][]byte{}}
 }
 
-// add copies an attachment, and says whether it was the last.
+// newCount waits for attachments and keeps nothing of them.
+func newCount(p packet, refused *Event) *assembly {
+	p.payload = nil
+	return &assembly{packet: p, refused: refused}
+}
+
+// add takes an attachment, a copy if it is kept, and says whether it was the
+// last.
 func (a *assembly) add(data []byte) (complete bool, err error) {
 	if a.size += len(data); a.size > maxAttachmentBytes {
 		return false, errAttachmentTooLarge
 	}
-	a.attachments = append(a.attachments, append([]byte{}, data...))
-	return len(a.attachments) == a.packet.attachments, nil
+	if a.attachments != nil {
+		a.attachments = append(a.attachments, append([]byte{}, data...))
+	}
+	a.count++
+	return a.count == a.packet.attachments, nil
 }
 
 // reassemble decodes an array and puts attachments in the place of their

@@ -31,7 +31,14 @@ func (c *conn) Text(message []byte) {
 		c.parseError(errAttachmentMissing)
 		return
 	}
-	p, err := parsePacket(message)
+	p, err := parseHead(message)
+	if err == nil {
+		if c.socket != nil && p.isEvent() && p.namespace == "" {
+			c.event(p)
+			return
+		}
+		err = p.checkPayload()
+	}
 	if err != nil {
 		c.parseError(err)
 		return
@@ -55,9 +62,9 @@ func (c *conn) Binary(data []byte) {
 		return
 	}
 	if complete {
-		p, attachments := c.pending.packet, c.pending.attachments
+		whole := c.pending
 		c.pending = nil
-		c.deliver(p, attachments)
+		c.assembled(whole)
 	}
 }
 
@@ -70,8 +77,8 @@ func (c *conn) Closed(reason engineio.Reason) {
 	c.end(string(reason))
 }
 
-// dispatch does what a packet asks for, if it may be asked for now. Everything
-// else closes the session, as a Node server does.
+// dispatch does what a packet asks for that is no event of a connected socket,
+// if it may be asked for now. Everything else closes the session, as a Node server does.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#connection-to-a-namespace
 func (c *conn) dispatch(p packet) {
@@ -90,31 +97,11 @@ func (c *conn) dispatch(p packet) {
 		c.end("client namespace disconnect")
 		c.awaitConnect(c.server.connecting.Add(1))
 	case p.attachments > 0:
-		c.pending = newAssembly(p)
+		c.pending = newCount(p, nil) // an acknowledgement
 	default:
-		c.deliver(p, nil)
+		// Acknowledgements go nowhere: this server asks for none, so they can
+		// only be made up. Neither does a CONNECT_ERROR, as in Node.
 	}
-}
-
-// deliver hands a whole event to the application. Acknowledgements go nowhere:
-// this server asks for none, so they can only be made up; but attachments have
-// to fit, as in any packet.
-func (c *conn) deliver(p packet, attachments [][]byte) {
-	if p.kind == typeAck || p.kind == typeBinaryAck {
-		if attachments == nil {
-			return
-		}
-		if _, err := reassemble(p.payload, attachments); err != nil {
-			c.parseError(err)
-		}
-		return
-	}
-	e, err := newEvent(c.socket, p, attachments)
-	if err != nil {
-		c.parseError(err)
-		return
-	}
-	c.socket.handler.Event(e)
 }
 
 // end tells the application, once, that its socket is gone.

@@ -18,6 +18,9 @@ var (
 // Event is what a client emitted. It may be kept and be acknowledged later,
 // from any goroutine.
 type Event struct {
+	// Name is the event's name; that of an event whose name is a number is the
+	// number as it was sent. It is empty for an event without arguments, and in
+	// Screen for one whose name is longer than any that is of interest.
 	Name string
 
 	// Args are the arguments, byte for byte. An argument that is or holds a
@@ -26,6 +29,10 @@ type Event struct {
 
 	// Attachments are the binaries, nil for an event without.
 	Attachments [][]byte
+
+	// Refused is what Screener.Screen returned. A refused event has its Args
+	// only if it is short, and never its Attachments.
+	Refused error
 
 	socket *Socket
 	values []byte // the JSON array that Args are parts of
@@ -40,26 +47,53 @@ func newEvent(s *Socket, p packet, attachments [][]byte) (*Event, error) {
 	if attachments == nil {
 		payload = bytes.Clone(payload) // an assembly has already copied it
 	}
+	e := newHead(s, p)
+	if payload == nil {
+		e.values = json.RawMessage("[null]")
+		return e, nil
+	}
 	args, err := splitArray(payload)
 	if err != nil {
 		return nil, err
 	}
-	if len(args) == 0 || args[0][0] != '"' {
+	if len(args) == 0 {
 		return nil, errEventName
 	}
-	e := &Event{Args: args[1:], Attachments: attachments, socket: s, values: payload, id: p.id, ack: p.wantsAck}
-	if err := json.Unmarshal(args[0], &e.Name); err != nil {
+	if e.Name, err = eventName(args[0]); err != nil {
 		return nil, err
 	}
-	if reserved(e.Name) {
-		return nil, errReserved
-	}
+	e.Args, e.Attachments, e.values = args[1:], attachments, payload
 	if attachments != nil {
 		if _, err := reassemble(payload, attachments); err != nil {
 			return nil, err
 		}
 	}
 	return e, nil
+}
+
+// newHead is an event of which nothing is known yet but whether its client
+// waits for an acknowledgement.
+func newHead(s *Socket, p packet) *Event {
+	return &Event{socket: s, id: p.id, ack: p.wantsAck}
+}
+
+// eventName reads the first element of an event, valid JSON: a string, or a
+// number, as stock clients send it for socket.emit(1).
+func eventName(first json.RawMessage) (string, error) {
+	if first[0] == '-' || '0' <= first[0] && first[0] <= '9' {
+		return string(first), nil
+	}
+	if first[0] != '"' {
+		return "", errEventName
+	}
+	var name string
+	if err := json.Unmarshal(first, &name); err != nil {
+		return "", err
+	}
+	if reserved(name) {
+		return "", errReserved
+	}
+	return name, nil
 }
 
 // Values returns the arguments as Emit and Ack take them: raw JSON or, of an

@@ -41,6 +41,25 @@ func TestEventReachesTheHandlerByteForByte(t *testing.T) {
 	}
 }
 
+// What a decoder of Node's lets pass is no reason to end a session.
+func TestWhatNodeAcceptsKeepsTheSession(t *testing.T) {
+	events := make(chan *socketio.Event, 1)
+	c := serve(t, app{event: func(_ *socketio.Socket, e *socketio.Event) { events <- e }}).connect()
+	for packet, want := range map[string]string{
+		`42[1,"x"]`: "1", `42[1]`: "1", `42[-0.5e3,{}]`: "-0.5e3", `42`: "", `42/,`: "", `42/,[2]`: "2",
+	} {
+		c.send(packet)
+		if e := receive(t, events); e.Name != want {
+			t.Errorf("%s: name %q", packet, e.Name)
+		}
+	}
+	c.send(`451-7[1]`, "bx")
+	c.want(`437[]`)
+	receive(t, events)
+	c.send(`44`, `44"no"`, `44{"message":"no"}`, `43`, `431`, `461-`, "bx", `461-[{"_placeholder":true,"num":1}]`, "bx")
+	c.wantAlive()
+}
+
 func TestEventMayBeKept(t *testing.T) {
 	events := make(chan *socketio.Event, 2)
 	c := serve(t, app{event: func(_ *socketio.Socket, e *socketio.Event) { events <- e }}).connect()

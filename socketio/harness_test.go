@@ -32,6 +32,7 @@ type app struct {
 	connected  func(*socketio.Socket)
 	event      func(*socketio.Socket, *socketio.Event)
 	disconnect func(*socketio.Socket, string)
+	screen     func(*socketio.Event) error // makes the handler a Screener
 
 	manually       bool // events are not acknowledged by the harness
 	connectTimeout time.Duration
@@ -75,9 +76,15 @@ func (h *handler) Disconnect(reason string) {
 	}
 }
 
+// screener is a handler that refuses some events.
+type screener struct{ *handler }
+
+func (s *screener) Screen(e *socketio.Event) error { return s.app.screen(e) }
+
 var (
 	_ socketio.Handler  = (*handler)(nil)
 	_ socketio.Welcomer = (*handler)(nil)
+	_ socketio.Screener = (*screener)(nil)
 )
 
 // server is a real one, over HTTP.
@@ -99,7 +106,11 @@ func serve(t *testing.T, a app) *server {
 			if a.accept != nil {
 				a.accept(s)
 			}
-			return &handler{app: &a, socket: s}
+			h := &handler{app: &a, socket: s}
+			if a.screen != nil {
+				return &screener{h}
+			}
+			return h
 		})
 	engine := engineio.NewServer(engineio.Config{
 		PingInterval:   time.Minute,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -50,19 +51,28 @@ type packet struct {
 	namespace   string // empty for the default one
 	id          uint64
 	wantsAck    bool            // there is an id
-	payload     json.RawMessage // one JSON value without space around it, nil if there is none
+	payload     json.RawMessage // without space around it, nil if there is none; checkPayload says whether it is JSON
 }
 
 // parsePacket decodes the text of a packet:
 //
 //	<type>[<attachments>-][<namespace>,][<acknowledgement id>][<JSON>]
 //
-// It is stricter than the decoders of the library and of Node, which let pass
-// garbage behind the JSON, and events without a name, respectively. It never
-// decodes the JSON, so large numbers and deep nesting cost nothing.
+// It is stricter than the library's decoder, which lets pass garbage behind the
+// JSON. It never decodes the JSON, so large numbers and deep nesting cost
+// nothing.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 func parsePacket(text []byte) (packet, error) {
+	p, err := parseHead(text)
+	if err != nil {
+		return packet{}, err
+	}
+	return p, p.checkPayload()
+}
+
+// parseHead is parsePacket without a look at the payload.
+func parseHead(text []byte) (packet, error) {
 	if len(text) == 0 {
 		return packet{}, errEmpty
 	}
@@ -80,8 +90,14 @@ func parsePacket(text []byte) (packet, error) {
 	if rest, err = p.parseID(rest); err != nil {
 		return packet{}, err
 	}
-	return p, p.parsePayload(rest)
+	if len(rest) > 0 {
+		p.payload = bytes.Trim(rest, jsonSpace)
+	}
+	return p, nil
 }
+
+// isEvent says whether the packet is an event, with or without attachments.
+func (p *packet) isEvent() bool { return p.kind == typeEvent || p.kind == typeBinaryEvent }
 
 func (p *packet) parseAttachments(text []byte) ([]byte, error) {
 	if p.kind != typeBinaryEvent && p.kind != typeBinaryAck {
@@ -129,14 +145,15 @@ func (p *packet) parseID(text []byte) ([]byte, error) {
 	return text[digits:], nil
 }
 
-// parsePayload checks that the payload is one JSON value of the kind that the
-// packet's type takes.
-func (p *packet) parsePayload(text []byte) error {
-	if len(text) > 0 {
-		if !json.Valid(text) {
-			return errJSON
-		}
-		p.payload = bytes.Trim(text, jsonSpace)
+// checkPayload checks that the payload is one JSON value of the kind that the
+// packet's type takes. Where there is none Node checks nothing, so an event may
+// be without even a name.
+//
+// https://github.com/socketio/socket.io/blob/main/packages/socket.io-parser/lib/index.ts
+func (p *packet) checkPayload() error {
+	unread := (p.kind == typeAck || p.kind == typeBinaryAck) && len(p.payload) > shortEvent // nobody wants to know
+	if p.payload != nil && !unread && !json.Valid(p.payload) {
+		return errJSON
 	}
 	switch p.kind {
 	case typeConnect: // whose payload connect judges: there it can be answered
@@ -145,17 +162,21 @@ func (p *packet) parsePayload(text []byte) error {
 		}
 		return nil
 	case typeDisconnect:
-		if p.payload != nil {
-			return errPayload
-		}
-		return nil
+		return p.payloadBeginsWith("")
+	case typeConnectError:
+		return p.payloadBeginsWith(`{"`)
 	case typeEvent, typeBinaryEvent, typeAck, typeBinaryAck:
-		if p.payload == nil || p.payload[0] != '[' {
-			return errPayload
-		}
-		return nil
+		return p.payloadBeginsWith("[")
 	}
 	return errType
+}
+
+// payloadBeginsWith checks the first character of a payload, if there is one.
+func (p *packet) payloadBeginsWith(any string) error {
+	if p.payload == nil || len(p.payload) > 0 && strings.IndexByte(any, p.payload[0]) >= 0 {
+		return nil
+	}
+	return errPayload
 }
 
 // jsonSpace is what JSON allows around its tokens (RFC 8259, section 2).

@@ -65,16 +65,8 @@ func FuzzPacket(f *testing.F) {
 			attachments = append(attachments, attachment)
 		}
 		switch p.kind {
-		case typeBinaryAck:
-			if attachments == nil {
-				break
-			}
-			if _, err := reassemble(p.payload, attachments); err != nil { // as deliver finds
-				if theirErr == nil {
-					t.Fatalf("%q: %v, but the library takes it", text, err)
-				}
-				return
-			}
+		case typeAck, typeBinaryAck, typeConnectError: // which go nowhere
+			return
 		case typeEvent, typeBinaryEvent:
 			e, err = newEvent(nil, p, attachments)
 			if err != nil {
@@ -149,7 +141,16 @@ func compare(t *testing.T, text string, p packet, e *Event, theirs *parser.Packe
 		return
 	}
 	values, _ := theirs.Data.([]any)
-	if e.Name != values[0] || len(e.Args) != len(values)-1 || len(e.Values()) != len(e.Args) {
+	if len(values) == 0 && e.Name == "" {
+		return // no payload
+	}
+	name := values[0]
+	if number, ok := name.(float64); ok {
+		if name = e.Name; json.Unmarshal([]byte(e.Name), &values[0]) != nil || values[0] != number {
+			t.Fatalf("%q: got %q, the library %v", text, e.Name, number)
+		}
+	}
+	if e.Name != name || len(e.Args) != len(values)-1 || len(e.Values()) != len(e.Args) {
 		t.Fatalf("%q: got %q %s, the library %v", text, e.Name, e.Args, values)
 	}
 }

@@ -48,6 +48,16 @@ type Handler interface {
 	Disconnect(reason string)
 }
 
+// A Screener is a Handler that refuses events before they are read, so that
+// what is refused costs next to nothing however large it is.
+type Screener interface {
+	// Screen is called before each Event. If it returns an error, the event's
+	// arguments are not parsed and its attachments are counted and thrown away;
+	// Event then gets it with that error as Refused. A long event has nothing
+	// but its Name here.
+	Screen(e *Event) error
+}
+
 // A Welcomer is a Handler that has something to do once its socket is
 // connected, before the first Event; Socket.Send and Socket.Emit work from
 // here on.

@@ -168,7 +168,7 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 	var got *parser.Packet
 	d := parser.NewDecoder()
 	_ = d.On("decoded", func(args ...any) { got, _ = args[0].(*parser.Packet) })
-	connected := false
+	connected, ack := false, false
 	for part := range bytes.SplitSeq(payload, []byte{0x1e}) {
 		got = nil
 		switch {
@@ -179,12 +179,13 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 		case part[0] == 'b':
 			data, err := base64.StdEncoding.DecodeString(string(part[1:]))
 			if err != nil || d.Add(data) != nil {
-				return events, true
+				return events, !ack // whose placeholders are not looked at
 			}
 		case part[0] != '4' || !utf8.Valid(part):
 			return events, true
 		default:
 			text := string(part[1:])
+			ack = strings.HasPrefix(text, "6")
 			if withoutAttachments.MatchString(text) {
 				return events, false
 			}
@@ -206,6 +207,12 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 			connected = false
 		case got.Type == parser.EVENT, got.Type == parser.BINARY_EVENT:
 			values, _ := got.Data.([]any)
+			if len(values) == 0 {
+				return events, false // whose name we have as empty
+			}
+			if _, isNumber := values[0].(float64); isNumber {
+				return events, false // which we keep as it was sent
+			}
 			events = append(events, putBack(values, nil).([]any))
 		}
 	}
