@@ -28,7 +28,7 @@ func portalCommand() *cobra.Command {
 Caddy's admin endpoint refuses pages that are opened from a browser's address
 line, and no browser reaches a unix socket. This serves the endpoint's portal,
 and nothing else of it, on a port of the loopback interface to whoever has the
-link that it prints.`
+link that it prints. The link is valid until the command ends.`
 	cmd.Flags().Uint16("port", 0, "Port to listen on; any free one unless given")
 	return cmd
 }
@@ -71,12 +71,16 @@ func openPortal(c *adminClient, _ []string) error {
 }
 
 // A portalProxy passes requests on to the portal of an admin endpoint, from a
-// browser that has the token. It stands in for the endpoint's own checks, which
+// browser that has the link. It stands in for the endpoint's own checks, which
 // see a client of Caddy's and no browser.
+//
+// The secret is the first segment of each page's path, and not a cookie:
+// browsers send a cookie to every port of a host, and so to whatever else
+// listens on it. A path is sent to one port, in no Referer to another, and ends
+// with the command.
 type portalProxy struct {
 	host    string // its own
-	token   string
-	cookie  string // the cookie's name: all ports of a host share their cookies
+	secret  string
 	forgery *http.CrossOriginProtection
 	proxy   *httputil.ReverseProxy
 }
@@ -92,11 +96,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 		dial, _, _ = strings.Cut(addr.Host, "|") // behind it are permissions
 		to.Host = "127.0.0.1"
 	}
-	_, port, err := net.SplitHostPort(host)
-	if err != nil {
-		return nil, err
-	}
-	p := &portalProxy{host: host, token: rand.Text(), cookie: "realtime_portal_" + port, forgery: http.NewCrossOriginProtection()}
+	p := &portalProxy{host: host, secret: rand.Text(), forgery: http.NewCrossOriginProtection()}
 	p.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
@@ -121,6 +121,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 		ModifyResponse: func(answer *http.Response) error {
 			answer.Header.Del("Access-Control-Allow-Origin") // is for the endpoint's own
 			answer.Header.Del("Cache-Control")               // is set already
+			answer.Header.Del("Referrer-Policy")             // too
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -130,41 +131,52 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 	return p, nil
 }
 
-// link lets a browser in.
-func (p *portalProxy) link() string { return "http://" + p.host + "/?token=" + p.token }
+// link is the portal's root. Pages link to each other relatively, so the secret
+// stays in their paths.
+func (p *portalProxy) link() string { return "http://" + p.host + "/" + p.secret + "/" }
 
 // ServeHTTP implements http.Handler.
 func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "same-origin") // to another port, the secret would be in it
+	page, known := p.page(r.URL.Path)
 	switch {
 	case r.Host != p.host: // a name that was made to point here
 		http.Error(w, "This is only for "+p.host+".", http.StatusForbidden)
-	case p.forgery.Check(r) != nil:
-		http.Error(w, "This comes from a page of another origin.", http.StatusForbidden)
-	case r.URL.Path == "/" && p.isToken(r.URL.Query().Get("token")):
-		//nolint:gosec // over plain HTTP, a browser does not send a Secure one
-		http.SetCookie(w, &http.Cookie{Name: p.cookie, Value: p.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-		http.Redirect(w, r, "/realtime/", http.StatusSeeOther)
-	case !p.knows(r):
+	case !known:
 		http.Error(w, "Open the link that caddy realtime portal has printed.", http.StatusForbidden)
-	case r.URL.Path == "/":
-		http.Redirect(w, r, "/realtime/", http.StatusSeeOther)
-	case r.URL.Path == "/realtime/" || strings.HasPrefix(r.URL.Path, "/realtime/app/") && path.Clean(r.URL.Path+"x") == r.URL.Path+"x":
+	case p.forgery.Check(r) != nil || fromElsewhere(r):
+		http.Error(w, "This comes from a page of another origin. Paste the link into the browser's address line.", http.StatusForbidden)
+	case page == "" || strings.HasPrefix(page, "app/") && path.Clean("/"+page+"x") == "/"+page+"x":
 		// Else the server takes the rest of a form from the proxy before it lets
 		// it answer, even where that is only the form's end, and the proxy cuts
 		// off an endpoint to which it could not send all.
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		p.proxy.ServeHTTP(w, r)
+		p.proxy.ServeHTTP(w, atPath(r, "/realtime/"+page))
 	default: // what else the endpoint has can do more than the portal
 		http.NotFound(w, r)
 	}
 }
 
-func (p *portalProxy) knows(r *http.Request) bool {
-	cookie, err := r.Cookie(p.cookie)
-	return err == nil && p.isToken(cookie.Value)
+// page returns the part of a path behind the secret, and whether the secret is
+// the right one.
+func (p *portalProxy) page(path string) (string, bool) {
+	secret, page, found := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return page, found && subtle.ConstantTimeCompare([]byte(secret), []byte(p.secret)) == 1
 }
 
-func (p *portalProxy) isToken(text string) bool {
-	return subtle.ConstantTimeCompare([]byte(text), []byte(p.token)) == 1
+// fromElsewhere reports whether a page of another origin made a browser send
+// the request. Unlike CrossOriginProtection it does not except GET: other
+// origins have no business with the link, even if they know it.
+func fromElsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// atPath returns the request with another path.
+func atPath(r *http.Request, path string) *http.Request {
+	moved, to := *r, *r.URL
+	to.Path, to.RawPath = path, ""
+	moved.URL = &to
+	return &moved
 }

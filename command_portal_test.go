@@ -56,12 +56,11 @@ func TestPortalProxyPassesOnAllOfAnAnswerToAForm(t *testing.T) {
 			_, _ = io.WriteString(form, "name=a+form")
 			_ = form.Close()
 		}()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, proxy.URL+"/realtime/app/x", body)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.link()+"app/x", body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.ContentLength = int64(len("do=save&name=a+form"))
-		r.AddCookie(&http.Cookie{Name: p.cookie, Value: p.token})
 		res, err := proxy.Client().Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -1,10 +1,12 @@
 // A page of an attacker, in the browser of somebody who may use the portal.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { foreignSite, launch } from "./lib/browser.mjs";
-import { Caddy, bin } from "./lib/caddy.mjs";
+import { Caddy, bin, freePorts } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
+import { once, until } from "./lib/wait.mjs";
 
 describe("a page of another origin", () => {
   let caddy, browser, context, app, attacker, program, portals;
@@ -19,15 +21,15 @@ describe("a page of another origin", () => {
     await caddy.subscriber(app, "secret.channel");
 
     program = new Program(bin, ["realtime", "portal", "--address", `localhost:${caddy.adminPort}`], { env: caddy.env });
-    const [link] = await program.prints(/http:\/\/127\.0\.0\.1:\d+\/\?token=\S+/);
+    const [link] = await program.prints(/http:\/\/127\.0\.0\.1:\d+\/\S*/);
     portals = {
-      "the admin endpoint": `http://localhost:${caddy.adminPort}`,
-      "caddy realtime portal": new URL(link).origin,
-      realtime_portal: caddy.origin,
+      "the admin endpoint": `http://localhost:${caddy.adminPort}/realtime/`,
+      "caddy realtime portal": link, // even if the attacker knows it
+      realtime_portal: `${caddy.origin}/realtime/`,
     };
     // The victim is in, everywhere.
     const tab = await context.newPage();
-    for (const home of [link, `${caddy.origin}/realtime/`]) {
+    for (const home of [link, portals.realtime_portal]) {
       await tab.goto(home);
       await tab.getByText("the victim's").waitFor();
     }
@@ -49,14 +51,15 @@ describe("a page of another origin", () => {
     assert.equal((await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.length, 1);
   };
   const secrets = () => new RegExp(`${app.id}|victim|secret\\.channel|${app.keys[0].id}`);
-  const pages = ["/realtime/", "/realtime/apps", `/realtime/app/${"ID"}`, `/realtime/app/${"ID"}/live`, "/realtime/openapi.yaml", "/config/"];
+  const at = (name, path) => new URL(path.replace("ID", app.id), portals[name]).href;
+  const pages = ["", "app/ID", "app/ID/live", "/realtime/", "/realtime/apps", "/realtime/app/ID", "/realtime/openapi.yaml", "/config/"];
 
   for (const name of ["the admin endpoint", "caddy realtime portal", "realtime_portal"]) {
     test(`reads nothing of ${name}`, async () => {
       const tab = await context.newPage();
       await tab.goto(attacker.origin);
       for (const path of pages) {
-        const url = portals[name] + path.replace("ID", app.id);
+        const url = at(name, path);
         for (const mode of ["cors", "no-cors"]) {
           const got = await tab.evaluate(read, { url, mode });
           assert.equal(got, "", `${mode} ${url}`);
@@ -65,8 +68,8 @@ describe("a page of another origin", () => {
         const frames = await Promise.all(tab.frames().slice(1).map((frame) => frame.content().catch(() => "")));
         for (const content of frames) assert.doesNotMatch(content, secrets(), `shown in a frame: ${url}`);
       }
-      assert.equal(await tab.evaluate(stream, `${portals[name]}/realtime/app/${app.id}/live`), "");
-      assert.equal(await tab.evaluate(script, `${portals[name]}/realtime/`), "error");
+      assert.equal(await tab.evaluate(stream, at(name, "app/ID/live")), "");
+      assert.equal(await tab.evaluate(script, portals[name]), "error");
       await tab.close();
       await unharmed();
     });
@@ -75,19 +78,19 @@ describe("a page of another origin", () => {
       const tab = await context.newPage();
       await tab.goto(attacker.origin);
       const forms = [
-        ["/realtime/app/", { do: "create", name: "hacked" }],
-        [`/realtime/app/${app.id}`, { do: "delete", confirm: "the victim's" }],
-        [`/realtime/app/${app.id}`, { do: "revoke", key: app.keys[0].id }],
-        [`/realtime/app/${app.id}`, { do: "rotate", key: app.keys[0].id, overlap: "0s" }],
-        [`/realtime/app/${app.id}`, { do: "add-key", kind: "publish" }],
+        ["app/", { do: "create", name: "hacked" }],
+        ["app/ID", { do: "delete", confirm: "the victim's" }],
+        ["app/ID", { do: "revoke", key: app.keys[0].id }],
+        ["app/ID", { do: "rotate", key: app.keys[0].id, overlap: "0s" }],
+        ["app/ID", { do: "add-key", kind: "publish" }],
       ];
       for (const [path, fields] of forms) {
         for (const mode of ["cors", "no-cors"]) {
-          await tab.evaluate(send, { url: portals[name] + path, method: "POST", mode, fields });
+          await tab.evaluate(send, { url: at(name, path), method: "POST", mode, fields });
         }
         for (const enctype of ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]) {
           const answer = context.waitForEvent("response", { predicate: (r) => r.request().method() === "POST" });
-          await tab.evaluate(submit, { url: portals[name] + path, fields, enctype });
+          await tab.evaluate(submit, { url: at(name, path), fields, enctype });
           const response = await answer;
           assert.ok(response.status() >= 400, `${enctype} ${path}: ${response.status()}`);
         }
@@ -100,7 +103,7 @@ describe("a page of another origin", () => {
         ["POST", `/realtime/keys/${app.id}`, { kind: "publish" }],
         ["POST", "/stop"],
       ]) {
-        for (const mode of ["cors", "no-cors"]) await tab.evaluate(send, { url: portals[name] + path, method, mode, body });
+        for (const mode of ["cors", "no-cors"]) await tab.evaluate(send, { url: at(name, path), method, mode, body });
       }
       await tab.close();
       await unharmed();
@@ -109,54 +112,121 @@ describe("a page of another origin", () => {
 
   for (const name of ["the admin endpoint", "caddy realtime portal"]) {
     test(`gets nothing from ${name} by a name that points to it`, async () => {
-      const { port } = new URL(portals[name]);
-      const rebound = `http://rebound.example:${port}`;
+      const rebound = (path) => Object.assign(new URL(at(name, path)), { hostname: "rebound.example" }).href;
       const tab = await context.newPage();
-      for (const path of ["/realtime/", "/realtime/apps", `/realtime/app/${app.id}`]) {
-        const answer = await tab.goto(rebound + path);
+      for (const path of ["", "app/ID", "/realtime/", "/realtime/apps"]) {
+        const answer = await tab.goto(rebound(path));
         assert.equal(answer.status(), 403);
         assert.doesNotMatch(await answer.text(), secrets());
         // Now the attacker's script is of the same origin.
-        const got = await tab.evaluate(read, { url: rebound + path, mode: "same-origin" });
+        const got = await tab.evaluate(read, { url: rebound(path), mode: "same-origin" });
         assert.doesNotMatch(got, secrets());
-        await tab.evaluate(send, { url: `${rebound}/realtime/app/`, method: "POST", mode: "same-origin", fields: { do: "create", name: "hacked" } });
-        await tab.evaluate(send, { url: `${rebound}/realtime/apps`, method: "POST", mode: "same-origin", body: { name: "hacked" } });
+        await tab.evaluate(send, { url: rebound("app/"), method: "POST", mode: "same-origin", fields: { do: "create", name: "hacked" } });
+        await tab.evaluate(send, { url: rebound("/realtime/apps"), method: "POST", mode: "same-origin", body: { name: "hacked" } });
       }
       await tab.close();
       await unharmed();
     });
   }
 
-  test("a page of another port of the same host changes nothing, and the link's token is not guessed", async () => {
+  test("a page of another port of the same host changes nothing, and the link's secret is not guessed", async () => {
     const neighbour = await foreignSite("127.0.0.1");
     const tab = await context.newPage();
     await tab.goto(neighbour.origin);
     const home = portals["caddy realtime portal"];
-    assert.equal(await tab.evaluate(read, { url: `${home}/realtime/`, mode: "cors" }), "");
-    await tab.evaluate(send, { url: `${home}/realtime/app/`, method: "POST", mode: "no-cors", fields: { do: "create", name: "hacked" } });
+    assert.equal(await tab.evaluate(read, { url: home, mode: "cors" }), "");
+    await tab.evaluate(send, { url: `${home}app/`, method: "POST", mode: "no-cors", fields: { do: "create", name: "hacked" } });
     const answer = context.waitForEvent("response", { predicate: (r) => r.request().method() === "POST" });
-    await tab.evaluate(submit, { url: `${home}/realtime/app/`, fields: { do: "create", name: "hacked" }, enctype: "application/x-www-form-urlencoded" });
+    await tab.evaluate(submit, { url: `${home}app/`, fields: { do: "create", name: "hacked" }, enctype: "application/x-www-form-urlencoded" });
     assert.equal((await answer).status(), 403);
     await tab.close();
     neighbour.close();
-    for (const path of ["/", "/?token=", "/?token=AAAAAAAAAAAAAAAAAAAAAAAAAA", "/realtime/", `/realtime/app/${app.id}`, "/realtime/apps", "/load"]) {
-      const stranger = await caddy.request("GET", path, { origin: home });
+    const guess = "A".repeat(26);
+    for (const path of ["/", `/${guess}`, `/${guess}/`, `/${guess}/app/${app.id}`, home.slice(0, -2), "/realtime/", `/realtime/app/${app.id}`, "/realtime/apps", "/load"]) {
+      const stranger = await caddy.request("GET", path, { origin: new URL(home).origin });
       assert.equal(stranger.status, 403, path);
       assert.match(stranger.text, /Open the link/);
     }
     await unharmed();
   });
 
+  test("another listener on the portal's host is sent nothing that opens the portal", async (t) => {
+    const home = portals["caddy realtime portal"];
+    const heard = [];
+    const listener = http.createServer((req, res) => {
+      heard.push(req);
+      res.setHeader("Content-Type", "text/html");
+      res.end('<!doctype html><link rel="icon" href="data:,">');
+    });
+    listener.listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    t.after(() => {
+      listener.close();
+      listener.closeAllConnections();
+    });
+    const there = `http://127.0.0.1:${listener.address().port}`;
+    const visits = []; // each is a path that the listener is to hear of
+    const visit = async (tab, path, how) => {
+      await tab.evaluate(how, there + path);
+      await until(path, () => heard.some((req) => req.url === path));
+      visits.push(path);
+    };
+    // The portal is open, with all that a browser keeps of it.
+    const portal = await context.newPage();
+    await portal.goto(at("caddy realtime portal", "app/ID"));
+    // A page of another site sends the browser to the listener.
+    const foreign = await context.newPage();
+    await foreign.goto(attacker.origin);
+    await visit(foreign, "/fetched", (url) => void fetch(url, { mode: "no-cors", credentials: "include" }).catch(() => {}));
+    await visit(foreign, "/opened", (url) => void open(url));
+    await visit(foreign, "/realtime/", (url) => void (location.href = url));
+    // So does what the operator does himself: he follows a link, or types it.
+    await visit(portal, "/followed", (url) => void (location.href = url));
+    await portal.waitForURL(`${there}/followed`);
+    await portal.goto(`${there}/typed`);
+    await portal.goBack();
+    await portal.goto(home);
+    await portal.goto(`${there}/typed-again`);
+    await portal.evaluate((url) => fetch(url, { credentials: "include" }), `${there}/own`);
+
+    const secret = new URL(home).pathname.split("/")[1];
+    for (const req of heard) {
+      const got = `${req.url} ${JSON.stringify(req.headers)}`;
+      if (secret) assert.ok(!got.includes(secret), got);
+      for (const origin of [new URL(home).origin, home]) {
+        for (const path of ["/", "/realtime/", `/realtime/app/${app.id}`, req.url]) {
+          const headers = { Cookie: req.headers.cookie ?? "", Referer: req.headers.referer ?? "" };
+          const answer = await caddy.request("GET", path, { origin, headers });
+          assert.equal(answer.status, 403, `${path} of the portal opens with ${got}`);
+        }
+      }
+      assert.equal(req.headers.cookie, undefined, got);
+    }
+    for (const path of [...visits, "/typed", "/typed-again", "/own"]) assert.ok(heard.some((req) => req.url === path), path);
+    for (const tab of context.pages()) await tab.close();
+    await unharmed();
+  });
+
+  test("what a browser sends to who listens on the port after the command has ended is worth nothing", async () => {
+    const [port] = await freePorts(1);
+    const start = () => new Program(bin, ["realtime", "portal", "--address", `localhost:${caddy.adminPort}`, "--port", port], { env: caddy.env });
+    const links = [];
+    for (let n = 0; n < 2; n++) {
+      const command = start();
+      const [link] = await command.prints(/http:\/\/127\.0\.0\.1:\d+\/\S*/);
+      for (const ended of links) assert.equal((await caddy.request("GET", ended)).status, 403);
+      assert.equal((await caddy.request("GET", link)).status, 200);
+      links.push(link);
+      assert.equal(await command.stop("SIGINT"), 0);
+    }
+    assert.notEqual(links[0], links[1]);
+  });
+
   test("who has the portal's link gets no more of the admin endpoint", async () => {
-    const cookie = (await context.cookies(portals["caddy realtime portal"])).find((c) => c.name.startsWith("realtime_portal_"));
-    assert.ok(cookie.httpOnly);
-    assert.equal(cookie.sameSite, "Strict");
-    const headers = { Cookie: `${cookie.name}=${cookie.value}` };
-    const origin = portals["caddy realtime portal"];
-    assert.equal((await caddy.request("GET", "/realtime/", { origin, headers })).status, 200);
-    for (const path of ["/config/", "/realtime/apps", "/realtime/app/..%2f..%2fconfig/", "/realtime/app//config/", "/stop"]) {
-      const answer = await caddy.request("GET", path, { origin, headers });
-      assert.equal(answer.status, 404, path);
+    const home = portals["caddy realtime portal"];
+    assert.equal((await caddy.request("GET", home)).status, 200);
+    for (const path of ["config/", "apps", "realtime/", "app/..%2f..%2fconfig/", "app//config/", "stop"]) {
+      assert.equal((await caddy.request("GET", home + path)).status, 404, path);
     }
   });
 });
