@@ -68,12 +68,14 @@ func adminCommand(use, short string, args int, run func(c *adminClient, args []s
 	}
 }
 
-// runE has Caddy report a command's error as it does its own.
+// runE has Caddy report a command's error as it does its own. Every command
+// runs through it, so that none prints what a terminal would act on.
 func runE(run func(*cobra.Command, caddycmd.Flags, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		guardOutput(cmd)
 		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
 			if err := run(cmd, fl, args); err != nil {
-				return 1, err
+				return 1, guardError(err)
 			}
 			return 0, nil
 		})(cmd, args)
@@ -104,8 +106,19 @@ func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
 		return nil, c.explain(err)
 	}
 	defer answer.Body.Close()
-	return io.ReadAll(answer.Body)
+	if redirect := answer.Request.Response; redirect != nil {
+		return nil, fmt.Errorf("%s answers %s, a redirect to %s, which Caddy's admin endpoint never does; check --address",
+			c.addr, redirect.Status, answer.Request.URL)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminAnswer+1))
+	if err == nil && len(text) > maxAdminAnswer {
+		err = fmt.Errorf("%s answers more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
+	}
+	return text, err
 }
+
+// maxAdminAnswer bounds an answer that is read, in bytes.
+const maxAdminAnswer = 256 << 20
 
 // call asks, and decodes the answer. With --json it prints that instead, and
 // is false.
@@ -114,11 +127,21 @@ func (c *adminClient) call(method, path string, body, into any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if !json.Valid(text) {
+		return false, fmt.Errorf("%s answers what is not JSON; is that Caddy's admin endpoint? If not, give --address", c.addr)
+	}
 	if c.raw {
-		_, err := c.out.Write(text)
+		_, err := fmt.Fprintln(c.out, visible(compact(text)))
 		return false, err
 	}
 	return true, json.Unmarshal(text, into)
+}
+
+// compact returns valid JSON without its whitespace.
+func compact(text []byte) string {
+	var b bytes.Buffer
+	_ = json.Compact(&b, text) // it is valid
+	return b.String()
 }
 
 // explain turns what the admin endpoint or the network said into something to
@@ -140,10 +163,13 @@ func (c *adminClient) explain(err error) error {
 	return err
 }
 
-// table prints rows of columns.
+// table prints rows of columns. No cell can add a column or a row.
 func (c *adminClient) table(rows ...[]string) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = visible(cell)
+		}
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
 			return err
 		}
@@ -152,8 +178,11 @@ func (c *adminClient) table(rows ...[]string) error {
 }
 
 // note says something that is no result.
-func (c *adminClient) note(format string, a ...any) {
-	_, _ = fmt.Fprintf(c.notes, format+"\n", a...) // nobody else to tell
+func (c *adminClient) note(format string, a ...any) { note(c.notes, format, a...) }
+
+// note prints a line.
+func note(to io.Writer, format string, a ...any) {
+	_, _ = fmt.Fprintln(to, visible(fmt.Sprintf(format, a...))) // nobody else to tell
 }
 
 // appPath and keyPath are of the admin API.

@@ -13,7 +13,7 @@ func keyCommand() *cobra.Command {
 	add := adminCommand("add <app>", "Adds a key to an app", 1, addKey)
 	add.Flags().String("kind", "", "publish or subscribe (required)")
 	add.Flags().String("label", "", "What the key is for, for people")
-	add.Flags().String("expires", "", "How long the key is good, 720h or 30d, or until when, 2099-12-31T18:00:00Z; for ever unless given")
+	add.Flags().String("expires", "", "How long the key is valid (720h, 30d) or until when (2030-01-31T12:00:00Z); for ever unless given")
 	rotate := adminCommand("rotate <app> <key>", "Makes a key that takes another's place", 2, rotateKey)
 	rotate.Flags().String("overlap", "24h", "How long the old key stays good")
 	return group("key", "Adds, lists, rotates and revokes keys",
@@ -26,13 +26,38 @@ func keyCommand() *cobra.Command {
 func addKey(c *adminClient, args []string) error {
 	body := map[string]any{"kind": c.flags.String("kind"), "label": c.flags.String("label")}
 	if text := c.flags.String("expires"); text != "" {
-		_, notADuration := caddy.ParseDuration(text)
-		if _, err := time.Parse(time.RFC3339, text); err != nil && notADuration != nil {
-			return fmt.Errorf("--expires %q is neither a duration nor a time; write --expires 30d or --expires 2099-12-31T18:00:00Z", text)
+		expires, err := parseExpires(text, time.Now())
+		if err != nil {
+			return err
 		}
-		body["expires"] = text
+		body["expires"] = expires
 	}
 	return c.issue(keyPath(args[0]), body)
+}
+
+// maxValidity bounds a duration of --expires: no time behind it is a valid
+// one in JSON for sure, and the duration itself ends at 292 years.
+const maxValidity = 100 * 365 * 24 * time.Hour
+
+// parseExpires reads a duration from now, or a time (RFC 3339).
+func parseExpires(text string, now time.Time) (time.Time, error) {
+	expires, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		validity, err := caddy.ParseDuration(text)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("--expires %q is neither a duration nor a time; "+
+				"write --expires 30d, or a time like %s", text, now.AddDate(0, 0, 30).UTC().Format(time.RFC3339))
+		}
+		if validity > maxValidity {
+			return time.Time{}, fmt.Errorf("--expires %q is more than 100 years; leave it out for a key that never expires", text)
+		}
+		expires = now.Add(validity)
+	}
+	if !expires.After(now) {
+		return time.Time{}, fmt.Errorf("--expires %q is not in the future; write --expires 30d, or a time like %s",
+			text, now.AddDate(0, 0, 30).UTC().Format(time.RFC3339))
+	}
+	return expires, nil
 }
 
 func rotateKey(c *adminClient, args []string) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -28,10 +30,10 @@ event came here. Characters that a terminal would act on are written as \uXXXX.
 A lost connection is made anew, and what is published meanwhile is missed. A
 refusal ends the command, as does a server that withdraws the credentials.
 
-The origin, the app's id and its subscribe key are read from
-REALTIME_SOCKET_URL, REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
+The origin, the app's id and its subscribe key are read from REALTIME_URL (or
+REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
 key would end up in the shell's history and in lists of processes.`,
-		Example: `  export REALTIME_SOCKET_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
+		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
   caddy realtime listen orders.42
   caddy realtime listen orders.42 orders.43 --json --count 10`,
 		Args: cobra.MinimumNArgs(1),
@@ -78,17 +80,20 @@ func (s siteAccount) explainEnd(err error) error {
 		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
 			"or the app was disabled or deleted")
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
-		return fmt.Errorf("%s%s: %s; check --origin (http or https?) and --path", s.origin, s.path, visible(err.Error()))
+		return fmt.Errorf("%s%s: %s; check --origin (http or https?) and --path", s.origin, s.path, err)
 	}
 	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
-		return errors.New(visible(refusal.Message))
+		return errors.New(refusal.Message)
 	}
 	if status, ok := errors.AsType[*client.StatusError](err); ok {
 		if status.Message != "" { // by the gateway
-			return errors.New(visible(status.Message))
+			return errors.New(status.Message)
+		}
+		if status.Location != "" {
+			return s.redirected(s.path, strconv.Itoa(status.Status)+" "+http.StatusText(status.Status), status.Location)
 		}
 		return fmt.Errorf("%s%s: %s, which is no answer of this gateway; check --origin and --path",
-			s.origin, s.path, visible(status.Error()))
+			s.origin, s.path, status)
 	}
 	return s.unreached(err)
 }

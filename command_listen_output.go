@@ -48,15 +48,19 @@ func printJSON(out io.Writer) func(client.Event) error {
 // visible writes characters that a terminal would act on, or that reorder what
 // is seen, as JSON's escapes. In JSON they can only stand in strings, so its
 // meaning stays.
-func visible(text string) string {
+func visible(text string) string { return escape(text, "") }
+
+// escape is visible, and keeps some characters as they are.
+func escape(text, keep string) string {
+	acts := func(r rune) bool { return actsOnTerminal(r) && !strings.ContainsRune(keep, r) }
 	text = strings.ToValidUTF8(text, "\ufffd")
-	if strings.IndexFunc(text, actsOnTerminal) < 0 {
+	if strings.IndexFunc(text, acts) < 0 {
 		return text
 	}
 	var b strings.Builder
 	b.Grow(len(text))
 	for _, r := range text {
-		if actsOnTerminal(r) {
+		if acts(r) {
 			_, _ = fmt.Fprintf(&b, `\u%04x`, r) // all of them have four digits
 		} else {
 			b.WriteRune(r)

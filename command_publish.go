@@ -26,9 +26,10 @@ func publishCommand() *cobra.Command {
 
 <data> is JSON, @<file> is a file with JSON, and - is JSON on stdin; without it
 the event has no data. The origin, the app's id and its publish key are read
-from REALTIME_SOCKET_URL, REALTIME_APP_ID and REALTIME_PUBLISH_KEY. A flag for
-the key would end up in the shell's history and in lists of processes.`,
-		Example: `  export REALTIME_SOCKET_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_PUBLISH_KEY=pk_live_…
+from REALTIME_URL (or REALTIME_SOCKET_URL), REALTIME_APP_ID and
+REALTIME_PUBLISH_KEY. A redirect is not followed. A flag for the key would end up
+in the shell's history and in lists of processes.`,
+		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_PUBLISH_KEY=pk_live_…
   caddy realtime publish orders.42 order.updated '{"id":42}'`,
 		Args: cobra.RangeArgs(2, 3),
 	}
@@ -64,36 +65,60 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-App-Id", site.app)
 	request.Header.Set("Authorization", "Bearer "+site.key)
-	answer, err := (&http.Client{Timeout: publishTimeout}).Do(request)
+	sender := &http.Client{
+		Timeout: publishTimeout,
+		// Go sends the key along to another port of the host, and from https to http.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	answer, err := sender.Do(request)
 	if err != nil {
 		return site.unreached(err)
 	}
 	defer answer.Body.Close()
-	return showReceipt(cmd, request, answer, fl.Bool("json"))
+	return site.showReceipt(cmd, answer, fl.Bool("json"))
 }
 
-// showReceipt prints what came of a publish.
-func showReceipt(cmd *cobra.Command, request *http.Request, answer *http.Response, raw bool) error {
+// showReceipt prints what came of a publish. Only the gateway's receipt is a
+// success: whatever else answers has published nothing.
+func (s siteAccount) showReceipt(cmd *cobra.Command, answer *http.Response, raw bool) error {
+	if answer.StatusCode >= 300 && answer.StatusCode < 400 {
+		return s.redirected(s.path, answer.Status, answer.Header.Get("Location"))
+	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminBody))
 	if err != nil {
-		return err
+		return s.unreached(err)
 	}
 	var receipt struct {
-		published
-		Error apiError `json:"error"`
+		ID          string
+		Subscribers int
+		Error       struct{ Code, Message string }
 	}
-	if json.Unmarshal(text, &receipt) != nil || receipt.ID == "" && receipt.Error.Code == "" {
-		return fmt.Errorf("%s answers %s, which is no answer of this gateway; check --origin and --path", request.URL, answer.Status)
-	}
-	if receipt.Error.Code != "" {
+	valid := json.Unmarshal(text, &receipt) == nil
+	switch {
+	case valid && receipt.Error.Code != "" && receipt.Error.Message != "":
 		return errors.New(receipt.Error.Message)
-	}
-	if raw {
-		_, err = cmd.OutOrStdout().Write(text)
-	} else {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\t%d subscribers\n", receipt.ID, receipt.Subscribers)
+	case !valid || receipt.ID == "" || answer.StatusCode < 200 || answer.StatusCode > 299:
+		return fmt.Errorf("%s answers %s with %s, which is no answer of this gateway: nothing is known to be published. Check --origin and --path",
+			answer.Request.URL, answer.Status, describeBody(answer.Header.Get("Content-Type"), text))
+	case raw:
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), visible(compact(text)))
+	default:
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\t%d subscribers\n", visible(receipt.ID), receipt.Subscribers)
 	}
 	return err
+}
+
+// describeBody says what an answer has that is no receipt.
+func describeBody(contentType string, text []byte) string {
+	switch {
+	case len(text) == 0:
+		return "an empty body"
+	case json.Valid(text):
+		return "JSON without an id"
+	case contentType == "":
+		return "a body that is not JSON"
+	}
+	return "a body of type " + contentType
 }
 
 // readData is the JSON that an argument stands for.

@@ -106,9 +106,9 @@ func (l *listener) noteWait(err error, delay time.Duration) {
 	if !l.connected {
 		text = "not connected: %s; trying again in %s"
 	}
-	l.note(text, visible(err.Error()), delay.Round(100*time.Millisecond))
+	l.note(text, err, delay.Round(100*time.Millisecond))
 }
 
 func (l *listener) note(format string, a ...any) {
-	_, _ = fmt.Fprintf(l.notes, format+"\n", a...) // nobody else to tell
+	note(l.notes, format, a...)
 }

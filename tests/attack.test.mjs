@@ -182,6 +182,7 @@ describe("a page of another origin", () => {
     await visit(foreign, "/realtime/", (url) => void (location.href = url));
     // So does what the operator does himself: he follows a link, or types it.
     await visit(portal, "/followed", (url) => void (location.href = url));
+    await portal.waitForURL(`${there}/followed`);
     await portal.goto(`${there}/typed`);
     await portal.goBack();
     await portal.goto(home);

@@ -103,6 +103,9 @@ describe("caddy realtime", () => {
     assert.match(listed.stdout, new RegExp(`${id} +publish +${key.slice(-4)} .* until .* worker`));
     assert.equal((await publish({ ...app, publish_key: key }, ["orders", "e"])).code, 0);
 
+    const until = await json("key", "add", app.id, "--kind", "publish", "--expires", "2040-01-31T12:00:00+01:00");
+    assert.equal(new Date(until.expires).toISOString(), "2040-01-31T11:00:00.000Z");
+
     const rotated = await json("key", "rotate", app.id, id, "--overlap", "1h");
     assert.equal(rotated.label, "worker");
     for (const each of [key, rotated.key]) {
@@ -165,6 +168,7 @@ describe("caddy realtime", () => {
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: app.subscribe_key } }), /subscribe key/],
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: "" } }), /REALTIME_PUBLISH_KEY/],
       [publish(app, ["orders", "e"], { env: { REALTIME_SOCKET_URL: "" } }), /--origin https/],
+      [admin("key", "add", app.id, "--kind", "publish", "--expires", "2020-01-01T00:00:00Z"), /not in the future/],
       [publish(app, ["orders", "e", "--path", "/elsewhere"]), /check --origin and --path/],
       [publish(app, ["orders", "e", "--origin", "http://localhost:1"]), /cannot reach .*--origin/],
     ]) {
