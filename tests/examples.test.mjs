@@ -222,3 +222,36 @@ test("make run shows an event arriving, remembers its app, and ends when told", 
     rmSync(dir, { recursive: true, force: true });
   }
 });
+
+test("make run and README's first step work side by side, in either order", async () => {
+  const caddyfile = readFileSync(example("Caddyfile"), "utf8");
+  const defaults = ["REALTIME_PORT", "REALTIME_ADMIN_PORT"].map((name) => caddyfile.match(new RegExp(`\\{\\$${name}:(\\d+)\\}`))[1]);
+  for (const first of ["make run", "README"]) {
+    const dir = mkdtempSync(join(tmpdir(), "realtime-both-"));
+    const [port, adminPort] = await freePorts(2);
+    const { PORT, ADMIN_PORT, ...base } = process.env;
+    const programs = {
+      async "make run"() {
+        const program = new Program(process.execPath, [example("demo.mjs")], { env: { ...base, CADDY_BIN: bin, RUN_DIR: join(dir, "run") } });
+        await program.prints(/Ctrl-C/);
+        for (const port of defaults) assert.doesNotMatch(program.output, new RegExp(`localhost:${port}/`), "it takes a port of README's");
+        return program;
+      },
+      async README() {
+        const program = new Program(bin, ["run", "--config", example("Caddyfile")], {
+          cwd: dir, // the repository's root, for what the Caddyfile names
+          env: { ...base, REALTIME_PORT: String(port), REALTIME_ADMIN_PORT: String(adminPort), REALTIME_EXAMPLES: join(root, "examples"), XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
+        });
+        await program.prints(/serving initial configuration/);
+        return program;
+      },
+    };
+    const running = [];
+    try {
+      for (const name of [first, ...Object.keys(programs).filter((other) => other !== first)]) running.push(await programs[name]());
+    } finally {
+      for (const program of running) await program.stop("SIGINT");
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+});
