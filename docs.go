@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
@@ -52,22 +51,25 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // docsPlace is where a documentation page is, as one client sees its site.
 type docsPlace struct {
 	path   string // "" if there is none
-	host   string
+	host   string // as the client sent it
 	secure bool
 }
 
 func (h *Handler) docsPlace(r *http.Request) docsPlace {
-	return docsPlace{path: h.DocsPath, host: r.Host, secure: r.TLS != nil}
+	if h.docsPage == nil {
+		return docsPlace{host: r.Host}
+	}
+	return docsPlace{path: orElse(h.DocsPath, "/"), host: r.Host, secure: isSecure(r)}
 }
 
-// explain adds to a refusal where it is explained.
+// explain adds a link to the explanation of a refusal, if the site has one and
+// its origin is known.
 func (d docsPlace) explain(refusal *apiError) *apiError {
-	if d.path != "" {
-		scheme := "http://"
-		if d.secure {
-			scheme = "https://"
-		}
-		refusal.Docs = scheme + d.host + d.path + "#" + refusal.Code
+	if d.path == "" {
+		return refusal
+	}
+	if origin, ok := siteOrigin(d.host, d.secure); ok {
+		refusal.Docs = origin + portal.URLPath(d.path) + "#" + refusal.Code
 	}
 	return refusal
 }
@@ -75,8 +77,8 @@ func (d docsPlace) explain(refusal *apiError) *apiError {
 func (h *Handler) docs(r *http.Request) portal.Docs {
 	s := &h.app.Settings
 	d := portal.Docs{
-		PublishPath: h.PublishPath,
-		SocketPath:  h.SocketPath,
+		PublishPath: portal.URLPath(h.PublishPath),
+		SocketPath:  portal.URLPath(h.SocketPath),
 		ShowPath:    h.SocketPath != defaultSocketPath,
 		RateLimit:   "no limit",
 		MaxBody:     humanize.IBytes(uint64(s.MaxBody)),
@@ -89,8 +91,9 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 	if s.RateLimit.Publishes > 0 {
 		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, shortDuration(time.Duration(s.RateLimit.Window)))
 	}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		d.Origin = repl.ReplaceAll("{http.request.scheme}://{http.request.hostport}", "")
+	var known bool
+	if d.Origin, known = siteOrigin(r.Host, isSecure(r)); !known {
+		d.Origin = unknownOrigin
 	}
 	return d
 }

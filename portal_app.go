@@ -124,7 +124,7 @@ func (p *appPage) choose(all []servedSite, origin, host string) {
 	if len(p.OtherSites) == 1 {
 		p.OtherSites = nil
 	}
-	p.filling = portal.Filling{Origin: "https://YOUR_SITE", PublishPath: defaultPublishPath, AppID: p.App.ID}
+	p.filling = portal.Filling{Origin: unknownOrigin, PublishPath: defaultPublishPath, AppID: p.App.ID}
 	if chosen != nil {
 		p.Site = *chosen
 		p.filling.Origin, p.filling.PublishPath = chosen.Origin, chosen.handler.PublishPath

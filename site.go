@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,8 +15,8 @@ type servedSite struct {
 }
 
 // servedSites finds those of the running configuration, in its order. A site that
-// takes any host is at localhost; what only placeholders or other matchers
-// know is not found.
+// takes any host is at localhost, and YOUR_SITE stands for a wildcard or a
+// placeholder in a host; what only other matchers know is not found.
 func servedSites() []servedSite {
 	value, err := caddy.ActiveContext().AppIfConfigured("http")
 	if err != nil {
@@ -60,7 +61,7 @@ func appendSites(found []servedSite, routes caddyhttp.RouteList, hosts []string,
 			switch h := handler.(type) {
 			case *Handler:
 				for _, host := range here {
-					found = append(found, servedSite{origin(host), h})
+					found = append(found, servedSite{origin(plainHost(host)), h})
 				}
 			case *caddyhttp.Subroute:
 				found = appendSites(found, h.Routes, here, origin)
@@ -68,4 +69,15 @@ func appendSites(found []servedSite, routes caddyhttp.RouteList, hosts []string,
 		}
 	}
 	return found
+}
+
+// plainHost is a host of a matcher as a snippet may have it.
+func plainHost(host string) string {
+	if rest, ok := strings.CutPrefix(host, "*."); ok && isHost(lower(rest)) && !strings.Contains(rest, "*") {
+		return "YOUR_SITE." + rest
+	}
+	if _, ok := siteOrigin(host, true); !ok {
+		return "YOUR_SITE"
+	}
+	return host
 }

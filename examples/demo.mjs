@@ -31,8 +31,10 @@ try {
 
 async function main() {
   mkdirSync(run, { recursive: true, mode: 0o700 });
-  const port = await freePort(Number(process.env.PORT ?? 8443));
-  const adminPort = await freePort(Number(process.env.ADMIN_PORT ?? 2019), port);
+  // Not the Caddyfile's own ports and keystore: README's first steps use those,
+  // and both may run at a time.
+  const port = await freePort(Number(process.env.PORT ?? 9443));
+  const adminPort = await freePort(Number(process.env.ADMIN_PORT ?? 2029), port);
   const caddy = startCaddy(port, adminPort);
   const admin = adminOf(adminPort);
 

@@ -1,7 +1,12 @@
-// Publishes one event from a Node backend. Reads REALTIME_URL, REALTIME_APP_ID
-// and REALTIME_PUBLISH_KEY from the environment.
-const answer = await fetch(`${process.env.REALTIME_URL}/publish`, {
+// Publishes one event from a Node backend. Reads REALTIME_URL (or
+// REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_PUBLISH_KEY from the
+// environment.
+const url = (process.env.REALTIME_URL || process.env.REALTIME_SOCKET_URL || "").replace(/\/+$/, "");
+if (!url) throw new Error("Set REALTIME_URL to the gateway's origin, for example https://realtime.example.com.");
+
+const answer = await fetch(`${url}/publish`, {
   method: "POST",
+  redirect: "manual", // the key is for this server only
   headers: {
     "Content-Type": "application/json",
     "X-App-Id": process.env.REALTIME_APP_ID,
@@ -13,5 +18,23 @@ const answer = await fetch(`${process.env.REALTIME_URL}/publish`, {
     data: { id: 42 },
   }),
 });
-console.log(answer.status, await answer.text());
-if (!answer.ok) process.exitCode = 1;
+const text = await answer.text();
+console.log(answer.status, text);
+
+// The event is published only if the answer has the message's id: another
+// server, or another path, may answer 200 as well.
+const message = parse(text);
+if (answer.status !== 200 || typeof message?.id !== "string" || !message.id) {
+  const location = answer.headers.get("Location");
+  console.error(`Not published: ${url}/publish answered ${answer.status}${location ? ` and points to ${location}` : ""}.`);
+  if (!message?.error) console.error("This is not the answer of a realtime gateway. Check REALTIME_URL.");
+  process.exitCode = 1;
+}
+
+function parse(json) {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}

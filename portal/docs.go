@@ -35,8 +35,9 @@ func (p *DocsPage) Policy() string { return p.policy }
 func (p *DocsPage) Write(w io.Writer, d Docs) error {
 	return p.template.Execute(w, struct {
 		Docs
-		Errors []Error
-	}{d, p.errors})
+		Errors      []Error
+		NodePublish string
+	}{d, p.errors, nodePublish(d.PublishPath)})
 }
 
 // Docs is what the documentation page of one site says of it.
@@ -44,8 +45,8 @@ type Docs struct {
 	// Origin is the site's, such as https://example.com.
 	Origin string
 
-	// PublishPath and SocketPath are the site's endpoints; ShowPath says that
-	// the latter is not what clients use by themselves.
+	// PublishPath and SocketPath are the site's endpoints, as URLPath writes
+	// them; ShowPath says that the latter is not what clients use by themselves.
 	PublishPath, SocketPath string
 	ShowPath                bool
 

@@ -140,9 +140,9 @@ function publishFrom(form) {
         body: new URLSearchParams([...new FormData(form), ["do", "publish"]]),
       });
       const body = await answer.json();
-      status.textContent = body.error
-        ? `${body.error.code}: ${body.error.message}`
-        : `Published as ${body.id} to ${count(body.subscribers, "subscriber")}.`;
+      if (body.error) status.textContent = `${body.error.code}: ${body.error.message}`;
+      else if (answer.ok && body.id) status.textContent = `Published as ${body.id} to ${count(body.subscribers, "subscriber")}.`;
+      else throw new Error(`the answer is ${answer.status} ${JSON.stringify(body)}`);
     } catch (err) {
       status.textContent = `Not published: ${err.message}`;
     }

@@ -1,13 +1,19 @@
 package portal
 
-import "strings"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
 
 // A Snippet is code for a developer to copy.
 type Snippet struct {
 	ID, Name, Text string
 }
 
-// Filling is what snippets are filled in with.
+// Filling is what snippets are filled in with. Each value is quoted as its
+// language needs it.
 type Filling struct {
 	// Origin is the site's, PublishPath its endpoint for backends.
 	Origin, PublishPath string
@@ -24,54 +30,133 @@ type Filling struct {
 }
 
 // Snippets are the ways to publish and to subscribe, for one app on one site.
+// Those that publish fail unless the answer has the id of a message.
 func Snippets(f Filling) []Snippet {
-	path := ""
+	endpoint, socketPath, publishPath := f.Origin+URLPath(f.PublishPath), "", ""
 	if f.SocketPath != "" {
-		path = "\n  path: \"" + f.SocketPath + "\","
+		socketPath = "\n  path: " + jsString(URLPath(f.SocketPath)) + ","
+	}
+	if f.PublishPath != "/publish" {
+		publishPath = "\nREALTIME_PUBLISH_PATH=" + envValue(URLPath(f.PublishPath))
 	}
 	key := f.SubscribeKey
 	if key == "" {
 		key = "YOUR_SUBSCRIBE_KEY"
 	}
-	fill := strings.NewReplacer("ORIGIN", f.Origin, "PUBLISH_PATH", f.PublishPath, "SOCKET_PATH", path,
-		"APP_ID", f.AppID, "SUBSCRIBE_KEY", key)
 	return []Snippet{
-		{"curl", "curl", fill.Replace(curlSnippet)},
-		{"node", "Node", fill.Replace(nodeSnippet)},
-		{"browser", "browser", fill.Replace(browserSnippet)},
-		{"laravel", "Laravel", fill.Replace(laravelSnippet)},
+		{"curl", "curl", fill(curlSnippet, "endpoint", shellWord(endpoint), "app-header", shellWord("X-App-Id: "+f.AppID))},
+		{"node", "Node", fill(nodeSnippet, "endpoint", jsString(endpoint), "app", jsString(f.AppID))},
+		{"browser", "browser", fill(browserSnippet, "origin", jsString(f.Origin), "path", socketPath, "app", jsString(f.AppID), "key", jsString(key))},
+		{"laravel", "Laravel", fill(laravelSnippet, "origin", envValue(f.Origin), "app", envValue(f.AppID), "path", publishPath)},
 	}
 }
 
-const curlSnippet = `curl -X POST "ORIGINPUBLISH_PATH" \
--H "Content-Type: application/json" \
--H "X-App-Id: APP_ID" \
--H "Authorization: Bearer $PUBLISH_KEY" \
--d '{"channel":"orders.42","event":"order.updated","data":{"id":42}}'`
+// nodePublish is the snippet for Node with everything read from the
+// environment, as the product's documentation names it.
+func nodePublish(publishPath string) string {
+	return fill(nodeSnippet,
+		"endpoint", "(process.env.REALTIME_URL || process.env.REALTIME_SOCKET_URL) + "+jsString(publishPath),
+		"app", "process.env.REALTIME_APP_ID")
+}
 
-const nodeSnippet = `await fetch("ORIGINPUBLISH_PATH", {
+// fill replaces each <name> with the value that follows the name in pairs.
+func fill(text string, pairs ...string) string {
+	for i := 0; i < len(pairs); i += 2 {
+		pairs[i] = "<" + pairs[i] + ">"
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// URLPath is a decoded path as it is written in a URL. It escapes more than a
+// URL needs: what is left is the same in a shell, in JavaScript and in .env.
+func URLPath(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		if isPlain(c) && c != ':' && c != '[' && c != ']' && c != '%' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// isPlain reports whether a character stands for itself in a shell's double
+// quotes and in .env without quotes.
+func isPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("/._~-:[]%", c) >= 0
+}
+
+func isPlainText(s, also string) bool {
+	for _, c := range []byte(s) {
+		if !isPlain(c) && strings.IndexByte(also, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func shellWord(s string) string {
+	if isPlainText(s, " ") {
+		return `"` + s + `"`
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func jsString(s string) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func envValue(s string) string {
+	if isPlainText(s, "") {
+		return s
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
+}
+
+const curlSnippet = `answer=$(curl -sS -w ' %{http_code} %{redirect_url}' -X POST <endpoint> \
+-H "Content-Type: application/json" \
+-H <app-header> \
+-H "Authorization: Bearer $REALTIME_PUBLISH_KEY" \
+-d '{"channel":"orders.42","event":"order.updated","data":{"id":42}}')
+case $answer in
+  '{"id":"'[0-9A-Za-z_-]*' 200 ') echo "$answer" ;;
+  *) echo "Not published: $answer" >&2; false ;;
+esac`
+
+const nodeSnippet = `const answer = await fetch(<endpoint>, {
   method: "POST",
+  redirect: "manual", // the key is for this server only
   headers: {
     "Content-Type": "application/json",
-    "X-App-Id": "APP_ID",
-    Authorization: "Bearer " + process.env.REALTIME_PUBLISH_KEY,
+    "X-App-Id": <app>,
+    Authorization: ` + "`Bearer ${process.env.REALTIME_PUBLISH_KEY}`" + `,
   },
   body: JSON.stringify({ channel: "orders.42", event: "order.updated", data: { id: 42 } }),
-});`
+});
+const text = await answer.text();
+if (answer.status !== 200 || !/^\{"id":"[^"]/.test(text)) {
+  throw new Error(` + "`Not published: ${answer.status} ${answer.headers.get(\"Location\") ?? \"\"} ${text}`" + `);
+}`
 
 const browserSnippet = `import { io } from "socket.io-client";
 
-const socket = io("ORIGIN", {SOCKET_PATH
+const socket = io(<origin>, {<path>
   transports: ["websocket", "polling"],
-  auth: { appId: "APP_ID", subscribeKey: "SUBSCRIBE_KEY" },
+  auth: { appId: <app>, subscribeKey: <key> },
 });
 
 socket.on("connect", () => socket.emit("subscribe", "orders.42"));
 socket.on("order.updated", (data) => console.log(data));
-socket.on("connect_error", (err) => console.error(err.message, err.data));`
+socket.on("connect_error", (err) => console.error(err.message, err.data));
+socket.on("subscribe_error", (err) => console.error(err.message, err.code));`
 
 const laravelSnippet = `# .env, for the classes of examples/laravel
 BROADCAST_CONNECTION=realtime
-REALTIME_SOCKET_URL=ORIGIN
-REALTIME_APP_ID=APP_ID
+REALTIME_SOCKET_URL=<origin>
+REALTIME_APP_ID=<app><path>
 REALTIME_PUBLISH_KEY=`

@@ -1,7 +1,7 @@
 // The documentation page: what is on it works when it is copied.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Caddy } from "./lib/caddy.mjs";
+import { Caddy, freePorts } from "./lib/caddy.mjs";
 import { once } from "./lib/wait.mjs";
 import { createRequire } from "node:module";
 
@@ -41,6 +41,10 @@ test("the docs page has the site's own origin, paths and limits, and its snippet
     process.env.REALTIME_PUBLISH_KEY = app.publish_key;
     await new Function(`return (async () => { ${snippets.find((code) => code.startsWith("await fetch"))} })()`)();
     assert.deepEqual(await heard, [{ id: 42 }]);
+    const again = once(socket, "order.updated");
+    await new Function(`return (async () => { ${snippets.find((code) => code.startsWith("const answer"))} })()`)();
+    assert.deepEqual(await again, [{ id: 42 }]);
+    assert.match(snippets.find((code) => code.startsWith("curl")), /^curl -X POST "http:\/\/localhost:\d+\/publish" \\\n/);
     assert.deepEqual(logged.at(0), ["Joined", "orders.42"]);
     socket.disconnect();
   } finally {
@@ -81,5 +85,39 @@ test("without docs_path a site's own /docs is not shadowed", async () => {
     assert.deepEqual(Object.keys((await caddy.request("GET", "/publish")).json.error), ["code", "message"]);
   } finally {
     await caddy.close();
+  }
+});
+
+test("a Host that is none is in no snippet and no link", async () => {
+  const [port] = await freePorts(1);
+  const origin = `http://localhost:${port}`;
+  const caddy = await Caddy.start({ sites: `http://:${port} {\nrealtime {\n\tdocs_path /\n}\n}` });
+  try {
+    const page = await caddy.request("GET", "/", { origin, headers: { Host: "$(id)" } });
+    assert.equal(page.status, 200);
+    assert.ok(!page.text.includes("$(id)"), page.text);
+    assert.ok(page.text.includes("https://YOUR_SITE/publish"));
+    assert.equal((await caddy.request("GET", "/publish", { origin, headers: { Host: "$(id)" } })).json.error.docs, undefined);
+    assert.equal((await caddy.request("GET", "/publish", { origin })).json.error.docs, `${origin}/#method_not_allowed`);
+    const socket = caddy.socket({ id: "app_x", subscribe_key: "x" }, { uri: origin });
+    assert.equal((await once(socket, "connect_error"))[0].data.docs, `${origin}/#unknown_app`);
+  } finally {
+    await caddy.close();
+  }
+});
+
+test("the scheme is that of a trusted proxy's client", async () => {
+  for (const [options, scheme] of [["servers {\n\t\ttrusted_proxies static 127.0.0.1/32 ::1/128\n\t}", "https"], ["", "http"]]) {
+    const caddy = await Caddy.start({ options, site: "realtime {\n\tdocs_path /docs\n}" });
+    try {
+      const headers = { "X-Forwarded-Proto": "https" };
+      const origin = caddy.origin.replace("http:", `${scheme}:`);
+      assert.ok((await caddy.request("GET", "/docs", { headers })).text.includes(`curl -X POST "${origin}/publish"`));
+      assert.equal((await caddy.request("GET", "/publish", { headers })).json.error.docs, `${origin}/docs#method_not_allowed`);
+      const socket = caddy.socket({ id: "app_x", subscribe_key: "x" }, { extraHeaders: headers });
+      assert.equal((await once(socket, "connect_error"))[0].data.docs, `${origin}/docs#unknown_app`);
+    } finally {
+      await caddy.close();
+    }
   }
 });

@@ -1,6 +1,7 @@
 // Every example as a reader would run it, and what "make run" runs.
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -60,6 +61,22 @@ describe("examples", () => {
     await refused.stop();
   });
 
+  test("either name of the origin will do, with or without a slash at its end", async () => {
+    const { REALTIME_URL, ...rest } = env;
+    const other = { ...rest, REALTIME_SOCKET_URL: `${REALTIME_URL}/` };
+    const subscribes = new Program(process.execPath, [example("subscribe.mjs")], { env: other });
+    await subscribes.prints(/^Joined orders\.42$/m);
+    for (const [program, ...args] of [[example("publish.sh")], [process.execPath, example("publish.mjs")]]) {
+      const publisher = new Program(program, args, { env: other });
+      assert.equal(await publisher.exited, 0, publisher.output);
+      const none = new Program(program, args, { env: rest });
+      assert.notEqual(await none.exited, 0);
+      assert.match(none.output, /Set REALTIME_URL/);
+    }
+    await subscribes.prints(/\{ id: 42 \}[^]*\{ id: 42 \}/);
+    await subscribes.stop();
+  });
+
   test("they hold the product page's snippets", () => {
     const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
     const holds = (file, snippet, fill = (text) => text) => {
@@ -67,17 +84,75 @@ describe("examples", () => {
       const wanted = lines(fill(readFileSync(new URL(`snippets/${snippet}`, import.meta.url), "utf8")));
       for (const line of wanted) assert.ok(has.some((other) => other.endsWith(line)), `${file} lacks: ${line}`);
     };
-    holds("publish.mjs", "publish.mjs");
+    holds("publish.mjs", "publish.mjs", (text) => text.replace("process.env.REALTIME_URL", "url"));
     holds("publish.sh", "publish.sh", (text) =>
-      text.replace("__BASE__", "$REALTIME_URL").replace("YOUR_APP_ID", "$REALTIME_APP_ID").replace("YOUR_PUBLISH_KEY", "$REALTIME_PUBLISH_KEY"),
+      text.replace("curl -X POST", "-X POST").replace(/(?<='{.*}')$/m, ")").replace("__BASE__", "$url").replace("YOUR_APP_ID", "$REALTIME_APP_ID").replace("YOUR_PUBLISH_KEY", "$REALTIME_PUBLISH_KEY"),
     );
     holds("subscribe.mjs", "subscribe.mjs", (text) =>
       text
-        .replace(`"YOUR_REALTIME_ORIGIN"`, "process.env.REALTIME_URL")
+        .replace(`"YOUR_REALTIME_ORIGIN"`, "url")
         .replace(`"YOUR_APP_ID"`, "process.env.REALTIME_APP_ID")
         .replace(`"YOUR_SUBSCRIBE_KEY"`, "process.env.REALTIME_SUBSCRIBE_KEY"),
     );
   });
+});
+
+describe("only an answer with an id is a success", () => {
+  const env = { ...process.env, REALTIME_APP_ID: "app_x", REALTIME_PUBLISH_KEY: "pk_live_x", REALTIME_SUBSCRIBE_KEY: "sub_live_x" };
+  const programs = {
+    "publish.sh": [example("publish.sh")],
+    "publish.mjs": [process.execPath, example("publish.mjs")],
+    "SocketPublisher.php": ["php", "-r", `require '${example("laravel/SocketPublisher.php")}'; echo SocketPublisher::publish('orders.42', 'order.updated', ['id' => 42]);`],
+  };
+  for (const [name, status, body, says, headers = {}] of [
+    ["an id", 200, '{"id":"0a-1","offset":1,"subscribers":0}\n', ""],
+    ["an empty 200", 200, "", /answered:? +200/],
+    ["HTML", 200, "<!doctype html>", /<!doctype html>/],
+    ["JSON without an id", 200, '{"ok":true}', /ok/],
+    ["an empty id", 200, '{"id":""}', /id/],
+    ["another status", 202, '{"id":"0a-1"}', /202/],
+    ["an error", 401, '{"error":{"code":"invalid_key","message":"Not invalid_key."}}', /invalid_key/],
+    ["a redirect", 307, "", /307.*elsewhere/, { Location: "/elsewhere" }],
+  ]) {
+    for (const [file, [program, ...args]] of Object.entries(programs)) {
+      test(`${file}: ${name}`, async () => {
+        const paths = [];
+        const server = createServer((req, res) => {
+          paths.push(req.url);
+          res.writeHead(status, headers).end(body);
+        });
+        await new Promise((resolve) => server.listen(0, resolve));
+        const REALTIME_URL = `http://localhost:${server.address().port}`;
+        const publisher = new Program(program, args, { env: { ...env, REALTIME_URL } });
+        const code = await publisher.exited;
+        server.closeAllConnections();
+        server.close();
+        assert.deepEqual(paths, ["/publish"]);
+        if (!says) return assert.equal(code, 0, publisher.output);
+        assert.notEqual(code, 0, publisher.output);
+        assert.match(publisher.output, says);
+      });
+    }
+  }
+});
+
+test("subscribe.mjs hears events after a restart of the gateway", async () => {
+  const caddy = await Caddy.start();
+  try {
+    const app = await caddy.app();
+    const subscriber = new Program(process.execPath, [example("subscribe.mjs")], {
+      env: { ...process.env, REALTIME_URL: caddy.origin, REALTIME_APP_ID: app.id, REALTIME_SUBSCRIBE_KEY: app.subscribe_key },
+    });
+    await subscriber.prints(/^Joined orders\.42$/m);
+    await caddy.signal("SIGTERM");
+    await caddy.boot();
+    await subscriber.prints(/^Joined orders\.42$[^]*^Joined orders\.42$/m);
+    await caddy.published(app, { channel: "orders.42", event: "order.updated", data: { id: 43 } });
+    await subscriber.prints(/^\{ id: 43 \}$/m);
+    await subscriber.stop();
+  } finally {
+    await caddy.close();
+  }
 });
 
 describe("Caddyfiles that are printed are valid", () => {
@@ -145,5 +220,38 @@ test("make run shows an event arriving, remembers its app, and ends when told", 
     assert.equal(again.child.exitCode, 0, again.output);
   } finally {
     rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test("make run and README's first step work side by side, in either order", async () => {
+  const caddyfile = readFileSync(example("Caddyfile"), "utf8");
+  const defaults = ["REALTIME_PORT", "REALTIME_ADMIN_PORT"].map((name) => caddyfile.match(new RegExp(`\\{\\$${name}:(\\d+)\\}`))[1]);
+  for (const first of ["make run", "README"]) {
+    const dir = mkdtempSync(join(tmpdir(), "realtime-both-"));
+    const [port, adminPort] = await freePorts(2);
+    const { PORT, ADMIN_PORT, ...base } = process.env;
+    const programs = {
+      async "make run"() {
+        const program = new Program(process.execPath, [example("demo.mjs")], { env: { ...base, CADDY_BIN: bin, RUN_DIR: join(dir, "run") } });
+        await program.prints(/Ctrl-C/);
+        for (const port of defaults) assert.doesNotMatch(program.output, new RegExp(`localhost:${port}/`), "it takes a port of README's");
+        return program;
+      },
+      async README() {
+        const program = new Program(bin, ["run", "--config", example("Caddyfile")], {
+          cwd: dir, // the repository's root, for what the Caddyfile names
+          env: { ...base, REALTIME_PORT: String(port), REALTIME_ADMIN_PORT: String(adminPort), REALTIME_EXAMPLES: join(root, "examples"), XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
+        });
+        await program.prints(/serving initial configuration/);
+        return program;
+      },
+    };
+    const running = [];
+    try {
+      for (const name of [first, ...Object.keys(programs).filter((other) => other !== first)]) running.push(await programs[name]());
+    } finally {
+      for (const program of running) await program.stop("SIGINT");
+      rmSync(dir, { recursive: true, force: true });
+    }
   }
 });

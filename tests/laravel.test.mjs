@@ -46,6 +46,21 @@ test("each PHP file is one", async () => {
   }
 });
 
+test("the connection takes either name of the origin, and a publish path", async () => {
+  const script = `function env($name) { return getenv($name) ?: null; } echo json_encode(require "${join(examples, "connection.php")}");`;
+  const { REALTIME_SOCKET_URL, ...rest } = environment("https://a.example", { id: "app_x", publish_key: "pk_live_x" });
+  for (const [more, url, path] of [
+    [{ REALTIME_SOCKET_URL }, "https://a.example", "/publish"],
+    [{ REALTIME_URL: "https://b.example", REALTIME_PUBLISH_PATH: "/in" }, "https://b.example", "/in"],
+    [{ REALTIME_URL: "https://b.example", REALTIME_SOCKET_URL }, "https://a.example", "/publish"],
+  ]) {
+    const php = new Program("php", ["-r", script], { env: { ...rest, ...more } });
+    assert.equal(await php.exited, 0, php.output);
+    const connection = JSON.parse(php.output);
+    assert.deepEqual([connection.url, connection.publish_path], [url, path]);
+  }
+});
+
 test(".env.example has the names of the product page", () => {
   const lines = readFileSync(join(examples, ".env.example"), "utf8").split("\n");
   for (const line of ["BROADCAST_CONNECTION=realtime", "REALTIME_APP_ID=app_xxx", "REALTIME_PUBLISH_KEY=pk_live_xxx"]) assert.ok(lines.includes(line));
@@ -65,6 +80,14 @@ for (const tls of [false, true]) {
     test("publishes as the product page says", async () => {
       const socket = await caddy.subscriber(app, "orders.42");
       const [{ result }, data] = await Promise.all([plain(env, "page"), once(socket, "order.updated")]);
+      assert.match(result, /^\S+$/);
+      assert.deepEqual(data, [{ id: 42 }]);
+    });
+
+    test("publishes with the origin as REALTIME_URL too", async () => {
+      const { REALTIME_SOCKET_URL, ...rest } = env;
+      const socket = await caddy.subscriber(app, "orders.42");
+      const [{ result }, data] = await Promise.all([plain({ ...rest, REALTIME_URL: REALTIME_SOCKET_URL }, "page"), once(socket, "order.updated")]);
       assert.match(result, /^\S+$/);
       assert.deepEqual(data, [{ id: 42 }]);
     });

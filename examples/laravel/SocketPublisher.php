@@ -69,17 +69,22 @@ class SocketPublisher
         self::$resolver = $resolver;
     }
 
-    /** The app that REALTIME_SOCKET_URL, REALTIME_APP_ID and REALTIME_PUBLISH_KEY name. */
+    /** The app that REALTIME_SOCKET_URL (or REALTIME_URL), REALTIME_APP_ID and REALTIME_PUBLISH_KEY name. */
     public static function fromEnvironment(): self
     {
         $read = fn (string $name): string => (string) ($_ENV[$name] ?? $_SERVER[$name] ?? getenv($name));
-        foreach (['REALTIME_SOCKET_URL', 'REALTIME_APP_ID', 'REALTIME_PUBLISH_KEY'] as $name) {
-            if ($read($name) === '') {
+        $settings = [
+            'REALTIME_SOCKET_URL' => $read('REALTIME_SOCKET_URL') ?: $read('REALTIME_URL'),
+            'REALTIME_APP_ID' => $read('REALTIME_APP_ID'),
+            'REALTIME_PUBLISH_KEY' => $read('REALTIME_PUBLISH_KEY'),
+        ];
+        foreach ($settings as $name => $value) {
+            if ($value === '') {
                 throw PublishException::notConfigured("$name is not in the environment. Set it in .env; in Laravel, register RealtimeServiceProvider too, which is what finds it after config:cache.");
             }
         }
 
-        return new self($read('REALTIME_SOCKET_URL'), $read('REALTIME_APP_ID'), $read('REALTIME_PUBLISH_KEY'), caFile: $read('REALTIME_CA_FILE') ?: null);
+        return new self(...array_values($settings), caFile: $read('REALTIME_CA_FILE') ?: null, path: $read('REALTIME_PUBLISH_PATH') ?: '/publish');
     }
 
     /**
@@ -194,7 +199,7 @@ class SocketPublisher
     private function id(string $answer, int $status, array $headers): string
     {
         $json = json_decode($answer, true);
-        if ($status === 200 && is_string($json['id'] ?? null)) {
+        if ($status === 200 && is_string($json['id'] ?? null) && $json['id'] !== '') {
             return $json['id'];
         }
         $retryAfter = ctype_digit($headers['retry-after'] ?? '') ? (int) $headers['retry-after'] : null;
@@ -202,7 +207,8 @@ class SocketPublisher
             throw new PublishException($json['error']['message'] ?? $json['error']['code'], $json['error']['code'], $status, $retryAfter);
         }
         $where = isset($headers['location']) ? " and points to {$headers['location']}" : '';
-        throw new PublishException("$this->endpoint answered $status$where, not as a realtime gateway does. Check REALTIME_SOCKET_URL.", 'unexpected_answer', $status, $retryAfter);
+        $what = $answer === '' ? 'nothing' : substr(json_encode(substr($answer, 0, 200), JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES), 0, 300);
+        throw new PublishException("$this->endpoint answered $status$where with $what, not as a realtime gateway does. Check REALTIME_SOCKET_URL.", 'unexpected_answer', $status, $retryAfter);
     }
 }
 
