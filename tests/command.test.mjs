@@ -158,7 +158,7 @@ describe("caddy realtime", () => {
       [admin("app", "create"), /accepts 1 arg/],
       [admin("app", "show", "../apps"), /no app|nothing at/i],
       [admin("key", "add", app.id), /publish.*subscribe/],
-      [admin("key", "add", app.id, "--kind", "publish", "--expires", "soon"), /--expires 30d or --expires 2099/],
+      [admin("key", "add", app.id, "--kind", "publish", "--expires", "soon"), /--expires 30d, or a time like 20/],
       [admin("key", "revoke", app.id, "key_none"), /no key .*key_none/],
       [run(["app", "list", "--address", "localhost:1"]), /Is it running\?.*--address/],
       [run(["portal", "--address", "localhost:1"]), /Is it running\?.*--address/],

@@ -13,8 +13,8 @@ import (
 type Paths struct {
 	Caddy  string // the binary with this module
 	Before string // another build of it, for the peer "before"
-	Node  string // the directory of server.mjs
-	Self  string // this program, which is also the peers in Go
+	Node   string // the directory of server.mjs
+	Self   string // this program, which is also the peers in Go
 
 	// Settings are more lines for the global option of ours.
 	Settings string
