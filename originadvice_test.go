@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strconv"
@@ -125,7 +126,7 @@ func TestARefusedOriginIsLoggedThoughOthersFilledTheLogBefore(t *testing.T) {
 		}
 		var refused refusedOrigins
 		from := func(origin string) {
-			r := httptest.NewRequest("POST", "/publish", nil)
+			r := httptest.NewRequest(http.MethodPost, "/publish", http.NoBody)
 			r.Header.Set("Origin", origin)
 			refused.log(logger, o, r)
 		}
