@@ -47,7 +47,7 @@ type App struct {
 
 	dir      string
 	logger   *zap.Logger
-	handlers int                // how many of the configuration use the app
+	handlers []*Handler         // those of the configuration
 	placed   []func() placement // of the configuration's handlers
 	started  chan struct{}      // closed once runtime is set
 	runtime  *runtime           // set while held
@@ -108,7 +108,7 @@ func (a *App) Start() error {
 	}
 	a.runtime, a.held = value.(*runtime), true
 	a.runtime.start(a)
-	if a.handlers == 0 {
+	if len(a.handlers) == 0 {
 		// Nobody could reach the sockets that are left, nor could they come
 		// back.
 		for _, s := range a.runtime.eio.Sessions() {
@@ -238,7 +238,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.app.handlers++
+	h.app.handlers = append(h.app.handlers, h)
 	h.ending = make(chan struct{})
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {

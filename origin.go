@@ -8,9 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	"go.uber.org/zap"
 )
 
 // origins are the web origins that may use a site, or an app, from a browser.
@@ -62,7 +59,7 @@ func parseOrigins(list []string) (*origins, error) {
 		}
 		if strings.Contains(host, "*") {
 			return nil, fmt.Errorf("the origin %s has a wildcard that is not the whole first label; "+
-				"write %s://*.example.com for all subdomains, or * for any origin", originText(s), scheme)
+				"write %s://*.example.com for all subdomains, or * alone for any origin", originText(s), scheme)
 		}
 	}
 	return o, nil
@@ -85,8 +82,8 @@ func (o *origins) allowed(r *http.Request) bool {
 	if _, ok := o.exact[values[0]]; ok {
 		return true
 	}
-	scheme, host, port, err := splitOrigin(values[0])
-	if err != nil {
+	scheme, host, port, problem := readOrigin(values[0])
+	if problem != nil {
 		return false
 	}
 	if isSameHost(r.Host, scheme, host, port) {
@@ -105,43 +102,90 @@ func isSameHost(requestHost, scheme, host, port string) bool {
 	if scheme != "http" && scheme != "https" {
 		return false
 	}
-	_, h, p, err := splitOrigin(scheme + "://" + requestHost)
-	return err == nil && h == host && p == port
+	_, h, p, problem := readOrigin(scheme + "://" + requestHost)
+	return problem == nil && h == host && p == port
 }
 
-// splitOrigin takes scheme://host[:port] apart, as a browser would write it:
-// lower case, no default port. Its errors are for who configures it.
+// originProblem is why a text is no origin. write is what its author may have
+// meant, where that can be told.
+type originProblem struct{ what, write string }
+
+// splitOrigin is readOrigin for those who configure an origin: its error says
+// what to write, if that is accepted when it is written.
 func splitOrigin(s string) (scheme, host, port string, err error) {
-	scheme, rest, ok := strings.Cut(lower(s), "://")
+	scheme, host, port, problem := readOrigin(s)
+	if problem == nil {
+		return scheme, host, port, nil
+	}
+	advice := ""
+	if parts := strings.Fields(problem.write); len(parts) > 0 && len(problem.write) <= maxOriginText {
+		advice = "; write " + problem.write
+		for _, part := range parts {
+			_, host, _, bad := readOrigin(part)
+			if bad != nil || strings.Contains(strings.TrimPrefix(host, "*."), "*") {
+				advice = ""
+			}
+		}
+	}
+	return "", "", "", fmt.Errorf("the origin %s %s%s", originText(s), problem.what, advice)
+}
+
+// readOrigin takes scheme://host[:port] apart, as a browser would write it:
+// lower case, no default port. Only the schemes of apps and files may have no
+// host, or a dot for one: file://, app://.
+func readOrigin(s string) (scheme, host, port string, problem *originProblem) {
+	bad := func(what, write string) (string, string, string, *originProblem) {
+		return "", "", "", &originProblem{what, write}
+	}
+	s = lower(s)
+	if strings.Contains(s, ",") {
+		return bad("has a comma; separate origins without it", strings.Join(splitCommas(s), " "))
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" {
-		return "", "", "", fmt.Errorf("the origin %s has no scheme; write https://%s", originText(s), s)
+		return bad("has no scheme", "https://"+s)
 	}
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		return "", "", "", fmt.Errorf("the origin %s has more than scheme://host[:port]; write %s://%s",
-			originText(s), scheme, rest[:i])
+		return bad("has more than scheme://host[:port]", scheme+"://"+rest[:i])
 	}
 	host = rest
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 && !strings.HasSuffix(rest, "]") {
 		host, port = rest[:i], rest[i+1:]
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return "", "", "", fmt.Errorf("the origin %s has a bad port; write a number from 1 to 65535", originText(s))
+			return bad("has a bad port; a port is a number from 1 to 65535", "")
 		}
 		port = strconv.FormatUint(n, 10)
 	}
 	if scheme == "https" && port == "443" || scheme == "http" && port == "80" {
 		port = ""
 	}
-	if strings.HasPrefix(host, "[") {
+	isWeb := scheme == "http" || scheme == "https"
+	valid := isScheme(scheme)
+	switch {
+	case host == "" || host == ".":
+		valid = valid && !isWeb && port == ""
+	case strings.HasPrefix(host, "["):
 		host = addressHost(host)
-	} else if !isHost(host) {
-		host = ""
+		valid = valid && host != ""
+	default:
+		valid = valid && isHost(strings.TrimSuffix(host, "."))
 	}
-	if !isScheme(scheme) || host == "" {
-		return "", "", "", fmt.Errorf("the origin %s is not scheme://host[:port]; "+
-			"write it as the browser sends it, international names as xn--…", originText(s))
+	if !valid {
+		return bad("is not scheme://host[:port]; it has to be as the browser sends it, with international names as xn--…", "")
 	}
 	return scheme, host, port, nil
+}
+
+// splitCommas are the texts between the commas, each once.
+func splitCommas(s string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" && !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 func joinOrigin(scheme, host, port string) string {
@@ -201,54 +245,41 @@ func isHost(s string) bool {
 	return true
 }
 
+// maxOriginText bounds how much of an origin messages and logs repeat, in bytes.
+const maxOriginText = 256
+
 // originText is an origin as messages and logs repeat it.
 func originText(s string) string {
-	return strconv.Quote(strings.ToValidUTF8(s[:min(len(s), 256)], ""))
+	return strconv.Quote(strings.ToValidUTF8(s[:min(len(s), maxOriginText)], ""))
 }
 
-// refusedOrigins logs each refused origin once, with the line that would
-// allow it, so that who forgot one reads it in the log instead of guessing.
-// It remembers so many only: strangers choose what comes here.
-type refusedOrigins struct {
-	mu   sync.Mutex
-	seen map[string]struct{}
-}
-
-const maxRefusedOrigins = 100
-
-func (l *refusedOrigins) log(logger *zap.Logger, o *origins, r *http.Request) {
-	origin := r.Header.Get("Origin")
-	if _, _, _, err := splitOrigin(origin); len(origin) > 256 || strings.Contains(origin, "*") || err != nil && origin != "null" {
-		return // no browser sent it, and nobody should paste it
+// listable is the request's origin if it can be listed as it is.
+func listable(r *http.Request) (origin string, ok bool) {
+	values := r.Header["Origin"]
+	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") {
+		return "", false
 	}
-	l.mu.Lock()
-	_, known := l.seen[origin]
-	full := len(l.seen) >= maxRefusedOrigins
-	if !known && !full {
-		if l.seen == nil {
-			l.seen = make(map[string]struct{})
-		}
-		l.seen[origin] = struct{}{}
-	}
-	l.mu.Unlock()
-	if known || full {
-		return
-	}
-	logger.Warn("refused an origin; to allow it, write this line into the site's realtime block",
-		zap.String("origin", origin),
-		zap.String("line", "origins "+strings.Join(append(slices.Clone(o.list), origin), " ")))
+	_, _, _, err := splitOrigin(values[0]) //nolint:dogsled // only whether it can be read matters
+	return values[0], err == nil || values[0] == "null"
 }
 
 // siteOriginError refuses an origin that the site does not list. It tells the
 // cure, but not which other origins are listed: a stranger reads it.
 func siteOriginError(r *http.Request) *apiError {
-	origin := r.Header.Get("Origin")
-	return errOriginNotAllowed("This site does not allow the origin %s. Add it to realtime's origins in the Caddyfile: origins … %s",
-		originText(origin), strings.Trim(originText(origin), `"`))
+	if origin, ok := listable(r); ok {
+		return errOriginNotAllowed("This site does not allow the origin %s. Add it to realtime's origins in the Caddyfile: origins … %s",
+			originText(origin), origin)
+	}
+	return errOriginNotAllowed("This site does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
 }
 
 // appOriginError refuses an origin that the site allows, but the app does not.
 func appOriginError(r *http.Request) *apiError {
-	return errOriginNotAllowed("This app does not allow the origin %s. Add it to the app's allowed origins, in the portal or through the admin API.",
-		originText(r.Header.Get("Origin")))
+	if origin, ok := listable(r); ok {
+		return errOriginNotAllowed("This app does not allow the origin %s. Add it to the app's allowed origins, in the portal or through the admin API.",
+			originText(origin))
+	}
+	return errOriginNotAllowed("This app does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
 }
+
+const notListable = "No browser sends it so, and it cannot be listed. Send one Origin header with scheme://host[:port], or none."

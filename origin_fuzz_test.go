@@ -16,6 +16,9 @@ import (
 func FuzzOrigins(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"", "https://a.example", ""},
+		{"file://", "file://", ""},
+		{"app://.", "app://.", ""},
+		{"https://a.example", "file://", "site.example"},
 		{"*", "null", ""},
 		{"null", "null", ""},
 		{"https://a.example https://*.b.example:8443", "https://c.b.example:8443", "site.example"},
@@ -111,6 +114,9 @@ func isSent(origin string) bool {
 // asSent is an origin as a browser writes it, as net/url and net/netip see it.
 func asSent(origin string) (string, bool) {
 	u, err := url.Parse(origin)
+	if err == nil && u.Scheme != "http" && u.Scheme != "https" && strings.EqualFold(origin, u.Scheme+"://") {
+		return u.Scheme + "://", true
+	}
 	if err != nil || u.User != nil || u.Opaque != "" || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
 		strings.ContainsAny(origin, "#%") || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") {
 		return "", false

@@ -51,6 +51,7 @@ type runtime struct {
 	refused refusedOrigins
 
 	appOrigins appOrigins
+	sites      atomic.Pointer[siteOrigins]
 
 	mu      sync.Mutex // guards configs
 	configs []*App     // the started ones; two while a reload is under way
@@ -224,6 +225,7 @@ func (rt *runtime) configure() {
 	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket may be in several channels
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
+	rt.useSites()
 }
 
 // Publish implements publisher.

@@ -164,6 +164,9 @@ func (s *socket) connect(auth json.RawMessage) error {
 	}
 	s.app = appID
 	s.runtime.sockets.add(appID, s)
+	if sites := s.runtime.sites.Load(); sites != nil && !sites.allow(s.visitor) {
+		return siteOriginError(s.visitor.request()) // withdrawn since the session was opened
+	}
 	app, err := s.authenticate(appID, secret)
 	if err != nil {
 		return err
@@ -253,6 +256,13 @@ func (s *socket) mayStay(app *keystore.App) bool {
 		}
 	}
 	return false
+}
+
+// mayStayFrom says whether a live socket's origin is allowed after a change to
+// its app.
+func (s *socket) mayStayFrom(app *keystore.App) bool {
+	// One without a key will be checked against the changed app.
+	return s.key.Load() == nil || s.runtime.appOrigins.check(app, s.visitor.request()) == nil
 }
 
 // ID implements hub.Subscriber. The client knows it as socket.id.

@@ -87,6 +87,19 @@ func (s *sockets) of(app string) []*socket {
 	return list
 }
 
+// all returns the sockets of all apps, in no order.
+func (s *sockets) all() []*socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*socket
+	for _, sockets := range s.byApp {
+		for sock := range sockets {
+			list = append(list, sock)
+		}
+	}
+	return list
+}
+
 // byKey counts an app's sockets by the id of the key that let them in.
 func (s *sockets) byKey(app string) map[string]int {
 	count := make(map[string]int)
@@ -98,13 +111,15 @@ func (s *sockets) byKey(app string) map[string]int {
 	return count
 }
 
-// recheck disconnects the sockets whose credentials their app as it is now, nil
-// if it is gone, does not take any more. Stock clients do not come back by
+// recheck disconnects sockets whose key or origin the app no longer accepts.
+// now is nil if the app was deleted. Stock clients do not reconnect by
 // themselves after it.
 func (s *sockets) recheck(id string, now *keystore.App) {
 	for _, sock := range s.of(id) {
 		if now == nil || !sock.mayStay(now) {
 			sock.conn.Disconnect("credentials withdrawn")
+		} else if !sock.mayStayFrom(now) {
+			sock.conn.Disconnect("origin withdrawn")
 		}
 	}
 }
