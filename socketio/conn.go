@@ -18,6 +18,7 @@ type conn struct {
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
+	spaces  uint8       // namespaces that were refused before there was a socket
 	refused atomic.Bool // the last CONNECT was; the timer asks
 }
 
