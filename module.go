@@ -389,19 +389,30 @@ func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Reque
 }
 
 // newVisitor keeps what a CONNECT needs of the request that opens its session.
-// Strings are copied where they would keep the whole request alive.
+// Strings are copied where they would keep the whole request alive, and clipped
+// where an unauthenticated client could make them long.
 func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	v := &visitor{site: h.docsPlace(r)}
-	v.site.host = strings.Clone(r.Host)
+	v.site.host = clip(r.Host)
 	v.ip = clientIP(r)
 	if origin := r.Header["Origin"]; len(origin) > 0 {
-		v.origin = http.Header{"Origin": {strings.Clone(origin[0])}}
+		v.origin = http.Header{"Origin": {clip(origin[0])}}
 	}
 	if !allowed {
 		v.refusal = siteOriginError(r)
 	}
 	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
 	return v
+}
+
+// clip copies a Host or an Origin. One that is longer than any host's name loses
+// its end, and then equals nothing that is allowed.
+func clip(s string) string {
+	const longest = 300 // https:// and a port beside the 253 characters of a name
+	if len(s) > longest {
+		return strings.ToValidUTF8(s[:longest], "") + "…"
+	}
+	return strings.Clone(s)
 }
 
 // Interface guards

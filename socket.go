@@ -104,13 +104,21 @@ func (rt *runtime) accept(conn *socketio.Socket) socketio.Handler {
 
 // Connect implements socketio.Handler.
 func (s *socket) Connect(auth json.RawMessage) error {
+	connected := false
+	defer func() { // also after a panic, of which socketio tells nobody else
+		switch {
+		case connected || s.app == "":
+		case s.since.Load() != 0:
+			s.Disconnect("panic")
+		default:
+			s.runtime.sockets.remove(s.app, s)
+		}
+	}()
 	err := s.connect(auth)
 	if err == nil {
 		s.tell(live.Event{Kind: live.Connected})
+		connected = true
 		return nil
-	}
-	if s.app != "" {
-		s.runtime.sockets.remove(s.app, s)
 	}
 	refusal := s.visitor.site.explain(asAPIError(err))
 	if c := s.runtime.log.Check(zap.DebugLevel, "connection refused"); c != nil {

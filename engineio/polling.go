@@ -21,7 +21,7 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	if refusal != nil {
 		return refusal
 	}
-	session.answered = time.Now() // nobody else knows of it yet
+	session.setHeld(false) // Settle waits for the first poll from now on
 	session.startHeartbeat()
 	if err := answer(w, cfg.WriteTimeout, session.openPacket("websocket")); err != nil {
 		session.Abort(TransportError)

@@ -18,6 +18,7 @@ type conn struct {
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
+	spaces  uint8       // namespaces that were refused before there was a socket
 	refused atomic.Bool // the last CONNECT was; the timer asks
 }
 
@@ -95,7 +96,7 @@ func (c *conn) dispatch(p packet) {
 		c.invalidState("before CONNECT")
 	case p.kind == typeDisconnect:
 		c.end("client namespace disconnect")
-		c.awaitConnect(c.server.connecting.Add(1))
+		c.reconnect()
 	case p.attachments > 0:
 		c.pending = newCount(p, nil) // an acknowledgement
 	default:
@@ -110,6 +111,17 @@ func (c *conn) end(reason string) {
 		c.socket = nil // first, so that a panic in the handler does not bring it here again
 		s.handler.Disconnect(s.end(reason))
 	}
+}
+
+// reconnect gives a client that disconnected its socket the time for another
+// CONNECT, if there is a place for one that connects.
+func (c *conn) reconnect() {
+	n, ok := c.server.enter()
+	if !ok {
+		c.close(engineio.ForcedClose)
+		return
+	}
+	c.awaitConnect(n)
 }
 
 // Bounds of a client that has not said who it is. As many of them as may

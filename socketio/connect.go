@@ -86,9 +86,19 @@ func (c *conn) refuse(err error) {
 	c.sess.Send(engineio.TextPacket([]byte{typeConnectError}, payload))
 }
 
+// maxNamespaces bounds the refused namespaces of a client that has not said who
+// it is: each is an answer that waits for it.
+const maxNamespaces = 50
+
 // refuseNamespace answers a CONNECT to any namespace but the default one, in
 // the words of a Node server.
 func (c *conn) refuseNamespace(namespace string) {
+	if c.socket == nil {
+		if c.spaces++; c.spaces > maxNamespaces {
+			c.invalidState("CONNECT to too many unknown namespaces")
+			return
+		}
+	}
 	c.sess.Send(engineio.TextPacket([]byte{typeConnectError}, []byte(namespace),
 		[]byte(`,{"message":"Invalid namespace"}`)))
 }

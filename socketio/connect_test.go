@@ -313,3 +313,20 @@ func TestLongPollingClientConnectsAndEmits(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestUnknownNamespacesAreBoundedUntilTheClientIsConnected(t *testing.T) {
+	srv := serve(t, app{})
+	c := srv.dial()
+	for range 50 {
+		c.send("40/a,")
+		c.want(`44/a,{"message":"Invalid namespace"}`)
+	}
+	c.send("40/a,")
+	c.wantClosed()
+	c = srv.connect()
+	for range 100 {
+		c.send("40/a,")
+		c.want(`44/a,{"message":"Invalid namespace"}`)
+	}
+	c.wantAlive()
+}

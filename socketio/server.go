@@ -102,16 +102,25 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 // Open begins to serve a session; it is what engineio.NewServer wants. Over
 // MaxConnecting it returns nil.
 func (s *Server) Open(sess *engineio.Session) engineio.Receiver {
-	n := s.connecting.Add(1)
-	if limit := s.cfg.Load().MaxConnecting; limit > 0 && n > int64(limit) {
-		s.connecting.Add(-1)
-		s.refuse(limit)
+	n, ok := s.enter()
+	if !ok {
 		return nil
 	}
 	sess.Bound(strangerPayload, strangerQueue)
 	c := &conn{server: s, sess: sess}
 	c.awaitConnect(n)
 	return c
+}
+
+// enter takes a place of those that connect, and says which, if there is one.
+func (s *Server) enter() (n int64, ok bool) {
+	n = s.connecting.Add(1)
+	if limit := s.cfg.Load().MaxConnecting; limit > 0 && n > int64(limit) {
+		s.connecting.Add(-1)
+		s.refuse(limit)
+		return 0, false
+	}
+	return n, true
 }
 
 // warnEvery is how often the log hears of refused sessions.
