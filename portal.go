@@ -158,6 +158,9 @@ func (v *portalVisit) operator() operator {
 // show answers with a page.
 func (v *portalVisit) show(status int, page portal.Page, view portal.View) error {
 	view.Root, view.User = v.root(), v.user
+	if v.rt != nil {
+		view.Form = v.rt.forms.id()
+	}
 	var body bytes.Buffer
 	if err := v.pages.Write(&body, page, view); err != nil {
 		return err

@@ -32,9 +32,18 @@ func (v *portalVisit) createApp() error {
 	if err := v.form(); err != nil {
 		return err
 	}
-	made, err := v.operator().createApp(v.r.PostForm.Get("name"))
-	if err != nil {
+	var made keystore.Created
+	before, err := v.once(func() (id string, err error) {
+		if made, err = v.operator().createApp(v.r.PostForm.Get("name")); err == nil {
+			id = made.App.ID
+		}
+		return id, err
+	})
+	switch {
+	case err != nil:
 		return err
+	case before != "":
+		return v.sentAlready(before)
 	}
 	return v.showIssued(made.App, secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
 }

@@ -18,11 +18,12 @@ func notices() map[string]string {
 		"save":       "Saved: it is so from the next request on.",
 		"disconnect": "The connection is closed.",
 		"publish":    "Published.",
+		"again":      "This form was sent already, so nothing was done this time. A key is shown once: if you have not copied it, rotate it.",
 	}
 }
 
-// changeApp does what the form says, and shows the app: by itself after a
-// change, so that a reload of the page does not do it again.
+// changeApp does what the form says. A change is answered with a redirect to the
+// app's page, and a new key with the page that shows it; a reload repeats neither.
 func (v *portalVisit) changeApp(id string) error {
 	app, err := v.app(id)
 	if err != nil {
@@ -37,10 +38,17 @@ func (v *portalVisit) changeApp(id string) error {
 	switch do {
 	case "publish":
 		return v.publish(app)
-	case "add-key":
-		issued, err = v.addKey(o, id)
-	case "rotate":
-		issued, err = o.rotateKey(id, form.Get("key"), form.Get("overlap"))
+	case "add-key", "rotate":
+		var before string
+		before, err = v.once(func() (string, error) {
+			if issued, err = v.issue(o, id, do); err != nil {
+				return "", err
+			}
+			return id, nil
+		})
+		if before != "" {
+			return v.sentAlready(before)
+		}
 	case "revoke":
 		err = o.revokeKey(id, form.Get("key"))
 	case "disconnect":
@@ -77,6 +85,14 @@ func (v *portalVisit) redirect(to string) error {
 	v.w.Header().Set("Location", to)
 	v.w.WriteHeader(http.StatusSeeOther)
 	return nil
+}
+
+// issue makes a key, as the form says.
+func (v *portalVisit) issue(o operator, app, do string) (keystore.Issued, error) {
+	if do == "add-key" {
+		return v.addKey(o, app)
+	}
+	return o.rotateKey(app, v.r.PostForm.Get("key"), v.r.PostForm.Get("overlap"))
 }
 
 func (v *portalVisit) addKey(o operator, app string) (keystore.Issued, error) {

@@ -41,6 +41,7 @@ type runtime struct {
 	eio      *engineio.Server
 	sockets  sockets
 	live     live.Feeds
+	forms    sentForms
 	failed   failures
 	entrance entrance
 	arrived  arrivals

@@ -39,6 +39,9 @@ type View struct {
 	// User is who looks, "" if that is not known.
 	User string
 
+	// Form names the forms of this page, so that none makes a key twice.
+	Form string
+
 	// Notice is what was done, Refusal why it was not.
 	Notice, Refusal string
 

@@ -149,5 +149,17 @@ function publishFrom(form) {
   });
 }
 
+// A second click would have the browser drop the answer to the first, and with
+// it the keys that are shown once.
+for (const form of document.querySelectorAll('form[method="post"]:not(#publish)')) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+}
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+});
+
 if (byId("state")) watch(byId("state"));
 if (byId("publish")) publishFrom(byId("publish"));

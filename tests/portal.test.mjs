@@ -46,7 +46,7 @@ async function fill(tab, control, text) {
 describe("the portal", () => {
   let caddy, browser, portal, context;
   before(async () => {
-    caddy = await Caddy.start({ rateLimit: "600 1m" });
+    caddy = await Caddy.start({ rateLimit: "600 1m", site: "realtime {\n\tdocs_path /docs\n}" });
     browser = await launch(caddy);
     portal = await openPortal(caddy);
     context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
@@ -270,6 +270,71 @@ describe("the portal", () => {
     await tab.close();
   });
 
+  test("a reload of a page that shows keys makes none, and shows them no more", async () => {
+    const tab = await newTab(context);
+    await tab.goto(portal.link);
+    await tab.getByLabel("Name").fill("reloaded");
+    await tab.getByRole("button", { name: "Create app" }).click();
+    const id = await tab.locator("#app-id").textContent();
+    const apps = async () => (await caddy.admin("GET", "/realtime/apps?limit=1000")).json.apps.filter((app) => app.name === "reloaded");
+    const keys = async () => (await apps())[0].keys.length;
+    const reloads = async (kind) => {
+      const key = await tab.locator(`#new-${kind}`).textContent();
+      assert.match(key, /_live_/);
+      assert.doesNotMatch(tab.url(), /_live_/);
+      const before = await keys();
+      for (let times = 0; times < 2; times++) {
+        await tab.reload();
+        await tab.getByText(id, { exact: true }).waitFor();
+        assert.ok(!(await tab.content()).includes(key), "the key is shown again");
+        assert.equal(await tab.locator(".issued").count(), 0);
+        assert.deepEqual((await apps()).map((app) => app.id), [id]);
+        assert.equal(await keys(), before);
+      }
+      await tab.getByText("This form was sent already").waitFor();
+    };
+    await reloads("publish");
+    await tab.locator("summary", { hasText: "Add a key" }).click();
+    await tab.getByRole("button", { name: "Add key" }).click();
+    await reloads("publish");
+    await tab.locator("summary", { hasText: "Rotate" }).first().click();
+    await tab.locator("button[value=rotate]").first().click();
+    await reloads("publish");
+    assert.equal(await keys(), 4);
+    assert.deepEqual(tab.complaints, []);
+    await tab.close();
+  });
+
+  for (const width of [390, 320]) {
+    test(`on a screen of ${width} pixels nothing but code scrolls sideways, and every button is on it`, async () => {
+      const narrow = await browser.newContext({ viewport: { width, height: 700 } });
+      const tab = await newTab(narrow);
+      const fits = async (page) => {
+        await tab.evaluate(() => document.querySelectorAll("details").forEach((el) => (el.open = true)));
+        assert.deepEqual(await tab.evaluate(offScreen), [], page);
+        await picture(tab, `portal-${page}-${width}`);
+      };
+      await tab.goto(portal.link);
+      await tab.getByLabel("Name").fill(`narrow ${"w".repeat(80)}`);
+      await tab.getByRole("button", { name: "Create app" }).click();
+      await fits("keys");
+      const id = await tab.locator("#app-id").textContent();
+      const subscribe_key = await tab.locator("#new-subscribe").textContent();
+      await caddy.subscriber({ id, subscribe_key }, ["orders.42", "c".repeat(200)]);
+      await tab.goto(`${portal.origin}/realtime/app/${id}?channel=orders.42`);
+      await tab.getByRole("button", { name: "Disconnect" }).waitFor();
+      await fits("app");
+      await tab.goto(`${portal.origin}/realtime/`);
+      await fits("apps");
+      await tab.goto(`${portal.origin}/realtime/app/nowhere`);
+      await fits("missing");
+      await tab.goto(`${caddy.origin}/docs`);
+      await fits("docs");
+      assert.deepEqual(tab.complaints.filter((text) => !text.includes("404")), []);
+      await narrow.close();
+    });
+  }
+
   test("every form works without JavaScript", async () => {
     const plain = await browser.newContext({ javaScriptEnabled: false });
     const tab = await plain.newPage();
@@ -423,6 +488,19 @@ function lowContrast() {
     if (!text || !el.checkVisibility() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(el.tagName)) continue;
     const [a, b] = [luminance(channels(getComputedStyle(el).color)), luminance(behind(el))].sort((x, y) => y - x);
     if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}`);
+  }
+  return found;
+}
+
+/** What is wider than the window, or a control beside it; code scrolls in its box. */
+function offScreen() {
+  const found = document.scrollingElement.scrollWidth > innerWidth ? [`the page is ${document.scrollingElement.scrollWidth} wide`] : [];
+  for (const el of document.querySelectorAll("body *")) {
+    if (!el.checkVisibility() || el.closest(".hidden, .skip")) continue;
+    const box = el.getBoundingClientRect();
+    const scrolls = el.scrollWidth > el.clientWidth && ["auto", "scroll"].includes(getComputedStyle(el).overflowX) && !["PRE", "TEXTAREA"].includes(el.tagName);
+    const off = !el.closest("pre") && box.width > 0 && (box.left < 0 || box.right > innerWidth + 0.5);
+    if (scrolls || off) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}: ${box.left} to ${box.right}`);
   }
   return found;
 }
