@@ -53,12 +53,9 @@ func (p published) write(w http.ResponseWriter) {
 	b = append(b, `,"subscribers":`...)
 	b = strconv.AppendInt(b, int64(p.Subscribers), 10)
 	b = append(b, "}\n"...)
-	w.Header()["Content-Type"] = jsonType
-	_, _ = w.Write(b) // short enough for net/http to add its length
+	w.Header().Set("Content-Type", "application/json") // Caddy's header directive edits values in place
+	_, _ = w.Write(b)                                  // short enough for net/http to add its length
 }
-
-// jsonType is shared by many answers; nobody changes it.
-var jsonType = []string{"application/json"}
 
 // publishEndpoint serves POST /publish of one site. It is read only and safe
 // for concurrent use; copying it costs nothing but its size.
@@ -344,10 +341,12 @@ func (e publishEndpoint) allow(h http.Header, app *keystore.App) error {
 		return nil
 	}
 	result := e.limits.Allow(app.ID, publishes, window)
-	// Spelled as documented; Go would send Ratelimit-Limit.
-	h["RateLimit-Limit"] = []string{strconv.Itoa(result.Limit)}
-	h["RateLimit-Remaining"] = []string{strconv.Itoa(result.Remaining)}
-	h["RateLimit-Reset"] = []string{wholeSeconds(result.Reset)}
+	values := []string{strconv.Itoa(result.Limit), strconv.Itoa(result.Remaining), wholeSeconds(result.Reset)}
+	// In Go's spelling, by which Caddy's header directive finds them: names of
+	// headers have no case.
+	h["Ratelimit-Limit"] = values[0:1:1]
+	h["Ratelimit-Remaining"] = values[1:2:2]
+	h["Ratelimit-Reset"] = values[2:3:3]
 	if !result.OK {
 		return errRateLimited(publishes, window, result.RetryAfter)
 	}
