@@ -104,7 +104,7 @@ func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 			errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
 			return nil
 		}
-		if _, err := readQuery(r); err != nil {
+		if err := checkQuery(r); err != nil {
 			asAPIError(err).write(w, r)
 			return nil
 		}
@@ -130,7 +130,7 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...
 		if method != http.MethodGet {
 			known = nil
 		}
-		_, err := readQuery(r, known...)
+		err := checkQuery(r, known...)
 		var rt *runtime
 		if err == nil {
 			rt, err = activeRuntime()

@@ -82,7 +82,7 @@ func timed(r *http.Request, hanging *atomic.Int32, check func() error) (time.Dur
 	leave := func() {
 		hanging.Add(1)
 		go func() {
-			<-result
+			<-result //nolint:errcheck // too late to be of use
 			hanging.Add(-1)
 		}()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -218,9 +219,7 @@ func (a *App) MarshalJSON() ([]byte, error) {
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return nil, err
 	}
-	for name, value := range a.postponed {
-		fields[name] = value
-	}
+	maps.Copy(fields, a.postponed)
 	return json.Marshal(fields)
 }
 

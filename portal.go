@@ -83,7 +83,7 @@ func (v *portalVisit) forbid(path string) {
 
 func (v *portalVisit) route() error {
 	id, rest, _ := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
-	if _, err := readQuery(v.r, v.parameters(rest)...); err != nil {
+	if err := checkQuery(v.r, v.parameters(rest)...); err != nil {
 		return err
 	}
 	switch {

@@ -52,7 +52,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 			continue
 		}
 		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest("GET", path+"?limit=1&limit=2", http.NoBody))
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?limit=1&limit=2", http.NoBody))
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "limit is there twice") {
 			t.Errorf("%s with a parameter twice: %d %s", path, w.Code, w.Body)
 		}

@@ -155,6 +155,7 @@ func settingNames(module reflect.Type) []string {
 type loader func(caddyfile, json string) (any, error)
 
 func checkForms(t *testing.T, name string, row settingForms, load loader) {
+	t.Helper()
 	comma := func(a, b string) string { return strings.Trim(a+","+b, ",") }
 	for what, f := range map[string]forms{"default": row.def, "none": row.none, "least": row.min, "most": row.max} {
 		if f == (forms{}) {

@@ -124,7 +124,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, entry := range entries { // as an older version left them
-		if err := os.Chmod(filepath.Join(dir, entry.Name()), 0o644); err != nil { //nolint:gosec // what the test is about
+		if err := os.Chmod(filepath.Join(dir, entry.Name()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestDirectoryOfAnotherOwnerIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	core, logs := observer.New(zapcore.WarnLevel)
 	for user, warns := range map[int]int{os.Geteuid(): 0, os.Geteuid() + 1: 1} {
-		if err := errors.Join(os.Chmod(dir, 0o700), prepareDirectory(dir, user, zap.New(core))); err != nil { //nolint:gosec // a directory needs its x
+		if err := errors.Join(os.Chmod(dir, 0o700), prepareDirectory(dir, user, zap.New(core))); err != nil {
 			t.Fatal(err)
 		}
 		entries := logs.TakeAll()
