@@ -80,7 +80,7 @@ func (s siteAccount) explainEnd(err error) error {
 		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
 			"or the app was disabled or deleted")
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
-		return fmt.Errorf("%s%s: %s; check --origin (http or https?) and --path", s.origin, s.path, err)
+		return fmt.Errorf("%s%s: %w; check --origin (http or https?) and --path", s.origin, s.path, err)
 	}
 	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
 		return errors.New(refusal.Message)
@@ -92,7 +92,7 @@ func (s siteAccount) explainEnd(err error) error {
 		if status.Location != "" {
 			return s.redirected(s.path, strconv.Itoa(status.Status)+" "+http.StatusText(status.Status), status.Location)
 		}
-		return fmt.Errorf("%s%s: %s, which is no answer of this gateway; check --origin and --path",
+		return fmt.Errorf("%s%s: %w, which is no answer of this gateway; check --origin and --path",
 			s.origin, s.path, status)
 	}
 	return s.unreached(err)

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -8,7 +9,7 @@ import (
 
 func TestLongHostAndOriginAreNotKept(t *testing.T) {
 	allowed := strings.Repeat("a", 290) + ".example.org"
-	r := httptest.NewRequest("GET", "/socket.io/", nil)
+	r := httptest.NewRequest(http.MethodGet, "/socket.io/", nil)
 	r.Host = strings.Repeat("h", 1<<16)
 	r.Header.Set("Origin", "https://"+allowed)
 	v := new(Handler).newVisitor(r, true)
@@ -16,7 +17,7 @@ func TestLongHostAndOriginAreNotKept(t *testing.T) {
 	if len(v.site.host) > 310 || len(origin) > 310 {
 		t.Errorf("%d bytes of the host are kept, %d of the origin", len(v.site.host), len(origin))
 	}
-	r = httptest.NewRequest("GET", "/socket.io/", nil)
+	r = httptest.NewRequest(http.MethodGet, "/socket.io/", nil)
 	r.Header.Set("Origin", "https://"+strings.Repeat("a", 281)+".example.org.evil.example")
 	if got := new(Handler).newVisitor(r, true).origin.Get("Origin"); strings.HasSuffix(got, ".example.org") {
 		t.Errorf("what is left of the origin is another: %s", got)

@@ -13,8 +13,7 @@ import (
 // For the race detector: a session is known to Settle while accept still takes
 // its time.
 func TestSettleMayLookAtASessionThatIsBeingOpened(t *testing.T) {
-	var srv *server
-	srv = serve(t, config(), app{accept: func(*engineio.Session) { time.Sleep(10 * time.Millisecond) }})
+	srv := serve(t, config(), app{accept: func(*engineio.Session) { time.Sleep(10 * time.Millisecond) }})
 	open := func() {
 		answer, err := http.Get(srv.http.URL + "/?EIO=4&transport=polling")
 		if err != nil {

@@ -172,8 +172,8 @@ func (p *packet) checkPayload() error {
 }
 
 // payloadBeginsWith checks the first character of a payload, if there is one.
-func (p *packet) payloadBeginsWith(any string) error {
-	if p.payload == nil || len(p.payload) > 0 && strings.IndexByte(any, p.payload[0]) >= 0 {
+func (p *packet) payloadBeginsWith(chars string) error {
+	if p.payload == nil || len(p.payload) > 0 && strings.IndexByte(chars, p.payload[0]) >= 0 {
 		return nil
 	}
 	return errPayload

@@ -78,7 +78,7 @@ func peekEvent(s *Socket, p packet) (*Event, error) {
 	if len(text) == 0 {
 		return nil, errEventName
 	}
-	end := 0
+	var end int
 	switch c := text[0]; {
 	case c == '"':
 		end = closingQuote(text)
