@@ -33,9 +33,16 @@ func TestTheForwardedSchemeCountsFromTrustedProxiesOnly(t *testing.T) {
 		tls       bool
 		want      string
 	}{
-		{true, "https", false, "https"}, {true, "HTTPS, http", false, "https"}, {true, "wss", false, "https"}, {true, "http", true, "http"},
-		{true, "", false, "http"}, {true, "gopher", true, "https"}, {true, "javascript://", false, "http"},
-		{false, "https", false, "http"}, {false, "http", true, "https"}, {nil, "https", false, "http"},
+		{true, "https", false, "https"},
+		{true, "HTTPS, http", false, "https"},
+		{true, "wss", false, "https"},
+		{true, "http", true, "http"},
+		{true, "", false, "http"},
+		{true, "gopher", true, "https"},
+		{true, "javascript://", false, "http"},
+		{false, "https", false, "http"},
+		{false, "http", true, "https"},
+		{nil, "https", false, "http"},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/docs", nil)
 		r.Host = "example.com"
