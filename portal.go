@@ -52,6 +52,8 @@ func (v *portalVisit) serve(find func() (*runtime, error)) {
 	err := v.forgery.Check(v.r)
 	if err != nil {
 		err = errOriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+	} else if !v.canonical() {
+		err = errNotFound("There is no such page. The portal's addresses have no escaped characters.")
 	} else if v.rt, err = find(); err == nil {
 		err = v.route()
 	}
@@ -82,7 +84,7 @@ func (v *portalVisit) forbid(path string) {
 }
 
 func (v *portalVisit) route() error {
-	id, rest, _ := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
+	id, rest, below := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
 	if err := checkQuery(v.r, v.parameters(rest)...); err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (v *portalVisit) route() error {
 	case !strings.HasPrefix(v.path, "app/"):
 	case rest == "live":
 		return v.method(func() error { return v.watch(id) }, nil)
-	case rest == "":
+	case !below:
 		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
 	}
 	return errNotFound("There is no such page.")
@@ -169,9 +171,17 @@ func (v *portalVisit) show(status int, page portal.Page, view portal.View) error
 	return nil
 }
 
-// root is the way from the page to the portal's root.
+// canonical reports whether the path was sent as the portal's links have it.
+// Relative links and forms on a page at app%2F… would leave the portal.
+func (v *portalVisit) canonical() bool {
+	return strings.HasSuffix(v.r.URL.EscapedPath(), "/"+v.path)
+}
+
+// root is the way from the page to the portal's root. It counts the slashes
+// that the browser sees: an escaped one is none to it.
 func (v *portalVisit) root() string {
-	if up := strings.Count(v.path, "/"); up > 0 {
+	escaped := strings.Count(v.r.URL.Path, "/") - strings.Count(v.r.URL.EscapedPath(), "/")
+	if up := strings.Count(v.path, "/") - escaped; up > 0 {
 		return strings.Repeat("../", up)
 	}
 	return "./"

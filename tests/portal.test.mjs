@@ -408,6 +408,20 @@ describe("realtime_portal on a site", () => {
     await context.close();
   });
 
+  test("refuses a path with an escaped slash, as the admin endpoint and the command do", async () => {
+    const app = await caddy.app("escaped");
+    const headers = { Authorization: `Basic ${Buffer.from(`${user.username}:${user.password}`).toString("base64")}` };
+    assert.equal((await caddy.request("GET", `/team/app/${app.id}`, { headers })).status, 200);
+    assert.equal((await caddy.request("GET", `/team/app%2F${app.id}`, { headers })).status, 404);
+    assert.equal((await caddy.request("GET", `/realtime/app%2F${app.id}`, { origin: caddy.adminOrigin, documented: false })).status, 404);
+    const { program, link, origin } = await openPortal(caddy);
+    const [cookie] = (await caddy.request("GET", link.slice(origin.length), { origin })).headers["set-cookie"];
+    const path = (separator) => caddy.request("GET", `/realtime/app${separator}${app.id}`, { origin, headers: { Cookie: cookie.split(";")[0] } });
+    assert.equal((await path("/")).status, 200);
+    assert.equal((await path("%2F")).status, 404);
+    await program.stop("SIGINT");
+  });
+
   test("answers nobody else, and says which lines to add", async () => {
     assert.equal((await caddy.request("GET", "/team/")).status, 401);
     for (const [method, path] of [["GET", "/open/"], ["POST", "/open/app/"], ["GET", "/open/app/x"], ["GET", "/open/app/x/live"]]) {
