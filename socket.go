@@ -58,7 +58,9 @@ type socket struct {
 	member  *hub.Member[*engineio.Packet] // set before since is
 	since   atomic.Int64                  // when it was let in, in Unix seconds; 0 before
 	stats   *stats.App                    // where it is counted, set when it is let in
-	counted int                           // the subscriptions of it that are
+	counted int                           // subscriptions already included in stats.Subscriptions
+
+	admitted bool // by runtime.sockets; Connect's own
 }
 
 // A guest is a session that is counted in the entrance until it ends.
@@ -110,6 +112,8 @@ func (s *socket) Connect(auth json.RawMessage) error {
 		case connected || s.app == "":
 		case s.since.Load() != 0:
 			s.Disconnect("panic")
+		case s.admitted:
+			s.runtime.sockets.leave(s.app, s)
 		default:
 			s.runtime.sockets.remove(s.app, s)
 		}
@@ -182,6 +186,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if !s.runtime.sockets.admit(app.ID, app.MaxConnections) {
 		return errTooManyConnections(app.MaxConnections)
 	}
+	s.admitted = true
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
 	s.stats = s.runtime.stats.App(app.ID)

@@ -169,7 +169,7 @@ describe("caddy realtime", () => {
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: "" } }), /REALTIME_PUBLISH_KEY/],
       [publish(app, ["orders", "e"], { env: { REALTIME_SOCKET_URL: "" } }), /--origin https/],
       [admin("key", "add", app.id, "--kind", "publish", "--expires", "2020-01-01T00:00:00Z"), /not in the future/],
-      [publish(app, ["orders", "e", "--path", "/elsewhere"]), /check --origin and --path/],
+      [publish(app, ["orders", "e", "--path", "/elsewhere"]), /[Cc]heck --origin and --path/],
       [publish(app, ["orders", "e", "--origin", "http://localhost:1"]), /cannot reach .*--origin/],
     ]) {
       const { code, stdout, stderr } = await attempt;

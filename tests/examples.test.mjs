@@ -161,7 +161,7 @@ describe("Caddyfiles that are printed are valid", () => {
   for (const [i, [, text]] of [...readme.matchAll(/^```caddyfile\n([^]*?)^```/gm)].entries()) {
     files[`README.md, block ${i + 1}`] = text;
   }
-  assert.equal(Object.keys(files).length, 5);
+  assert.equal(Object.keys(files).length, 7);
   for (const [name, text] of Object.entries(files)) {
     test(name, async () => {
       const dir = mkdtempSync(join(tmpdir(), "realtime-"));
