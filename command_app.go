@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -51,9 +52,14 @@ func listApps(c *adminClient, _ []string) error {
 	return c.table(rows...)
 }
 
-// allApps reads page after page.
+// maxPages bounds the pages of a list, for servers that are no gateway: it is
+// a million apps.
+const maxPages = 1000
+
+// allApps reads page after page, at most maxAdminAnswer bytes in all.
 func allApps(c *adminClient) ([]appView, error) {
 	apps := []appView{} // in JSON, none is no null
+	size, pages := 0, 0
 	for query := (url.Values{"limit": {strconv.Itoa(maxPage)}}); ; {
 		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
 		if err != nil {
@@ -67,8 +73,15 @@ func allApps(c *adminClient) ([]appView, error) {
 			return nil, err
 		}
 		apps = append(apps, page.Apps...)
-		if page.Next == nil {
+		size += len(text)
+		pages++
+		switch {
+		case page.Next == nil:
 			return apps, nil
+		case *page.Next == "" || *page.Next == query.Get("after"):
+			return nil, fmt.Errorf("%s answers that the page after %q is that page again, which no gateway does; check --address", c.addr, *page.Next)
+		case size > maxAdminAnswer || pages == maxPages:
+			return nil, fmt.Errorf("%s answers a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
 		}
 		query.Set("after", *page.Next)
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c079cc48/caddy-realtime/client"
@@ -40,6 +41,7 @@ key would end up in the shell's history and in lists of processes.`,
 	}
 	siteFlags(cmd, "socket_path", defaultSocketPath)
 	cmd.Flags().Int("count", 0, "End after so many events; 0 is never")
+	cmd.Flags().String("max-message", humanize.IBytes(client.DefaultMaxMessage), "Largest message to accept; more than the gateway's max_body")
 	cmd.RunE = runE(listen)
 	return cmd
 }
@@ -53,12 +55,17 @@ func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
 	if count < 0 {
 		return fmt.Errorf("--count %d is less than nothing", count)
 	}
+	maxMessage, err := sizeArg("--max-message", []string{fl.String("max-message")}, "16MiB")
+	if err != nil {
+		return err
+	}
 	l := &listener{
-		site:     site,
-		channels: channels,
-		count:    count,
-		show:     printLine(cmd.OutOrStdout()),
-		notes:    cmd.ErrOrStderr(),
+		site:       site,
+		channels:   channels,
+		count:      count,
+		maxMessage: maxMessage,
+		show:       printLine(cmd.OutOrStdout()),
+		notes:      cmd.ErrOrStderr(),
 	}
 	if fl.Bool("json") {
 		l.show = printJSON(cmd.OutOrStdout())
@@ -79,6 +86,8 @@ func (s siteAccount) explainEnd(err error) error {
 	case errors.Is(err, client.ErrDisconnected):
 		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
 			"or the app was disabled or deleted")
+	case errors.Is(err, client.ErrTooLarge):
+		return fmt.Errorf("%s%s: %w; if that is your gateway, set --max-message above its max_body and the app's", s.origin, s.path, err)
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
 		return fmt.Errorf("%s%s: %w; check --origin (http or https?) and --path", s.origin, s.path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/client"
 )
@@ -22,15 +23,14 @@ func printLine(out io.Writer) func(client.Event) error {
 				return err
 			}
 		}
-		_, err := io.WriteString(out, visible(e.Name)+"\t"+visible(data.String())+"\n")
-		return err
+		return writeLine(out, []byte(e.Name), data.Bytes())
 	}
 }
 
 // printJSON prints an event as one JSON object, with the time of its arrival.
 func printJSON(out io.Writer) func(client.Event) error {
 	return func(e client.Event) error {
-		var line strings.Builder
+		var line bytes.Buffer
 		encoder := json.NewEncoder(&line)
 		encoder.SetEscapeHTML(false) // data is printed as it came
 		if err := encoder.Encode(struct {
@@ -40,9 +40,50 @@ func printJSON(out io.Writer) func(client.Event) error {
 		}{e.Name, e.Data, time.Now().UTC()}); err != nil {
 			return err
 		}
-		_, err := io.WriteString(out, visible(strings.TrimSuffix(line.String(), "\n"))+"\n")
-		return err
+		return writeLine(out, bytes.TrimSuffix(line.Bytes(), []byte("\n")))
 	}
+}
+
+// maxPiece is how much of a line is escaped and written at a time, in bytes.
+// Escaped, text can be six times as long.
+const maxPiece = 64 << 10
+
+// writeLine writes columns as visible text, with tabs between them. A short
+// line is one write.
+func writeLine(out io.Writer, columns ...[]byte) error {
+	var line bytes.Buffer
+	for i, text := range columns {
+		if i > 0 {
+			line.WriteByte('\t')
+		}
+		for len(text) > 0 {
+			n := wholeRunes(text, maxPiece)
+			line.WriteString(visible(string(text[:n])))
+			text = text[n:]
+			if line.Len() >= maxPiece {
+				if _, err := line.WriteTo(out); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	line.WriteByte('\n')
+	_, err := line.WriteTo(out)
+	return err
+}
+
+// wholeRunes returns how many of the first bytes of text, at most limit, cut no
+// character in two.
+func wholeRunes(text []byte, limit int) int {
+	if len(text) <= limit {
+		return len(text)
+	}
+	for n := limit; n > limit-utf8.UTFMax; n-- {
+		if utf8.RuneStart(text[n]) {
+			return n
+		}
+	}
+	return limit // it is not UTF-8
 }
 
 // visible writes characters that a terminal would act on, or that reorder what

@@ -16,11 +16,12 @@ var errNoOutput = errors.New("cannot write to stdout")
 
 // A listener follows channels over as many connections as it takes.
 type listener struct {
-	site     siteAccount
-	channels []string
-	count    int // of events to show; 0 is no limit
-	show     func(client.Event) error
-	notes    io.Writer
+	site       siteAccount
+	channels   []string
+	count      int   // of events to show; 0 is no limit
+	maxMessage int64 // of a message, in bytes
+	show       func(client.Event) error
+	notes      io.Writer
 
 	shown     int
 	connected bool // at some time: the site and the credentials are right
@@ -52,6 +53,7 @@ func (l *listener) run(ctx context.Context) error {
 func (l *listener) session(ctx context.Context) error {
 	c, err := client.Dial(ctx, client.Config{
 		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key,
+		MaxMessage: l.maxMessage,
 	})
 	if err != nil {
 		return err
@@ -92,7 +94,7 @@ func (l *listener) again(err error) (time.Duration, bool) {
 		// After a loss the old connection may count until it has timed out.
 		return delay, refusal.Code == "unavailable" || l.connected && refusal.Code == "too_many_connections"
 	}
-	for _, last := range []error{client.ErrDisconnected, client.ErrProtocol, errNoOutput} {
+	for _, last := range []error{client.ErrDisconnected, client.ErrProtocol, client.ErrTooLarge, errNoOutput} {
 		if errors.Is(err, last) {
 			return 0, false
 		}

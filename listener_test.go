@@ -30,6 +30,7 @@ func TestListenerComesBackOnlyWhereThatCanHelp(t *testing.T) {
 		{"refused", &client.Refusal{Code: "key_revoked"}, false, false},
 		{"disconnected", client.ErrDisconnected, false, false},
 		{"garbage", fmt.Errorf("%w: x", client.ErrProtocol), false, false},
+		{"too large", fmt.Errorf("%w: x", client.ErrTooLarge), false, false},
 		{"stdout", fmt.Errorf("%w: full", errNoOutput), false, false},
 	} {
 		for connected, want := range map[bool]bool{false: c.first, true: c.later} {

@@ -10,7 +10,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -33,16 +32,23 @@ type Config struct {
 	// Timeout bounds Dial as a whole, and each Subscribe. Default: 20s.
 	Timeout time.Duration
 
-	// MaxMessage is the largest message that is received, in bytes, and how
-	// many bytes of events may come while Subscribe waits. A larger one is an
-	// ErrProtocol. Default: 64 MiB.
+	// MaxMessage is the largest message that is received, in bytes. It also
+	// bounds the memory for events that arrive while Subscribe waits. More is
+	// an ErrTooLarge. Default: DefaultMaxMessage.
 	MaxMessage int64
 }
 
+// DefaultMaxMessage is four times the largest publish that a gateway takes by
+// default.
+const DefaultMaxMessage = 4 << 20
+
 const (
-	defaultPath       = "/socket.io"
-	defaultTimeout    = 20 * time.Second
-	defaultMaxMessage = 64 << 20
+	defaultPath    = "/socket.io"
+	defaultTimeout = 20 * time.Second
+
+	// eventOverhead is the memory that an event takes beside its text: its
+	// place in a slice that has just grown, and the smallest allocations.
+	eventOverhead = 128
 )
 
 func (c *Config) setDefaults() {
@@ -53,7 +59,7 @@ func (c *Config) setDefaults() {
 		c.Timeout = defaultTimeout
 	}
 	if c.MaxMessage == 0 {
-		c.MaxMessage = defaultMaxMessage
+		c.MaxMessage = DefaultMaxMessage
 	}
 }
 
@@ -88,7 +94,7 @@ type Client struct {
 	link        *link
 	lastID      uint64  // of an acknowledgement
 	waiting     []Event // that came while Subscribe waited
-	waitingSize int64   // of their packets, in bytes
+	waitingSize int64   // of their packets and overhead, in bytes
 }
 
 // Dial connects, and returns once the server has accepted the credentials. It
@@ -218,8 +224,8 @@ func (c *Client) awaitAnswer(channel string) error {
 			if e.isAnswer() {
 				continue
 			}
-			if c.waitingSize += int64(len(p.payload)); c.waitingSize > c.cfg.MaxMessage {
-				return errors.New("too many events came before the answer to a subscribe")
+			if c.waitingSize += eventOverhead + int64(len(p.payload)); c.waitingSize > c.cfg.MaxMessage {
+				return fmt.Errorf("%w: too many events came before the answer to a subscribe", ErrTooLarge)
 			}
 			c.waiting = append(c.waiting, e)
 		}

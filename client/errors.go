@@ -33,8 +33,11 @@ var (
 	// away, as the credentials are no longer good.
 	ErrDisconnected = errors.New("the server disconnected this client")
 
-	// ErrProtocol is something that no gateway sends, or that is too large.
+	// ErrProtocol is something that no gateway sends.
 	ErrProtocol = errors.New("the server sent what is no message of this gateway")
+
+	// ErrTooLarge is more than Config.MaxMessage at a time.
+	ErrTooLarge = errors.New("the server sent more than this client takes at a time")
 )
 
 // A Refusal is the server's no to a connection or to a subscription.

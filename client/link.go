@@ -43,6 +43,7 @@ func dialLink(ctx context.Context, address string, maxMessage int64) (*link, err
 		OnStatusError: func(code int, _ []byte, response io.Reader) {
 			status = newStatusError(code, response)
 		},
+		WrapConn: func(conn net.Conn) net.Conn { return &handshakeConn{conn, maxHandshake} },
 	}
 	conn, early, _, err := dialer.Dial(ctx, address)
 	switch {
@@ -57,6 +58,9 @@ func dialLink(ctx context.Context, address string, maxMessage int64) (*link, err
 		return nil, fmt.Errorf("%w: %w", ErrNoWebSocket, err)
 	case err != nil:
 		return nil, err
+	}
+	if bounded, ok := conn.(*handshakeConn); ok {
+		conn = bounded.Conn
 	}
 	l := &link{conn: conn}
 	l.frames = wsutil.Reader{
@@ -75,7 +79,7 @@ func dialLink(ctx context.Context, address string, maxMessage int64) (*link, err
 // isHandshake says whether an error is of the handshake, and not of the network.
 func isHandshake(err error) bool {
 	_, rejected := errors.AsType[*ws.ConnectionRejectedError](err)
-	return rejected || errors.Is(err, ws.ErrMalformedResponse)
+	return rejected || errors.Is(err, ws.ErrMalformedResponse) || errors.Is(err, errLongHandshake)
 }
 
 // during does what reads and writes, and interrupts it when the context ends.
@@ -202,7 +206,7 @@ func endOf(err error) error {
 	case errors.As(err, &network), errors.Is(err, ErrClosed), errors.Is(err, ErrSilent), errors.Is(err, net.ErrClosed):
 		return err
 	case errors.Is(err, wsutil.ErrMessageTooLarge):
-		return malformed("a message over the limit of this client")
+		return ErrTooLarge
 	}
 	return malformed("%v", err)
 }

@@ -97,22 +97,18 @@ func parsePacket(text []byte) (packet, error) {
 
 // event decodes an EVENT.
 func (p packet) event() (Event, error) {
-	var args []json.RawMessage
-	if json.Unmarshal(p.payload, &args) != nil || len(args) == 0 {
+	var args [3]json.RawMessage // an array drops the rest, however many there are
+	if json.Unmarshal(p.payload, &args) != nil || args[0] == nil {
 		return Event{}, malformed("an event that is no array with a name")
 	}
-	if len(args) > 2 {
-		return Event{}, malformed("an event with %d arguments", len(args)-1)
+	if args[2] != nil {
+		return Event{}, malformed("an event with more than one argument")
 	}
 	var name *string // a null is no name
 	if json.Unmarshal(args[0], &name) != nil || name == nil {
 		return Event{}, malformed("an event whose name is no text")
 	}
-	e := Event{Name: *name}
-	if len(args) == 2 {
-		e.Data = args[1]
-	}
-	return e, nil
+	return Event{Name: *name, Data: args[1]}, nil
 }
 
 // refusal decodes a CONNECT_ERROR.
@@ -129,16 +125,18 @@ func (p packet) refusal() error {
 
 // subscribed reads the acknowledgement of a subscribe: nil, or a *Refusal.
 func (p packet) subscribed(channel string) error {
-	var answers []struct {
+	var answer struct {
 		Channel string
 		Error   *struct{ Code, Message string }
 	}
+	var answers [2]json.RawMessage // an array drops the rest, however many there are
 	switch {
-	case json.Unmarshal(p.payload, &answers) != nil || len(answers) != 1:
+	case json.Unmarshal(p.payload, &answers) != nil || answers[0] == nil || answers[1] != nil,
+		json.Unmarshal(answers[0], &answer) != nil:
 		return malformed("an acknowledgement that is no answer to subscribe")
-	case answers[0].Error != nil:
-		return &Refusal{Channel: channel, Code: answers[0].Error.Code, Message: answers[0].Error.Message}
-	case answers[0].Channel != channel:
+	case answer.Error != nil:
+		return &Refusal{Channel: channel, Code: answer.Error.Code, Message: answer.Error.Message}
+	case answer.Channel != channel:
 		return malformed("an acknowledgement of another channel than %q", channel)
 	}
 	return nil

@@ -63,6 +63,6 @@ func (s *Session) noteFlood() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != stateClosed { // else nobody waits for the log
-		s.log("client cut off: it sends too many packets", zap.Int32("packets", s.packets))
+		s.log(cutoffFlood, zap.Int32("packets", s.packets))
 	}
 }

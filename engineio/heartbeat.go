@@ -90,6 +90,6 @@ func (s *Session) expire(now time.Time) {
 		return
 	}
 	s.server.stats.PingTimeouts.Add(1)
-	s.log("client cut off: it did not answer a ping", zap.Duration("timeout", s.timeout))
+	s.log(cutoffPingTimeout, zap.Duration("timeout", s.timeout))
 	s.abort(PingTimeout, closePacket)
 }

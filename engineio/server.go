@@ -194,6 +194,8 @@ type Server struct {
 	stats  Stats
 	began  time.Time
 
+	cutoffs *cutoffLog
+
 	mu       sync.Mutex
 	sessions map[string]*Session // guarded by mu; holds closed ones that still owe their client an answer
 	closed   bool                // guarded by mu
@@ -222,7 +224,7 @@ type Stats struct {
 // handshake. One that returns nil has the client told to come back later. Close
 // ends the server.
 func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
-	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now()}
+	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now(), cutoffs: newCutoffLog()}
 	s.cfg.Store(&cfg)
 	s.wheel = startWheel((*Session).beat)
 	return s

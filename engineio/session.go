@@ -156,7 +156,7 @@ func (s *Session) push(packets []*Packet) bool {
 	// One message may be larger than the bound when nothing else waits.
 	if s.queued > 0 && s.queued+size > s.queueBound() {
 		s.server.stats.Overflows.Add(1)
-		s.log("client cut off: its queue is full", zap.Int("queued", s.queued), zap.Int("packet", size))
+		s.log(cutoffQueueFull, zap.Int("queued", s.queued), zap.Int("packet", size))
 		s.abort(SlowClient, closePacket)
 		return false
 	}
@@ -364,21 +364,6 @@ func (s *Session) guard(call func()) {
 		}
 	}()
 	call()
-}
-
-// log tells of a client that was cut off, from a goroutine of its own, as who
-// cuts off holds mu and is not to wait for a log. The session has not ended
-// yet, so Server.Close waits for it.
-func (s *Session) log(message string, fields ...zap.Field) {
-	cfg := s.server.cfg.Load()
-	entry := cfg.Logger.Check(zap.InfoLevel, message)
-	if entry == nil {
-		return
-	}
-	if cfg.Describe != nil {
-		fields = append(fields, cfg.Describe(s.data)...)
-	}
-	s.server.open.Go(func() { entry.Write(fields...) })
 }
 
 // reset closes a connection without a word, so that it never blocks: closing a

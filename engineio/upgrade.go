@@ -26,7 +26,7 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 		s.mu.Unlock()
 		// Node's server completes the handshake before it closes, and clients
 		// need not be ready for an answer of another kind.
-		if conn, _, err := hijack(w, key, timeout); err == nil {
+		if conn, _, err := hijack(w, r, key, timeout); err == nil {
 			reset(conn)
 		}
 		return nil
@@ -35,7 +35,7 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 	s.server.open.Add(1) // the session holds one, so nobody has stopped waiting
 	s.mu.Unlock()
 
-	conn, early, err := hijack(w, key, timeout)
+	conn, early, err := hijack(w, r, key, timeout)
 	if err != nil {
 		s.server.cfg.Load().Logger.Debug("websocket handshake failed", zap.Error(err))
 		s.endProbe(nil)

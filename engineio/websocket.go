@@ -24,7 +24,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchang
 	if refusal != nil {
 		return refusal
 	}
-	conn, early, err := hijack(w, key, cfg.WriteTimeout)
+	conn, early, err := hijack(w, r, key, cfg.WriteTimeout)
 	if err != nil {
 		cfg.Logger.Debug("websocket handshake failed", zap.Error(err))
 		session.Abort(TransportError)
@@ -66,13 +66,16 @@ const handshakeGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 // that came in behind the request. Status and headers go through every writer
 // that wraps the server's own, so that they see them; the connection is taken
 // from the innermost, so that nothing of them is kept for a socket's life.
-func hijack(w http.ResponseWriter, key string, timeout time.Duration) (net.Conn, []byte, error) {
+func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Duration) (net.Conn, []byte, error) {
 	sum := sha1.Sum([]byte(key + handshakeGUID)) //nolint:gosec // see the import
 	h := w.Header()
 	h["Upgrade"] = []string{"websocket"}
 	h["Connection"] = []string{"Upgrade"}
 	// Some clients compare the name's case (caddyserver/caddy#6621).
 	h["Sec-WebSocket-Accept"] = []string{base64.StdEncoding.EncodeToString(sum[:])}
+	if protocol := subprotocol(r.Header); protocol != "" {
+		h["Sec-WebSocket-Protocol"] = []string{protocol}
+	}
 	// The answer is small, but may stand behind others that are not read.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout))
 	w.WriteHeader(http.StatusSwitchingProtocols)

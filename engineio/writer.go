@@ -164,7 +164,7 @@ func (s *Session) failWrite(err error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.server.stats.WriteTimeouts.Add(1)
-		s.log("client cut off: a write timed out", zap.Int("queued", s.queued))
+		s.log(cutoffWriteTimeout, zap.Int("queued", s.queued))
 		s.abort(SlowClient, closePacket)
 		return
 	}

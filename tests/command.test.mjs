@@ -48,7 +48,7 @@ describe("caddy realtime", () => {
       [["key", "add"], ["--kind", "--label", "--expires"]],
       [["key", "rotate"], ["--overlap"]],
       [["publish"], ["REALTIME_PUBLISH_KEY", "@<file>", "Examples:"]],
-      [["listen"], ["REALTIME_SUBSCRIBE_KEY", "<channel>...", "--count", "--json", "Examples:"]],
+      [["listen"], ["REALTIME_SUBSCRIBE_KEY", "<channel>...", "--count", "--max-message", "--json", "Examples:"]],
     ]) {
       const { code, stdout } = await run([...args, "--help"]);
       assert.equal(code, 0);

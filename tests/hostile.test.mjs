@@ -150,6 +150,30 @@ describe("a hostile server writes nothing that a terminal acts on, to", () => {
   });
 });
 
+describe("a list without end ends caddy realtime app list:", () => {
+  const pages = (next) => {
+    let n = 0;
+    return (_, res) => json({ apps: [], next: next(++n) })(_, res);
+  };
+  const big = `{"apps":[{"id":"${"x".repeat(60 << 20)}"}],"next":`;
+  let n = 0;
+  const cases = {
+    "the same page again": [pages(() => "a"), /the page after "a" is that page again.*check --address/],
+    "the first page again": [pages(() => ""), /the page after "" is that page again.*check --address/],
+    "two pages in turn": [pages((n) => "ab"[n % 2]), /a list that has not ended after 1000 pages.*check --address/],
+    "large pages": [(_, res) => json(`${big}"${n++}"}`)(_, res), /a list that has not ended after \d pages.*check --address/],
+  };
+  for (const [name, [answer, says]] of Object.entries(cases)) {
+    test(name, async () => {
+      const server = await serve(answer);
+      const { code, stdout, stderr } = await run(["app", "list", "--address", server.address]);
+      assert.equal(code, 1);
+      assert.equal(stdout, "");
+      assert.match(stderr.replaceAll('\\"', '"'), says);
+    });
+  }
+});
+
 describe("a redirect", () => {
   for (const status of [301, 302, 303, 307, 308]) {
     test(`${status} gets neither key nor event, and is told with the cure`, async () => {

@@ -24,6 +24,13 @@ for (const [name, list] of Object.entries(transports)) {
       await until("the transport", () => socket.io.engine.transport.name === wanted);
     });
 
+    test("it connects with subprotocols, of which the first is selected", async () => {
+      const socket = await caddy.subscriber(app, "protocols", { transports: list, protocols: ["v1.chat", "v2.chat"] });
+      const wanted = name === "polling" ? "polling" : "websocket";
+      await until("the transport", () => socket.io.engine.transport.name === wanted);
+      if (wanted === "websocket") assert.equal(socket.io.engine.transport.ws.protocol, "v1.chat");
+    });
+
     test("a publish leaves out the socket that it names, and reaches the others", async () => {
       const [author, reader] = await Promise.all([subscriber(`except.${name}`), subscriber(`except.${name}`)]);
       const got = { author: [], reader: [] };

@@ -84,10 +84,11 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	if n := g.metric(`cut_off_total{reason="queue_full"}`); n != stalled {
 		t.Errorf("the counter says %v, want %d", n, stalled)
 	}
-	if n := g.logged("client cut off: its queue is full"); n != stalled {
-		t.Errorf("the log says it %d times, want %d", n, stalled)
+	lines := g.logged("client cut off: its queue is full") // bounded, see README
+	if lines == 0 || lines > stalled {
+		t.Errorf("the log says it %d times of %d", lines, stalled)
 	}
-	if g.logged(`"client_ip":"127.0.0.1"`) < stalled {
+	if g.logged(`"client_ip":"127.0.0.1"`) < lines {
 		t.Error("the log does not say who was cut off")
 	}
 	t.Logf("the longest publish took %s", longest)

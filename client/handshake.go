@@ -1,0 +1,30 @@
+package client
+
+import (
+	"errors"
+	"net"
+)
+
+// maxHandshake bounds the answer to the opening of the websocket, in bytes:
+// headers, and a body if it opens none.
+const maxHandshake = maxAnswer + 64<<10
+
+var errLongHandshake = errors.New("its answer is over 128 KiB")
+
+// A handshakeConn bounds what is read of a connection until the websocket is
+// open. The library that reads the answer bounds neither its lines nor its
+// headers. Then the connection is used without it.
+type handshakeConn struct {
+	net.Conn
+	left int // bytes that may still be read
+}
+
+// Read implements net.Conn.
+func (c *handshakeConn) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, errLongHandshake
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
