@@ -310,7 +310,7 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
+	body, err := readAll(r, limit)
 	switch {
 	case err != nil:
 		s.Abort(TransportError)
@@ -320,6 +320,21 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // see limitBody
 	return body, nil
+}
+
+// maxDeclared is the largest body for which a buffer is made as its length is
+// declared. A client may declare more than it sends, so larger ones grow with
+// what arrives.
+const maxDeclared = 16 << 10
+
+// readAll reads a body, and no more than a byte over limit.
+func readAll(r *http.Request, limit int) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > maxDeclared {
+		return io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	return body, err
 }
 
 // take hands the packets of a POST on, one by one, as a body may hold a great

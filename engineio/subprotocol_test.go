@@ -19,7 +19,7 @@ func TestFirstSubprotocolIsSelectedIfItIsAToken(t *testing.T) {
 		"Sec-WebSocket-Protocol: , ,c":    "c",
 		"sec-websocket-protocol: !#$%&'*+-.^_`|~09AZaz":          "!#$%&'*+-.^_`|~09AZaz",
 		"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b": "a",
-		"Sec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: b":   "b",
+		"Sec-WebSocket-Protocol: ,\r\nSec-WebSocket-Protocol: b": "b",
 		"Sec-WebSocket-Protocol: ,":                              "",
 		"Sec-WebSocket-Protocol: a b":                            "",
 		"Sec-WebSocket-Protocol: a b, c":                         "",

@@ -44,7 +44,7 @@ func newHub() *hub.Hub[string] {
 
 func subscribe(t *testing.T, m *hub.Member[string], channel string) {
 	t.Helper()
-	if err := m.Subscribe(channel, 100, func() {}); err != nil {
+	if err := m.Subscribe(channel, 1000, func() {}); err != nil {
 		t.Fatalf("subscribe to %s: %v", channel, err)
 	}
 }

@@ -14,13 +14,13 @@ var ErrTooMany = errors.New("too many channels")
 // A Member is one subscriber's place in the hub and the only owner of its
 // subscriptions: once closed it is in no channel, whatever raced.
 type Member[P any] struct {
-	hub *Hub[P]
 	app string
 	to  Subscriber[P]
 
-	mu     sync.Mutex         // guards all below; taken before a channel's
-	subs   []*subscription[P] // in order of subscription
-	closed bool
+	mu    sync.Mutex         // guards all below; taken before a channel's
+	hub   *Hub[P]            // nil once closed, which saves a field in every member
+	subs  []*subscription[P] // in order of subscription; with an index some are nil
+	index index              // nil while the channels are few
 }
 
 // A subscription is one member's place in one channel.
@@ -43,12 +43,12 @@ func (m *Member[P]) Subscribe(channel string, limit int, joined func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.closed:
+	case m.hub == nil:
 		return ErrClosed
 	case m.find(channel) >= 0:
 		joined()
 		return nil
-	case len(m.subs) >= limit:
+	case m.len() >= limit:
 		return ErrTooMany
 	}
 	sub := &subscription[P]{member: m}
@@ -67,7 +67,7 @@ func (m *Member[P]) enter(sub *subscription[P], c *channel[P], joined func()) bo
 	defer c.mu.Unlock()
 	sub.channel, sub.index = c, len(c.subs)
 	c.subs = append(c.subs, sub)
-	m.subs = append(m.subs, sub)
+	m.add(sub)
 	m.hub.subs.Add(1)
 	joined()
 	return true
@@ -82,10 +82,7 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 		return false
 	}
 	m.leave(m.subs[i])
-	last := len(m.subs) - 1
-	copy(m.subs[i:], m.subs[i+1:])
-	m.subs[last] = nil
-	m.subs = m.subs[:last]
+	m.remove(i)
 	return true
 }
 
@@ -93,16 +90,18 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 func (m *Member[P]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.subs)
+	return m.len()
 }
 
 // Channels are those that the member is in, in the order in which it came.
 func (m *Member[P]) Channels() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	names := make([]string, 0, len(m.subs))
+	names := make([]string, 0, m.len())
 	for _, sub := range m.subs {
-		names = append(names, sub.channel.name.channel)
+		if sub != nil {
+			names = append(names, sub.channel.name.channel)
+		}
 	}
 	return names
 }
@@ -111,21 +110,15 @@ func (m *Member[P]) Channels() []string {
 func (m *Member[P]) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.closed = true
-	for _, sub := range m.subs {
-		m.leave(sub)
+	if m.hub == nil {
+		return
 	}
-	m.subs = nil
-}
-
-// find returns the index of a channel's subscription, or -1. It needs mu.
-func (m *Member[P]) find(channel string) int {
-	for i, sub := range m.subs {
-		if sub.channel.name.channel == channel {
-			return i
+	for _, sub := range m.subs {
+		if sub != nil {
+			m.leave(sub)
 		}
 	}
-	return -1
+	m.hub, m.subs, m.index = nil, nil, nil
 }
 
 // leave takes a subscription out of its channel, and the channel out of the

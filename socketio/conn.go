@@ -129,7 +129,7 @@ func (c *conn) reconnect() {
 // and whether they read or not. A CONNECT with its auth has to fit.
 const (
 	strangerPayload = 16 << 10
-	strangerQueue   = 16 << 10
+	strangerQueue   = 8 << 10
 )
 
 // awaitConnect gives the client the connect timeout for a CONNECT. It is the

@@ -1,0 +1,82 @@
+package hub
+
+// indexAt is the number of channels above which a member has an index of them.
+// Below that a search of the list is as fast, and an index would take memory.
+const indexAt = 32
+
+// index holds where in Member.subs each of a member's channels is. A channel
+// that the member leaves becomes nil in subs, so that the others stay where they
+// are; once half of subs is nil, compact removes them.
+type index map[string]int
+
+// len is the number of channels that the member is in. It needs mu.
+func (m *Member[P]) len() int {
+	if m.index != nil {
+		return len(m.index)
+	}
+	return len(m.subs)
+}
+
+// find returns where in subs a channel's subscription is, or -1. It needs mu.
+func (m *Member[P]) find(channel string) int {
+	if m.index != nil {
+		if i, ok := m.index[channel]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, sub := range m.subs {
+		if sub.channel.name.channel == channel {
+			return i
+		}
+	}
+	return -1
+}
+
+// add appends a subscription to subs. It needs mu.
+func (m *Member[P]) add(sub *subscription[P]) {
+	m.subs = append(m.subs, sub)
+	switch {
+	case m.index != nil:
+		m.index[sub.channel.name.channel] = len(m.subs) - 1
+	case len(m.subs) > indexAt:
+		m.compact(len(m.subs))
+	}
+}
+
+// remove takes the i-th subscription out of subs, and keeps their order. It
+// needs mu.
+func (m *Member[P]) remove(i int) {
+	if m.index == nil {
+		last := len(m.subs) - 1
+		copy(m.subs[i:], m.subs[i+1:])
+		m.subs[last] = nil
+		m.subs = m.subs[:last]
+		return
+	}
+	delete(m.index, m.subs[i].channel.name.channel)
+	m.subs[i] = nil
+	if left := len(m.index); left <= len(m.subs)/2 {
+		m.compact(left)
+	}
+}
+
+// compact rebuilds subs and the index without the nils, or without an index if
+// few are left. It needs mu.
+func (m *Member[P]) compact(left int) {
+	subs := make([]*subscription[P], 0, left)
+	for _, sub := range m.subs {
+		if sub != nil {
+			subs = append(subs, sub)
+		}
+	}
+	m.subs, m.index = subs, nil
+	if left < indexAt/2 {
+		return
+	}
+	ix := make(index, left)
+	for i, sub := range subs {
+		ix[sub.channel.name.channel] = i
+	}
+	m.index = ix
+}
