@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,7 +138,7 @@ func (s *socket) tell(e live.Event) {
 	if !feeds.Watched(s.app) {
 		return
 	}
-	e.Socket, e.ClientIP = s.conn.ID(), s.visitor.ip
+	e.Socket, e.ClientIP, e.Channel = s.conn.ID(), s.visitor.ip, maskKeys(e.Channel)
 	if key := s.key.Load(); key != nil {
 		e.Key = key.ID
 	}
@@ -229,6 +230,8 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	switch {
 	case appID == "":
 		return "", "", errMissingAppID(keystore.Subscribe, s.visitor.query)
+	case looksLikeKey(appID):
+		return "", "", errKeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
 	case secret == "":
 		return "", "", errMissingKey(keystore.Subscribe, s.visitor.query)
 	}
