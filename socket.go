@@ -156,7 +156,7 @@ func (s *socket) countSubscriptions() {
 // tellRefused counts a refusal, and tells those who watch the app.
 func (s *socket) tellRefused(attempt, channel string, refusal *apiError) {
 	s.runtime.refuse(s.app, attempt, refusal)
-	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message})
+	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message, Unauthenticated: attempt == "connect"})
 }
 
 func (s *socket) connect(auth json.RawMessage) error {
