@@ -143,7 +143,7 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...
 		}
 		refusal := asAPIError(err)
 		if _, told := errors.AsType[*apiError](err); !told {
-			a.logger.Error("admin request failed", zap.String("path", r.URL.Path), zap.Error(err))
+			a.logger.Error("admin request failed", zap.String("path", maskKeys(r.URL.Path)), zap.Error(err))
 			// Who is here may read the log, and needs the reason.
 			refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
 		}
@@ -389,7 +389,8 @@ func decodeStrict(body []byte, into any) error {
 		return errInvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return errInvalidRequest("There is no field %s here.", field)
+		name, _ := strconv.Unquote(field) // encoding/json quotes as Go does
+		return errInvalidRequest("There is no field %s here.", quote(name))
 	}
 	return errInvalidJSON("The body is not one whole JSON object.")
 }

@@ -106,6 +106,19 @@ func errWrongScheme(format string, a ...any) *apiError {
 	return newAPIError(http.StatusUnauthorized, "missing_key", format, a...)
 }
 
+// errKeyAsAppID is for a key in place of the app's id.
+func errKeyAsAppID(kind keystore.Kind, sent string) *apiError {
+	is := "a subscribe key"
+	if strings.HasPrefix(sent, keystore.Publish.Prefix()) {
+		is = "a publish key"
+	}
+	format := "X-App-Id is %s. Send the app's id there (app_…), and its publish key in the Authorization header: Bearer pk_live_…"
+	if kind == keystore.Subscribe {
+		format = "appId is %s. Send the app's id there (app_…), and its subscribe key as subscribeKey: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newAPIError(http.StatusUnauthorized, "unknown_app", format, is)
+}
+
 func errUnknownApp(id string) *apiError {
 	return newAPIError(http.StatusUnauthorized, "unknown_app",
 		"There is no app %s here. Compare the App ID with the portal's or with `caddy realtime app list`.", quote(id))
@@ -285,9 +298,10 @@ func shortDuration(d time.Duration) string {
 }
 
 // quote is what a client sent, as a message or a log may repeat it: in one
-// line, printable and short.
+// line, printable, short and without keys.
 func quote(s string) string {
 	const limit = 64
+	s = maskKeys(s) // first: a key that is cut is still most of a key
 	if len(s) > limit {
 		return strconv.Quote(strings.ToValidUTF8(s[:limit], "")) + "…"
 	}

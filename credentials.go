@@ -59,6 +59,8 @@ func publishCredentials(r *http.Request) (appID, secret string, err error) {
 	switch {
 	case appID == "":
 		return "", "", errMissingAppID(keystore.Publish, inQuery)
+	case looksLikeKey(appID):
+		return "", "", errKeyAsAppID(keystore.Publish, strings.TrimPrefix(appID, "Bearer "))
 	case strings.Contains(appID, ","):
 		return "", "", errDuplicateHeader("X-App-Id") // joined by a proxy
 	case authorization == "":

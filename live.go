@@ -56,6 +56,8 @@ func (rt *runtime) follow(ctx context.Context, s *stream, watcher *live.Watcher,
 		select {
 		case e := <-watcher.Events():
 			err = s.event(string(e.Kind), e)
+		case e := <-watcher.Unauthenticated():
+			err = s.event(string(e.Kind), e)
 		case <-second.C:
 			err = s.event("second", liveState{rt.sockets.count(app), watcher.Second()})
 			if _, ok := rt.registry.App(app); !ok {

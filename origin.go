@@ -118,7 +118,7 @@ func splitOrigin(s string) (scheme, host, port string, err error) {
 		return scheme, host, port, nil
 	}
 	advice := ""
-	if parts := strings.Fields(problem.write); len(parts) > 0 && len(problem.write) <= maxOriginText {
+	if parts := strings.Fields(problem.write); len(parts) > 0 && len(problem.write) <= maxOriginText && keyIn(s) < 0 {
 		advice = "; write " + problem.write
 		for _, part := range parts {
 			_, host, _, bad := readOrigin(part)
@@ -250,13 +250,14 @@ const maxOriginText = 256
 
 // originText is an origin as messages and logs repeat it.
 func originText(s string) string {
+	s = maskKeys(s)
 	return strconv.Quote(strings.ToValidUTF8(s[:min(len(s), maxOriginText)], ""))
 }
 
 // listable is the request's origin if it can be listed as it is.
 func listable(r *http.Request) (origin string, ok bool) {
 	values := r.Header["Origin"]
-	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") {
+	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") || keyIn(values[0]) >= 0 {
 		return "", false
 	}
 	_, _, _, err := splitOrigin(values[0]) //nolint:dogsled // only whether it can be read matters

@@ -191,7 +191,7 @@ func (v *portalVisit) root() string {
 func (v *portalVisit) fail(err error) {
 	refusal := asAPIError(err)
 	if _, told := errors.AsType[*apiError](err); !told {
-		v.logger.Error("portal request failed", zap.String("path", v.path), zap.Error(err))
+		v.logger.Error("portal request failed", zap.String("path", maskKeys(v.path)), zap.Error(err))
 	}
 	if v.wantsJSON() {
 		refusal.write(v.w, v.r)

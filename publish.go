@@ -93,7 +93,8 @@ const publishMethods = "POST, OPTIONS"
 
 // ServeHTTP answers one publish, or the preflight of one.
 func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	message, err := e.serve(w, r)
+	authenticated := false
+	message, err := e.serve(w, r, &authenticated)
 	if err == nil {
 		e.trace(r, message, nil)
 		return
@@ -105,7 +106,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refusal.Status == http.StatusUnauthorized {
 		e.failed.hold(r.Context(), clientIP(r), *e.settings.AuthFailures)
 	}
-	e.tellRefused(r, refusal)
+	e.tellRefused(r, refusal, authenticated)
 	e.trace(r, message, refusal)
 	e.discard(w, r)
 	refusal.write(w, r)
@@ -113,13 +114,16 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // tellRefused counts a refusal, and tells those who watch the app that the
 // request claims to be of.
-func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError) {
+func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError, authenticated bool) {
 	app := r.Header.Get("X-App-Id")
 	countRefusal(e.stats, e.registry, app, "publish", refusal)
 	if !e.live.Watched(app) {
 		return
 	}
-	e.live.Tell(app, live.Event{Kind: live.Refused, Attempt: "publish", ClientIP: clientIP(r), Code: refusal.Code, Cure: refusal.Message})
+	e.live.Tell(app, live.Event{
+		Kind: live.Refused, Attempt: "publish", ClientIP: clientIP(r), Code: refusal.Code, Cure: refusal.Message,
+		Unauthenticated: !authenticated,
+	})
 }
 
 // clientIP is the address of the client as Caddy sees it, behind the proxies
@@ -132,8 +136,9 @@ func clientIP(r *http.Request) string {
 	return host
 }
 
-// serve returns the message, none for what is no publish.
-func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) (published, error) {
+// serve returns the message, none for what is no publish. It sets authenticated
+// once it knows that the request has a key of the app.
+func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authenticated *bool) (published, error) {
 	if err := e.checkOrigin(w, r); err != nil {
 		return published{}, err
 	}
@@ -155,6 +160,7 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request) (publishe
 	if err != nil {
 		return published{}, err
 	}
+	*authenticated = true
 	body := bodies.Get().(*bytes.Buffer)
 	defer recycle(body)
 	arriving := arrival{all: e.arrived, app: app.ID}

@@ -241,7 +241,7 @@ func (rt *runtime) Publish(app string, p publication) (published, error) {
 	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.received))
 	if rt.live.Watched(app) {
 		rt.live.Tell(app, live.Event{
-			Kind: live.Published, Channel: p.Channel, Event: p.Event, Data: p.Data,
+			Kind: live.Published, Channel: maskKeys(p.Channel), Event: maskKeys(p.Event), Data: p.Data,
 			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}

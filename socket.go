@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -141,7 +142,7 @@ func (s *socket) tell(e live.Event) {
 	if !feeds.Watched(s.app) {
 		return
 	}
-	e.Socket, e.ClientIP = s.conn.ID(), s.visitor.ip
+	e.Socket, e.ClientIP, e.Channel = s.conn.ID(), s.visitor.ip, maskKeys(e.Channel)
 	if key := s.key.Load(); key != nil {
 		e.Key = key.ID
 	}
@@ -159,7 +160,7 @@ func (s *socket) countSubscriptions() {
 // tellRefused counts a refusal, and tells those who watch the app.
 func (s *socket) tellRefused(attempt, channel string, refusal *apiError) {
 	s.runtime.refuse(s.app, attempt, refusal)
-	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message})
+	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message, Unauthenticated: attempt == "connect"})
 }
 
 func (s *socket) connect(auth json.RawMessage) error {
@@ -234,6 +235,8 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	switch {
 	case appID == "":
 		return "", "", errMissingAppID(keystore.Subscribe, s.visitor.query)
+	case looksLikeKey(appID):
+		return "", "", errKeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
 	case secret == "":
 		return "", "", errMissingKey(keystore.Subscribe, s.visitor.query)
 	}

@@ -52,6 +52,10 @@ type Event struct {
 	Attempt string `json:"attempt,omitempty"`
 	Code    string `json:"code,omitempty"`
 	Cure    string `json:"cure,omitempty"`
+
+	// Unauthenticated is set for what anyone can cause who knows the app's id.
+	// Watchers are told of such events in their own budget.
+	Unauthenticated bool `json:"-"`
 }
 
 // MaxData bounds the data of an event, in bytes.

@@ -13,6 +13,10 @@ const (
 	// PerSecond is how many events a second one watcher is told of.
 	PerSecond = 100
 
+	// UnauthenticatedPerSecond is how many unauthenticated events a second one
+	// watcher is told of, on top.
+	UnauthenticatedPerSecond = 20
+
 	// MaxWatchers bounds the watchers of all apps.
 	MaxWatchers = 64
 )
@@ -33,10 +37,16 @@ type Feeds struct {
 type Watcher struct {
 	feeds   *Feeds
 	app     string
-	events  chan Event
 	ended   chan struct{}
-	left    atomic.Int64 // how many events may still be told in this second
 	tallies tallies
+
+	events, unauthenticated budget
+}
+
+// A budget bounds the events of one kind, so that others cannot use it up.
+type budget struct {
+	events chan Event
+	left   atomic.Int64 // how many events may still be told in this second
 }
 
 // Tally counts what has happened, told or not.
@@ -71,7 +81,11 @@ func (f *Feeds) Tell(app string, e Event) {
 	copied := false
 	for _, w := range f.byApp[app] {
 		w.tallies.count(&e)
-		if w.left.Add(-1) < 0 {
+		b := &w.events
+		if e.Unauthenticated {
+			b = &w.unauthenticated
+		}
+		if b.left.Add(-1) < 0 {
 			w.tallies.skipped.Add(1)
 			continue
 		}
@@ -83,7 +97,7 @@ func (f *Feeds) Tell(app string, e Event) {
 			e.Data = bytes.Clone(e.Data)
 		}
 		select {
-		case w.events <- e:
+		case b.events <- e:
 		default: // it has not read those of the last second
 			w.tallies.skipped.Add(1)
 		}
@@ -102,8 +116,10 @@ func (t *tallies) count(e *Event) {
 
 // Watch begins to watch an app. Close ends it.
 func (f *Feeds) Watch(app string) (*Watcher, error) {
-	w := &Watcher{feeds: f, app: app, events: make(chan Event, PerSecond), ended: make(chan struct{})}
-	w.left.Store(PerSecond)
+	w := &Watcher{feeds: f, app: app, ended: make(chan struct{})}
+	w.events.events = make(chan Event, PerSecond)
+	w.unauthenticated.events = make(chan Event, UnauthenticatedPerSecond)
+	w.refill()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.count.Load() >= MaxWatchers {
@@ -131,8 +147,16 @@ func (f *Feeds) End() {
 	f.count.Store(0)
 }
 
-// Events are those that the watcher is told of.
-func (w *Watcher) Events() <-chan Event { return w.events }
+// Events are those that the watcher is told of, but for unauthenticated ones.
+func (w *Watcher) Events() <-chan Event { return w.events.events }
+
+// Unauthenticated are the unauthenticated events that the watcher is told of.
+func (w *Watcher) Unauthenticated() <-chan Event { return w.unauthenticated.events }
+
+func (w *Watcher) refill() {
+	w.events.left.Store(PerSecond)
+	w.unauthenticated.left.Store(UnauthenticatedPerSecond)
+}
 
 // Ended is closed when the watcher is to go.
 func (w *Watcher) Ended() <-chan struct{} { return w.ended }
@@ -140,7 +164,7 @@ func (w *Watcher) Ended() <-chan struct{} { return w.ended }
 // Second returns what has been counted since the last call, and lets another
 // second's events through.
 func (w *Watcher) Second() Tally {
-	w.left.Store(PerSecond)
+	w.refill()
 	return Tally{
 		Published:  w.tallies.published.Swap(0),
 		Deliveries: w.tallies.deliveries.Swap(0),

@@ -90,6 +90,33 @@ func TestWatcherIsToldOfSomeEventsASecondAndOfHowManyItMissed(t *testing.T) {
 	}
 }
 
+func TestUnauthenticatedRefusalsDoNotPushOutTheAppsEvents(t *testing.T) {
+	var f live.Feeds
+	w := watch(t, &f, "a")
+	defer w.Close()
+	const flood = 10 * live.PerSecond
+	for range 3 { // seconds, in which nobody reads
+		for range flood {
+			f.Tell("a", live.Event{Kind: live.Refused, Unauthenticated: true})
+		}
+		if got := w.Second(); got.Refused != flood {
+			t.Errorf("counted %+v", got)
+		}
+	}
+	if n := len(w.Unauthenticated()); n != live.UnauthenticatedPerSecond {
+		t.Errorf("told of %d refusals", n)
+	}
+	for range live.PerSecond {
+		f.Tell("a", live.Event{Kind: live.Published})
+	}
+	if n := len(w.Events()); n != live.PerSecond {
+		t.Errorf("told of %d publishes", n)
+	}
+	if got := w.Second(); got.Skipped != 0 || got.Published != live.PerSecond {
+		t.Errorf("counted %+v", got)
+	}
+}
+
 func TestLongDataIsLeftOut(t *testing.T) {
 	var f live.Feeds
 	w := watch(t, &f, "a")

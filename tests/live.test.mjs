@@ -144,6 +144,20 @@ describe("an operator", () => {
     stream.close();
   });
 
+  test("is told of the app's events while refusals of strangers pour in", async () => {
+    const stream = await watch();
+    await stream.tells("second");
+    for (let i = 0; i < 20; i++) {
+      await Promise.all(Array.from({ length: 20 }, () => caddy.request("GET", "/publish", { headers: { "X-App-Id": app.id } })));
+      const { id } = await caddy.published(app, { channel: "own", event: "e" });
+      await stream.tells("published", { message: id });
+    }
+    const sum = (name) => stream.events.filter((e) => e.kind === "second").reduce((n, e) => n + e[name], 0);
+    await until("all are counted", () => sum("refused") === 400);
+    assert.ok(sum("skipped") > 0, "the refusals are a sample");
+    stream.close();
+  });
+
   test("a stream outlives the ten seconds of the admin endpoint's requests, and ends with its app", async () => {
     const fleeting = await caddy.app("fleeting");
     const stream = await watch(fleeting.id);

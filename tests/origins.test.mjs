@@ -76,3 +76,43 @@ describe("an origin that is withdrawn", () => {
     }),
   );
 });
+
+// Those of TestTheAdviceForARefusedOriginIsAcceptedWhenItIsFollowed.
+const sent = `file:// null capacitor://localhost ionic://localhost app://. app://localhost tauri://localhost http://tauri.localhost
+  https://tauri.localhost chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc
+  safari-web-extension://1C127FA4-62C7-7E4F-90E5-472B45EECFDC vscode-webview://0abc ms-appx-web://app http://localhost
+  http://localhost:5173 https://a.example:8443 https://a.example. http://a_b.example http://[::1] http://[2001:db8::1]:3000
+  http://192.0.2.1:8080 https://xn--grn-joa.example`.split(/\s+/);
+
+test(
+  "an app takes every origin that browsers, web views and devices send, through the admin API and the portal's form, and lets it in",
+  withCaddy({ site: "realtime {\n\torigins *\n}" }, async (caddy, app) => {
+    const path = `/realtime/apps/${app.id}`;
+    const publish = (Origin) =>
+      caddy.request("POST", "/publish", {
+        headers: { Origin, "Content-Type": "application/json", "X-App-Id": app.id, Authorization: `Bearer ${app.publish_key}` },
+        body: '{"channel":"a","event":"e"}',
+      });
+    const form = async (origins) => {
+      const { headers } = await caddy.admin("GET", path);
+      return caddy.request("POST", `/realtime/app/${app.id}`, {
+        origin: caddy.adminOrigin,
+        documented: false,
+        headers: { "Content-Type": "application/x-www-form-urlencoded" },
+        body: new URLSearchParams({ do: "save", etag: headers.etag, name: app.name, enabled: "on", origins }).toString(),
+      });
+    };
+    const other = "https://other.example";
+    for (const origin of sent) {
+      for (const save of [
+        async () => assert.equal((await caddy.admin("PATCH", path, { allowed_origins: [origin] })).status, 200, origin),
+        async () => assert.equal((await form(`${origin}\r\n`)).status, 303, origin),
+      ]) {
+        assert.equal((await caddy.admin("PATCH", path, { allowed_origins: [other] })).status, 200);
+        assert.equal((await publish(origin)).json.error.code, "origin_not_allowed", origin);
+        await save();
+        assert.equal((await publish(origin)).status, 200, origin);
+      }
+    }
+  }),
+);
