@@ -89,7 +89,7 @@ func (s siteAccount) explainEnd(err error) error {
 	case errors.Is(err, client.ErrTooLarge):
 		return fmt.Errorf("%s%s: %w; if that is your gateway, set --max-message above its max_body and the app's", s.origin, s.path, err)
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
-		return fmt.Errorf("%s%s: %s; check --origin (http or https?) and --path", s.origin, s.path, err)
+		return fmt.Errorf("%s%s: %w; check --origin (http or https?) and --path", s.origin, s.path, err)
 	}
 	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
 		return errors.New(refusal.Message)
@@ -101,7 +101,7 @@ func (s siteAccount) explainEnd(err error) error {
 		if status.Location != "" {
 			return s.redirected(s.path, strconv.Itoa(status.Status)+" "+http.StatusText(status.Status), status.Location)
 		}
-		return fmt.Errorf("%s%s: %s, which is no answer of this gateway; check --origin and --path",
+		return fmt.Errorf("%s%s: %w, which is no answer of this gateway; check --origin and --path",
 			s.origin, s.path, status)
 	}
 	return s.unreached(err)
