@@ -37,8 +37,9 @@ func (a *Admin) patchApp(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	if err := decodeAdmin(w, r, &patch); err != nil {
 		return err
 	}
+	seen := r.Header.Values("If-Match") // the change may outlive the request
 	app, err := a.operator(rt, r).patchApp(r.PathValue("id"), &patch, func(app *keystore.App) error {
-		return checkMatch(r.Header.Values("If-Match"), app)
+		return checkMatch(seen, app)
 	})
 	if err != nil {
 		return err

@@ -25,12 +25,14 @@ func (o operator) audit(what, app string, more ...zap.Field) {
 }
 
 func (o operator) createApp(name string) (keystore.Created, error) {
-	made, err := o.rt.registry.Create(name)
-	if err != nil {
-		return made, appError(err, "")
-	}
-	o.audit("app created", made.App.ID)
-	return made, nil
+	return complete(o, func() (keystore.Created, error) {
+		made, err := o.rt.registry.Create(name)
+		if err != nil {
+			return made, appError(err, "")
+		}
+		o.audit("app created", made.App.ID)
+		return made, nil
+	})
 }
 
 // patchApp changes what the patch names. match says whether the app is as the
@@ -40,27 +42,32 @@ func (o operator) patchApp(id string, patch *appPatch, match func(*keystore.App)
 	if err != nil {
 		return nil, err
 	}
-	app, err := o.rt.registry.Update(id, func(app *keystore.App) error {
-		if err := match(app); err != nil {
-			return err
+	return complete(o, func() (*keystore.App, error) {
+		app, err := o.rt.registry.Update(id, func(app *keystore.App) error {
+			if err := match(app); err != nil {
+				return err
+			}
+			change(app)
+			return nil
+		})
+		if err != nil {
+			return nil, appError(err, id)
 		}
-		change(app)
-		return nil
+		o.audit("app changed", id, zap.Bool("enabled", !app.Disabled))
+		return app, nil
 	})
-	if err != nil {
-		return nil, appError(err, id)
-	}
-	o.audit("app changed", id, zap.Bool("enabled", !app.Disabled))
-	return app, nil
 }
 
 // deleteApp removes the app and its keys, and disconnects its sockets.
 func (o operator) deleteApp(id string) error {
-	if err := o.rt.registry.Delete(id); err != nil {
-		return appError(err, id)
-	}
-	o.audit("app deleted", id)
-	return nil
+	_, err := complete(o, func() (none struct{}, err error) {
+		if err := o.rt.registry.Delete(id); err != nil {
+			return none, appError(err, id)
+		}
+		o.audit("app deleted", id)
+		return none, nil
+	})
+	return err
 }
 
 // addKey makes a key, which never expires if expires is nil.
@@ -78,12 +85,14 @@ func (o operator) addKey(app string, kind keystore.Kind, label string, expires *
 			return keystore.Issued{}, errInvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
 		}
 	}
-	issued, err := o.rt.registry.AddKey(app, kind, label, until)
-	if err != nil {
-		return issued, keyError(err, app, "")
-	}
-	o.audit("key added", app, zap.String("key", issued.Key.ID))
-	return issued, nil
+	return complete(o, func() (keystore.Issued, error) {
+		issued, err := o.rt.registry.AddKey(app, kind, label, until)
+		if err != nil {
+			return issued, keyError(err, app, "")
+		}
+		o.audit("key added", app, zap.String("key", issued.Key.ID))
+		return issued, nil
+	})
 }
 
 // maxOverlap bounds how long a rotated key stays good.
@@ -96,22 +105,27 @@ func (o operator) rotateKey(app, key, overlap string) (keystore.Issued, error) {
 	if err != nil || stays < 0 || stays > maxOverlap {
 		return keystore.Issued{}, errInvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
 	}
-	issued, err := o.rt.registry.RotateKey(app, key, stays)
-	if err != nil {
-		return issued, keyError(err, app, key)
-	}
-	o.audit("key rotated", app, zap.String("key", issued.Key.ID), zap.String("old_key", key), zap.Duration("overlap", stays))
-	return issued, nil
+	return complete(o, func() (keystore.Issued, error) {
+		issued, err := o.rt.registry.RotateKey(app, key, stays)
+		if err != nil {
+			return issued, keyError(err, app, key)
+		}
+		o.audit("key rotated", app, zap.String("key", issued.Key.ID), zap.String("old_key", key), zap.Duration("overlap", stays))
+		return issued, nil
+	})
 }
 
 // revokeKey takes a key back: the next publish with it is refused, and its
 // sockets are disconnected.
 func (o operator) revokeKey(app, key string) error {
-	if _, err := o.rt.registry.RevokeKey(app, key); err != nil {
-		return keyError(err, app, key)
-	}
-	o.audit("key revoked", app, zap.String("key", key))
-	return nil
+	_, err := complete(o, func() (none struct{}, err error) {
+		if _, err := o.rt.registry.RevokeKey(app, key); err != nil {
+			return none, keyError(err, app, key)
+		}
+		o.audit("key revoked", app, zap.String("key", key))
+		return none, nil
+	})
+	return err
 }
 
 // disconnect ends a connection. Its credentials stay good: a stock client does

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"crypto/rand"
+	"errors"
 	"strings"
 	"sync"
 )
@@ -82,8 +83,14 @@ func (v *portalVisit) once(makes func() (app string, err error)) (before string,
 		return before, err
 	}
 	app := ""
-	defer func() { v.rt.forms.end(form, app) }()
+	hangs := false
+	defer func() {
+		if !hangs { // else the form stays reserved: it may make something yet
+			v.rt.forms.end(form, app)
+		}
+	}()
 	app, err = makes()
+	_, hangs = errors.AsType[hangingError](err)
 	return "", err
 }
 

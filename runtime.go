@@ -42,6 +42,7 @@ type runtime struct {
 	sockets  sockets
 	live     live.Feeds
 	forms    sentForms
+	changes  changes
 	failed   failures
 	entrance entrance
 	arrived  arrivals
