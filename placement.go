@@ -116,7 +116,7 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 	somewhere := false
 	for i := range server.Routes { // each site, as several may invoke a named route
 		s := survey{server: server, target: h, named: named, around: make(map[*caddyhttp.Route]bool)}
-		if !s.locate(&server.Routes[i], 0) && s.steps <= maxSteps {
+		if found, _ := s.locate(&server.Routes[i], 0); !found && s.steps <= maxSteps {
 			continue
 		}
 		somewhere = true
@@ -152,10 +152,11 @@ const (
 	maxSteps      = 1_000_000
 )
 
-// locate finds the target in a route, and notes what is around it.
-func (s *survey) locate(route *caddyhttp.Route, depth int) (found bool) {
+// locate finds the target in a route, and notes what is around it. hosted is
+// whether a route in there says for which hosts it is.
+func (s *survey) locate(route *caddyhttp.Route, depth int) (found, hosted bool) {
 	if s.steps++; s.steps > maxSteps {
-		return false
+		return false, false
 	}
 	for _, handler := range route.Handlers {
 		if h, ok := handler.(placedHandler); ok {
@@ -165,15 +166,15 @@ func (s *survey) locate(route *caddyhttp.Route, depth int) (found bool) {
 		}
 		if inner, _ := s.inside(handler); depth < maxRouteDepth {
 			for i := range inner {
-				found = s.locate(&inner[i], depth+1) || found
+				here, named := s.locate(&inner[i], depth+1)
+				found, hosted = found || here, hosted || named
 			}
 		}
 	}
-	if found && !s.around[route] {
-		s.around[route] = true
-		s.note(route)
+	if found {
+		hosted = s.note(route, hosted)
 	}
-	return found
+	return found, found && hosted
 }
 
 // inside returns the routes in a handler, and whether it is one that has some.
@@ -188,8 +189,9 @@ func (s *survey) inside(handler caddyhttp.MiddlewareHandler) (caddyhttp.RouteLis
 }
 
 // note keeps the hosts and the prefixes of paths that a route around the
-// target matches. The innermost hosts come first, and are those that count.
-func (s *survey) note(route *caddyhttp.Route) {
+// target matches, and reports whether its hosts are known. The innermost are
+// those that count; a named route can be invoked for some here and others there.
+func (s *survey) note(route *caddyhttp.Route, hosted bool) bool {
 	var hosts []string
 	for _, set := range route.MatcherSets {
 		for _, matcher := range set {
@@ -197,6 +199,9 @@ func (s *survey) note(route *caddyhttp.Route) {
 			case *caddyhttp.MatchHost:
 				hosts = append(hosts, *m...)
 			case *caddyhttp.MatchPath:
+				if s.around[route] {
+					continue
+				}
 				for _, pattern := range *m {
 					if prefix := strings.TrimSuffix(strings.TrimSuffix(pattern, "*"), "/"); prefix != "" && !strings.ContainsAny(prefix, "*?[{") {
 						s.prefixes = append(s.prefixes, prefix)
@@ -205,9 +210,11 @@ func (s *survey) note(route *caddyhttp.Route) {
 			}
 		}
 	}
-	if s.hosts == nil {
-		s.hosts = hosts
+	if !hosted && !s.around[route] {
+		s.hosts = append(s.hosts, hosts...)
 	}
+	s.around[route] = true
+	return hosted || len(hosts) > 0
 }
 
 // place sends every trial past the routes.

@@ -139,20 +139,49 @@ func (w *walk) match(route *caddyhttp.Route, p *passage) verdict {
 // lookAhead notes a guard that the request's path would have met, and which
 // does not see it any more.
 func (w *walk) lookAhead(route *caddyhttp.Route, p *passage) {
-	if p.blind != nil || len(p.past) == 0 && !p.unknown || w.around[route] || !pathDependent(route.MatcherSets) || !w.guards(route, 0) {
-		return
+	if p.blind == nil && (len(p.past) > 0 || p.unknown) {
+		p.blind = w.blindGuard(route, p, 0)
 	}
-	if evalSets(route.MatcherSets, p.r, evalMode{anyPath: p.unknown}) == yes {
-		return
+}
+
+// blindGuard returns the guard in a route that does not see the path any more,
+// nil if there is none.
+func (w *walk) blindGuard(route *caddyhttp.Route, p *passage, depth int) *ending {
+	w.steps++
+	if w.around[route] || depth > maxRouteDepth || !w.guards(route, depth) {
+		return nil
+	}
+	match := evalSets(route.MatcherSets, p.r, evalMode{anyPath: p.unknown})
+	if !pathDependent(route.MatcherSets) {
+		if match != no && depth == 0 {
+			return nil // the walk goes into it
+		}
+		return w.blindGuardInside(route, p, depth) // of other hosts or methods
+	}
+	if match == yes {
+		return nil
 	}
 	_, portal := w.target.(*Portal) // whose paths are more than the trials
 	for _, path := range append(p.past, p.r.URL.Path) {
 		r := newRequest(p.r.Method, p.r.Host, path)
 		if evalSets(route.MatcherSets, r, evalMode{anyPath: portal, onlyPaths: true}) != no {
-			p.blind = w.ending(route, route.Handlers[0], p)
-			return
+			return w.ending(route, route.Handlers[0], p)
 		}
 	}
+	return nil
+}
+
+// blindGuardInside is blindGuard for the routes in a route.
+func (w *walk) blindGuardInside(route *caddyhttp.Route, p *passage, depth int) *ending {
+	for _, handler := range route.Handlers {
+		inner, _ := w.inside(handler)
+		for i := range inner {
+			if blind := w.blindGuard(&inner[i], p, depth+1); blind != nil {
+				return blind
+			}
+		}
+	}
+	return nil
 }
 
 // handle takes a request through the handlers of a route that it matches.

@@ -374,6 +374,42 @@ describe("what guards a path guards it in every spelling, and after a rewrite", 
   }
 });
 
+// The guard is only for some hosts or methods, so one request does not meet it.
+test("what guards a path of one host guards it after a rewrite of all hosts", async () => {
+  const guard = "respond /publish* 403\nrespond /socket.io* 403";
+  const index = `rewrite * /index.html`;
+  const address = "http://localhost:PORT, http://*.example.test:PORT";
+  for (const [name, config] of Object.entries({
+    "a block": { site: `route {\n${index}\n@b host b.example.test\nhandle @b {\n${guard}\n}\nrealtime\n}` },
+    "a block in a block": { site: `route {\n${index}\n@b host b.example.test\nroute @b {\nroute {\n${guard}\n}\n}\nrealtime\n}` },
+    "a named route that two hosts have": {
+      before: "&(shared) {\n\trealtime\n}",
+      site: `@a host a.example.test
+handle @a {
+	route {
+		${index}
+		invoke shared
+	}
+}
+@b host b.example.test
+handle @b {
+	route {
+		${index}
+		${guard}
+		invoke shared
+	}
+}`,
+    },
+  })) {
+    const said = await load({ address, ...config });
+    assert.deepEqual(said.map(({ directive }) => directive), ["respond"], name);
+    const headers = { Host: "b.example.test" };
+    for (const answer of [await publishAt("/publish", headers), await handshakeAt("/socket.io/", headers)]) {
+      assert.doesNotMatch(answer.text, /"s?id":/, name);
+    }
+  }
+});
+
 test("what guards a whole site guards a single-page app's sockets and publishes", async () => {
   for (const guard of [
     "@stranger not header X-Friend *\nrespond @stranger 403",
