@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"slices"
@@ -198,7 +199,13 @@ func refuses(handler caddyhttp.MiddlewareHandler) bool {
 // guards nothing.
 func harmless(handler caddyhttp.MiddlewareHandler) bool {
 	switch moduleID(handler) {
-	case "http.handlers.headers", "http.handlers.encode", "http.handlers.vars", "http.handlers.map", "http.handlers.rewrite",
+	case "http.handlers.headers": // but a matcher may look at a request's
+		var config struct {
+			Request json.RawMessage `json:"request"`
+		}
+		asJSON(handler, &config)
+		return config.Request == nil
+	case "http.handlers.encode", "http.handlers.vars", "http.handlers.map", "http.handlers.rewrite",
 		"http.handlers.templates", "http.handlers.intercept", "http.handlers.push", "http.handlers.tracing",
 		"http.handlers.log_append", "http.handlers.request_body", "http.handlers.timeouts", "http.handlers.file_server",
 		"http.handlers.realtime", "http.handlers.realtime_portal":
@@ -223,11 +230,14 @@ func directiveOf(handler caddyhttp.MiddlewareHandler) string {
 		}
 		return "respond"
 	}
-	id := moduleID(handler)
-	if id == "http.handlers.authentication" {
+	switch id := moduleID(handler); {
+	case id == "http.handlers.authentication":
 		return "basic_auth"
+	case id == "http.handlers.headers" && !harmless(handler):
+		return "request_header"
+	default:
+		return strings.TrimPrefix(id, "http.handlers.")
 	}
-	return strings.TrimPrefix(id, "http.handlers.")
 }
 
 func moduleID(module any) string {

@@ -410,6 +410,17 @@ handle @b {
   }
 });
 
+test("a request header that a path sets for a guard to look at guards it after a rewrite", async () => {
+  const guard = "request_header /publish* X-Guarded 1\n@guarded header X-Guarded 1\nrespond @guarded 403";
+  assert.deepEqual(await load({ site: `route {\n${guard}\nrealtime\n}` }), []);
+  assert.equal((await publishAt("/publish")).status, 403);
+  const said = await load({ site: `route {\nrewrite * /index.html\n${guard}\nrealtime\n}` });
+  assert.deepEqual(said.map(({ directive }) => directive), ["request_header"]);
+  assert.doesNotMatch((await publishAt("/publish")).text, /"id":/);
+  assert.deepEqual(await load({ site: `${spa}header X-A b\nrequest_header /other X-B c\nrealtime` }), []);
+  await works();
+});
+
 test("what guards a whole site guards a single-page app's sockets and publishes", async () => {
   for (const guard of [
     "@stranger not header X-Friend *\nrespond @stranger 403",
