@@ -139,7 +139,7 @@ func (p *portalProxy) link() string { return "http://" + p.host + "/" + p.secret
 func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "same-origin") // to another port, the secret would be in it
-	page, known := p.page(r.URL.Path)
+	page, known := p.page(r.URL.EscapedPath()) // in which no page of the portal has an escape
 	switch {
 	case r.Host != p.host: // a name that was made to point here
 		http.Error(w, "This is only for "+p.host+".", http.StatusForbidden)
@@ -147,7 +147,7 @@ func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Open the link that caddy realtime portal has printed.", http.StatusForbidden)
 	case p.forgery.Check(r) != nil || fromElsewhere(r):
 		http.Error(w, "This comes from a page of another origin. Paste the link into the browser's address line.", http.StatusForbidden)
-	case page == "" || strings.HasPrefix(page, "app/") && path.Clean("/"+page+"x") == "/"+page+"x":
+	case page == "" || strings.HasPrefix(page, "app/") && !strings.Contains(page, "%") && path.Clean("/"+page+"x") == "/"+page+"x":
 		// Else the server takes the rest of a form from the proxy before it lets
 		// it answer, even where that is only the form's end, and the proxy cuts
 		// off an endpoint to which it could not send all.
