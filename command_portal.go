@@ -139,7 +139,7 @@ func (p *portalProxy) link() string { return "http://" + p.host + "/" + p.secret
 func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "same-origin") // to another port, the secret would be in it
-	page, known := p.page(r.URL.EscapedPath()) // in which no page of the portal has an escape
+	page, known := p.page(r.URL.EscapedPath())       // in which no page of the portal has an escape
 	switch {
 	case r.Host != p.host: // a name that was made to point here
 		http.Error(w, "This is only for "+p.host+".", http.StatusForbidden)
