@@ -64,6 +64,8 @@ type runtime struct {
 
 	hanging atomic.Int32  // checks of the health that were left behind
 	closed  chan struct{} // closed with the runtime
+
+	shrinking sync.WaitGroup // shrink, which Destruct waits for
 }
 
 // upgradeTimeout is Node's default.
@@ -99,7 +101,7 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	})
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
-	go rt.shrink()
+	rt.shrinking.Go(rt.shrink)
 	return rt, nil
 }
 
@@ -258,6 +260,7 @@ func (rt *runtime) refuse(claimed, attempt string, refusal *apiError) {
 // the configuration names another keystore, or none, or the process ends.
 func (rt *runtime) Destruct() error {
 	close(rt.closed)
+	rt.shrinking.Wait()
 	rt.eio.Close()
 	rt.expiry.stop()
 	if err := rt.registry.Close(); err != nil {
