@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs Node test files against the binary in CADDY_BIN, and counts. As with the
-# Go tests, a skipped or unfinished test is a failure.
+# Go tests, a skipped or unfinished test is a failure. Several files run at a
+# time, as they wait more than they work: JOBS is how many.
 set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
 
-node --test --test-concurrency=1 \
+node --test --test-concurrency="${JOBS:-2}" \
 	--test-reporter=spec --test-reporter-destination=stdout \
 	--test-reporter=tap --test-reporter-destination=build/node.tap "$@"
 status=$?

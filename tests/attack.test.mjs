@@ -4,7 +4,8 @@ import { execFileSync } from "node:child_process";
 import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { foreignSite, launch } from "./lib/browser.mjs";
-import { Caddy, bin, freePorts } from "./lib/caddy.mjs";
+import { Caddy, bin } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
 

@@ -1,7 +1,8 @@
 // Caddy's own directives before the gateway: what they do to its answers.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Caddy, freePorts } from "./lib/caddy.mjs";
+import { Caddy } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 
 const event = JSON.stringify({ channel: "orders", event: "e" });
 

@@ -1,7 +1,8 @@
 // The documentation page: what is on it works when it is copied.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Caddy, freePorts } from "./lib/caddy.mjs";
+import { Caddy } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once } from "./lib/wait.mjs";
 import { createRequire } from "node:module";
 

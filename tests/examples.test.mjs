@@ -5,7 +5,8 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Caddy, bin, freePorts, root } from "./lib/caddy.mjs";
+import { Caddy, bin, root } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { until } from "./lib/wait.mjs";
 

@@ -8,7 +8,8 @@ import https from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { bin, freePorts } from "./lib/caddy.mjs";
+import { bin } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once } from "./lib/wait.mjs";
 
 const hostile = "\u001b]0;owned\u0007\u009b2J\u202e\u007f\r\nforged\tx";

@@ -6,7 +6,8 @@ import http from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Caddy, freePorts, root } from "./lib/caddy.mjs";
+import { Caddy, root } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
 

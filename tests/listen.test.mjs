@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
-import { bin, Caddy, freePorts } from "./lib/caddy.mjs";
+import { bin, Caddy } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const running = new Set();

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Caddy, freePorts, root } from "./lib/caddy.mjs";
+import { Caddy, root } from "./lib/caddy.mjs";
 import { EventStream } from "./lib/events.mjs";
 import { Metrics } from "./lib/metrics.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 /** What is not in an app's numbers is 0. */

@@ -5,7 +5,8 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Caddy, freePorts, transports } from "./lib/caddy.mjs";
+import { Caddy, transports } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
 

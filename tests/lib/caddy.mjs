@@ -5,13 +5,13 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { io } from "socket.io-client";
 import { check } from "./openapi.mjs";
+import { freePorts } from "./ports.mjs";
 import { once, until } from "./wait.mjs";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -272,20 +272,6 @@ ${sites}
   #ca() {
     return readFileSync(this.rootCertificate);
   }
-}
-
-/** Ports that are free now, each a different one. */
-export async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0);
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 /** What a request gets before anybody listens. */

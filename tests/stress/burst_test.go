@@ -13,6 +13,7 @@ import (
 // Publishers can be faster than the machine writes to everybody. They wait for
 // it then, and no subscriber pays with its connection.
 func TestBurstOfLargeMessagesCutsNobodyOff(t *testing.T) {
+	t.Parallel()
 	const subscribers, publishers = 300, 32
 	events := sized(250, 2_000)
 	g := start(t, "max_body 64KiB\n\t\tmax_queue 128KiB")

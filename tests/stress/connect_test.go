@@ -17,6 +17,7 @@ import (
 // F1, F3 and F4 of the notes on other servers: what comes in the same packet
 // as the handshake's last byte killed the process, or was lost.
 func TestBytesBehindTheHandshakeAreReadAndHarmless(t *testing.T) {
+	t.Parallel()
 	g := start(t, "connect_timeout 2s")
 	a := g.newApp()
 	before := g.usage()
@@ -57,6 +58,7 @@ func TestBytesBehindTheHandshakeAreReadAndHarmless(t *testing.T) {
 }
 
 func TestConnectAndDropLeavesNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t, "connect_timeout 2s")
 	before := g.usage()
 	request := client.HandshakeRequest(g.Addr, "/socket.io/?EIO=4&transport=websocket")
@@ -90,6 +92,7 @@ func TestConnectAndDropLeavesNothing(t *testing.T) {
 }
 
 func TestSubscribersThatLeaveInEveryWayLeaveNothing(t *testing.T) {
+	t.Parallel()
 	// One that polled and goes without a word is missed at the next heartbeat.
 	g := start(t, "ping_interval 2s\n		ping_timeout 3s")
 	a := g.newApp()
@@ -145,6 +148,7 @@ func leave(c *client.Client, way int) error {
 }
 
 func TestThousandsOpenAtOnceAreAllSubscribed(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		transport client.Transport
 		clients   int
@@ -193,6 +197,7 @@ func TestThousandsOpenAtOnceAreAllSubscribed(t *testing.T) {
 }
 
 func TestNothingIsLeftAfterManyRounds(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	a := g.newApp()
 	var before usage
@@ -215,6 +220,7 @@ func TestNothingIsLeftAfterManyRounds(t *testing.T) {
 }
 
 func TestEventsStayInTheirApp(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	channels := []string{"orders", "orders.42", "a:b/c"}
 	var mu sync.Mutex

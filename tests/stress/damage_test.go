@@ -102,6 +102,7 @@ func damages(state string, good files) (all []damage) {
 // A store with a damaged file starts with all that was answered, or not at all
 // and with a reason. Which of the damages are tried is at random.
 func TestDamagedStoreIsWholeOrRefused(t *testing.T) {
+	t.Parallel()
 	g := prepareForwarding(t, "")
 	g.boot()
 	c := newCrew(g, 4)

@@ -12,6 +12,7 @@ import (
 
 // A crash prints what SIGABRT does: every goroutine's stack.
 func TestStackDumpHasNoKey(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	g.expectEnd()
 	a := g.newApp()

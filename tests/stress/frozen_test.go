@@ -60,6 +60,7 @@ func (g *gateway) sendForm(path string, form url.Values) (int, string, error) {
 // Caddy waits for open requests at its end, and a change to a disk that hangs
 // would be one for ever.
 func TestDiskThatHangsHoldsNeitherChangesNorAnExit(t *testing.T) {
+	t.Parallel()
 	withPortal := func(t *testing.T) *gateway {
 		t.Helper()
 		return prepare(t, func(g *gateway) string {

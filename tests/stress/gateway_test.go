@@ -63,9 +63,6 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 func prepare(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), spawn: (*exec.Cmd).Start}
-	for g.Admin == g.Addr { // one that was free twice
-		g.Admin = freeAddr(t)
-	}
 	g.binary = os.Getenv("CADDY_BIN")
 	if g.binary == "" {
 		g.binary = filepath.Join("..", "..", "build", "caddy")
@@ -399,16 +396,6 @@ func (g *gateway) goroutineDump() string {
 		return err.Error()
 	}
 	return text[:min(len(text), 8000)]
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // each runs a function for 0…n-1 on so many goroutines, and collects errors.

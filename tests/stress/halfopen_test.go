@@ -14,6 +14,7 @@ import (
 // A client whose network is gone sends no FIN: its connections stay half-open,
 // and the kernel takes what is written to them.
 func TestVanishedClientsAreGoneAfterAPingAndCostTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	const interval, timeout, kind = 2 * time.Second, 2 * time.Second, 15
 	g := startWith(t, func(g *gateway) string {
 		// The connections that polls came over are Caddy's to close.
@@ -86,6 +87,7 @@ func TestVanishedClientsAreGoneAfterAPingAndCostTheOthersNothing(t *testing.T) {
 }
 
 func TestANetworkThatIsSilentForAWhileCostsNothing(t *testing.T) {
+	t.Parallel()
 	const events = 100
 	g := start(t, "ping_interval 1s\n\t\tping_timeout 10s")
 	a := g.newApp()

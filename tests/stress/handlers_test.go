@@ -17,6 +17,7 @@ import (
 // upgrade: the access log says 101, and headers of the site are in the answer,
 // whatever wraps the writer.
 func TestWebSocketPassesThroughTheHandlersOfASite(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, scheme, handlers string
 	}{

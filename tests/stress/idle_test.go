@@ -26,6 +26,7 @@ func (g *gateway) raceBuild() bool {
 // A stack that has grown to 4 KiB never shrinks to 2, so what an idle
 // websocket takes hangs on where its reader waits.
 func TestIdleWebSocketTakesLittleMemory(t *testing.T) {
+	t.Parallel()
 	const n, maxStack, maxHeap = 3000, 2800, 3500
 	g := start(t, "ping_interval 1s")
 	a := g.newApp()

@@ -244,6 +244,7 @@ func (c *crew) survives(end func(), expected func(error) bool) {
 }
 
 func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
+	t.Parallel()
 	g := prepareForwarding(t, "")
 	newCrew(g, 6).survives(g.kill, noError)
 }
@@ -251,6 +252,7 @@ func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
 // A process that is stopped and goes on, for less or more than the heartbeat,
 // has lost neither a change nor a client, and knows no key that was revoked.
 func TestStoppedAnywhereInProvisioningNothingIsLost(t *testing.T) {
+	t.Parallel()
 	g := prepareForwarding(t, "ping_interval 500ms\n		ping_timeout 500ms")
 	g.boot()
 	c := newCrew(g, 4)

@@ -171,6 +171,7 @@ func unstartable(caddyfile string) string {
 }
 
 func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	a := g.newApp()
 	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, 400), repeat(client.OverPolling, 100)...)...)
@@ -196,6 +197,7 @@ func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
 }
 
 func TestUpgradesUnderFullLoadKeepEveryEvent(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	a := g.newApp()
 	var next atomic.Int64
@@ -256,6 +258,7 @@ func TestUpgradesUnderFullLoadKeepEveryEvent(t *testing.T) {
 }
 
 func TestExitEndsWithinTheDrainWhateverIsOpen(t *testing.T) {
+	t.Parallel()
 	g := start(t, "") // with the default, 15s
 	a := g.newApp()
 	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, 1000), append(repeat(client.OverPolling, 100), repeat(client.Upgraded, 50)...)...)...)

@@ -54,6 +54,7 @@ func flood(conn net.Conn, bytes []byte) {
 // Without credentials nobody makes the gateway hold much: what 5,000 may at a
 // time is in FAULTS.md, for each of the ways that are tried here.
 func TestStrangersTakeLittleMemory(t *testing.T) {
+	t.Parallel()
 	frame := func(f ws.Frame) []byte { return ws.MustCompileFrame(ws.MaskFrameInPlace(f)) }
 	pings := []byte(strings.Repeat(string(frame(ws.NewPingFrame([]byte(strings.Repeat("x", 125))))), 500))
 	spaces := []byte(strings.Repeat(string(client.TextFrame("40/"+strings.Repeat("n", 500)+",")), 100))
@@ -102,6 +103,7 @@ func TestStrangersTakeLittleMemory(t *testing.T) {
 // refused namespaces that it does not fetch, a POST that stalls one byte short,
 // and an upgrade that it never probes.
 func TestAStrangerThatDoesEverythingAtOnceTakesABoundOfMemory(t *testing.T) {
+	t.Parallel()
 	const strangers, limit = 400, 190 << 10 // the bound of each, in bytes; FAULTS.md has what was measured
 	g := startWith(t, func(g *gateway) string {
 		_, port, _ := net.SplitHostPort(g.Addr)
@@ -172,6 +174,7 @@ func TestAStrangerThatDoesEverythingAtOnceTakesABoundOfMemory(t *testing.T) {
 
 // Who has said who it is may send what others could not.
 func TestLargeMessagesAreForThoseWhoAreConnected(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	a := g.newApp()
 	auth := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q,"more":%q}`, a.ID, a.SubscribeKey, strings.Repeat("x", 15<<10))
@@ -215,6 +218,7 @@ func ignoreReset(err error) error {
 
 // One publish key does not fill the machine with publishes that do not end.
 func TestPublishesThatDoNotEndTakeABoundOfMemory(t *testing.T) {
+	t.Parallel()
 	const publishes, size, limit = 300, 1 << 20, 256 << 20 // the bound is 64 MiB, and memory is collected at twice what is used
 	g := start(t, "")
 	a := g.newApp()

@@ -3,6 +3,7 @@ package stress
 import (
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
@@ -20,10 +21,12 @@ func (g *gateway) anyMetric(name string) float64 {
 }
 
 func TestMetricsGoOnOverReloads(t *testing.T) {
+	t.Parallel()
 	g := start(t, "")
 	a := g.newApp()
 	crowd := g.join(a, "c", repeat(client.OverWebSocket, 10)...)
 	each(t, 5, 1, func(i int) error { return crowd.clients[i].Subscribe("d") })
+	g.await("all are subscribed", 30*time.Second, func() bool { return g.metric("subscriptions") == 15 })
 	for _, when := range []string{"at first", "after a reload", "after a failed reload"} {
 		switch when {
 		case "after a reload":

@@ -48,6 +48,7 @@ func (g *gateway) forsake(a app, packets ...string) (sid string, err error) {
 }
 
 func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing.T) {
+	t.Parallel()
 	const sessions, size, maxQueue = 150, 32 << 10, 128 << 10
 	g := start(t, "max_body 64KiB\n		max_queue 128KiB\n		ping_interval 4s\n		ping_timeout 4s\n		message_rate 0")
 	a := g.newApp()
@@ -90,6 +91,7 @@ func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing
 }
 
 func TestPOSTsThatStallHoldWhatHasComeOfThem(t *testing.T) {
+	t.Parallel()
 	const posts, maxPacket = 150, 64 << 10
 	g := start(t, "body_timeout 8s")
 	a := g.newApp()

@@ -90,6 +90,7 @@ func (d *disk) restore() {
 
 // What a disk has in a cache of its own is not what this tries.
 func TestPowerThatFailsAnywhereInProvisioningLosesNothingAnswered(t *testing.T) {
+	t.Parallel()
 	forwarding := func(t *testing.T) *gateway {
 		t.Helper()
 		return prepareForwarding(t, "")
@@ -114,6 +115,7 @@ func TestPowerThatFailsAnywhereInProvisioningLosesNothingAnswered(t *testing.T) 
 
 // A disk that fails for good takes no change, and everything else goes on.
 func TestDiskThatFailsRefusesChangesAndNothingElse(t *testing.T) {
+	t.Parallel()
 	plain := func(t *testing.T) *gateway {
 		t.Helper()
 		return prepare(t, func(g *gateway) string { return g.caddyfile("") })

@@ -118,6 +118,7 @@ func (s *secure) publishOver(over *http.Client, host string, a app, channel, dat
 }
 
 func TestManySessionsShareAConnection(t *testing.T) {
+	t.Parallel()
 	const n, leaving, events = 60, 10, 50
 	for name, connect := range protocols {
 		t.Run(name, func(t *testing.T) {
@@ -178,6 +179,7 @@ func closeAll(t *testing.T, over *http.Client) {
 }
 
 func TestReloadsCostPollsThatShareAConnectionNothing(t *testing.T) {
+	t.Parallel()
 	const n, reloads = 20, 6
 	for name, connect := range protocols {
 		t.Run(name, func(t *testing.T) {

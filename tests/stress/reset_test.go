@@ -55,6 +55,7 @@ func talk(cfg client.Config, publish func() error) error {
 // that differ from run to run: in the handshake, in a header, a frame, a body, an
 // answer, an upgrade.
 func TestAResetAtAnyByteLeavesNothingAndCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t, "ping_interval 2s\n\t\tping_timeout 2s")
 	a := g.newApp()
 	crowd := g.join(a, "c", mixed(3)...)

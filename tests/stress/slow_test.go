@@ -53,6 +53,7 @@ func (g *gateway) logged(text string) int {
 }
 
 func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	const reading, stalled, events = 50, 20, 300
 	g := start(t, "")
 	a := g.newApp()
@@ -97,6 +98,7 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 }
 
 func TestSubscriberThatIsMerelySlowCatchesUp(t *testing.T) {
+	t.Parallel()
 	const events = 40
 	g := start(t, "max_queue 16MiB")
 	a := g.newApp()

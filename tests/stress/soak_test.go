@@ -56,6 +56,7 @@ func (s *soak) whole(settings string) string {
 // TestSoak accounts for every event that anybody was owed, while clients come
 // and go, and sees that what the process holds when it is quiet does not grow.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	const rounds = 15
 	s := &soak{}
 	s.gateway = startWith(t, func(g *gateway) string {

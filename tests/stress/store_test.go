@@ -55,6 +55,7 @@ func withStore(dir func(*gateway) string) func(*gateway) string {
 }
 
 func TestStoreThatAnotherProcessHoldsIsRefusedAndTheHolderUnharmed(t *testing.T) {
+	t.Parallel()
 	holder := start(t, "")
 	a := holder.newApp()
 	crowd := holder.join(a, "c", client.OverWebSocket)
@@ -82,6 +83,7 @@ func TestStoreThatAnotherProcessHoldsIsRefusedAndTheHolderUnharmed(t *testing.T)
 
 // Root may write anywhere, but not in /proc; and a path below a file is none.
 func TestDirectoryThatCannotBeWrittenIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, dir := range map[string]func(*gateway) string{
 		"no permission, whoever asks": func(*gateway) string { return "/proc/realtime" },
 		"a path below a file":         func(g *gateway) string { return filepath.Join(g.config(), "realtime") },
@@ -164,6 +166,7 @@ func (g *gateway) admin(method, path, body string) (int, string) {
 // A disk that is full takes no change, and everything else goes on; when there
 // is room again, so do changes.
 func TestFullDiskRefusesChangesAndNothingElse(t *testing.T) {
+	t.Parallel()
 	if !canMount(t) {
 		return
 	}
@@ -240,6 +243,7 @@ func fill(path string) error {
 // A store that cannot make its next file refuses changes, and takes them again
 // when it can.
 func TestStoreThatCannotMakeAFileComesBack(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name     string
 		resource int

@@ -28,6 +28,7 @@ func insist(cfg client.Config, refused *atomic.Int64) (*client.Client, error) {
 }
 
 func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
+	t.Parallel()
 	const limit, n = 50, 2000
 	g := start(t, "max_connecting 50\n		connect_timeout 2s")
 	a := g.newApp()

@@ -92,6 +92,7 @@ func readAll(src io.Reader, last int) error {
 }
 
 func TestReaderOfSingleBytesInATinyWindowGetsEverything(t *testing.T) {
+	t.Parallel()
 	const events = 40
 	g := start(t, "")
 	a := g.newApp()
@@ -117,6 +118,7 @@ func TestReaderOfSingleBytesInATinyWindowGetsEverything(t *testing.T) {
 
 // Who takes a byte now and then never lets a write end.
 func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	const timeout, events = 2 * time.Second, 24
 	g := start(t, fmt.Sprintf("write_timeout %s\n\t\tmax_queue 16MiB", timeout))
 	a := g.newApp()
@@ -135,7 +137,8 @@ func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 	}
 	padding := strings.Repeat("x", 256<<10) // in all more than the kernel holds
 	for i := range events {
-		if n, err := g.publish(a, "big", fmt.Sprintf("[%d,%q]", i+1, padding)); n != 2 || err != nil {
+		// On a busy machine one may be cut off before all is published.
+		if n, err := g.publish(a, "big", fmt.Sprintf("[%d,%q]", i+1, padding)); n > 2 || i == 0 && n != 2 || err != nil {
 			t.Fatalf("published to %d, %v", n, err)
 		}
 	}
