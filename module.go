@@ -345,6 +345,12 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		socketPreflight(w, r)
 		return
 	}
+	if isEarly(r) { // also a GET: it opens a session, or takes what waits for one
+		refusal := errTooEarly()
+		rt.refuse("", "connect", refusal)
+		h.refuse(w, r, refusal)
+		return
+	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
 	if r.URL.Query().Get("sid") == "" { // as engineio asks
 		v := h.newVisitor(r, allowed)
