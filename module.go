@@ -204,6 +204,7 @@ type Handler struct {
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
 	placed   func() placement // looks at the server's routes once
+	opaque   seldom           // the log line of answer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -291,7 +292,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		r = restored(r, original)
 	}
-	answer(w, r, h.logger, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
+	answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
 	return nil
 }
 
