@@ -61,7 +61,7 @@ type Screener interface {
 	// Screen is called before each Event. If it returns an error, the event's
 	// arguments are not parsed and its attachments are counted and thrown away;
 	// Event then gets it with that error as Refused. A long event has nothing
-	// but its Name here.
+	// but its Name and Binaries here.
 	Screen(e *Event) error
 }
 
