@@ -18,14 +18,16 @@ import (
 
 // answer calls serve with a writer that no handler of the site interprets. If
 // there is no such writer, the client gets an error that holds nothing of the
-// request.
-func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, serve func(http.ResponseWriter)) {
+// request, and the log says so, seldom: any client can cause it.
+func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *seldom, serve func(http.ResponseWriter)) {
 	below, passed, opaque := belowInterpreters(w)
 	switch {
 	case opaque != nil:
-		log.Error("another handler of this site wraps the response in a type without an Unwrap method and could interpret "+
-			"what clients sent; run realtime before that handler, with the global option order or in a route block",
-			zap.String("type", reflect.TypeOf(opaque).String()))
+		if opaqueLog.now() {
+			log.Error("another handler of this site wraps the response in a type without an Unwrap method and could interpret "+
+				"what clients sent; run realtime before that handler, with the global option order or in a route block",
+				zap.String("type", reflect.TypeOf(opaque).String()))
+		}
 		errUnavailable("Another handler of this site is in the way. The server's log has the reason.", time.Minute).write(w, r)
 	case !passed:
 		serve(w)

@@ -39,7 +39,7 @@ func behind(t *testing.T, wrap func(http.ResponseWriter) http.ResponseWriter) (*
 	core, logs := observer.New(zap.DebugLevel)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		outer := wrap(w)
-		answer(outer, r, zap.New(core), func(w http.ResponseWriter) {
+		answer(outer, r, zap.New(core), new(seldom), func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "16")
 			_, _ = io.WriteString(w, template)
@@ -100,5 +100,23 @@ func TestAWriterThatHidesTheServersGetsNothingOfTheRequest(t *testing.T) {
 	}
 	if logs.FilterField(zap.String("type", "realtime.opaqueRewriter")).Len() != 1 {
 		t.Errorf("the log does not name the writer: %v", logs.All())
+	}
+}
+
+func TestAWriterThatHidesTheServersIsLoggedSeldom(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	log := zap.New(core)
+	handler := &Handler{PublishPath: defaultPublishPath, SocketPath: defaultSocketPath, logger: log}
+	portal := &Portal{Path: defaultPortalPath, server: &portalServer{logger: log}}
+	for name, site := range map[string]caddyhttp.MiddlewareHandler{defaultPublishPath: handler, defaultPortalPath + "/": portal} {
+		for range 100 {
+			r := httptest.NewRequest(http.MethodGet, name, nil)
+			if err := site.ServeHTTP(opaqueRewriter{httptest.NewRecorder()}, r, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(logs.TakeAll()); n != 1 {
+			t.Errorf("%s: %d lines for 100 requests, want 1", name, n)
+		}
 	}
 }

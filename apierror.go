@@ -226,6 +226,11 @@ func errTooManyChannels(limit int) *apiError {
 		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels, the app's or that in the Caddyfile.", limit)
 }
 
+func errTooEarly() *apiError {
+	return newAPIError(http.StatusTooEarly, "too_early",
+		"This came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")
+}
+
 func errRateLimited(limit int, window, retryAfter time.Duration) *apiError {
 	e := newAPIError(http.StatusTooManyRequests, "rate_limited",
 		"This app has published %d times within %s, its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",

@@ -74,8 +74,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // rate_limit is
 // publishes an app may make in any window of that length. max_channels is for
 // one socket; max_connecting bounds the clients that are about to connect at a
-// time; max_connections bounds all clients, by default at nine tenths of the
-// process's file descriptors, and max_connections_per_ip those of one address.
+// time, a quarter of them of one address; max_connections bounds all clients,
+// by default at nine tenths of the process's file descriptors, and
+// max_connections_per_ip those of one address.
 // connect_rate is connections that an address may open, message_rate packets
 // that a client may send, auth_failures wrong credentials that an address may
 // send before it is slowed down. 0 is no limit for these and rate_limit.

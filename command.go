@@ -117,8 +117,9 @@ func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
 	return text, err
 }
 
-// maxAdminAnswer bounds an answer that is read, in bytes.
-const maxAdminAnswer = 256 << 20
+// maxAdminAnswer bounds an answer that is read, in bytes. The largest is a page
+// of apps, each with all the keys and origins that it may have.
+const maxAdminAnswer = 32 << 20
 
 // call asks, and decodes the answer. With --json it prints that instead, and
 // is false.

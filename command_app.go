@@ -52,15 +52,22 @@ func listApps(c *adminClient, _ []string) error {
 	return c.table(rows...)
 }
 
-// maxPages bounds the pages of a list, for servers that are no gateway: it is
-// a million apps.
-const maxPages = 1000
+// Bounds of a list, for servers that are no gateway: a million apps, and some
+// 350,000 with two keys each.
+const (
+	maxPages = 5000
+	maxList  = 256 << 20 // bytes
+)
 
-// allApps reads page after page, at most maxAdminAnswer bytes in all.
+// listPage is how many apps are asked for at a time: as many as fit into
+// maxAdminAnswer, however large they are.
+const listPage = 200
+
+// allApps reads page after page, at most maxList bytes in all.
 func allApps(c *adminClient) ([]appView, error) {
 	apps := []appView{} // in JSON, none is no null
 	size, pages := 0, 0
-	for query := (url.Values{"limit": {strconv.Itoa(maxPage)}}); ; {
+	for query := (url.Values{"limit": {strconv.Itoa(listPage)}}); ; {
 		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
 		if err != nil {
 			return nil, err
@@ -80,7 +87,7 @@ func allApps(c *adminClient) ([]appView, error) {
 			return apps, nil
 		case *page.Next == "" || *page.Next == query.Get("after"):
 			return nil, fmt.Errorf("%s answers that the page after %q is that page again, which no gateway does; check --address", c.addr, *page.Next)
-		case size > maxAdminAnswer || pages == maxPages:
+		case size > maxList || pages == maxPages:
 			return nil, fmt.Errorf("%s answers a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
 		}
 		query.Set("after", *page.Next)

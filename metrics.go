@@ -32,7 +32,7 @@ var (
 		"Clients that were cut off: queue_full and write_timeout are slow, ping_timeout is gone, flood sends too much.", "reason")
 	refusedDesc           = newDesc("refused_total", "What was refused, by what was attempted and the error's code.", "attempt", "code")
 	connectingRefusedDesc = newDesc("connecting_refused_total",
-		"Clients that were refused because more than max_connecting were about to connect.")
+		"Clients that were refused because max_connecting, or their address's share of it, were about to connect.")
 
 	storeDurationDesc = newDesc("store_operation_duration_seconds", "Time that operations on the keystore's disk took.", "operation")
 	storeErrorsDesc   = newDesc("store_errors_total", "Operations on the keystore's disk that failed.", "operation")

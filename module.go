@@ -204,6 +204,7 @@ type Handler struct {
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
 	placed   func() placement // looks at the server's routes once
+	opaque   seldom           // the log line of answer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -291,7 +292,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		r = restored(r, original)
 	}
-	answer(w, r, h.logger, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
+	answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
 	return nil
 }
 
@@ -343,6 +344,12 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 	}
 	if r.Method == http.MethodOptions {
 		socketPreflight(w, r)
+		return
+	}
+	if isEarly(r) { // also a GET: it opens a session, or takes what waits for one
+		refusal := errTooEarly()
+		rt.refuse("", "connect", refusal)
+		h.refuse(w, r, refusal)
 		return
 	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
@@ -400,6 +407,8 @@ func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	}
 	if !allowed {
 		v.refusal = siteOriginError(r)
+	} else if len(r.Header["Origin"]) > 1 { // no browser does that: an app's list would see the first only
+		v.refusal = errDuplicateHeader("Origin")
 	}
 	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
 	return v

@@ -52,6 +52,8 @@ func (v *portalVisit) serve(find func() (*runtime, error)) {
 	err := v.forgery.Check(v.r)
 	if err != nil {
 		err = errOriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+	} else if v.r.Method == http.MethodPost && isEarly(v.r) {
+		err = errTooEarly()
 	} else if !v.canonical() {
 		err = errNotFound("There is no such page. The portal's addresses have no escaped characters.")
 	} else if v.rt, err = find(); err == nil {

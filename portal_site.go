@@ -28,6 +28,7 @@ type Portal struct {
 	app    *App
 	server *portalServer
 	placed func() placement // looks at the server's routes once
+	opaque seldom           // the log line of answer
 }
 
 const defaultPortalPath = "/realtime"
@@ -98,7 +99,7 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		}
 		r = restored(r, original)
 	}
-	answer(w, r, p.server.logger, func(w http.ResponseWriter) { p.serve(w, r, path) })
+	answer(w, r, p.server.logger, &p.opaque, func(w http.ResponseWriter) { p.serve(w, r, path) })
 	return nil
 }
 

@@ -152,6 +152,8 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		return published{}, nil
 	case r.Method != http.MethodPost:
 		return published{}, errMethodNotAllowed(r.Method, publishMethods)
+	case isEarly(r):
+		return published{}, errTooEarly()
 	}
 	if err := checkBodyType(r); err != nil {
 		return published{}, err

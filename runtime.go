@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -148,8 +149,15 @@ func (rt *runtime) socketConfig() socketio.Config {
 	return socketio.Config{
 		ConnectTimeout: time.Duration(s.ConnectTimeout),
 		MaxConnecting:  s.MaxConnecting,
+		Address:        addressOf,
 		Logger:         rt.log,
 	}
+}
+
+// addressOf is a session's address in limits, not valid where it has none.
+func addressOf(data any) netip.Prefix {
+	customer, _ := customerOf(data.(*visitor).ip)
+	return customer
 }
 
 func (rt *runtime) engineConfig() engineio.Config {

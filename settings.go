@@ -69,8 +69,8 @@ type Settings struct {
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
 	// MaxConnecting is how many clients may be between opening a connection
-	// and having their credentials accepted, at a time. Others are told to
-	// come back. Default: 5000.
+	// and having their credentials accepted, at a time; one address may have a
+	// quarter of them, rounded up. Others are told to come back. Default: 5000.
 	MaxConnecting int `json:"max_connecting,omitempty"`
 
 	// MaxConnections is how many clients may be connected, those that are

@@ -300,6 +300,9 @@ func (s *socket) Screen(e *socketio.Event) error {
 	if e.Name != "subscribe" && e.Name != "unsubscribe" {
 		return errNotAllowed()
 	}
+	if e.Binaries > 0 {
+		return errOneArgument(e.Name)
+	}
 	return nil
 }
 
@@ -401,8 +404,8 @@ func (s *socket) refuse(e *socketio.Event, channel string, refusal *apiError) {
 // channelOf reads the one argument of subscribe and unsubscribe. It returns
 // what could be read of it with the error.
 func channelOf(e *socketio.Event) (string, error) {
-	if len(e.Args) != 1 || len(e.Attachments) > 0 {
-		return "", errInvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, e.Name, e.Name)
+	if len(e.Args) != 1 {
+		return "", errOneArgument(e.Name)
 	}
 	var channel string
 	if err := json.Unmarshal(e.Args[0], &channel); err != nil || e.Args[0][0] != '"' {
@@ -412,6 +415,10 @@ func channelOf(e *socketio.Event) (string, error) {
 		return channel[:min(len(channel), maxEcho)], err
 	}
 	return channel, nil
+}
+
+func errOneArgument(event string) *apiError {
+	return errInvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, event, event)
 }
 
 // maxEcho bounds how much of a bad channel's name comes back, in bytes.

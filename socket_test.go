@@ -213,6 +213,36 @@ func TestBadSubscribesAreRefusedAndTheConnectionStays(t *testing.T) {
 	m.want(`2["subscribed",{"channel":"only"}]`)
 }
 
+// Its attachments are counted and not read: were they, a placeholder for one
+// that there is not would end the connection.
+func TestASubscribeWithAttachmentsIsRefusedUnread(t *testing.T) {
+	s := newSite(t, nil)
+	made := s.newApp()
+	m := s.dial(client.OverPolling, made.App.ID, made.SubscribeKey)
+	next := func() string {
+		select {
+		case packet := <-m.packets:
+			return packet
+		case <-m.Done():
+			t.Fatal("the connection has ended")
+			panic("unreachable")
+		}
+	}
+	for _, name := range []string{"subscribe", "unsubscribe"} {
+		if err := m.Write(`452-7["`+name+`",{"_placeholder":true,"num":9}]`, "bAAAA", "bAAAA"); err != nil {
+			t.Fatal(err)
+		}
+		if packet := next(); !strings.HasPrefix(packet, `2["subscribe_error",{"channel":"","code":"invalid_request","message":"`+name+" takes one argument") {
+			t.Errorf("got %s", packet)
+		}
+		if ack := next(); !strings.HasPrefix(ack, `37[{"error":{"code":"invalid_request"`) {
+			t.Errorf("acknowledgement %s", ack)
+		}
+	}
+	m.emit(`["subscribe","a"]`)
+	m.want(`2["subscribed",{"channel":"a"}]`)
+}
+
 func TestClientCannotPublish(t *testing.T) {
 	s := newSite(t, nil)
 	made := s.newApp()

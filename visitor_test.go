@@ -23,3 +23,15 @@ func TestLongHostAndOriginAreNotKept(t *testing.T) {
 		t.Errorf("what is left of the origin is another: %s", got)
 	}
 }
+
+func TestHandshakeWithTwoOriginsIsRefused(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/socket.io/", http.NoBody)
+	r.Header["Origin"] = []string{"https://a.example", "https://b.example"}
+	if v := new(Handler).newVisitor(r, true); v.refusal == nil || v.refusal.Code != "invalid_request" {
+		t.Errorf("got %v", v.refusal)
+	}
+	r.Header["Origin"] = r.Header["Origin"][:1]
+	if v := new(Handler).newVisitor(r, true); v.refusal != nil {
+		t.Errorf("one origin: %v", v.refusal)
+	}
+}

@@ -90,8 +90,10 @@ func newStatusError(status int, response io.Reader) *StatusError {
 	return e
 }
 
-// maxRetryAfter bounds what a server may ask for: a day.
-const maxRetryAfter = 24 * time.Hour
+// maxRetryAfter bounds what a server may ask for. A gateway asks for more only
+// with a long connect_rate, where coming too early costs one refusal; whoever
+// listens is not to miss a day's events because a proxy asked for that once.
+const maxRetryAfter = 5 * time.Minute
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {

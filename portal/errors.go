@@ -35,6 +35,7 @@ func Errors() []Error {
 		{"invalid_channel", http.StatusUnprocessableEntity, "A character or a length that a channel may not have", "1 to 200 of A-Z a-z 0-9 _ - = @ , . ; : /"},
 		{"invalid_event", http.StatusUnprocessableEntity, "An empty, too long or unprintable event name", "1 to 200 printable characters"},
 		{"reserved_event", http.StatusUnprocessableEntity, "A name that socket.io-client or this server uses itself", "Use another, such as order.updated"},
+		{"too_early", http.StatusTooEarly, "The request came in TLS early data (0-RTT), which can be replayed", "Send it again after the handshake"},
 		{"rate_limited", http.StatusTooManyRequests, "More publishes of the app, connections of your address or packets of the socket than the limit in its window", "Wait Retry-After seconds, which is always enough"},
 		{"unavailable", http.StatusServiceUnavailable, "The server starts, ends, or has too many connected, connecting or large publishes at once", "Try again after Retry-After seconds"},
 		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},

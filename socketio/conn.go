@@ -14,7 +14,7 @@ import (
 type conn struct {
 	server  *Server
 	sess    *engineio.Session
-	timeout *time.Timer // closes the session; nil while a socket is connected. Until it has fired the session counts as connecting
+	place   *place      // of those that connect; nil while a socket is connected
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
 	closed  bool        // the session was closed from here: what still comes is dropped
@@ -116,12 +116,12 @@ func (c *conn) end(reason string) {
 // reconnect gives a client that disconnected its socket the time for another
 // CONNECT, if there is a place for one that connects.
 func (c *conn) reconnect() {
-	n, ok := c.server.enter()
-	if !ok {
+	place := c.server.enter(c.sess)
+	if place == nil {
 		c.close(engineio.ForcedClose)
 		return
 	}
-	c.awaitConnect(n)
+	c.awaitConnect(place)
 }
 
 // Bounds of a client that has not said who it is. As many of them as may
@@ -132,21 +132,21 @@ const (
 	strangerQueue   = 8 << 10
 )
 
-// awaitConnect gives the client the connect timeout for a CONNECT. It is the
-// n-th that connects: when half of those that may do so at a time do already,
-// half the timeout has to be enough, so that silent connections keep others out
-// for less long.
-func (c *conn) awaitConnect(n int64) {
+// awaitConnect gives the client the connect timeout for a CONNECT. When half of
+// those that may connect at a time do already, half the timeout has to be
+// enough, so that silent connections keep others out for less long.
+func (c *conn) awaitConnect(p *place) {
 	sess, cfg := c.sess, c.server.cfg.Load()
 	timeout := cfg.ConnectTimeout
-	if cfg.MaxConnecting > 0 && n > int64(cfg.MaxConnecting)/2 {
+	if cfg.MaxConnecting > 0 && p.nth > cfg.MaxConnecting/2 {
 		timeout /= 2
 	}
 	c.refused.Store(false)
-	c.timeout = time.AfterFunc(timeout, func() {
+	c.place = p
+	p.timeout = time.AfterFunc(timeout, func() {
 		// Its place is free at once: a client that does not take part in the end
 		// of its session delays that.
-		c.server.connecting.Add(-1)
+		c.server.connecting.free(p)
 		cfg.Logger.Debug("closing a session without CONNECT")
 		// Stock clients before 4.4 stay after a refusal, and would take just a
 		// close for a lost transport: each would come back, for ever, to be
@@ -160,13 +160,13 @@ func (c *conn) awaitConnect(n int64) {
 
 // stopTimeout also releases the timer: most sessions live long after it.
 func (c *conn) stopTimeout() {
-	if c.timeout == nil {
+	if c.place == nil {
 		return
 	}
-	if c.timeout.Stop() { // else it has done so itself
-		c.server.connecting.Add(-1)
+	if c.place.timeout.Stop() { // else its function has freed the place
+		c.server.connecting.free(c.place)
 	}
-	c.timeout = nil
+	c.place = nil
 }
 
 // deaf says whether the session is being closed by this side; what the client

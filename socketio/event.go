@@ -27,6 +27,10 @@ type Event struct {
 	// binary has {"_placeholder":true,"num":n} in its place; see Values.
 	Args []json.RawMessage
 
+	// Binaries is how many attachments the event has by its header. It is known
+	// in Screen, before they arrive.
+	Binaries int
+
 	// Attachments are the binaries, nil for an event without.
 	Attachments [][]byte
 
@@ -71,10 +75,10 @@ func newEvent(s *Socket, p packet, attachments [][]byte) (*Event, error) {
 	return e, nil
 }
 
-// newHead is an event of which nothing is known yet but whether its client
-// waits for an acknowledgement.
+// newHead is an event of which nothing is known yet but its attachments' number
+// and whether its client waits for an acknowledgement.
 func newHead(s *Socket, p packet) *Event {
-	return &Event{socket: s, id: p.id, ack: p.wantsAck}
+	return &Event{Binaries: p.attachments, socket: s, id: p.id, ack: p.wantsAck}
 }
 
 // eventName reads the first element of an event, valid JSON: a string, or a

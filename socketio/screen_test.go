@@ -48,6 +48,35 @@ func TestRefusedEventIsNotRead(t *testing.T) {
 	c.wantAlive()
 }
 
+func TestScreenKnowsHowManyAttachmentsAreToCome(t *testing.T) {
+	screened, events := make(chan *socketio.Event, 1), make(chan *socketio.Event, 1)
+	c := serve(t, app{
+		screen: func(e *socketio.Event) error {
+			screened <- e
+			if e.Binaries > 0 {
+				return errors.ErrUnsupported
+			}
+			return nil
+		},
+		event: func(_ *socketio.Socket, e *socketio.Event) { events <- e },
+	}).connect()
+	c.send(`452-["read",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
+	if e := receive(t, screened); e.Name != "read" || e.Binaries != 2 || e.Attachments != nil {
+		t.Errorf("before its attachments came: %+v", e)
+	}
+	c.send("bx", "bx")
+	if e := receive(t, events); e.Refused == nil || e.Args != nil || e.Attachments != nil {
+		t.Errorf("refused: %+v", e)
+	}
+	c.send(`42["read"]`)
+	if e := receive(t, screened); e.Binaries != 0 {
+		t.Errorf("without attachments: %+v", e)
+	}
+	if e := receive(t, events); e.Refused != nil {
+		t.Errorf("without attachments: %+v", e)
+	}
+}
+
 func TestRefusedEventKeepsToTheProtocol(t *testing.T) {
 	srv := serve(t, app{screen: screen, event: func(_ *socketio.Socket, e *socketio.Event) { t.Errorf("event %q", e.Name) }})
 	long := strings.Repeat("x", 1000)

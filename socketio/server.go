@@ -7,6 +7,7 @@ package socketio
 
 import (
 	"encoding/json"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,12 @@ type Config struct {
 	// bound. Sessions over it are refused, so that when everybody comes at
 	// once those who are let in get through.
 	MaxConnecting int
+
+	// Address is what a client counts as by its session's Data: of
+	// MaxConnecting, no valid one may have more than a quarter, so that
+	// somebody who opens sessions and does nothing with them does not keep all
+	// others out. Default: none is valid.
+	Address func(data any) netip.Prefix
 
 	// Logger gets refused packets at debug and panics of handlers at error
 	// level. Default: none.
@@ -54,7 +61,7 @@ type Screener interface {
 	// Screen is called before each Event. If it returns an error, the event's
 	// arguments are not parsed and its attachments are counted and thrown away;
 	// Event then gets it with that error as Refused. A long event has nothing
-	// but its Name here.
+	// but its Name and Binaries here.
 	Screen(e *Event) error
 }
 
@@ -70,10 +77,11 @@ type Welcomer interface {
 type Server struct {
 	cfg        atomic.Pointer[Config]
 	accept     func(*Socket) Handler
-	connecting atomic.Int64 // sessions that wait for a CONNECT
+	connecting places // of sessions that wait for a CONNECT
 	refused    atomic.Uint64
 	begun      time.Time
-	warned     atomic.Int64 // when the log last heard of it, in nanoseconds since begun; 0 is never
+
+	full, crowded seldom // log lines
 }
 
 // NewServer makes a server. accept is called for each CONNECT to the default
@@ -94,43 +102,21 @@ func (s *Server) Configure(cfg Config) {
 }
 
 // Connecting is the number of sessions without a connected socket.
-func (s *Server) Connecting() int { return int(s.connecting.Load()) }
+func (s *Server) Connecting() int { return s.connecting.count() }
 
-// Refused counts the sessions that were refused over MaxConnecting.
+// Refused counts the sessions that were refused over MaxConnecting, or over
+// their address's share of it.
 func (s *Server) Refused() uint64 { return s.refused.Load() }
 
-// Open begins to serve a session; it is what engineio.NewServer wants. Over
-// MaxConnecting it returns nil.
+// Open begins to serve a session; it is what engineio.NewServer wants. It
+// returns nil if there is no place for one that connects.
 func (s *Server) Open(sess *engineio.Session) engineio.Receiver {
-	n, ok := s.enter()
-	if !ok {
+	place := s.enter(sess)
+	if place == nil {
 		return nil
 	}
 	sess.Bound(strangerPayload, strangerQueue)
 	c := &conn{server: s, sess: sess}
-	c.awaitConnect(n)
+	c.awaitConnect(place)
 	return c
-}
-
-// enter takes a place of those that connect, and says which, if there is one.
-func (s *Server) enter() (n int64, ok bool) {
-	n = s.connecting.Add(1)
-	if limit := s.cfg.Load().MaxConnecting; limit > 0 && n > int64(limit) {
-		s.connecting.Add(-1)
-		s.refuse(limit)
-		return 0, false
-	}
-	return n, true
-}
-
-// warnEvery is how often the log hears of refused sessions.
-const warnEvery = 10 * time.Second
-
-func (s *Server) refuse(limit int) {
-	refused := s.refused.Add(1)
-	now, last := time.Since(s.begun), s.warned.Load() // by a clock that nobody sets
-	if (last == 0 || now-time.Duration(last) >= warnEvery) && s.warned.CompareAndSwap(last, max(1, int64(now))) {
-		s.cfg.Load().Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
-			zap.Int("max_connecting", limit), zap.Uint64("refused_so_far", refused))
-	}
 }

@@ -73,6 +73,49 @@ describe("max_connections", () => {
   );
 });
 
+describe("max_connecting", () => {
+  for (const [name, list] of Object.entries(transports)) {
+    test(
+      `an address that holds its share keeps no other from connecting over ${name}`,
+      withCaddy({ global: "max_connecting 8\nconnect_timeout 1m" }, async (caddy, app) => {
+        const hostile = from("127.0.0.2");
+        const statuses = [];
+        for (let i = 0; i < 12; i++) statuses.push((await handshake(caddy, hostile)).status);
+        assert.deepEqual(statuses, [200, 200, ...Array(10).fill(503)]);
+        assert.deepEqual(refusal(await handshake(caddy, hostile)), [503, "unavailable", true]);
+        const metrics = await Metrics.scrape(caddy);
+        assert.equal(metrics.value("connecting"), 2);
+        assert.equal(metrics.value("connecting_refused_total"), 11);
+        const lines = caddy.logged(/too many of one address connect at a time/);
+        assert.equal(lines.length, 1);
+        assert.match(lines[0], /raise max_connecting.*"client_ip":"127\.0\.0\.2","share":2,"max_connecting":8/);
+
+        await connected(caddy.socket(app, { agent: from("127.0.0.3"), transports: list, reconnection: false }));
+        assert.equal((await Metrics.scrape(caddy)).value("connecting_refused_total"), 11);
+      }),
+    );
+  }
+
+  test(
+    "has its share again once its clients are connected or gone",
+    withCaddy({ global: "max_connecting 4" }, async (caddy, app) => {
+      const agent = from("127.0.0.2");
+      for (let i = 0; i < 3; i++) await connected(caddy.socket(app, { agent, reconnection: false }));
+      const { host, port } = new URL(caddy.origin);
+      const silent = connect({ port, host: "127.0.0.1", localAddress: "127.0.0.2" });
+      silent.write(
+        `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+      );
+      await once(silent, "data");
+      assert.equal((await handshake(caddy, agent)).status, 503);
+      silent.destroy();
+      await until("its place is free", async () => (await Metrics.scrape(caddy)).value("connecting") === 0);
+      assert.equal((await handshake(caddy, agent)).status, 200);
+    }),
+  );
+});
+
 describe("max_connections_per_ip", () => {
   for (const [name, list] of Object.entries(transports)) {
     test(

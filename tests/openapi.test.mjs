@@ -206,6 +206,7 @@ describe("openapi.yaml", () => {
       await expect(publish(app, { ...event, channel: "no spaces" }), 422, "invalid_channel");
       await expect(publish(app, { ...event, event: "" }), 422, "invalid_event");
       await expect(publish(app, { ...event, event: "connect" }), 422, "reserved_event");
+      await expect(publish(app, event, { "Early-Data": "1" }), 425, "too_early");
       await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 1, window: "1h" } });
       assert.equal((await publish(app, event)).headers["ratelimit-remaining"], "0");
       await expect(publish(app, event), 429, "rate_limited");

@@ -422,6 +422,15 @@ describe("realtime_portal on a site", () => {
     await program.stop("SIGINT");
   });
 
+  test("refuses a form that came in early data, which could be replayed", async () => {
+    const app = await caddy.app("early");
+    const headers = { Authorization: `Basic ${Buffer.from(`${user.username}:${user.password}`).toString("base64")}`, "Content-Type": "application/x-www-form-urlencoded" };
+    const form = (more) => caddy.request("POST", `/team/app/${app.id}`, { headers: { ...headers, ...more }, body: "do=delete&confirm=early" });
+    assert.equal((await form({ "Early-Data": "1" })).status, 425);
+    assert.equal((await caddy.request("GET", `/team/app/${app.id}`, { headers: { ...headers, "Early-Data": "1" } })).status, 200);
+    assert.equal((await form({})).status, 303);
+  });
+
   test("answers nobody else, and says which lines to add", async () => {
     assert.equal((await caddy.request("GET", "/team/")).status, 401);
     for (const [method, path] of [["GET", "/open/"], ["POST", "/open/app/"], ["GET", "/open/app/x"], ["GET", "/open/app/x/live"]]) {

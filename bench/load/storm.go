@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -26,14 +27,20 @@ const (
 // stormLimit ends a storm that does not.
 const stormLimit = 2 * time.Minute
 
+// stormAddresses is how many addresses a storm is from: a gateway may have a
+// bound for each.
+const stormAddresses = 8
+
 // Storm connects n more sockets to channel 0, all at once. Who is refused or
 // fails tries again as a stock client does.
 func (c *Crowd) Storm(n int) (Stormed, error) {
 	var refusals, failures atomic.Int64
 	start := time.Now()
 	err := each(n, n, func(i int) error {
+		target := *c.target
+		target.From = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%stormAddresses))}
 		for delay := stockDelay; ; delay = min(2*delay, stockDelayMax) {
-			s, err := dialSocket(c.target, Channel(0), stockTimeout)
+			s, err := dialSocket(&target, Channel(0), stockTimeout)
 			if err == nil {
 				c.admit(s, false)
 				return nil

@@ -28,10 +28,17 @@ type Target struct {
 
 	// Headers are more lines of a publish, each with its CRLF.
 	Headers string
+
+	// From is the address that connections are from, nil for the system's
+	// choice.
+	From *net.TCPAddr
 }
 
 func (t *Target) dial() (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	if t.From != nil {
+		dialer.LocalAddr = t.From
+	}
 	if t.TLS != nil {
 		return tls.DialWithDialer(dialer, "tcp", t.Addr, t.TLS)
 	}

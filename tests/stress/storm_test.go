@@ -2,6 +2,7 @@ package stress
 
 import (
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -33,10 +34,16 @@ func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
 	g := start(t, "max_connecting 50\n		connect_timeout 2s")
 	a := g.newApp()
 	before := g.usage()
-	// All places are taken by clients that do not say who they are.
+	// All places are taken by clients that do not say who they are, of five
+	// addresses: four have a quarter each.
 	silent := make([]*client.WebSocket, limit)
-	each(t, limit, 8, func(i int) (err error) {
-		silent[i], err = client.DialWebSocket(g.Addr, "/socket.io/?EIO=4&transport=websocket", nil)
+	each(t, limit, 8, func(i int) error {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%5))}}
+		conn, err := dialer.DialContext(t.Context(), "tcp", g.Addr)
+		if err != nil {
+			return err
+		}
+		silent[i], _, err = client.Handshake(conn, client.HandshakeRequest(g.Addr, "/socket.io/?EIO=4&transport=websocket"), nil)
 		return err
 	})
 	if n := g.metric("connecting"); n != limit {

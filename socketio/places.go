@@ -1,0 +1,123 @@
+package socketio
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+)
+
+// places counts the sessions without a connected socket, in all and by client
+// address. Its zero value has none.
+type places struct {
+	mu   sync.Mutex // guards all below
+	all  int
+	from map[netip.Prefix]int // no address whose count is 0
+}
+
+// A place is held by a session without a connected socket.
+type place struct {
+	address netip.Prefix // invalid if the client has none
+	nth     int          // of all when it was taken, from 1
+	timeout *time.Timer  // closes the session; its function also frees the place
+}
+
+// shareOf is how many of the places one address may hold: a quarter, rounded
+// up. An office behind one address then has 1,250 of 5,000, each for the moment
+// that a CONNECT takes, and it takes four addresses to keep everybody out.
+func shareOf(limit int) int { return (limit + 3) / 4 }
+
+// take returns a place, or nil if there is none for this address; crowded says
+// that there is one for others. A limit of 0 is none.
+func (p *places) take(address netip.Prefix, limit int) (taken *place, crowded bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if limit > 0 && p.all >= limit {
+		return nil, false
+	}
+	if address.IsValid() {
+		if limit > 0 && p.from[address] >= shareOf(limit) {
+			return nil, true
+		}
+		if p.from == nil {
+			p.from = make(map[netip.Prefix]int)
+		}
+		p.from[address]++
+	}
+	p.all++
+	return &place{address: address, nth: p.all}, false
+}
+
+// free takes back a place, once.
+func (p *places) free(taken *place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all--
+	if !taken.address.IsValid() {
+		return
+	}
+	if p.from[taken.address]--; p.from[taken.address] == 0 {
+		delete(p.from, taken.address)
+	}
+}
+
+// count is how many places are taken.
+func (p *places) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all
+}
+
+// enter takes a place for a session, or returns nil.
+func (s *Server) enter(sess *engineio.Session) *place {
+	cfg := s.cfg.Load()
+	var address netip.Prefix
+	if cfg.Address != nil {
+		address = cfg.Address(sess.Data())
+	}
+	taken, crowded := s.connecting.take(address, cfg.MaxConnecting)
+	if taken != nil {
+		return taken
+	}
+	refused := s.refused.Add(1)
+	if crowded {
+		if s.crowded.now(s.begun) {
+			cfg.Logger.Warn("clients refused: too many of one address connect at a time; they try again by themselves; "+
+				"raise max_connecting, of which an address has a quarter, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
+				zap.String("client_ip", addressText(address)), zap.Int("share", shareOf(cfg.MaxConnecting)),
+				zap.Int("max_connecting", cfg.MaxConnecting), zap.Uint64("refused_so_far", refused))
+		}
+		return nil
+	}
+	if s.full.now(s.begun) {
+		cfg.Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
+			zap.Int("max_connecting", cfg.MaxConnecting), zap.Uint64("refused_so_far", refused))
+	}
+	return nil
+}
+
+// addressText is an address as logs have it, with its length only where it
+// stands for several.
+func addressText(address netip.Prefix) string {
+	if address.IsSingleIP() {
+		return address.Addr().String()
+	}
+	return address.String()
+}
+
+// sayEvery is how often the log hears of refused sessions.
+const sayEvery = 10 * time.Second
+
+// seldom is when a line was last logged, in nanoseconds of a clock that nobody
+// sets; 0 is never.
+type seldom struct{ last atomic.Int64 }
+
+// now reports whether the line is to be written now, by the time since begun.
+func (s *seldom) now(begun time.Time) bool {
+	now, last := time.Since(begun), s.last.Load()
+	return (last == 0 || now-time.Duration(last) >= sayEvery) && s.last.CompareAndSwap(last, max(1, int64(now)))
+}
