@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -352,9 +352,8 @@ const maxAdminBody = 64 << 10
 
 // decodeAdmin reads a JSON body strictly.
 func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return errUnsupportedMediaType("Send Content-Type: application/json.")
+	if err := checkBodyType(r); err != nil {
+		return err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -432,7 +431,8 @@ func article(kind string) string {
 }
 
 // checkFieldNames refuses what encoding/json lets through: null for an object,
-// a field twice, and one in capital letters. body is JSON, and its fields are
+// a field twice, one in capital letters, and a text with half of a character,
+// which it would change. body is JSON, and its fields are
 // those of a struct whose names have small letters.
 func checkFieldNames(body []byte) error {
 	s := scanner{b: body}
@@ -444,8 +444,10 @@ func checkFieldNames(body []byte) error {
 	for s.next() {
 		name := unquote(s.value())
 		s.colon()
-		s.value()
+		value := s.value()
 		switch {
+		case value[0] == '"' && !utf8.ValidString(unquote(value)):
+			return errInvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", quote(name))
 		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
 			return errInvalidRequest("There is no field %s here. Names are in small letters.", quote(name))
 		case seen[name]:

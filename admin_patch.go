@@ -54,6 +54,11 @@ func (p *appPatch) check() (func(*keystore.App), error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Name != nil {
+		if err := checkNoKey("The name", *p.Name); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.checkOrigins(); err != nil {
 		return nil, err
 	}

@@ -111,10 +111,25 @@ func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
 			c.addr, redirect.Status, answer.Request.URL)
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminAnswer+1))
-	if err == nil && len(text) > maxAdminAnswer {
-		err = fmt.Errorf("%s answers more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the answer of %s broke off: %w. What was asked for may have been done: look with caddy realtime app show, then try again; "+
+			"if that is no admin endpoint of Caddy's, check --address", c.addr, err)
+	case len(text) > maxAdminAnswer:
+		return nil, fmt.Errorf("%s answers more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
 	}
-	return text, err
+	return text, nil
+}
+
+// decode reads an answer.
+func (c *adminClient) decode(text []byte, into any) error {
+	if !json.Valid(text) {
+		return fmt.Errorf("%s answers what is not JSON; is that Caddy's admin endpoint? If not, give --address", c.addr)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s answers JSON that this command does not know: %w. Is that Caddy's admin endpoint, and of this version? If not, give --address", c.addr, err)
+	}
+	return nil
 }
 
 // maxAdminAnswer bounds an answer that is read, in bytes. The largest is a page
@@ -128,14 +143,16 @@ func (c *adminClient) call(method, path string, body, into any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !json.Valid(text) {
-		return false, fmt.Errorf("%s answers what is not JSON; is that Caddy's admin endpoint? If not, give --address", c.addr)
+	if !c.raw {
+		err := c.decode(text, into)
+		return err == nil, err
 	}
-	if c.raw {
-		_, err := fmt.Fprintln(c.out, visible(compact(text)))
+	var whole json.RawMessage
+	if err := c.decode(text, &whole); err != nil {
 		return false, err
 	}
-	return true, json.Unmarshal(text, into)
+	_, err = fmt.Fprintln(c.out, visible(compact(whole)))
+	return false, err
 }
 
 // compact returns valid JSON without its whitespace.

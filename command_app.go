@@ -76,7 +76,7 @@ func allApps(c *adminClient) ([]appView, error) {
 			Apps []appView `json:"apps"`
 			Next *string   `json:"next"`
 		}
-		if err := json.Unmarshal(text, &page); err != nil {
+		if err := c.decode(text, &page); err != nil {
 			return nil, err
 		}
 		apps = append(apps, page.Apps...)

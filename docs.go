@@ -29,7 +29,7 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	header := w.Header()
-	header.Set("Cache-Control", "no-cache")
+	header.Set("Cache-Control", "no-store") // it says what Host the client sent
 	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
 	writeHTML(w, http.StatusOK, page.Bytes())

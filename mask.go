@@ -27,3 +27,25 @@ func keyIn(s string) int {
 	}
 	return first
 }
+
+// checkNoKey refuses a key where a name is kept, which everyone reads who may
+// list apps, and which is on disk as it is.
+func checkNoKey(what, s string) error {
+	const enough = 8 // of a key's secret characters; a word about keys has fewer behind a prefix
+	i := keyIn(s)
+	if i < 0 {
+		return nil
+	}
+	rest := s[i:]
+	if n := strings.IndexFunc(rest, func(c rune) bool { return !isKeyCharacter(c) }); n >= 0 {
+		rest = rest[:n]
+	}
+	if len(rest) < enough {
+		return nil
+	}
+	return errInvalidRequest("%s holds a key, and would be kept and shown as it is. Send another, and rotate that key if it is in use.", what)
+}
+
+func isKeyCharacter(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

@@ -299,6 +299,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve serves the place that a request is for; exact says that its path is the
 // place's own.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exact bool) {
+	if place != publishPlace || !exact { // which bounds its bodies itself
+		boundBody(w, r, &h.app.Settings)
+	}
 	switch {
 	case !exact:
 		h.redirect(w, r, place)
@@ -309,6 +312,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 	}
 	rt, err := h.app.await(r)
 	if err != nil {
+		boundBody(w, r, &h.app.Settings)
 		h.refuse(w, r, err)
 		return
 	}

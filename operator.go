@@ -25,6 +25,9 @@ func (o operator) audit(what, app string, more ...zap.Field) {
 }
 
 func (o operator) createApp(name string) (keystore.Created, error) {
+	if err := checkNoKey("The name", name); err != nil {
+		return keystore.Created{}, err
+	}
 	return complete(o, func() (keystore.Created, error) {
 		made, err := o.rt.registry.Create(name)
 		if err != nil {
@@ -74,6 +77,9 @@ func (o operator) deleteApp(id string) error {
 func (o operator) addKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
 	if kind != keystore.Publish && kind != keystore.Subscribe {
 		return keystore.Issued{}, errInvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
+	}
+	if err := checkNoKey("The label", label); err != nil {
+		return keystore.Issued{}, err
 	}
 	var until time.Time
 	if expires != nil {

@@ -105,6 +105,7 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 
 // serve serves the path below the portal's own, which begins with a slash.
 func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
+	boundBody(w, r, &p.app.Settings)
 	if path == "" {
 		http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
 		return

@@ -142,6 +142,9 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	if err := e.checkOrigin(w, r); err != nil {
 		return published{}, err
 	}
+	if r.Method == http.MethodOptions {
+		boundBody(w, r, e.settings)
+	}
 	switch {
 	case isPreflight(r):
 		publishPreflight(w)
@@ -305,16 +308,25 @@ func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 1 || w.Header().Get("Connection") == "close" {
 		return
 	}
+	boundBody(w, r, e.settings)
 	if r.ContentLength <= maxDiscard && r.Header.Get("Expect") == "" {
-		conn := http.NewResponseController(w)
-		_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
 		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDiscard))
 		if err == nil && n < maxDiscard {
-			_ = conn.SetReadDeadline(time.Time{})
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 			return
 		}
 	}
 	closeAfter(w, r)
+}
+
+// boundBody bounds how long the body of a request may take to arrive that is
+// answered without it: net/http waits for the body before it sends the answer,
+// or after that where the client has asked whether to send it.
+func boundBody(w http.ResponseWriter, r *http.Request, settings *Settings) {
+	if r.ContentLength != 0 {
+		// A writer without deadlines leaves the server's own timeouts in force.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Duration(settings.BodyTimeout)))
+	}
 }
 
 // bodyError says why a body could be read no further than n bytes.

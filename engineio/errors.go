@@ -35,7 +35,12 @@ var (
 	errHandshakeMethod = newProtocolError(http.StatusBadRequest, 2, "Bad handshake method",
 		"A session is opened with GET; a POST needs the sid of an open one.")
 	errBadRequest = newProtocolError(http.StatusBadRequest, 3, "Bad request",
-		"The request does not fit the session's transport or state.")
+		"The request does not fit the session's transport or state: a session on polling has one GET and one POST at a time, "+
+			"and one that has moved to a websocket has none. Connect anew; stock clients do so by themselves.")
+	errJSONP = newProtocolError(http.StatusBadRequest, 3, "Bad request",
+		"JSONP (the query's j) is not served, as no browser since 2012 needs it; connect with socket.io-client 3 or 4.")
+	errSessionMethod = newProtocolError(http.StatusBadRequest, 3, "Bad request",
+		"A session on polling takes GET and POST.")
 	errNoUpgrade = newProtocolError(http.StatusBadRequest, 3, "Bad request",
 		"transport=websocket needs a websocket handshake (RFC 6455, section 4.2.1) over HTTP/1.1; a proxy in between may have dropped the Upgrade header.")
 	errPayload = newProtocolError(http.StatusBadRequest, 3, "Bad request",

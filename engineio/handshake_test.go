@@ -116,6 +116,32 @@ func TestRefusedRequests(t *testing.T) {
 	p.gets(200, "4still here")
 }
 
+func TestRefusalsNameTheCure(t *testing.T) {
+	srv := serve(t, config(), app{})
+	p, moved := srv.openPolling(), srv.openPolling()
+	moved.upgrade()
+	for _, test := range []struct{ method, query, cure string }{
+		{"GET", "EIO=4&transport=polling&j=0", "connect with socket.io-client 3 or 4"},
+		{"DELETE", "EIO=4&transport=polling&sid=" + p.SID, "takes GET and POST"},
+		{"GET", "EIO=4&transport=polling&sid=" + moved.SID, "Connect anew"},
+		{"POST", "EIO=4&transport=polling&sid=" + moved.SID, "Connect anew"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), test.method, srv.http.URL+"/?"+test.query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := srv.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), test.cure) {
+			t.Errorf("%s %s: %d %s %v, want %q", test.method, test.query, response.StatusCode, body, err, test.cure)
+		}
+	}
+}
+
 func isRefusal(t *testing.T, body []byte, code int) {
 	t.Helper()
 	var refusal struct {

@@ -281,8 +281,8 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
 	query := r.URL.Query()
 	var refusal *protocolError
 	switch transport := query.Get("transport"); {
-	case query.Has("j"): // JSONP is for browsers of before 2012
-		refusal = errBadRequest
+	case query.Has("j"):
+		refusal = errJSONP
 	case transport != "polling" && transport != "websocket":
 		refusal = errUnknownTransport
 	case query.Get("sid") != "":
@@ -316,7 +316,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 	case r.Method == http.MethodPost:
 		return session.post(w, r, x)
 	}
-	return errBadRequest
+	return errSessionMethod
 }
 
 // register opens a session; its client is still to be sent the openPacket.

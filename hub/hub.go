@@ -6,6 +6,7 @@ package hub
 import (
 	"encoding/json"
 	"hash/maphash"
+	"maps"
 	"sync"
 	"sync/atomic"
 )
@@ -67,8 +68,9 @@ const shardCount = 64
 type name struct{ app, channel string }
 
 type shard[P any] struct {
-	mu       sync.RWMutex // guards channels
+	mu       sync.RWMutex // guards all below
 	channels map[name]*channel[P]
+	most     int // channels since the map was made, which never gets smaller by itself
 }
 
 // A channel that has subscribers. Its lock is held while a message is handed
@@ -191,6 +193,7 @@ func (h *Hub[P]) channel(n name) *channel[P] {
 	if c == nil {
 		c = &channel[P]{name: n}
 		s.channels[n] = c
+		s.most = max(s.most, len(s.channels))
 	}
 	return c
 }
@@ -206,5 +209,21 @@ func (h *Hub[P]) drop(c *channel[P]) {
 	defer s.mu.Unlock()
 	if s.channels[c.name] == c {
 		delete(s.channels, c.name)
+		s.shrink()
 	}
+}
+
+// shrinkAt is how many channels a map must have had to be worth a smaller one.
+const shrinkAt = 256
+
+// shrink gives the memory of many channels back once few are left: a client may
+// have been in very many. It needs mu.
+func (s *shard[P]) shrink() {
+	left := len(s.channels)
+	if s.most < shrinkAt || left > s.most/4 {
+		return
+	}
+	channels := make(map[name]*channel[P], left)
+	maps.Copy(channels, s.channels)
+	s.channels, s.most = channels, left
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -316,4 +317,44 @@ func TestIdsAreShortAndPlain(t *testing.T) {
 			t.Fatalf("id %q", id)
 		}
 	}
+}
+
+func TestManyChannelsLeaveNoMemoryBehind(t *testing.T) {
+	const many = 100_000
+	h := newHub()
+	stays := h.Join("app", &inbox{id: "stays"})
+	defer stays.Close()
+	for i := range 100 {
+		subscribe(t, stays, fmt.Sprint("kept.", i))
+	}
+	before := heap()
+	for range 2 {
+		m := h.Join("app", &inbox{id: "goes"})
+		for i := range many {
+			if err := m.Subscribe(fmt.Sprint("ch.", i), many, func() {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Close()
+	}
+	if left := heap() - before; left > 8*many { // the maps that held them had 65 for each
+		t.Errorf("%d bytes are left of %d channels", left, many)
+	}
+	if n := h.Channels(); n != 100 {
+		t.Errorf("%d channels, want 100", n)
+	}
+	for i := range 100 {
+		if got := publish(t, h, "app", fmt.Sprint("kept.", i), "1"); got.Subscribers != 1 {
+			t.Fatalf("kept.%d has %d subscribers", i, got.Subscribers)
+		}
+	}
+}
+
+// heap is what is in use, in bytes.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools keep things for one more
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

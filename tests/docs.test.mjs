@@ -15,7 +15,8 @@ test("the docs page has the site's own origin, paths and limits, and its snippet
     const page = await caddy.request("GET", "/docs");
     assert.equal(page.status, 200);
     assert.match(page.headers["content-type"], /^text\/html/);
-    assert.match(page.headers["content-security-policy"], /default-src 'none'/);
+    assert.match(page.headers["content-security-policy"], /default-src 'none'.*frame-ancestors 'none'/);
+    assert.equal(page.headers["cache-control"], "no-store");
     assert.equal((await caddy.request("GET", "/docs/")).status, 200);
     assert.equal((await caddy.request("HEAD", "/docs")).status, 200);
     const post = await caddy.request("POST", "/docs");

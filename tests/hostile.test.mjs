@@ -172,6 +172,31 @@ describe("a list without end ends caddy realtime app list:", () => {
   }
 });
 
+describe("an answer that is none of the admin endpoint's fails with the cure:", () => {
+  const cases = {
+    "JSON of another shape": [json({ apps: [[]], keys: [[]], id: [], publish_key: 1 }), /JSON that this command does not know.*give --address/],
+    "no object": [json([]), /JSON that this command does not know.*give --address/],
+    "too deep": [json("[".repeat(20_000)), /not JSON.*give --address/],
+    "no JSON": [json("<html>"), /not JSON.*give --address/],
+    "half a body": [(_, res) => {
+      res.writeHead(200, { "Content-Length": 100 });
+      res.write("{", () => setImmediate(() => res.destroy()));
+    }, /broke off.*may have been done.*check --address/],
+  };
+  const commands = [["app", "list"], ["app", "show", "x"], ["app", "create", "x"], ["key", "list", "x"], ["key", "add", "x", "--kind", "publish"], ["key", "rotate", "x", "y"]];
+  for (const [name, [answer, says]] of Object.entries(cases)) {
+    test(name, async () => {
+      const server = await serve(answer);
+      for (const command of commands) {
+        const { code, stdout, stderr } = await run([...command, "--address", server.address]);
+        assert.equal(code, 1, `${command.join(" ")}: ${stdout}`);
+        assert.equal(stdout, "", command.join(" "));
+        assert.match(stderr, says, command.join(" "));
+      }
+    });
+  }
+});
+
 describe("a redirect", () => {
   for (const status of [301, 302, 303, 307, 308]) {
     test(`${status} gets neither key nor event, and is told with the cure`, async () => {

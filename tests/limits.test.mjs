@@ -342,6 +342,37 @@ describe("sizes and times", () => {
   );
 
   test(
+    "body_timeout: a body that nobody waits for is cut off, too, whatever the request is answered with",
+    withCaddy({ global: "body_timeout 1s", site: "realtime {\n docs_path /docs\n}\nrealtime_portal" }, async (caddy) => {
+      const polling = "/socket.io/?EIO=4&transport=polling";
+      const preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n";
+      const unknown = "Content-Type: application/json\r\nX-App-Id: a\r\nAuthorization: Bearer b\r\n";
+      const asked = "Expect: 100-continue\r\n";
+      for (const [line, headers, status] of [
+        ["OPTIONS /publish", "", 204],
+        ["OPTIONS /publish", preflight, 204],
+        [`OPTIONS ${polling}`, preflight, 204],
+        ["POST /publish/", "", 308],
+        [`POST /Socket.IO/?EIO=4`, "", 308],
+        ["GET /docs", "", 200],
+        ["POST /docs", "", 405],
+        ["GET /realtime/", "", 403],
+        ["POST /realtime", "", 308],
+        ["POST /publish", unknown, 401],
+        ["POST /publish", unknown + asked, 401],
+        ["GET /publish", asked, 405],
+        ["POST /publish", unknown + "Content-Encoding: br\r\n" + asked, 415],
+        [`POST ${polling}&sid=unknown`, "", 400],
+      ]) {
+        const head = `${line} HTTP/1.1\r\nHost: localhost:${caddy.port}\r\nContent-Length: 1000\r\n${headers}\r\n`;
+        const { text, took } = await drip(caddy, head, " ");
+        assert.match(text, new RegExp(`^HTTP/1.1 ${status} `), head);
+        assert.ok(took < 5_000, `${took} ms: ${head}`);
+      }
+    }),
+  );
+
+  test(
     "max_packet: a larger message is closed with 1009, a larger POST gets 413, and the handshake says it",
     withCaddy({ global: "max_packet 2KiB" }, async (caddy, app) => {
       const answer = await handshake(caddy);
