@@ -15,7 +15,7 @@ command -v npm >/dev/null || die "npm is missing: install it beside Node"
 node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die "Node $(node --version) is too old: 20 or newer is needed"
 command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
 command -v curl >/dev/null || needed="${needed-} curl"
-command -v chromium >/dev/null || needed="${needed-} chromium"
+command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || needed="${needed-} chromium-headless-shell"
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || needed="${needed-} nginx-light"
 php -r '
 	foreach (["Broadcasting", "Bus", "Config", "Container", "Events", "Http", "Queue", "Support"] as $name) {

@@ -39,17 +39,23 @@ export function launch(caddy, ...args) {
     const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
     args.push(`--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`);
   }
-  return chromium.launch({ executablePath: inPath("chromium"), args: ["--no-sandbox", ...args] });
+  return chromium.launch({ executablePath: inPath("chromium-headless-shell", "chromium"), args: ["--no-sandbox", ...args] });
 }
 
-function inPath(name) {
-  for (const dir of process.env.PATH.split(delimiter)) {
-    try {
-      accessSync(join(dir, name), constants.X_OK);
-      return join(dir, name);
-    } catch {
-      // The next one, then.
+/**
+ * The first of these programs that PATH has. Chromium's shell has no user
+ * interface, and takes half the CPU time to start and to show a page.
+ */
+function inPath(...names) {
+  for (const name of names) {
+    for (const dir of process.env.PATH.split(delimiter)) {
+      try {
+        accessSync(join(dir, name), constants.X_OK);
+        return join(dir, name);
+      } catch {
+        // The next one, then.
+      }
     }
   }
-  throw new Error(`no ${name} in PATH: "make test" installs it`);
+  throw new Error(`no ${names.join(" or ")} in PATH: "make test" installs it`);
 }

@@ -54,7 +54,8 @@ func (g *gateway) logged(text string) int {
 
 func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	t.Parallel()
-	const reading, stalled, events = 50, 20, 300
+	const stalled, events = 20, 300
+	reading := sized(15, 50)
 	g := start(t, "")
 	a := g.newApp()
 	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, reading-5), repeat(client.OverPolling, 5)...)...)

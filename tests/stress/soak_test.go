@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-var soakTime = flag.Duration("soak", 20*time.Second, "how long TestSoak has clients come and go; make soak")
+var soakTime = flag.Duration("soak", 10*time.Second, "how long TestSoak has clients come and go; make soak")
 
 // A soak is a gateway that is used in all ways at once, for as long as asked.
 type soak struct {
@@ -93,7 +93,7 @@ func TestSoak(t *testing.T) {
 			s.keepLog()
 		}
 	})
-	round := min(max(*soakTime/rounds, 10*time.Second), 5*time.Minute)
+	round := min(max(*soakTime/rounds, 5*time.Second), 5*time.Minute)
 	begin := time.Now()
 	var first, last held
 	for n := 1; n == 1 || time.Since(begin) < *soakTime; n++ {
