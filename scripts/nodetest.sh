@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
 
-node --test --test-concurrency="${JOBS:-2}" \
+node --test --test-concurrency="${JOBS:-3}" \
 	--test-reporter=spec --test-reporter-destination=stdout \
 	--test-reporter=tap --test-reporter-destination=build/node.tap "$@"
 status=$?

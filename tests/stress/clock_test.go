@@ -40,7 +40,7 @@ func TestClockThatIsSetMovesExpiryAndNothingElse(t *testing.T) {
 	}
 	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	var key issued
-	p := &provisioner{g: g, client: httpClient, answered: &newCrew(g, 0).answered}
+	p := &provisioner{g: g, client: g.http, answered: &newCrew(g, 0).answered}
 	body := map[string]string{"kind": "subscribe", "expires": expires}
 	if err := p.call(http.MethodPost, "keys/"+a.ID, body, http.StatusCreated, &key); err != nil {
 		t.Fatal(err)

@@ -170,7 +170,7 @@ func (g *gateway) tryBoot() bool {
 			return false
 		case <-time.After(10 * time.Millisecond):
 		}
-		answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps")
+		answer, err := g.http.Get("http://" + g.Admin + "/realtime/apps")
 		if err != nil {
 			continue
 		}

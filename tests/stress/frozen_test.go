@@ -48,7 +48,7 @@ func (g *gateway) sendForm(path string, form url.Values) (int, string, error) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Accept", "application/json")
 	r.SetBasicAuth("alice", "secret")
-	answer, err := httpClient.Do(r)
+	answer, err := g.http.Do(r)
 	if err != nil {
 		return 0, "", err
 	}

@@ -31,6 +31,7 @@ type gateway struct {
 	Admin string
 	dir   string
 	env   []string // of the process, beside the test's own
+	http  *http.Client // for requests to it; it never waits for a dead one
 	log   *os.File
 	ended chan struct{}
 	err   error // how the process ended; to be read after ended
@@ -41,9 +42,6 @@ type gateway struct {
 	prepareCmd func(*exec.Cmd)       // what a test changes of the command, nil if nothing
 	spawn      func(*exec.Cmd) error // starts the process
 }
-
-// client is for requests to the gateway; it never waits for a dead one.
-var httpClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
 // start runs the binary on free ports and waits until it serves.
 func start(t *testing.T, settings string) *gateway {
@@ -63,6 +61,8 @@ func startWith(t *testing.T, caddyfile func(*gateway) string) *gateway {
 func prepare(t *testing.T, caddyfile func(*gateway) string) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), Addr: freeAddr(t), Admin: freeAddr(t), spawn: (*exec.Cmd).Start}
+	g.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	t.Cleanup(g.http.CloseIdleConnections)
 	g.binary = os.Getenv("CADDY_BIN")
 	if g.binary == "" {
 		g.binary = filepath.Join("..", "..", "build", "caddy")
@@ -117,7 +117,7 @@ func (g *gateway) boot() {
 	g.t.Helper()
 	g.launch()
 	g.await("the gateway serves", 30*time.Second, func() bool {
-		answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps")
+		answer, err := g.http.Get("http://" + g.Admin + "/realtime/apps")
 		if err != nil {
 			return false
 		}
@@ -228,7 +228,7 @@ type app struct {
 // newApp makes an app through the admin API.
 func (g *gateway) newApp() app {
 	g.t.Helper()
-	answer, err := httpClient.Post("http://"+g.Admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"stress"}`))
+	answer, err := g.http.Post("http://"+g.Admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"stress"}`))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func (g *gateway) newApp() app {
 // connections is how many sockets an app has, by the admin API.
 func (g *gateway) connections(a app) int {
 	g.t.Helper()
-	answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps/" + a.ID)
+	answer, err := g.http.Get("http://" + g.Admin + "/realtime/apps/" + a.ID)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func (g *gateway) connections(a app) int {
 
 // publish publishes and returns how many subscribers there were.
 func (g *gateway) publish(a app, channel, data string) (int, error) {
-	return g.publishWith(httpClient, a, channel, data)
+	return g.publishWith(g.http, a, channel, data)
 }
 
 func (g *gateway) publishWith(client *http.Client, a app, channel, data string) (int, error) {
@@ -299,7 +299,7 @@ func (a app) post(origin, body string) (*http.Request, error) {
 
 // reload loads a Caddyfile through the admin API.
 func (g *gateway) reload(caddyfile string) error {
-	answer, err := httpClient.Post("http://"+g.Admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
+	answer, err := g.http.Post("http://"+g.Admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
 	if err != nil {
 		return err
 	}
@@ -360,7 +360,7 @@ func (g *gateway) number(path string, pattern *regexp.Regexp) float64 {
 
 // get reads a page of the admin endpoint.
 func (g *gateway) get(path string) (string, error) {
-	answer, err := httpClient.Get("http://" + g.Admin + path)
+	answer, err := g.http.Get("http://" + g.Admin + path)
 	if err != nil {
 		return "", err
 	}
@@ -377,7 +377,7 @@ func (g *gateway) settled(before usage) {
 	limit := usage{before.goroutines + 5, before.heap + 2<<20, before.fds + 5}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		httpClient.CloseIdleConnections()
+		g.http.CloseIdleConnections()
 		now = g.usage()
 		if now.goroutines <= limit.goroutines && now.heap <= limit.heap && now.fds <= limit.fds {
 			g.t.Logf("before %+v, now %+v", before, now)

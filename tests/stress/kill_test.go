@@ -60,7 +60,7 @@ func (g *gateway) publishCode(app, key string) (string, error) {
 	request.Header.Set("X-App-Id", app)
 	request.Header.Set("Authorization", "Bearer "+key)
 	request.Header.Set("X-Forwarded-For", strangerIP())
-	answer, err := httpClient.Do(request)
+	answer, err := g.http.Do(request)
 	if err != nil {
 		return "", err
 	}
@@ -105,7 +105,7 @@ func (g *gateway) apps() map[string]*appView {
 	g.t.Helper()
 	all := make(map[string]*appView)
 	for after := ""; ; {
-		answer, err := httpClient.Get("http://" + g.Admin + "/realtime/apps?limit=1000&after=" + url.QueryEscape(after))
+		answer, err := g.http.Get("http://" + g.Admin + "/realtime/apps?limit=1000&after=" + url.QueryEscape(after))
 		if err != nil {
 			g.t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func (c *crew) startThat(expected func(error) bool) (finish func()) {
 		for _, p := range c.all {
 			p.client.CloseIdleConnections()
 		}
-		httpClient.CloseIdleConnections()
+		c.g.http.CloseIdleConnections()
 	}
 }
 

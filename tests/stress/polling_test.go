@@ -12,7 +12,7 @@ import (
 
 // openPolling opens a session on polling, and returns its id.
 func (g *gateway) openPolling() (string, error) {
-	answer, err := httpClient.Get("http://" + g.Addr + pollingPath)
+	answer, err := g.http.Get("http://" + g.Addr + pollingPath)
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +36,7 @@ func (g *gateway) forsake(a app, packets ...string) (sid string, err error) {
 	}
 	auth := fmt.Sprintf(`40{"appId":%q,"subscribeKey":%q}`, a.ID, a.SubscribeKey)
 	body := strings.Join(append([]string{auth}, packets...), "\x1e")
-	answer, err := httpClient.Post("http://"+g.Addr+pollingPath+"&sid="+sid, "text/plain", strings.NewReader(body))
+	answer, err := g.http.Post("http://"+g.Addr+pollingPath+"&sid="+sid, "text/plain", strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}

@@ -13,7 +13,7 @@ import (
 // addKey gives an app another key, and returns its id and the key.
 func (g *gateway) addKey(a app, kind string) (id, key string) {
 	g.t.Helper()
-	answer, err := httpClient.Post("http://"+g.Admin+"/realtime/keys/"+a.ID, "application/json", strings.NewReader(`{"kind":"`+kind+`"}`))
+	answer, err := g.http.Post("http://"+g.Admin+"/realtime/keys/"+a.ID, "application/json", strings.NewReader(`{"kind":"`+kind+`"}`))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestRevocationReachesAThousandSocketsOfItsKeyWithinASecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	answer, err := httpClient.Do(request)
+	answer, err := g.http.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,7 +209,7 @@ var (
 
 func (s *soak) holds() held {
 	s.t.Helper()
-	httpClient.CloseIdleConnections()
+	s.http.CloseIdleConnections()
 	h := held{usage: s.usage()}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {

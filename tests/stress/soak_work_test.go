@@ -148,7 +148,7 @@ func (s *soak) reconfigure(_ context.Context, turn int) error {
 	// Caddy's endpoint is a new one, and the old one may still take requests
 	// that it will not answer.
 	for answered := 0; answered < 5; answered++ {
-		httpClient.CloseIdleConnections()
+		s.http.CloseIdleConnections()
 		if _, err := s.get("/config/"); err != nil {
 			answered = 0
 		}
@@ -238,7 +238,7 @@ func (s *soak) found(context.Context, int) error {
 	if err := m.expelled(); err != nil {
 		return fmt.Errorf("its app is deleted: %w", err)
 	}
-	if _, err := s.publishWith(httpClient, a, "passing", "1"); err == nil || !strings.Contains(err.Error(), "unknown_app") {
+	if _, err := s.publishWith(s.http, a, "passing", "1"); err == nil || !strings.Contains(err.Error(), "unknown_app") {
 		if !client.IsReset(err) {
 			return fmt.Errorf("publish to a deleted app: %w", err)
 		}
@@ -339,7 +339,7 @@ func (s *soak) misuse(_ context.Context, turn int) error {
 	if err != nil {
 		return err
 	}
-	answer, err := httpClient.Do(request)
+	answer, err := s.http.Do(request)
 	if err != nil {
 		s.resets.Add(1)
 		return nil // a reset of Caddy's
@@ -362,7 +362,7 @@ func (s *soak) manage(method, path, body string, into any) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := httpClient.Do(request)
+	answer, err := s.http.Do(request)
 	if err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func (g *gateway) admin(method, path, body string) (int, string) {
 		g.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := httpClient.Do(request)
+	answer, err := g.http.Do(request)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	poll, err := joinByHand(httpClient, "http://"+g.Addr, a, "big")
+	poll, err := joinByHand(g.http, "http://"+g.Addr, a, "big")
 	if err != nil {
 		t.Fatal(err)
 	}
