@@ -106,12 +106,7 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 			found = placement{}
 		}
 	}()
-	named := make(map[string]caddyhttp.RouteList, len(server.NamedRoutes))
-	for name, route := range server.NamedRoutes {
-		if route != nil {
-			named[name] = caddyhttp.RouteList{*route}
-		}
-	}
+	named := namedRoutes(server)
 	found.originalCounts = true
 	somewhere := false
 	for i := range server.Routes { // each site, as several may invoke a named route
@@ -129,6 +124,30 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 	}
 	found.originalCounts = found.originalCounts && somewhere
 	return found
+}
+
+// mayReach reports whether a GET for a host and path may reach a handler. What it
+// cannot know before there is a request may be so.
+func mayReach(server *caddyhttp.Server, h placedHandler, host, path string) (may bool) {
+	defer func() {
+		if recover() != nil { // a module that expects a real request
+			may = true
+		}
+	}()
+	s := survey{server: server, target: h, named: namedRoutes(server), around: make(map[*caddyhttp.Route]bool)}
+	w := newWalk(&s, http.MethodGet, host, path)
+	w.run()
+	return w.arrived || s.steps > maxSteps
+}
+
+func namedRoutes(server *caddyhttp.Server) map[string]caddyhttp.RouteList {
+	named := make(map[string]caddyhttp.RouteList, len(server.NamedRoutes))
+	for name, route := range server.NamedRoutes {
+		if route != nil {
+			named[name] = caddyhttp.RouteList{*route}
+		}
+	}
+	return named
 }
 
 // A survey is what finds out about the placement of a handler in one of the
