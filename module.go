@@ -203,6 +203,7 @@ type Handler struct {
 	origins  *origins
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
+	server   *caddyhttp.Server
 	placed   func() placement // looks at the server's routes once
 	opaque   seldom           // the log line of answer
 }
@@ -248,6 +249,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// A reload lets the requests of the old server finish, and an exit waits
 	// for them for ever: polls must hear of both.
 	server.RegisterOnShutdown(sync.OnceFunc(h.end))
+	h.server = server
 	h.placed = sync.OnceValue(func() placement { return placementOf(server, h) })
 	h.app.placed = append(h.app.placed, h.placed)
 	h.warn(server)
@@ -403,7 +405,7 @@ func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Reque
 // Strings are copied where they would keep the whole request alive, and clipped
 // where an unauthenticated client could make them long.
 func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
-	v := &visitor{site: h.docsPlace(r)}
+	v := &visitor{site: h.docsPlace(r), endpoint: h.endpoint(r)}
 	v.site.host = clip(r.Host)
 	v.ip = clientIP(r)
 	if origin := r.Header["Origin"]; len(origin) > 0 {

@@ -73,6 +73,7 @@ func (h *Handler) trials() []trial {
 		{http.MethodGet, h.SocketPath + "/", false},
 		{http.MethodPost, h.PublishPath, false},
 		{http.MethodGet, h.SocketPath, true},
+		{http.MethodPost, h.SocketPath + "/", true},
 	}
 	if h.docsPage != nil {
 		all = append(all, trial{http.MethodGet, h.path(docsPagePlace), true})
@@ -106,12 +107,7 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 			found = placement{}
 		}
 	}()
-	named := make(map[string]caddyhttp.RouteList, len(server.NamedRoutes))
-	for name, route := range server.NamedRoutes {
-		if route != nil {
-			named[name] = caddyhttp.RouteList{*route}
-		}
-	}
+	named := namedRoutes(server)
 	found.originalCounts = true
 	somewhere := false
 	for i := range server.Routes { // each site, as several may invoke a named route
@@ -120,6 +116,7 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 			continue
 		}
 		somewhere = true
+		s.nameHosts(&server.Routes[i])
 		here := s.place()
 		if s.steps > maxSteps {
 			return placement{}
@@ -131,6 +128,30 @@ func placementOf(server *caddyhttp.Server, h placedHandler) (found placement) {
 	return found
 }
 
+// mayReach reports whether a GET for a host and path may reach a handler. What it
+// cannot know before there is a request may be so.
+func mayReach(server *caddyhttp.Server, h placedHandler, host, path string) (may bool) {
+	defer func() {
+		if recover() != nil { // a module that expects a real request
+			may = true
+		}
+	}()
+	s := survey{server: server, target: h, named: namedRoutes(server), around: make(map[*caddyhttp.Route]bool)}
+	w := newWalk(&s, http.MethodGet, host, path)
+	w.run()
+	return w.arrived || s.steps > maxSteps
+}
+
+func namedRoutes(server *caddyhttp.Server) map[string]caddyhttp.RouteList {
+	named := make(map[string]caddyhttp.RouteList, len(server.NamedRoutes))
+	for name, route := range server.NamedRoutes {
+		if route != nil {
+			named[name] = caddyhttp.RouteList{*route}
+		}
+	}
+	return named
+}
+
 // A survey is what finds out about the placement of a handler in one of the
 // server's routes, which is a site.
 type survey struct {
@@ -140,6 +161,7 @@ type survey struct {
 
 	around   map[*caddyhttp.Route]bool // those that the target is in
 	hosts    []string                  // that they match
+	others   []string                  // hosts that any matcher in the site names
 	prefixes []string                  // of paths that they match
 	ours     []placedHandler           // all in the site
 	steps    int                       // taken so far
@@ -175,6 +197,30 @@ func (s *survey) locate(route *caddyhttp.Route, depth int) (found, hosted bool) 
 		hosted = s.note(route, hosted)
 	}
 	return found, found && hosted
+}
+
+// nameHosts notes the hosts that matchers name in the site, and in routes that
+// are not for certain hosts: a site of any host may have several.
+func (s *survey) nameHosts(site *caddyhttp.Route) {
+	for i := range s.server.Routes {
+		route := &s.server.Routes[i]
+		if route == site || !isHosted(route.MatcherSets) {
+			s.nameHostsIn(route, 0)
+		}
+	}
+}
+
+func (s *survey) nameHostsIn(route *caddyhttp.Route, depth int) {
+	if s.steps++; s.steps > maxSteps || depth > maxRouteDepth {
+		return
+	}
+	s.others = appendHosts(s.others, route.MatcherSets)
+	for _, handler := range route.Handlers {
+		inner, _ := s.inside(handler)
+		for i := range inner {
+			s.nameHostsIn(&inner[i], depth+1)
+		}
+	}
 }
 
 // inside returns the routes in a handler, and whether it is one that has some.
@@ -221,7 +267,13 @@ func (s *survey) note(route *caddyhttp.Route, hosted bool) bool {
 func (s *survey) place() (found placement) {
 	hosts := s.hosts
 	if len(hosts) == 0 {
-		hosts = []string{"localhost"}
+		hosts = []string{"any.invalid"} // which is no other site
+	}
+	tried := slices.Clone(hosts)
+	for _, host := range s.others { // a guard may be for one of them alone
+		if !slices.Contains(tried, host) {
+			tried = append(tried, host)
+		}
 	}
 	type lost struct {
 		trial
@@ -233,7 +285,7 @@ func (s *survey) place() (found placement) {
 	for _, each := range s.trials() {
 		var end *ending
 		arrived := false
-		for _, host := range hosts {
+		for i, host := range tried {
 			for _, path := range s.candidates(each.path) {
 				w := newWalk(s, each.method, strings.ReplaceAll(host, "*", "any"), path)
 				stop := w.run()
@@ -244,7 +296,7 @@ func (s *survey) place() (found placement) {
 					}
 				}
 				arrived = arrived || w.arrived
-				if end == nil || end.directive == "" {
+				if i < len(hosts) && (end == nil || end.directive == "") {
 					end = stop
 				}
 			}

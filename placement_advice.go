@@ -27,6 +27,10 @@ func (s *survey) obstructed(path string, end *ending) misplacement {
 		m.message = s.target.name() + " never gets requests for its paths: a matcher before it lets none of them through"
 		m.by = s.target.name()
 		m.fix = s.matchFix()
+	case end.method:
+		m.message = s.target.name() + " cannot serve its paths: a directive that comes before it changes the method of requests for them"
+		m.by = end.directive
+		m.fix = s.otherPaths(end)
 	case end.rewritten:
 		m.message = s.target.name() + " never gets requests for its paths: they are rewritten, and another directive answers"
 		m.by = end.answerer()

@@ -75,6 +75,35 @@ func evalMatcher(matcher any, r *http.Request, mode evalMode) verdict {
 	return yes
 }
 
+// appendHosts appends the hosts that matchers name, also those that they exclude.
+func appendHosts(hosts []string, sets caddyhttp.MatcherSets) []string {
+	for _, set := range sets {
+		for _, matcher := range set {
+			switch m := matcher.(type) {
+			case *caddyhttp.MatchHost:
+				hosts = append(hosts, *m...)
+			case *caddyhttp.MatchNot:
+				for _, inner := range m.MatcherSets {
+					hosts = appendHosts(hosts, caddyhttp.MatcherSets{inner})
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// isHosted reports whether matchers are for certain hosts.
+func isHosted(sets caddyhttp.MatcherSets) bool {
+	for _, set := range sets {
+		for _, matcher := range set {
+			if _, ok := matcher.(*caddyhttp.MatchHost); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // namesPath reports whether a set that may match names the path, and does not
 // only take every one.
 func namesPath(sets caddyhttp.MatcherSets, r *http.Request) bool {
@@ -205,13 +234,24 @@ func harmless(handler caddyhttp.MiddlewareHandler) bool {
 		}
 		asJSON(handler, &config)
 		return config.Request == nil
-	case "http.handlers.encode", "http.handlers.vars", "http.handlers.map", "http.handlers.rewrite",
+	case "http.handlers.rewrite":
+		return !changesMethod(handler) // a matcher may look at it
+	case "http.handlers.encode", "http.handlers.vars", "http.handlers.map",
 		"http.handlers.templates", "http.handlers.intercept", "http.handlers.push", "http.handlers.tracing",
 		"http.handlers.log_append", "http.handlers.request_body", "http.handlers.timeouts", "http.handlers.file_server",
 		"http.handlers.realtime", "http.handlers.realtime_portal":
 		return true
 	}
 	return false
+}
+
+// changesMethod reports whether a rewrite sets the method.
+func changesMethod(handler caddyhttp.MiddlewareHandler) bool {
+	var config struct {
+		Method string `json:"method"`
+	}
+	asJSON(handler, &config)
+	return config.Method != ""
 }
 
 // directiveOf returns the Caddyfile's name for a handler.
@@ -231,6 +271,8 @@ func directiveOf(handler caddyhttp.MiddlewareHandler) string {
 		return "respond"
 	}
 	switch id := moduleID(handler); {
+	case id == "http.handlers.rewrite" && changesMethod(handler):
+		return "method"
 	case id == "http.handlers.authentication":
 		return "basic_auth"
 	case id == "http.handlers.headers" && !harmless(handler):

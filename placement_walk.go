@@ -16,7 +16,8 @@ import (
 type walk struct {
 	*survey
 	request *http.Request
-	path    string // as the client sends it
+	method  string // as the client sends it
+	path    string // and this
 	groups  map[string]*groupWalk
 
 	arrived    bool    // the request may reach the target
@@ -37,6 +38,7 @@ type passage struct {
 	unknown bool     // its path may be another one
 	past    []string // paths that it had
 	blind   *ending
+	method  *ending // what changed its method
 }
 
 // An ending is the route that keeps a request from going on.
@@ -47,11 +49,12 @@ type ending struct {
 	named     bool   // a matcher names the path
 	matched   bool   // there is a matcher
 	refusal   bool   // with an error
+	method    bool   // it does not answer, but changes the method
 	rewritten bool   // its matchers do not see the client's path
 }
 
 func newWalk(s *survey, method, host, path string) *walk {
-	return &walk{survey: s, request: newRequest(method, host, path), path: path, groups: make(map[string]*groupWalk)}
+	return &walk{survey: s, request: newRequest(method, host, path), method: method, path: path, groups: make(map[string]*groupWalk)}
 }
 
 // newRequest makes a request as Caddy's matchers and rewrites expect one.
@@ -188,8 +191,8 @@ func (w *walk) blindGuardInside(route *caddyhttp.Route, p *passage, depth int) *
 func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 	for _, handler := range route.Handlers {
 		if ours, ok := handler.(placedHandler); ok {
-			if w.reach(ours, p) {
-				return &ending{ours: true}
+			if end := w.reach(ours, p); end != nil {
+				return end
 			}
 			continue
 		}
@@ -206,7 +209,12 @@ func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 		if rewrite, ok := handler.(interface {
 			Rewrite(*http.Request, *caddy.Replacer) bool
 		}); ok {
+			before := p.r.Method
 			p.rewrite(rewrite.Rewrite, handler)
+			if p.r.Method != before {
+				p.method = w.ending(route, handler, p)
+				p.method.method = true
+			}
 			continue
 		}
 		if answers(handler) {
@@ -216,12 +224,15 @@ func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 	return nil
 }
 
-// reach notes that a request is at one of our handlers, and reports whether
-// that may answer it.
-func (w *walk) reach(h placedHandler, p *passage) bool {
+// reach notes that a request is at one of our handlers, and returns what it ends
+// at if that may answer it.
+func (w *walk) reach(h placedHandler, p *passage) *ending {
 	current, original := h.owns(p.r.URL.Path), h.owns(w.path)
+	if !current && !original {
+		return nil
+	}
 	if h != w.target {
-		return current || original
+		return &ending{ours: true}
 	}
 	if original && (!current || p.unknown) {
 		w.byOriginal = true
@@ -229,8 +240,11 @@ func (w *walk) reach(h placedHandler, p *passage) bool {
 			w.blind = p.blind
 		}
 	}
-	w.arrived = w.arrived || current || original
-	return current || original
+	if p.method != nil && p.r.Method != w.method {
+		return p.method
+	}
+	w.arrived = true
+	return &ending{ours: true}
 }
 
 func (w *walk) ending(route *caddyhttp.Route, handler caddyhttp.MiddlewareHandler, p *passage) *ending {
@@ -305,6 +319,7 @@ func (p *passage) fork() *passage {
 		unknown: p.unknown,
 		past:    slices.Clone(p.past),
 		blind:   p.blind,
+		method:  p.method,
 	}
 }
 

@@ -1,35 +1,148 @@
 package realtime
 
-import "slices"
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unique"
 
-// siteOrigins are the origins of each site of the configurations that run: two
-// while a reload is under way.
-type siteOrigins []*origins
+	"github.com/caddyserver/caddy/v2"
+)
 
-// allow reports whether any of the sites takes the origin that a visitor came
-// with. The site that the visitor came to may have another name, place or
-// address in a later configuration, or be known by matchers that only a request
-// tells, so all of them are asked.
-func (s siteOrigins) allow(v *visitor) bool {
-	if len(s) == 0 || v.origin == nil {
+// An endpoint is where a session was opened, beside the host: the listeners of
+// the server, and the path that the client asked for. Sessions share it.
+type endpoint struct{ listen, path string }
+
+// siteOrigins are the sites of the running configurations, two of them while a
+// reload is in progress, and the origins that each of them allows. Its methods
+// may be called concurrently.
+type siteOrigins struct {
+	handlers []*Handler
+
+	// known caches serving, as every CONNECT asks. Clients choose their host, so
+	// the number of entries is bounded.
+	known   sync.Map // address → []*Handler
+	entries atomic.Int32
+}
+
+type address struct {
+	host     string
+	endpoint unique.Handle[endpoint]
+}
+
+// maxKnownSites bounds the entries of siteOrigins.known.
+const maxKnownSites = 1000
+
+// any reports whether no site refuses an origin.
+func (s *siteOrigins) any() bool {
+	return !slices.ContainsFunc(s.handlers, func(h *Handler) bool { return !h.origins.any() })
+}
+
+// allow reports whether a site that may serve the address at which the session
+// was opened allows the origin of its client. An address that no site serves any
+// more may have been moved to any of them, so all of them are asked.
+func (s *siteOrigins) allow(v *visitor) bool {
+	if len(s.handlers) == 0 || v.origin == nil {
 		return true
 	}
 	r := v.request()
-	return slices.ContainsFunc(s, func(o *origins) bool { return o.allowed(r) })
+	allowed := 0
+	for _, h := range s.handlers {
+		if h.origins.allowed(r) {
+			allowed++
+		}
+	}
+	if allowed == 0 || allowed == len(s.handlers) {
+		return allowed > 0
+	}
+	serving := s.serving(address{v.site.host, v.endpoint})
+	return len(serving) == 0 || slices.ContainsFunc(serving, func(h *Handler) bool { return h.origins.allowed(r) })
+}
+
+// serving returns the sites that may serve an address.
+func (s *siteOrigins) serving(at address) []*Handler {
+	if known, ok := s.known.Load(at); ok {
+		return known.([]*Handler)
+	}
+	var serving []*Handler
+	for _, h := range s.handlers {
+		if h.mayServe(at) {
+			serving = append(serving, h)
+		}
+	}
+	if s.entries.Add(1) <= maxKnownSites {
+		s.known.Store(at, serving)
+	}
+	return serving
+}
+
+// endpoint returns where a request for the socket path arrived.
+func (h *Handler) endpoint(r *http.Request) unique.Handle[endpoint] {
+	at := endpoint{path: h.path(socketPlace)}
+	if h.server != nil {
+		at.listen = strings.Join(h.server.Listen, "\n")
+	}
+	if original := originalURL(r); original != nil {
+		if found, _ := h.find(original.Path); found != socketPlace { // a prefix was cut off, or it was rewritten
+			at.path = clip(original.Path)
+		}
+	}
+	return unique.Make(at)
+}
+
+// mayServe reports whether requests for an address may reach the handler.
+func (h *Handler) mayServe(at address) bool {
+	if h.server == nil || at.endpoint == (unique.Handle[endpoint]{}) {
+		return true
+	}
+	opened := at.endpoint.Value()
+	listens := slices.ContainsFunc(strings.Split(opened.listen, "\n"), func(was string) bool {
+		return slices.ContainsFunc(h.server.Listen, func(is string) bool { return overlap(was, is) })
+	})
+	return listens && mayReach(h.server, h, at.host, opened.path)
+}
+
+// overlap reports whether two listener addresses may take the same connections.
+func overlap(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err := caddy.ParseNetworkAddress(a)
+	if err != nil {
+		return true
+	}
+	second, err := caddy.ParseNetworkAddress(b)
+	if err != nil {
+		return true
+	}
+	if first.IsUnixNetwork() || second.IsUnixNetwork() {
+		path := func(host string) string { bare, _, _ := strings.Cut(host, "|"); return bare } // without permissions
+		return first.Network == second.Network && path(first.Host) == path(second.Host)
+	}
+	if first.EndPort < second.StartPort || second.EndPort < first.StartPort {
+		return false
+	}
+	one, err := netip.ParseAddr(first.Host)
+	if err != nil { // none, or a name
+		return true
+	}
+	other, err := netip.ParseAddr(second.Host)
+	return err != nil || one.IsUnspecified() || other.IsUnspecified() || one.Unmap() == other.Unmap()
 }
 
 // useSites puts the sites of the running configurations in force. Sockets whose
-// origin none of them takes are disconnected as those of a revoked key are. It
-// needs mu.
+// origin is no longer allowed where they connected are disconnected as those of
+// a revoked key are. It needs mu.
 func (rt *runtime) useSites() {
-	var sites siteOrigins
+	sites := new(siteOrigins)
 	for _, config := range rt.configs {
-		for _, h := range config.handlers {
-			sites = append(sites, h.origins)
-		}
+		sites.handlers = append(sites.handlers, config.handlers...)
 	}
-	rt.sites.Store(&sites) // first: a socket that connects sees it, or is found
-	if slices.ContainsFunc(sites, (*origins).any) {
+	rt.sites.Store(sites) // first: a socket that connects sees it, or is found
+	if sites.any() {
 		return
 	}
 	for _, sock := range rt.sockets.all() {

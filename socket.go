@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"go.uber.org/zap"
 
@@ -25,6 +26,8 @@ type visitor struct {
 	ip     string
 	origin http.Header // Origin and nothing else, nil without
 	site   docsPlace
+
+	endpoint unique.Handle[endpoint]
 
 	// refusal is why nobody may connect from there, if so. It waits for the
 	// CONNECT because only its answer reaches the client as connect_error.

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Caddy, transports } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const [kept, withdrawn] = ["https://kept.example", "https://withdrawn.example"];
@@ -16,9 +17,9 @@ const withCaddy = (options, run) => async () => {
 };
 
 /** Clients of an origin over each transport, connected; lost says which of them were disconnected, and why. */
-async function connect(caddy, app, origin, lost) {
+async function connect(caddy, app, origin, lost, options = {}) {
   for (const [name, list] of Object.entries(transports)) {
-    const socket = caddy.socket(app, { transports: list, ...(origin && { extraHeaders: { Origin: origin } }) });
+    const socket = caddy.socket(app, { transports: list, ...(origin && { extraHeaders: { Origin: origin } }), ...options });
     await once(socket, "connect");
     if (name === "upgrade") await until("upgraded", () => socket.io.engine.transport.name === "websocket");
     socket.on("disconnect", (reason) => lost.push(`${origin} ${name} ${reason} ${socket.active}`));
@@ -59,10 +60,6 @@ describe("an origin that is withdrawn", () => {
       caddy.configure({ site: `realtime {\n\torigins ${kept}\n}`, sites: "https://localhost:1 {\n\ttls /missing.crt /missing.key\n}" });
       assert.notEqual((await caddy.reload()).code, 0);
 
-      // Another site may have what this one had.
-      const other = `http://other.example:${caddy.port} {\n\trealtime {\n\t\torigins https://*.example\n\t}\n}`;
-      caddy.configure({ site: `realtime {\n\torigins ${kept}\n}`, sites: other });
-      assert.equal((await caddy.reload()).code, 0);
       const subscribed = await caddy.subscriber(app, "c", { extraHeaders: { Origin: kept } });
       subscribed.on("disconnect", () => lost.push("the new one"));
       assert.deepEqual(lost, []);
@@ -76,6 +73,85 @@ describe("an origin that is withdrawn", () => {
     }),
   );
 });
+
+/** Caddyfiles with two sites, of the lines given, and how a client finds the first. */
+const pairs = {
+  "another host": (caddy) => ({
+    where: { uri: `http://127.0.0.1:${caddy.port}` },
+    config: (first, second) => ({ site: second, sites: `http://127.0.0.1:${caddy.port} {\n${first}\n}` }),
+  }),
+  "any other host": (caddy) => ({
+    where: { uri: `http://127.0.0.1:${caddy.port}` },
+    config: (first, second) => ({ site: "respond 404", sites: `http://127.0.0.1:${caddy.port} {\n${first}\n}\nhttp://:${caddy.port} {\n${second}\n}` }),
+  }),
+  "another port": (caddy, port) => ({
+    where: { uri: `http://localhost:${port}` },
+    config: (first, second) => ({ site: second, sites: `http://localhost:${port} {\n${first}\n}` }),
+  }),
+  "another path": () => ({
+    where: { path: "/a/socket.io" },
+    config: (first, second) => ({ site: `handle_path /a/* {\n${first}\n}\nhandle {\n${second}\n}` }),
+  }),
+  "another socket path": () => ({
+    where: { path: "/a" },
+    config: (first, second) => ({ site: `route {\n${first.replace("{", "{\nsocket_path /a\npublish_path /a/publish")}\n${second}\n}` }),
+  }),
+};
+
+describe("an origin that is withdrawn from a site loses its sockets, although it is allowed at", () => {
+  for (const [name, pair] of Object.entries(pairs)) {
+    test(
+      name,
+      withCaddy({}, async (caddy, app) => {
+        const [port] = await freePorts(1);
+        const { where, config } = pair(caddy, port);
+        const site = (...origins) => `realtime {\n\torigins ${origins.join(" ")}\n}`;
+        const use = async (first, second) => {
+          caddy.configure(config(first, second));
+          const { code, output } = await caddy.reload();
+          assert.equal(code, 0, output);
+        };
+        for (const other of ["realtime {\n}", site(withdrawn, kept)]) {
+          await use(site(kept, withdrawn), other);
+          const lost = [];
+          for (const origin of [kept, withdrawn]) await connect(caddy, app, origin, lost, where);
+          if (name !== "any other host") await connect(caddy, app, withdrawn, lost);
+          await use(site(kept, withdrawn), other);
+          assert.deepEqual(lost, [], "nothing was withdrawn");
+          await use(site(kept), other);
+          await within(1000, lost, 3);
+          assert.deepEqual(lost.sort(), all(withdrawn));
+        }
+      }),
+    );
+  }
+});
+
+test(
+  "an origin that is withdrawn from a site keeps the sockets that another site may serve, and those of a site that moved",
+  withCaddy({}, async (caddy, app) => {
+    const site = (...origins) => `realtime {\n\torigins ${origins.join(" ")}\n}`;
+    const use = async (options) => {
+      caddy.configure(options);
+      const { code, output } = await caddy.reload();
+      assert.equal(code, 0, output);
+    };
+    // Only a request has what the matcher looks at.
+    const split = (here) => ({ site: `@friend header X-Friend *\nhandle @friend {\n${site(withdrawn)}\n}\nhandle {\n${here}\n}` });
+    await use(split(site(kept, withdrawn)));
+    const lost = [];
+    await connect(caddy, app, withdrawn, lost);
+    await use(split(site(kept)));
+    assert.deepEqual(lost, []);
+    // A poll finds nothing where the site was.
+    const open = () => lost.filter((line) => !line.includes(" polling "));
+    await use({ site: `handle_path /moved/* {\n${site(withdrawn)}\n}\nhandle /publish* {\n${site(kept)}\n}` });
+    assert.deepEqual(open(), []);
+    await use({ site: `handle_path /moved/* {\n${site(kept)}\n}\nhandle /publish* {\n${site(kept)}\n}` });
+    await until("both are disconnected", () => open().length === 2);
+    assert.deepEqual(open().sort(), all(withdrawn).filter((line) => !line.includes(" polling ")));
+  }),
+);
 
 // Those of TestTheAdviceForARefusedOriginIsAcceptedWhenItIsFollowed.
 const sent = `file:// null capacitor://localhost ionic://localhost app://. app://localhost tauri://localhost http://tauri.localhost

@@ -75,8 +75,9 @@ ${sites}
 
 const json = { "Content-Type": "application/json" };
 
-function post(path, headers, data) {
+function post(origin, path, headers, data) {
   return caddy.request("POST", path, {
+    origin,
     documented: false,
     headers: { ...json, "X-App-Id": app.id, ...headers, Authorization: `Bearer ${app.publish_key}` },
     body: JSON.stringify({ channel: "orders", event: "e", data }),
@@ -84,15 +85,16 @@ function post(path, headers, data) {
 }
 
 /** Fails unless a publish arrives at a stock client, by each transport. */
-async function works({ prefix = "", publishPath = "/publish", headers = {} } = {}) {
+async function works({ prefix = "", publishPath = "/publish", headers = {}, origin = "ORIGIN" } = {}) {
   const socketPath = `${prefix}/socket.io`;
-  const handshake = await caddy.request("GET", `${socketPath}/?EIO=4&transport=polling`, { headers });
+  const uri = fill(origin);
+  const handshake = await caddy.request("GET", `${socketPath}/?EIO=4&transport=polling`, { headers, origin: uri });
   assert.match(handshake.text, /^0\{"sid"/, "a handshake"); // sooner than a client gives up
   for (const list of [transports.websocket, transports.polling]) {
-    const socket = await caddy.subscriber(app, "orders", { transports: list, path: socketPath, extraHeaders: headers });
+    const socket = await caddy.subscriber(app, "orders", { uri, transports: list, path: socketPath, extraHeaders: headers });
     const event = once(socket, "e");
     event.catch(() => {}); // an answer that is wrong says more
-    const answer = await post(`${prefix}${publishPath}`, headers, list[0]);
+    const answer = await post(uri, `${prefix}${publishPath}`, headers, list[0]);
     assert.equal(answer.status, 200, answer.text);
     assert.ok(answer.json?.id, answer.text);
     assert.deepEqual(await event, [list[0]]);
@@ -201,6 +203,18 @@ const cases = {
   "forward_auth around a single-page app": { site: `forward_auth AUTH {\n\turi /auth\n}\n${spa}realtime`, reach: { headers: { "X-Friend": "1" } } },
   "basic_auth for other paths": { site: `basic_auth /admin* {\n\tHASH\n}\n${spa}realtime` },
   "method": { site: "@head method HEAD\nmethod @head GET\nrealtime" },
+  "method of all requests": { site: "method GET\nrealtime", says: "method", fixed: `${others}method @not_realtime GET\nrealtime` },
+  "method of all requests before a handle block": {
+    site: "method POST\nhandle {\n\trealtime\n}",
+    says: "method",
+    fixed: `${others}method @not_realtime POST\nhandle {\n\trealtime\n}`,
+  },
+  "method of some paths": {
+    site: "@old path /publish* /old*\nmethod @old PUT\nrealtime",
+    says: "method",
+    fixed: "@old {\npath /publish* /old*\nnot path /socket.io* /publish*\n}\nmethod @old PUT\nrealtime",
+  },
+  "method that another path needs": { site: "method /events POST\nrewrite /events /publish\nrealtime", reach: { publishPath: "/events" } },
   "map and vars": { site: 'map {path} {what} {\n\t/publish yes\n\tdefault no\n}\nvars a b\n@no vars {what} never\nrespond @no 403\nrealtime' },
   "request_body and header": { site: "request_body {\n\tmax_size 1MB\n}\nheader /socket.io* X-A b\nheader -Server\nrealtime" },
   "tracing and log_append aside, a matcher of the directive": {
@@ -222,6 +236,27 @@ const cases = {
     fixed: `${others}invoke @not_realtime all\nrealtime`,
   },
   "two sites": { site: "realtime", sites: "http://other.test:PORT {\n\trespond other\n}" },
+  "a site of any host before it": { address: "http://:PORT", site: "respond all", sites: "http://localhost:PORT {\n\trealtime\n}" },
+  "a wildcard site before it": { address: "http://*:PORT", site: "respond all", sites: "http://localhost:PORT {\n\trealtime\n}" },
+  "a site of any host, beside localhost": {
+    address: "http://:PORT",
+    site: "realtime",
+    sites: "http://localhost:PORT {\n\trespond localhost\n}",
+    reach: { origin: "http://127.0.0.1:PORT" },
+  },
+  "a site of any host that greets, and one of localhost": {
+    address: "http://:PORT",
+    site: "respond hello\nrealtime",
+    sites: "http://localhost:PORT {\n\trealtime\n}",
+    says: "respond",
+    fixed: `${others}respond @not_realtime hello\nrealtime`,
+    reach: { origin: "http://127.0.0.1:PORT" },
+  },
+  "respond for all hosts but one": {
+    address: "http://:PORT",
+    site: "@others not host 127.0.0.1\nrespond @others hello\nrealtime",
+    reach: { origin: "http://127.0.0.1:PORT" },
+  },
   "a wildcard host": { address: "http://localhost:PORT, http://*.example.test:PORT", site: "@a host a.example.test\nhandle @a {\n\trespond a\n}\nhandle {\n\trealtime\n}" },
   "any host": { address: "http://:PORT", site: `${spa}realtime` },
   "the order option": { options: "order realtime first", site: 'respond "hello"\nredir https://example.org\nrealtime' },
@@ -382,6 +417,9 @@ test("what guards a path of one host guards it after a rewrite of all hosts", as
   for (const [name, config] of Object.entries({
     "a block": { site: `route {\n${index}\n@b host b.example.test\nhandle @b {\n${guard}\n}\nrealtime\n}` },
     "a block in a block": { site: `route {\n${index}\n@b host b.example.test\nroute @b {\nroute {\n${guard}\n}\n}\nrealtime\n}` },
+    "the rest of a group": {
+      site: `route {\n${index}\n@others not host b.example.test\nhandle @others {\nheader X-A b\n}\nhandle {\n${guard}\n}\nrealtime\n}`,
+    },
     "a named route that two hosts have": {
       before: "&(shared) {\n\trealtime\n}",
       site: `@a host a.example.test
@@ -408,6 +446,23 @@ handle @b {
       assert.doesNotMatch(answer.text, /"s?id":/, name);
     }
   }
+});
+
+test("what guards a path of one method guards it after a rewrite of all methods", async () => {
+  const rest = "@get method GET\nhandle @get {\nheader X-A b\n}\nhandle {\nrespond /socket.io* 403\n}\nrealtime";
+  assert.deepEqual(await load({ site: `route {\n${rest}\n}` }), []);
+  const said = await load({ site: `route {\nrewrite * /index.html\n${rest}\n}` });
+  assert.deepEqual(said.map(({ directive }) => directive), ["respond"]);
+  assert.doesNotMatch((await handshakeAt("/socket.io/")).text, /"sid":/);
+});
+
+test("a method that a path sets for a guard to look at guards it after a rewrite", async () => {
+  const guard = "method /publish* DELETE\n@guarded method DELETE\nrespond @guarded 403";
+  await load({ site: `route {\n${guard}\nrealtime\n}` });
+  assert.equal((await publishAt("/publish")).status, 403);
+  const said = await load({ site: `route {\nrewrite * /index.html\n${guard}\nrealtime\n}` });
+  assert.deepEqual(said.map(({ directive }) => directive), ["method"]);
+  assert.doesNotMatch((await publishAt("/publish")).text, /"id":/);
 });
 
 test("a request header that a path sets for a guard to look at guards it after a rewrite", async () => {
