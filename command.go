@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -89,10 +91,36 @@ type adminClient struct {
 	raw   bool // results are printed as they came
 	out   io.Writer
 	notes io.Writer
+
+	timeout time.Duration // of each request; 0 is adminTimeout
 }
 
-// ask returns what the endpoint answers.
+// adminTimeout bounds a request to the admin endpoint, its answer included.
+const adminTimeout = 30 * time.Second
+
+// ask returns what the endpoint answers, unless that takes too long.
 func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
+	type outcome struct {
+		text []byte
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() { // Caddy's client cannot be cancelled: a request without an answer ends with the process
+		text, err := c.exchange(method, path, body)
+		done <- outcome{text, err}
+	}()
+	timeout := cmp.Or(c.timeout, adminTimeout)
+	select {
+	case o := <-done:
+		return o.text, o.err
+	case <-time.After(timeout):
+		return nil, fmt.Errorf("%s has not answered in full within %s. The request may have succeeded: look with caddy realtime app list, then try again. "+
+			"If that is not Caddy's admin endpoint, check --address", c.addr, timeout)
+	}
+}
+
+// exchange sends a request and reads the answer.
+func (c *adminClient) exchange(method, path string, body any) ([]byte, error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)

@@ -117,6 +117,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, addr.Network, dial)
 			},
+			ResponseHeaderTimeout: adminTimeout,
 		},
 		ModifyResponse: func(answer *http.Response) error {
 			answer.Header.Del("Access-Control-Allow-Origin") // is for the endpoint's own

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -21,6 +22,7 @@ type entrance struct {
 	mu   sync.Mutex // guards all below
 	open int
 	from map[netip.Prefix]crowd // none that is empty
+	most int                    // addresses since from was made, which never gets smaller by itself
 }
 
 // A crowd is the clients of one address: those that are in, and those that are
@@ -68,6 +70,7 @@ func (e *entrance) count(customer netip.Prefix, known bool, s *Settings) (over b
 			e.from = make(map[netip.Prefix]crowd)
 		}
 		e.from[customer] = here
+		e.most = max(e.most, len(e.from))
 	}
 	e.open++
 	return over, nil
@@ -90,9 +93,24 @@ func (e *entrance) leave(ip string, over bool) {
 	}
 	if here.in == 0 && here.over == 0 {
 		delete(e.from, customer)
+		e.shrink()
 	} else {
 		e.from[customer] = here
 	}
+}
+
+// shrinkAt is how many addresses a map must have had to be worth a smaller one.
+const shrinkAt = 4096
+
+// shrink frees the memory of many addresses once few are left. It needs mu.
+func (e *entrance) shrink() {
+	left := len(e.from)
+	if e.most < shrinkAt || left > e.most/4 {
+		return
+	}
+	from := make(map[netip.Prefix]crowd, left)
+	maps.Copy(from, e.from)
+	e.from, e.most = from, left
 }
 
 // tell has the log name the setting that a client was refused for, seldom.
