@@ -30,7 +30,7 @@ type gateway struct {
 	Addr  string // of the site, plain HTTP
 	Admin string
 	dir   string
-	env   []string // of the process, beside the test's own
+	env   []string     // of the process, beside the test's own
 	http  *http.Client // for requests to it; it never waits for a dead one
 	log   *os.File
 	ended chan struct{}
