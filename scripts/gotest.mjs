@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-const go = spawn("go", ["test", "-race", "-timeout=15m", "-parallel=4", "-json", ...process.argv.slice(2)], {
+const go = spawn("go", ["test", "-race", "-timeout=15m", "-parallel=3", "-json", ...process.argv.slice(2)], {
   stdio: ["ignore", "pipe", "inherit"],
 });
 const ended = new Promise((resolve) => go.on("close", resolve));

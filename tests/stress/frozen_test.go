@@ -110,8 +110,8 @@ func TestDiskThatHangsHoldsNeitherChangesNorAnExit(t *testing.T) {
 		// The kernel lets no process go that writes to a frozen disk, so its own
 		// last words are what counts.
 		for !strings.Contains(g.readLog(0), "shutdown complete") {
-			if time.Since(begin) > 16*time.Second {
-				t.Errorf("it has not shut down in 1 + 15 s:\n%s", g.tail())
+			if time.Since(begin) > time.Minute { // 1 + 15 s, were the machine not busy
+				t.Errorf("it has not shut down:\n%s", g.tail())
 				break
 			}
 			time.Sleep(20 * time.Millisecond)

@@ -179,7 +179,6 @@ func closeAll(t *testing.T, over *http.Client) {
 }
 
 func TestReloadsCostPollsThatShareAConnectionNothing(t *testing.T) {
-	t.Parallel()
 	const n, reloads = 20, 6
 	for name, connect := range protocols {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,6 @@ func (g *gateway) addKey(a app, kind string) (id, key string) {
 }
 
 func TestRevocationReachesAThousandSocketsOfItsKeyWithinASecond(t *testing.T) {
-	t.Parallel()
 	const doomed, staying = 1000, 200
 	g := start(t, "")
 	a := g.newApp()
