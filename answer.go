@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 )
 
 // Handlers of a site wrap the response writer that they pass on, and some
@@ -19,11 +21,11 @@ import (
 // answer calls serve with a writer that no handler of the site interprets. If
 // there is no such writer, the client gets an error that holds nothing of the
 // request, and the log says so, seldom: any client can cause it.
-func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *seldom, serve func(http.ResponseWriter)) {
+func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *limit.Seldom, serve func(http.ResponseWriter)) {
 	below, passed, opaque := belowInterpreters(w)
 	switch {
 	case opaque != nil:
-		if opaqueLog.now() {
+		if opaqueLog.Now() {
 			log.Error("another handler of this site wraps the response in a type without an Unwrap method and could interpret "+
 				"what clients sent; run realtime before that handler, with the global option order or in a route block",
 				zap.String("type", reflect.TypeOf(opaque).String()))

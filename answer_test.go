@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 )
 
 const template = `{"{{secret}}":1}`
@@ -39,7 +41,7 @@ func behind(t *testing.T, wrap func(http.ResponseWriter) http.ResponseWriter) (*
 	core, logs := observer.New(zap.DebugLevel)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		outer := wrap(w)
-		answer(outer, r, zap.New(core), new(seldom), func(w http.ResponseWriter) {
+		answer(outer, r, zap.New(core), new(limit.Seldom), func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "16")
 			_, _ = io.WriteString(w, template)

@@ -17,7 +17,7 @@ import (
 type entrance struct {
 	rates limit.Strangers[netip.Prefix]
 
-	full, crowded, hasty seldom // log lines
+	full, crowded, hasty limit.Seldom // log lines
 
 	mu   sync.Mutex // guards all below
 	open int
@@ -116,13 +116,13 @@ func (e *entrance) shrink() {
 // tell has the log name the setting that a client was refused for, seldom.
 func (e *entrance) tell(log *zap.Logger, refusal *apiError, ip string, s *Settings) {
 	switch {
-	case refusal.Code == "unavailable" && e.full.now():
+	case refusal.Code == "unavailable" && e.full.Now():
 		log.Warn("clients refused: as many are connected as may be; they try again by themselves, or raise max_connections",
 			zap.Int("max_connections", *s.MaxConnections))
-	case refusal.Code == "too_many_connections" && e.crowded.now():
+	case refusal.Code == "too_many_connections" && e.crowded.Now():
 		log.Warn("clients refused: their address has as many connections as it may; raise max_connections_per_ip, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("max_connections_per_ip", s.MaxConnectionsPerIP), zap.String("client_ip", ip))
-	case refusal.Code == "rate_limited" && e.hasty.now():
+	case refusal.Code == "rate_limited" && e.hasty.Now():
 		log.Warn("clients refused: their address opens connections too fast; they try again by themselves, or raise connect_rate, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("connections", s.ConnectRate.Count), zap.Duration("window", time.Duration(s.ConnectRate.Window)), zap.String("client_ip", ip))
 	}

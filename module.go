@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -205,7 +206,7 @@ type Handler struct {
 	ending   chan struct{}    // closed when the HTTP server is about to stop
 	server   *caddyhttp.Server
 	placed   func() placement // looks at the server's routes once
-	opaque   seldom           // the log line of answer
+	opaque   limit.Seldom     // the log line of answer
 }
 
 // CaddyModule returns the Caddy module information.

@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 )
 
 func init() {
@@ -28,7 +30,7 @@ type Portal struct {
 	app    *App
 	server *portalServer
 	placed func() placement // looks at the server's routes once
-	opaque seldom           // the log line of answer
+	opaque limit.Seldom     // the log line of answer
 }
 
 const defaultPortalPath = "/realtime"

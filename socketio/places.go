@@ -3,7 +3,6 @@ package socketio
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -85,7 +84,7 @@ func (s *Server) enter(sess *engineio.Session) *place {
 	}
 	refused := s.refused.Add(1)
 	if crowded {
-		if s.crowded.now(s.begun) {
+		if s.crowded.Now() {
 			cfg.Logger.Warn("clients refused: too many of one address connect at a time; they try again by themselves; "+
 				"raise max_connecting, of which an address has a quarter, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 				zap.String("client_ip", addressText(address)), zap.Int("share", shareOf(cfg.MaxConnecting)),
@@ -93,7 +92,7 @@ func (s *Server) enter(sess *engineio.Session) *place {
 		}
 		return nil
 	}
-	if s.full.now(s.begun) {
+	if s.full.Now() {
 		cfg.Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
 			zap.Int("max_connecting", cfg.MaxConnecting), zap.Uint64("refused_so_far", refused))
 	}
@@ -107,17 +106,4 @@ func addressText(address netip.Prefix) string {
 		return address.Addr().String()
 	}
 	return address.String()
-}
-
-// sayEvery is how often the log hears of refused sessions.
-const sayEvery = 10 * time.Second
-
-// seldom is when a line was last logged, in nanoseconds of a clock that nobody
-// sets; 0 is never.
-type seldom struct{ last atomic.Int64 }
-
-// now reports whether the line is to be written now, by the time since begun.
-func (s *seldom) now(begun time.Time) bool {
-	now, last := time.Since(begun), s.last.Load()
-	return (last == 0 || now-time.Duration(last) >= sayEvery) && s.last.CompareAndSwap(last, max(1, int64(now)))
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 )
 
 // Config holds the settings of a Server.
@@ -79,15 +80,14 @@ type Server struct {
 	accept     func(*Socket) Handler
 	connecting places // of sessions that wait for a CONNECT
 	refused    atomic.Uint64
-	begun      time.Time
 
-	full, crowded seldom // log lines
+	full, crowded limit.Seldom // log lines
 }
 
 // NewServer makes a server. accept is called for each CONNECT to the default
 // namespace, before it is answered.
 func NewServer(cfg Config, accept func(*Socket) Handler) *Server {
-	s := &Server{accept: accept, begun: time.Now()}
+	s := &Server{accept: accept}
 	s.Configure(cfg)
 	return s
 }

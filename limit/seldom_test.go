@@ -1,17 +1,19 @@
-package realtime
+package limit_test
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/limit"
 )
 
 func TestWhatStrangersCauseIsLoggedEveryTenSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var line seldom
+		var line limit.Seldom
 		said := 0
 		for range 250 {
-			if line.now() {
+			if line.Now() {
 				said++
 			}
 			time.Sleep(100 * time.Millisecond)
