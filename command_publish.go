@@ -12,6 +12,7 @@ import (
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 )
 
@@ -125,14 +126,32 @@ func describeBody(contentType string, text []byte) string {
 func readData(arg string, stdin io.Reader) (data json.RawMessage, err error) {
 	switch {
 	case arg == "-":
-		data, err = io.ReadAll(stdin)
+		data, err = readAtMost(stdin, maxSize)
 	case strings.HasPrefix(arg, "@"):
-		data, err = os.ReadFile(arg[1:])
+		data, err = readFile(arg[1:])
 	default:
 		data = json.RawMessage(arg)
 	}
 	if err == nil && !json.Valid(data) {
 		err = errors.New(`the data is not JSON; text needs quotes of its own: '"like this"'`)
+	}
+	return data, err
+}
+
+func readFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readAtMost(file, maxSize)
+}
+
+// readAtMost reads what may not end, such as a pipe or a device.
+func readAtMost(r io.Reader, most int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("the data has more than %s, the most that any max_body takes; send less", humanize.IBytes(uint64(most)))
 	}
 	return data, err
 }

@@ -64,13 +64,11 @@ func (h *Handler) path(p place) string {
 // everything that guards the path.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	right := h.path(to)
-	asked, current := originalURL(r), r.URL
+	asked := originalURL(r)
 	if asked == nil {
-		asked = current
+		asked = r.URL
 	}
-	// Both without the part that differs, in case the path has lost a prefix.
-	cut := func(p string) string { return strings.TrimSuffix(caddyhttp.CleanPath(p, true), "/") }
-	prefix, ok := strings.CutSuffix(cut(asked.Path), cut(current.Path))
+	prefix, ok := lostPrefix(r)
 	if !ok {
 		h.refuse(w, r, errOtherSpelling(asked.Path, right))
 		return
@@ -81,6 +79,18 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	e := errOtherSpelling(asked.Path, right)
 	e.Status = http.StatusPermanentRedirect
 	h.refuse(w, r, e)
+}
+
+// lostPrefix returns what handle_path and its like took away before the path,
+// "" for nothing. ok is false where the path was changed in another way.
+func lostPrefix(r *http.Request) (prefix string, ok bool) {
+	original := originalURL(r)
+	if original == nil {
+		return "", true
+	}
+	// Both without the part in which spellings differ.
+	cut := func(p string) string { return strings.TrimSuffix(caddyhttp.CleanPath(p, true), "/") }
+	return strings.CutSuffix(cut(original.Path), cut(r.URL.Path))
 }
 
 // originalURL returns the URL as the client sent it, nil if it is not known.

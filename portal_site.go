@@ -3,6 +3,7 @@ package realtime
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -109,7 +110,9 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 	boundBody(w, r, &p.app.Settings)
 	if path == "" {
-		http.Redirect(w, r, p.Path+"/", http.StatusPermanentRedirect)
+		prefix, _ := lostPrefix(r)
+		home := url.URL{Path: prefix + p.Path + "/"}
+		http.Redirect(w, r, home.String(), http.StatusPermanentRedirect)
 		return
 	}
 	path = path[1:]

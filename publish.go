@@ -197,6 +197,9 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 		e.refused.log(e.logger, e.origins, r)
 		return siteOriginError(r)
 	}
+	if len(r.Header["Origin"]) > 1 { // no browser does that: an app's list would see the first only
+		return errDuplicateHeader("Origin")
+	}
 	e.origins.setCORS(w.Header(), r)
 	if len(r.Header["Origin"]) > 0 {
 		w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")

@@ -240,6 +240,15 @@ func TestWebSocketsOverHTTP2AreRefusedWithAReason(t *testing.T) {
 		t.Errorf("extended CONNECT: %d", recorder.Code)
 	}
 	isRefusal(t, recorder.Body.Bytes(), 3)
+
+	// Over HTTP/1.1 it is a method like others that open no session.
+	r.ProtoMajor, r.ProtoMinor = 1, 1
+	recorder = httptest.NewRecorder()
+	srv.ServeHTTP(recorder, r)
+	if recorder.Code != http.StatusBadRequest {
+		t.Errorf("CONNECT: %d", recorder.Code)
+	}
+	isRefusal(t, recorder.Body.Bytes(), 2)
 }
 
 func TestWhatAcceptSendsComesBehindTheHandshake(t *testing.T) {

@@ -271,7 +271,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Serve answers one request of the Engine.IO endpoint, whatever its path. It
 // returns once the answer is written; a websocket goes on without it.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
-	if r.Method == http.MethodConnect {
+	if r.Method == http.MethodConnect && r.ProtoMajor > 1 {
 		errExtendedConnect.write(w)
 		return
 	}

@@ -153,6 +153,21 @@ test(
   }),
 );
 
+test(
+  "a publish with two Origin headers is refused, as an app's list would see the first only",
+  withCaddy({}, async (caddy, app) => {
+    const publish = (Origin) =>
+      caddy.request("POST", "/publish", {
+        headers: { Origin, "Content-Type": "application/json", "X-App-Id": app.id, Authorization: `Bearer ${app.publish_key}` },
+        body: '{"channel":"a","event":"e"}',
+      });
+    const { status, json } = await publish([kept, withdrawn]);
+    assert.equal(status, 400);
+    assert.match(json.error.message, /The Origin header holds more than one value\. Send it once\./);
+    assert.equal((await publish([kept])).status, 200);
+  }),
+);
+
 // Those of TestTheAdviceForARefusedOriginIsAcceptedWhenItIsFollowed.
 const sent = `file:// null capacitor://localhost ionic://localhost app://. app://localhost tauri://localhost http://tauri.localhost
   https://tauri.localhost chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc

@@ -382,7 +382,7 @@ describe("realtime_portal on a site", () => {
   const user = { username: "alice", password: "a secret" };
   before(async () => {
     const hash = execFileSync(bin, ["hash-password", "--plaintext", user.password, "--bcrypt-cost", "4"], { encoding: "utf8" }).trim();
-    caddy = await Caddy.start({ tls: true, site: `basic_auth /team* {\n\talice ${hash}\n}\nrealtime\nrealtime_portal {\n\tpath /team\n}\n@open path /open /open/*\nroute @open {\n\trealtime_portal {\n\t\tpath /open\n\t}\n}` });
+    caddy = await Caddy.start({ tls: true, site: `basic_auth /team* {\n\talice ${hash}\n}\nrealtime\nrealtime_portal {\n\tpath /team\n}\n@open path /open /open/*\nroute @open {\n\trealtime_portal {\n\t\tpath /open\n\t}\n}\nhandle_path /apart/* {\n\tbasic_auth {\n\t\talice ${hash}\n\t}\n\trealtime_portal\n}` });
     browser = await launch(caddy);
   });
   after(async () => {
@@ -404,6 +404,21 @@ describe("realtime_portal on a site", () => {
     await tab.getByRole("button", { name: "Publish", exact: true }).click();
     await tab.locator("#tail .published").waitFor();
     await until("the audit line", () => caddy.logged(/"app created".*"user":"alice"/).length === 1);
+    assert.deepEqual(tab.complaints, []);
+    await context.close();
+  });
+
+  test("works below a prefix that handle_path takes away", async () => {
+    const context = await browser.newContext({ httpCredentials: user });
+    const tab = await newTab(context);
+    await tab.goto(`${caddy.origin}/apart/realtime?after=`);
+    assert.equal(tab.url(), `${caddy.origin}/apart/realtime/`);
+    await tab.getByLabel("Name").fill("apart");
+    await tab.getByRole("button", { name: "Create app" }).click();
+    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByRole("link", { name: "Realtime" }).click();
+    await tab.getByRole("link", { name: "apart" }).click();
+    await tab.getByText("0 connected", { exact: true }).waitFor();
     assert.deepEqual(tab.complaints, []);
     await context.close();
   });
