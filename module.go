@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -57,8 +56,13 @@ type App struct {
 	// warned are the servers that warnAboutAddresses has looked at.
 	warned map[*caddyhttp.Server]struct{}
 
-	// superseded is set while a later configuration runs beside this one.
-	superseded *atomic.Bool
+	// hold has answers of its HTTP servers wait while there is another
+	// configuration beside this one.
+	hold *engineio.Hold
+
+	// running is the runtime of the configuration that this one is to replace,
+	// nil if there is none on the same keystore, and once this one has started.
+	running *runtime
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,10 +71,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets the app up. It opens nothing: `caddy validate` provisions
-// beside a running server.
+// beside a running server. At a reload it waits for polling clients, as Caddy
+// opens the new listeners after it.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	a.started, a.superseded = make(chan struct{}), new(atomic.Bool)
+	a.started, a.hold = make(chan struct{}), new(engineio.Hold)
 	if err := a.replace(); err != nil {
 		return err
 	}
@@ -85,6 +90,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := ctx.GetMetricsRegistry().Register(metrics{a}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
+	}
+	if rt, err := activeRuntime(); err == nil && rt.dir == a.dir {
+		a.running = rt
+		rt.expect(a)
 	}
 	return nil
 }
@@ -107,7 +116,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	a.runtime, a.held = value.(*runtime), true
+	a.runtime, a.held, a.running = value.(*runtime), true, nil
 	a.runtime.start(a)
 	if len(a.handlers) == 0 {
 		// Nobody could reach the sockets that are left, nor could they come
@@ -135,6 +144,10 @@ func (a *App) Cleanup() error { return a.release() }
 
 // release gives back what Start took, and nothing else: the pool counts.
 func (a *App) release() error {
+	if a.running != nil {
+		a.running.forget(a)
+		a.running = nil
+	}
 	if !a.held {
 		return nil
 	}
@@ -359,7 +372,7 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		h.refuse(w, r, refusal)
 		return
 	}
-	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.superseded}
+	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.hold}
 	if r.URL.Query().Get("sid") == "" { // as engineio asks
 		v := h.newVisitor(r, allowed)
 		if refusal := rt.admit(v); refusal != nil {

@@ -56,8 +56,9 @@ type runtime struct {
 	appOrigins appOrigins
 	sites      atomic.Pointer[siteOrigins]
 
-	mu      sync.Mutex // guards configs
-	configs []*App     // the started ones; two while a reload is under way
+	mu       sync.Mutex // guards what follows
+	configs  []*App     // the started ones; two while a reload is under way
+	expected *App       // one that is about to start
 
 	drainOnce sync.Once
 	draining  atomic.Bool
@@ -190,25 +191,50 @@ func describe(data any) []zap.Field {
 const (
 	// settleLimit bounds how long a reload waits for polls, whose answers are
 	// held meanwhile.
-	settleLimit = 600 * time.Millisecond
+	settleLimit = 1100 * time.Millisecond
 
 	// endedLimit bounds how long a reload waits for the HTTP servers of the one
 	// before to tell their polls that they end, which Caddy does not wait for.
 	endedLimit = time.Second
+
+	// closeTime is how long after the end of a configuration its HTTP servers
+	// may take to close their listeners: Caddy ends its apps in no order.
+	closeTime = 100 * time.Millisecond
 )
+
+// expect prepares for a configuration that is about to start, on HTTP servers
+// that may listen before it does, or that may fail and close their listeners
+// again: every client on polling has a poll here by then, and keeps it.
+func (rt *runtime) expect(a *App) {
+	rt.eio.AwaitEnded(endedLimit)
+	a.hold.Begin()
+	rt.mu.Lock()
+	rt.expected = a
+	rt.holdAnswers()
+	rt.mu.Unlock()
+	rt.eio.Settle(settleLimit)
+}
+
+// forget is for a configuration that was expected and does not start.
+func (rt *runtime) forget(a *App) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.expected == a {
+		rt.expected = nil
+		rt.holdAnswers()
+	}
+}
 
 // start puts a configuration in force.
 func (rt *runtime) start(a *App) {
-	rt.eio.AwaitEnded(endedLimit)
 	rt.mu.Lock()
 	rt.configs = append(rt.configs, a)
-	reload := len(rt.configs) > 1
+	if rt.expected == a {
+		rt.expected = nil
+	}
 	rt.configure()
 	rt.mu.Unlock()
 	rt.live.End() // their requests are of servers that are to end
-	if reload {
-		rt.eio.Settle(settleLimit)
-	}
 }
 
 // stop takes a configuration out: after a reload the old one, after a failed
@@ -223,15 +249,26 @@ func (rt *runtime) stop(a *App) {
 	rt.configure()
 }
 
+// holdAnswers holds answers to polls while there are two configurations. It
+// needs mu.
+func (rt *runtime) holdAnswers() {
+	two := len(rt.configs) > 1 || rt.expected != nil
+	for _, config := range rt.configs {
+		if two {
+			config.hold.Begin()
+		} else {
+			config.hold.EndIn(closeTime)
+		}
+	}
+}
+
 // configure puts the latest configuration in force. It needs mu.
 func (rt *runtime) configure() {
 	if len(rt.configs) == 0 {
 		return // what runs on, until it is closed, keeps the last
 	}
+	rt.holdAnswers()
 	latest := rt.configs[len(rt.configs)-1]
-	for _, config := range rt.configs {
-		config.superseded.Store(config != latest)
-	}
 	rt.lasting.use(latest.logger)
 	rt.current.Store(&latest.Settings)
 	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket may be in several channels

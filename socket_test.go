@@ -7,13 +7,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/stats"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
@@ -30,7 +30,7 @@ type site struct {
 // newSite serves with the defaults, but for what configure changes.
 func newSite(t *testing.T, configure func(*App, *Handler)) *site {
 	t.Helper()
-	app := &App{logger: zap.NewNop(), started: make(chan struct{}), superseded: new(atomic.Bool)}
+	app := &App{logger: zap.NewNop(), started: make(chan struct{}), hold: new(engineio.Hold)}
 	h := &Handler{app: app, logger: zap.NewNop(), PublishPath: "/publish", SocketPath: "/socket.io", ending: make(chan struct{})}
 	app.setDefaults()
 	if configure != nil {

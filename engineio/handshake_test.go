@@ -189,7 +189,7 @@ func TestWebSocketHandshakeIsStrict(t *testing.T) {
 		"a body":                    {"Sec-WebSocket-Version: 13\r\n\r\n", "Sec-WebSocket-Version: 13\r\nContent-Length: 1\r\n\r\nx", 400},
 		"a chunked body":            {"Sec-WebSocket-Version: 13\r\n\r\n", "Sec-WebSocket-Version: 13\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
 		"POST":                      {"GET", "POST", 400},
-		"HTTP/1.1 CONNECT":          {"GET /engine.io/", "CONNECT /engine.io/", 501},
+		"HTTP/1.1 CONNECT":          {"GET /engine.io/", "CONNECT /engine.io/", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := strings.Replace(valid, test.old, test.new, 1)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +26,8 @@ func (b *bubble) exchange(ctx context.Context, x engineio.Exchange, method, sid,
 
 func TestAnswersAreHeldUntilTheServerEnds(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
-		var hold atomic.Bool
-		hold.Store(true)
+		var hold engineio.Hold
+		hold.Begin()
 		ending := make(chan struct{})
 		x := engineio.Exchange{Ending: ending, Hold: &hold}
 		poll, post := b.openPolling(), b.openPolling()
@@ -50,8 +49,8 @@ func TestAnswersAreHeldUntilTheServerEnds(t *testing.T) {
 
 func TestAnswersAreHeldForTwoSecondsAtMost(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
-		var hold atomic.Bool
-		hold.Store(true)
+		var hold engineio.Hold
+		hold.Begin()
 		p := b.openPolling()
 		for _, failed := range []bool{false, true} {
 			p.Send(engineio.TextPacket([]byte("hello")))
@@ -59,7 +58,7 @@ func TestAnswersAreHeldForTwoSecondsAtMost(t *testing.T) {
 			polled := b.exchange(b.t.Context(), engineio.Exchange{Hold: &hold}, http.MethodGet, p.ID(), "")
 			if failed { // the next server
 				want = 100 * time.Millisecond
-				time.AfterFunc(want, func() { hold.Store(false) })
+				time.AfterFunc(want, func() { hold.EndIn(0) })
 			}
 			is(b.t, polled, 200, "4hello")
 			passed(b.t, began, want)
@@ -70,8 +69,8 @@ func TestAnswersAreHeldForTwoSecondsAtMost(t *testing.T) {
 // What it held is lost, and its client is to learn of it.
 func TestAHeldPollThatIsGivenUpEndsTheSession(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
-		var hold atomic.Bool
-		hold.Store(true)
+		var hold engineio.Hold
+		hold.Begin()
 		p := b.openPolling()
 		p.Send(engineio.TextPacket([]byte("hello")))
 		ctx, cancel := context.WithCancel(b.t.Context())
@@ -84,7 +83,7 @@ func TestAHeldPollThatIsGivenUpEndsTheSession(t *testing.T) {
 
 func TestSettleWaitsForPolls(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
-		var hold atomic.Bool
+		var hold engineio.Hold
 		x := engineio.Exchange{Hold: &hold}
 		settles := func(want time.Duration) {
 			b.t.Helper()
@@ -101,17 +100,17 @@ func TestSettleWaitsForPolls(t *testing.T) {
 		})
 		settles(100 * time.Millisecond)
 		p.Send(engineio.TextPacket([]byte("hello")))
-		synctest.Wait()                 // its poll is answered,
-		settles(500 * time.Millisecond) // and it does not come back
+		synctest.Wait()      // its poll is answered,
+		settles(time.Second) // and it does not come back
 		settles(0)
-		hold.Store(true)
+		hold.Begin()
 		p.Send(engineio.TextPacket([]byte("hello")))
 		b.exchange(b.t.Context(), x, http.MethodGet, p.ID(), "")
 		synctest.Wait()
 		settles(0) // the answer is held
-		hold.Store(false)
+		hold.EndIn(0)
 		time.Sleep(100 * time.Millisecond)
-		settles(405 * time.Millisecond) // the hold looks every 5 ms
+		settles(905 * time.Millisecond) // the hold looks every 5 ms
 		p.Abort("test")
 		settles(0)
 	})
@@ -142,12 +141,12 @@ func TestPollsAtAServerThatIsToEndAreWaitedFor(t *testing.T) {
 		}
 		b.dial()
 		p := b.openPolling()
-		var hold atomic.Bool
+		var hold engineio.Hold
 		ending := make(chan struct{})
 		polled := b.exchange(b.t.Context(), engineio.Exchange{Ending: ending, Hold: &hold}, http.MethodGet, p.ID(), "")
 		synctest.Wait()
 		waits(0) // nobody has taken over
-		hold.Store(true)
+		hold.Begin()
 		waits(time.Second)
 		time.AfterFunc(100*time.Millisecond, func() { close(ending) })
 		waits(120 * time.Millisecond)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -35,10 +34,10 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 // what others change of it.
 type pendingPoll struct {
 	woken   chan struct{}
-	hold    *atomic.Bool // see Exchange
-	answer  *Packet      // the last answer of a session that was closed
-	noop    bool         // the poll is to end, with nothing if need be
-	refused bool         // the session went over to a websocket
+	hold    *Hold   // see Exchange
+	answer  *Packet // the last answer of a session that was closed
+	noop    bool    // the poll is to end, with nothing if need be
+	refused bool    // the session went over to a websocket
 }
 
 // wake has the handler look again.
