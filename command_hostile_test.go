@@ -270,3 +270,11 @@ func TestBothNamesOfTheOriginNameTheSiteAndMustNotDiffer(t *testing.T) {
 		mustFail(t, runCommand(t, nil, strings.Fields(command)...), command, "REALTIME_URL or REALTIME_SOCKET_URL")
 	}
 }
+
+// mustSay fails unless the text has what the expression matches, over lines.
+func mustSay(t *testing.T, text, pattern string) {
+	t.Helper()
+	if !regexp.MustCompile("(?s)" + pattern).MatchString(text) {
+		t.Errorf("%q does not say %s", text, pattern)
+	}
+}

@@ -183,9 +183,4 @@ test("caddy realtime listen takes messages up to --max-message", async () => {
   const { code, size } = await listen(origin, "--count", "1", "--max-message", "8MiB");
   assert.equal(code, 0);
   assert.ok(size > 6 * MiB);
-  for (const [value, says] of [["big", /--max-message .*big.* is not a size; write such as --max-message 16MiB/], ["0", /--max-message is 0 B; it must be from/]]) {
-    const refused = await listen(origin, "--max-message", value);
-    assert.equal(refused.code, 1);
-    assert.match(refused.output, says);
-  }
 });
