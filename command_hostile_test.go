@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"strings"
@@ -38,13 +39,9 @@ func hostileApp() map[string]any {
 		"publish_key": hostileText, "subscribe_key": hostileText, "allowed_origins": []string{hostileText},
 		"rate_limit": map[string]any{"publishes": 1, "window": hostileText}, "keys": []any{key},
 	}
-	for name, value := range key {
-		app[name] = value
-	}
+	maps.Copy(app, key)
 	everything := map[string]any{"apps": []any{app}, "next": nil}
-	for name, value := range app {
-		everything[name] = value
-	}
+	maps.Copy(everything, app)
 	return everything
 }
 

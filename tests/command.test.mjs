@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import http from "node:http";
 import { join } from "node:path";
+import { json as readJSON } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
@@ -79,12 +81,20 @@ describe("caddy realtime", () => {
   });
 
   test("a list of more apps than a page holds is whole", async () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+    const create = (name) =>
+      new Promise((resolve, reject) => {
+        const options = { method: "POST", agent, headers: { "Content-Type": "application/json" } };
+        const request = http.request(`${caddy.adminOrigin}/realtime/apps`, options, (res) => readJSON(res).then(resolve, reject));
+        request.on("error", reject).end(JSON.stringify({ name }));
+      });
     const apps = [];
     while (apps.length < 1_010) {
-      apps.push(...(await Promise.all(Array.from({ length: 101 }, (_, i) => caddy.app(`many ${i}`)))));
+      apps.push(...(await Promise.all(Array.from({ length: 101 }, (_, i) => create(`many ${i}`)))));
     }
+    agent.destroy();
     const listed = (await json("app", "list")).apps.map((app) => app.id);
-    for (const app of apps) assert.ok(listed.includes(app.id));
+    for (const app of apps) assert.ok(app.id && listed.includes(app.id), JSON.stringify(app));
   });
 
   test("a key's whole life", async () => {
