@@ -92,7 +92,8 @@ type adminClient struct {
 	out   io.Writer
 	notes io.Writer
 
-	timeout time.Duration // of each request; 0 is adminTimeout
+	timeout  time.Duration // of each request; 0 is adminTimeout
+	maxPages int           // of a list; 0 is maxPages
 }
 
 // adminTimeout bounds a request to the admin endpoint, its answer included.

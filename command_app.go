@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -87,7 +88,7 @@ func allApps(c *adminClient) ([]appView, error) {
 			return apps, nil
 		case *page.Next == "" || *page.Next == query.Get("after"):
 			return nil, fmt.Errorf("%s answers that the page after %q is that page again, which no gateway does; check --address", c.addr, *page.Next)
-		case size > maxList || pages == maxPages:
+		case size > maxList || pages == cmp.Or(c.maxPages, maxPages):
 			return nil, fmt.Errorf("%s answers a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
 		}
 		query.Set("after", *page.Next)

@@ -3,7 +3,6 @@ package realtime
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -98,11 +97,13 @@ func escape(text, keep string) string {
 	if strings.IndexFunc(text, acts) < 0 {
 		return text
 	}
+	const hex = "0123456789abcdef"
 	var b strings.Builder
 	b.Grow(len(text))
 	for _, r := range text {
-		if acts(r) {
-			_, _ = fmt.Fprintf(&b, `\u%04x`, r) // all of them have four digits
+		if acts(r) { // all of them have four digits
+			b.WriteString(`\u`)
+			b.Write([]byte{hex[r>>12], hex[r>>8&0xf], hex[r>>4&0xf], hex[r&0xf]})
 		} else {
 			b.WriteRune(r)
 		}
@@ -111,5 +112,8 @@ func escape(text, keep string) string {
 }
 
 func actsOnTerminal(r rune) bool {
+	if ' ' <= r && r <= '~' { // most are
+		return false
+	}
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }

@@ -56,12 +56,13 @@ func TestListenerWaitsAsLongAsTheServerSays(t *testing.T) {
 
 func TestWhatATerminalActsOnIsEscaped(t *testing.T) {
 	for text, want := range map[string]string{
-		"order.updated":                "order.updated",
-		"é 🎉 \\ \"":                    "é 🎉 \\ \"",
-		"\x1b[31m\t\r\n\x00\x7f":       `\u001b[31m\u0009\u000d\u000a\u0000\u007f`,
-		"\u009b2J":                     `\u009b2J`,
-		"\u202eabc\u2066\u200f\u2028x": `\u202eabc\u2066\u200f\u2028x`,
-		"half \x9b31m":                 "half \ufffd31m",
+		"order.updated":                 "order.updated",
+		"é 🎉 \\ \"":                     "é 🎉 \\ \"",
+		"\x1b[31m\t\r\n\x00\x7f":        `\u001b[31m\u0009\u000d\u000a\u0000\u007f`,
+		"\u009b2J":                      `\u009b2J`,
+		"\u202eabc\u2066\u200f\u2028x":  `\u202eabc\u2066\u200f\u2028x`,
+		"half \x9b31m":                  "half \ufffd31m",
+		"~\x7f\u0080\u009f\u00a0\u061c": `~\u007f\u0080\u009f` + "\u00a0" + `\u061c`,
 	} {
 		if got := visible(text); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)

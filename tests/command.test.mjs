@@ -1,8 +1,11 @@
-// caddy realtime …: what an operator types, against a running Caddy.
+// caddy realtime …: what an operator types, against a running Caddy. What a
+// command refuses by itself is in command_refusal_test.go.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import http from "node:http";
 import { join } from "node:path";
+import { json as readJSON } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
@@ -39,21 +42,12 @@ describe("caddy realtime", () => {
       env: { REALTIME_SOCKET_URL: caddy.origin, REALTIME_APP_ID: app.id, REALTIME_PUBLISH_KEY: app.publish_key, ...more.env },
     });
 
-  test("--help reads like Caddy's own, for each command", async () => {
-    for (const [args, words] of [
-      [[], ["app", "key", "publish", "listen", "--address"]],
-      [["app"], ["create", "list", "show", "delete"]],
-      [["key"], ["add", "list", "rotate", "revoke"]],
-      [["app", "create"], ["<name>"]],
-      [["key", "add"], ["--kind", "--label", "--expires"]],
-      [["key", "rotate"], ["--overlap"]],
-      [["publish"], ["REALTIME_PUBLISH_KEY", "@<file>", "Examples:"]],
-      [["listen"], ["REALTIME_SUBSCRIBE_KEY", "<channel>...", "--count", "--max-message", "--json", "Examples:"]],
-    ]) {
-      const { code, stdout } = await run([...args, "--help"]);
-      assert.equal(code, 0);
-      assert.match(stdout, /Usage:/);
-      for (const word of words) assert.ok(stdout.includes(word), `${args.join(" ")} --help has no ${word}:\n${stdout}`);
+  test("--help reads like Caddy's own", async () => {
+    const { code, stdout } = await run(["--help"]);
+    assert.equal(code, 0);
+    assert.match(stdout, /Usage:\n  caddy realtime /);
+    for (const word of ["app", "key", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
+      assert.ok(stdout.includes(word), `--help has no ${word}:\n${stdout}`);
     }
   });
 
@@ -87,12 +81,20 @@ describe("caddy realtime", () => {
   });
 
   test("a list of more apps than a page holds is whole", async () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+    const create = (name) =>
+      new Promise((resolve, reject) => {
+        const options = { method: "POST", agent, headers: { "Content-Type": "application/json" } };
+        const request = http.request(`${caddy.adminOrigin}/realtime/apps`, options, (res) => readJSON(res).then(resolve, reject));
+        request.on("error", reject).end(JSON.stringify({ name }));
+      });
     const apps = [];
     while (apps.length < 1_010) {
-      apps.push(...(await Promise.all(Array.from({ length: 101 }, (_, i) => caddy.app(`many ${i}`)))));
+      apps.push(...(await Promise.all(Array.from({ length: 101 }, (_, i) => create(`many ${i}`)))));
     }
+    agent.destroy();
     const listed = (await json("app", "list")).apps.map((app) => app.id);
-    for (const app of apps) assert.ok(listed.includes(app.id));
+    for (const app of apps) assert.ok(app.id && listed.includes(app.id), JSON.stringify(app));
   });
 
   test("a key's whole life", async () => {
@@ -101,7 +103,7 @@ describe("caddy realtime", () => {
     const [, id, key] = added.stdout.match(/^id +(key_\S+)\npublish key +(pk_live_\S+)\n$/);
     const listed = await succeeds("key", "list", app.id);
     assert.match(listed.stdout, new RegExp(`${id} +publish +${key.slice(-4)} .* until .* worker`));
-    assert.equal((await publish({ ...app, publish_key: key }, ["orders", "e"])).code, 0);
+    await caddy.published({ ...app, publish_key: key }, { channel: "orders", event: "e" });
 
     const until = await json("key", "add", app.id, "--kind", "publish", "--expires", "2040-01-31T12:00:00+01:00");
     assert.equal(new Date(until.expires).toISOString(), "2040-01-31T11:00:00.000Z");
@@ -109,7 +111,7 @@ describe("caddy realtime", () => {
     const rotated = await json("key", "rotate", app.id, id, "--overlap", "1h");
     assert.equal(rotated.label, "worker");
     for (const each of [key, rotated.key]) {
-      assert.equal((await publish({ ...app, publish_key: each }, ["orders", "e"])).code, 0);
+      await caddy.published({ ...app, publish_key: each }, { channel: "orders", event: "e" });
     }
     await succeeds("key", "revoke", app.id, id);
     const refused = await publish({ ...app, publish_key: key }, ["orders", "e"]);
@@ -124,10 +126,8 @@ describe("caddy realtime", () => {
     const file = join(caddy.dir, "data.json");
     writeFileSync(file, '{"from":"a file"}');
     for (const [args, options, want] of [
-      [['"text"'], {}, ["text"]],
       [[`@${file}`], {}, [{ from: "a file" }]],
       [["-"], { input: "[1,2]" }, [[1, 2]]],
-      [[], {}, []],
     ]) {
       const heard = once(socket, "e");
       const { code, stderr } = await publish(app, ["orders", "e", ...args], options);
@@ -136,41 +136,15 @@ describe("caddy realtime", () => {
     }
   });
 
-  test("each command says what it takes", async () => {
-    for (const [args, says] of [
-      [[], /app .*key .*listen .*portal .*publish/s],
-      [["app"], /create .*delete .*list .*show/s],
-      [["key"], /add .*list .*revoke .*rotate/s],
-      ...["app create", "app list", "app show", "app delete", "key add", "key list", "key rotate", "key revoke", "publish", "listen", "portal"].map(
-        (command) => [command.split(" "), new RegExp(`Usage:\n  caddy realtime ${command}`)],
-      ),
-    ]) {
-      const { code, stdout } = await run([...args, "--help"]);
-      assert.equal(code, 0);
-      assert.match(stdout, says);
-    }
-  });
-
   test("what is wrong is said on stderr, with the cure", async () => {
     const app = await caddy.app();
     for (const [attempt, says] of [
       [admin("app", "create", ""), /printable/],
-      [admin("app", "create"), /accepts 1 arg/],
       [admin("app", "show", "../apps"), /no app|nothing at/i],
       [admin("key", "add", app.id), /publish.*subscribe/],
-      [admin("key", "add", app.id, "--kind", "publish", "--expires", "soon"), /--expires 30d, or a time like 20/],
       [admin("key", "revoke", app.id, "key_none"), /no key .*key_none/],
       [run(["app", "list", "--address", "localhost:1"]), /Is it running\?.*--address/],
-      [run(["portal", "--address", "localhost:1"]), /Is it running\?.*--address/],
-      [admin("portal", "--port", "99999"), /port/],
-      [publish(app, ["orders", "e", "text"]), /not JSON.*quotes/],
-      [publish(app, ["orders", "connect"]), /connect/],
       [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: app.subscribe_key } }), /subscribe key/],
-      [publish(app, ["orders", "e"], { env: { REALTIME_PUBLISH_KEY: "" } }), /REALTIME_PUBLISH_KEY/],
-      [publish(app, ["orders", "e"], { env: { REALTIME_SOCKET_URL: "" } }), /--origin https/],
-      [admin("key", "add", app.id, "--kind", "publish", "--expires", "2020-01-01T00:00:00Z"), /not in the future/],
-      [publish(app, ["orders", "e", "--path", "/elsewhere"]), /[Cc]heck --origin and --path/],
-      [publish(app, ["orders", "e", "--origin", "http://localhost:1"]), /cannot reach .*--origin/],
     ]) {
       const { code, stdout, stderr } = await attempt;
       assert.equal(code, 1, stdout + stderr);

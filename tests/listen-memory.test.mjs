@@ -5,7 +5,8 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import net from "node:net";
-import { after, describe, test } from "node:test";
+import { createInterface } from "node:readline";
+import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bin } from "./lib/caddy.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -66,25 +67,37 @@ const gateway = (behave, { subscribed = true } = {}) =>
     return behave(socket);
   });
 
-// The peak of a child that has ended is in the usage of its parent's children.
+// Runs each line's command, and prints its exit code, its peak in bytes, how
+// much it wrote and the beginning of that. Only a parent can ask for the peak of
+// a process that has ended.
 const measure = `
-import resource, subprocess, sys
-child = subprocess.run(sys.argv[1:], stderr=subprocess.STDOUT, stdout=subprocess.PIPE, timeout=60)
-print(child.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, len(child.stdout))
-sys.stdout.flush()
-sys.stdout.buffer.write(child.stdout[:10000])
+import json, os, subprocess, sys, threading
+for line in sys.stdin:
+    command = json.loads(line)
+    child = subprocess.Popen(command["args"], env=command["env"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(30, child.kill)
+    timer.start()
+    output, size = b"", 0
+    while chunk := child.stdout.read1(1 << 20):
+        output, size = (output + chunk)[:10000], size + len(chunk)
+    _, status, usage = os.wait4(child.pid, 0)
+    timer.cancel()
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "peak": usage.ru_maxrss * 1024, "size": size, "output": output.decode(errors="replace")}), flush=True)
 `;
+let meter;
+before(() => {
+  meter = spawn("python3", ["-c", measure], { stdio: ["pipe", "pipe", "inherit"] });
+  meter.results = createInterface({ input: meter.stdout });
+  cleanups.push(() => meter.stdin.end());
+});
 
 const environment = (origin) => ({ ...process.env, REALTIME_URL: "", REALTIME_SOCKET_URL: origin, REALTIME_APP_ID: "app_1", REALTIME_SUBSCRIBE_KEY: "sub_live_1" });
 
-/** Listens until the command ends: its exit code, peak and output. */
+/** Listens until the command ends: its exit code, peak, the size of its output, and that. */
 async function listen(origin, ...args) {
-  const child = spawn("python3", ["-c", measure, bin, "realtime", "listen", "a", ...args], { stdio: ["ignore", "pipe", "inherit"], env: environment(origin) });
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk) => (output += chunk));
-  await once(child, "close", 70_000);
-  const [code, peak, size] = output.split("\n", 1)[0].split(" ").map(Number);
-  return { code, peak, size, output: output.slice(output.indexOf("\n") + 1) };
+  meter.stdin.write(`${JSON.stringify({ args: [bin, "realtime", "listen", "a", ...args], env: environment(origin) })}\n`);
+  const [line] = await once(meter.results, "line", 60_000);
+  return JSON.parse(line);
 }
 
 const opens = "HTTP/1.1 101 Switching Protocols\r\n";
@@ -103,7 +116,12 @@ describe("a server cannot make caddy realtime listen take much memory with", () 
     "a refusal's header line without end": [() => endless(`${refuses}X: `, "x"), /400 Bad Request/],
     "a refusal's headers without end": [() => endless(refuses, "X-Y: z\r\n"), /400 Bad Request/],
     "a refusal's body without end": [() => endless(`${refuses}\r\n`, "x"), /400 Bad Request/],
-    "a frame of 60 MiB": [() => gateway((socket) => socket.write(frame(`42["e","${"\x7f".repeat(60 * MiB)}"]`))), tooLarge],
+    "a frame of 60 MiB": [() => gateway((socket) => {
+      const head = Buffer.from([0x81, 127, ...Buffer.alloc(8)]);
+      head.writeBigUInt64BE(BigInt(60 * MiB), 2);
+      socket.write(Buffer.concat([head, Buffer.from('42["e","')]));
+      return forever(socket, Buffer.alloc(65_536, "\x7f"));
+    }), tooLarge],
     "fragments without end": [() => gateway((socket) => {
       socket.write(frame('42["e","', 0x01));
       return forever(socket, frame("x".repeat(1_000), 0x00));
@@ -129,7 +147,7 @@ assert.ok(peak < bound, `it took ${peak / MiB} MiB`);
   for (const args of [[], ["--json"]]) {
     test(`messages of the largest size that are all escapes ${args}`, async () => {
       const text = "\x7f".repeat(4 * MiB - 20);
-      const count = 5;
+      const count = 2;
       const origin = await gateway((socket) => forever(socket, frame(`42["e","${text}"]`)));
       const { code, peak, size } = await listen(origin, "--count", String(count), ...args);
       assert.equal(code, 0);
@@ -165,9 +183,4 @@ test("caddy realtime listen takes messages up to --max-message", async () => {
   const { code, size } = await listen(origin, "--count", "1", "--max-message", "8MiB");
   assert.equal(code, 0);
   assert.ok(size > 6 * MiB);
-  for (const [value, says] of [["big", /--max-message .*big.* is not a size; write such as --max-message 16MiB/], ["0", /--max-message is 0 B; it must be from/]]) {
-    const refused = await listen(origin, "--max-message", value);
-    assert.equal(refused.code, 1);
-    assert.match(refused.output, says);
-  }
 });

@@ -1,9 +1,9 @@
 // caddy realtime listen: what it prints, how it ends, and that it comes back.
+// command_refusal_test.go has all that it is refused for.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
-import { freePorts } from "./lib/ports.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const running = new Set();
@@ -173,29 +173,12 @@ describe("caddy realtime listen", () => {
   });
 
   test("what is refused ends it, with the reason", async () => {
-    const other = await caddy.app();
-    const disabled = await caddy.app();
-    await caddy.admin("PATCH", `/realtime/apps/${disabled.id}`, { enabled: false });
-    const [port] = await freePorts(1);
-    const listen = (...args) => new Listener(caddy, app, args);
-    const listenWith = (env, ...args) => new Listener(caddy, app, ["orders.42", ...args], env);
+    const listenWith = (env, ...args) => new Listener(caddy, app, args, env);
     for (const [listener, says] of [
-      [listenWith({ REALTIME_SUBSCRIBE_KEY: app.publish_key }), /publish key/],
-      [listenWith({ REALTIME_SUBSCRIBE_KEY: other.subscribe_key }), /not a key of/],
-      [listenWith({ REALTIME_SUBSCRIBE_KEY: "" }), /REALTIME_SUBSCRIBE_KEY.*sub_live_/],
-      [listenWith({ REALTIME_APP_ID: "app_none" }), /app_none/],
-      [listenWith({ REALTIME_APP_ID: "" }), /--app app_/],
-      [listenWith({}, "--app", "app_none"), /app_none/],
-      [new Listener(caddy, disabled, ["orders.42"]), /disabled|switched off/],
-      [listen("orders 42"), /channel's name has ' ' at character 7/],
-      [listen("a", "b", "c", "d"), /3 channels/],
-      [listen(), /at least 1 arg/],
-      [listen("orders.42", "--count", "-1"), /--count -1/],
-      [listenWith({ REALTIME_SOCKET_URL: "" }), /--origin https/],
-      [listenWith({}, "--origin", "localhost:8443"), /--origin is no origin.*https:\/\//],
-      [listenWith({}, "--origin", `http://localhost:${port}`), /cannot reach .*refused.*--origin/],
-      [listenWith({}, "--origin", `https://localhost:${caddy.port}`), /http:\/\/ rather/],
-      [listenWith({}, "--path", "/elsewhere"), /\/elsewhere.*check --origin and --path/],
+      [listenWith({ REALTIME_SUBSCRIBE_KEY: app.publish_key }, "orders.42"), /publish key/],
+      [listenWith({}, "a", "b", "c", "d"), /3 channels/],
+      [listenWith({}), /at least 1 arg/],
+      [listenWith({}, "orders.42", "--path", "/elsewhere"), /\/elsewhere.*check --origin and --path/],
     ]) {
       await listener.ends(1, says);
       assert.equal(listener.stdout, "");
