@@ -265,7 +265,7 @@ function framed(url) {
         resolve("");
       }
     };
-    document.body.append(frame);
+    document.body.replaceChildren(frame);
   });
 }
 

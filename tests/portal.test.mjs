@@ -362,9 +362,9 @@ describe("the portal", () => {
   test("it is readable in light and dark, with names and labels for all controls", async () => {
     const app = await caddy.app("readable");
     await caddy.subscriber(app, "orders.42");
+    const tab = await newTab(context);
     for (const colorScheme of ["light", "dark"]) {
-      const scheme = await browser.newContext({ colorScheme });
-      const tab = await newTab(scheme);
+      await tab.emulateMedia({ colorScheme });
       await tab.goto(`${portal.link}app/${app.id}`);
       await tab.getByText("1 connected", { exact: true }).waitFor();
       const background = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -375,8 +375,8 @@ describe("the portal", () => {
       assert.deepEqual(headings, ["H1", ...headings.slice(1).fill("H2")]);
       await picture(tab, `portal-${colorScheme}`);
       assert.deepEqual(tab.complaints, []);
-      await scheme.close();
     }
+    await tab.close();
   });
 });
 
