@@ -5,17 +5,20 @@ import http from "node:http";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
 import { once } from "./wait.mjs";
 
 /** Where the stock client's builds for browsers are. */
 export const dist = join(dirname(createRequire(import.meta.url).resolve("socket.io-client/package.json")), "dist");
 
-/** Keeps what a page looks like, for people; git ignores the folder. */
-export function picture(tab, name) {
+/**
+ * With PICTURES=1, keeps what a page looks like, for people; git ignores the
+ * folder. Without a GPU, a picture takes more CPU time than loading the page.
+ */
+export async function picture(tab, name) {
+  if (!process.env.PICTURES) return;
   const folder = fileURLToPath(new URL("../screenshots", import.meta.url));
   mkdirSync(folder, { recursive: true });
-  return tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  await tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
 }
 
 // A page of another origin, with the stock client as a script.
@@ -33,13 +36,17 @@ export async function foreignSite(host = "localhost") {
 
 // Chromium trusts exactly this Caddy's CA: it is given the fingerprint of the
 // intermediate certificate's key, and checks all else as always.
-export function launch(caddy, ...args) {
+export async function launch(caddy, ...args) {
   if (caddy.tls) {
     const pem = readFileSync(join(dirname(caddy.rootCertificate), "intermediate.crt"));
     const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
     args.push(`--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`);
   }
-  return chromium.launch({ executablePath: inPath("chromium-headless-shell", "chromium"), args: ["--no-sandbox", ...args] });
+  // A process costs more to start than a page to load. Tabs of one site share
+  // one; site isolation still gives each site its own.
+  args.push("--no-sandbox", "--renderer-process-limit=1");
+  const { chromium } = await import("playwright-core"); // takes a second to load: only for files that launch a browser
+  return chromium.launch({ executablePath: inPath("chromium-headless-shell", "chromium"), args });
 }
 
 /**
