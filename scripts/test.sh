@@ -1,35 +1,38 @@
 #!/usr/bin/env bash
 # Everything that CI checks: the tools, the binary, lint, the Go tests under
-# the race detector, and the Node and Chromium tests against the binary. Each
-# part runs even if one before it failed. The last line has the totals; a build
-# or a lint that fails counts as one failure.
+# the race detector, and the Node and Chromium tests against the binary. They
+# run two at a time, as much of their time is waiting. Each part runs even if
+# one before it failed, and is shown when it has ended. The last line has the
+# totals; a build or a lint that fails counts as one failure.
 set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
-rm -f build/*.totals
+rm -f build/*.totals build/*.failed
 
 scripts/setup.sh || exit 1
 
-failed=()
-part() { # name, command…
+part() { # name, targets of make…
 	local name=$1 start=$SECONDS
 	shift
-	echo "=== $name"
-	"$@" || failed+=("$name")
+	make --no-print-directory "$@" >"build/$name.log" 2>&1 || touch "build/$name.failed"
 	echo "=== $name: $((SECONDS - start)) s"
+	cat "build/$name.log"
 }
 
-part build make --no-print-directory build
-part lint make --no-print-directory lint
-part go make --no-print-directory test-go
-part node make --no-print-directory test-node
+part build build &
+part lint lint
+wait
+part node test-node &
+part go test-go
+wait
 
 passed=0 broken=0
-case " ${failed[*]-} " in *" build "*) broken=$((broken + 1)) ;; esac
-case " ${failed[*]-} " in *" lint "*) broken=$((broken + 1)) ;; esac
-for totals in build/go.totals build/node.totals; do
-	if [ -r "$totals" ]; then
-		read -r p f <"$totals"
+for part in build lint; do
+	[ ! -e build/$part.failed ] || broken=$((broken + 1))
+done
+for part in go node; do
+	if [ -r build/$part.totals ]; then
+		read -r p f <build/$part.totals
 		passed=$((passed + p)) broken=$((broken + f))
 	else
 		broken=$((broken + 1)) # it did not get as far as counting
@@ -37,6 +40,7 @@ for totals in build/go.totals build/node.totals; do
 done
 
 echo
-[ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}"
+failed=$(cd build && ls -- *.failed 2>/dev/null | sed 's/\.failed$//' | paste -sd' ')
+[ -z "$failed" ] || echo "failed: $failed"
 echo "$passed passed, $broken failed"
-[ ${#failed[@]} -eq 0 ] && [ $broken -eq 0 ]
+[ -z "$failed" ] && [ $broken -eq 0 ]
