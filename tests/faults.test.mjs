@@ -35,7 +35,7 @@ test("out of file descriptors: who is connected stays, the log says why, and it 
 });
 
 test("stopped for longer than the heartbeat: clients come back and hear what is published then", async () => {
-  const caddy = await Caddy.start({ global: "ping_interval 500ms\n\t\tping_timeout 500ms" });
+  const caddy = await Caddy.start({ global: "ping_interval 1s\n\t\tping_timeout 2s" });
   try {
     const app = await caddy.app();
     const clients = await Promise.all(

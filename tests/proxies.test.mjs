@@ -94,7 +94,7 @@ for (const [name, start] of Object.entries(proxies)) {
     before(async () => {
       gateway = await Caddy.start({
         options: trusting,
-        global: "ping_interval 1s\n\t\tping_timeout 1s\n\t\tmax_connections_per_ip 2",
+        global: "ping_interval 1s\n\t\tping_timeout 5s\n\t\tmax_connections_per_ip 2",
         site: "realtime {\n\torigins https://only.example\n}",
       });
       app = await gateway.app();

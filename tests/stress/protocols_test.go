@@ -122,7 +122,7 @@ func TestManySessionsShareAConnection(t *testing.T) {
 	const n, leaving, events = 60, 10, 50
 	for name, connect := range protocols {
 		t.Run(name, func(t *testing.T) {
-			s := startSecure(t, "ping_interval 1s\n\t\tping_timeout 3s")
+			s := startSecure(t, "ping_interval 1s\n\t\tping_timeout 5s")
 			a := s.newApp()
 			before := s.usage()
 			var connections atomic.Int64
@@ -152,7 +152,7 @@ func TestManySessionsShareAConnection(t *testing.T) {
 			gone := &audience{clients: crowd.clients[:leaving]}
 			crowd = &audience{clients: crowd.clients[leaving:], accounts: crowd.accounts[leaving:]}
 			gone.lose(t)
-			s.await("those that gave up are gone", 6*time.Second, func() bool { return s.connections(a) == n-leaving })
+			s.await("those that gave up are gone", 20*time.Second, func() bool { return s.connections(a) == n-leaving })
 			if err := s.publishOver(over, host, a, "c", strconv.Itoa(events+1)); err != nil {
 				t.Fatal(err)
 			}
