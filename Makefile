@@ -45,7 +45,7 @@ test-go: $(CADDY_BIN)
 # One file: make test-node FILES=tests/reload.test.mjs
 FILES ?= $(wildcard tests/*.test.mjs)
 test-node: $(CADDY_BIN) $(NODE_MODULES)
-	CADDY_BIN=$(abspath $(CADDY_BIN)) scripts/nodetest.sh $(FILES)
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node scripts/nodetest.mjs $(FILES)
 
 # Clients over packets that are lost, late, doubled and out of order, in network
 # namespaces: Linux, as root.

@@ -62,8 +62,20 @@ func (f files) write(t *testing.T, dir string) {
 
 // A damage is a store of which one file is not as it was.
 type damage struct {
-	name  string
-	files files
+	name   string
+	good   files
+	file   string
+	change func([]byte) []byte // of the file, which it copies; it is gone if it returns nil
+}
+
+// write puts the damaged store in the place of what is there.
+func (d damage) write(t *testing.T, dir string) {
+	t.Helper()
+	f := maps.Clone(d.good)
+	if f[d.file] = d.change(f[d.file]); f[d.file] == nil {
+		delete(f, d.file)
+	}
+	f.write(t, dir)
 }
 
 // damages are those of one store: each file missing, cut off at several
@@ -74,25 +86,23 @@ func damages(state string, good files) (all []damage) {
 		if name == "LOCK" {
 			continue
 		}
-		with := func(what string, data []byte) {
-			f := maps.Clone(good)
-			if f[name] = data; data == nil {
-				delete(f, name)
-			}
-			all = append(all, damage{fmt.Sprintf("%s, %s: %s", state, name, what), f})
+		with := func(what string, change func([]byte) []byte) {
+			all = append(all, damage{fmt.Sprintf("%s, %s: %s", state, name, what), good, name, change})
 		}
-		with("missing", nil)
+		with("missing", func([]byte) []byte { return nil })
 		used := len(bytes.TrimRight(data, "\x00")) // logs are followed by zeros
 		for _, size := range []int{0, 1, 8, 19, 20, 21, used / 4, used / 2, used * 3 / 4, used - 1, used} {
 			if size >= 0 && size < len(data) {
-				with(fmt.Sprint("cut off at ", size), data[:size:size])
+				with(fmt.Sprint("cut off at ", size), func(data []byte) []byte { return data[:size:size] })
 			}
 		}
 		for _, at := range []int{0, 3, 7, 8, 12, 19, 20, 24, 30, used / 4, used / 3, used / 2, used * 2 / 3, used - 40, used - 20, used - 9, used - 5, used - 1, used + 100} {
 			if at >= 0 && at < len(data) {
-				flipped := slices.Clone(data)
-				flipped[at] ^= 0x10
-				with(fmt.Sprint("another bit at ", at), flipped)
+				with(fmt.Sprint("another bit at ", at), func(data []byte) []byte {
+					flipped := slices.Clone(data)
+					flipped[at] ^= 0x10
+					return flipped
+				})
 			}
 		}
 	}
@@ -121,7 +131,7 @@ func TestDamagedStoreIsWholeOrRefused(t *testing.T) {
 	c.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	whole, refused := 0, 0
 	for _, d := range all[:min(len(all), faultRounds(6, 60))] {
-		d.files.write(t, g.store())
+		d.write(t, g.store())
 		before := len(g.readLog(0))
 		if g.tryBoot() {
 			whole++
