@@ -308,7 +308,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		r = restored(r, original)
 	}
-	answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) { h.serve(w, r, place, exact) })
+	answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) {
+		h.serve(newLeavingWriter(w, r, h.ending), r, place, exact)
+	})
 	return nil
 }
 

@@ -14,7 +14,7 @@ const each = versions.flatMap((version) => Object.entries(transports).map(([tran
 
 let caddy;
 before(async () => {
-  caddy = await Caddy.start({ global: "ping_interval 300ms\n\t\tping_timeout 10s\n\t\tconnect_timeout 2s" });
+  caddy = await Caddy.start({ global: "ping_interval 300ms\n\t\tping_timeout 10s\n\t\tconnect_timeout 5s" });
 });
 after(() => caddy.close());
 

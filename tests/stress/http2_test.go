@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,12 +28,19 @@ type http2Conn struct {
 // dialHTTP2 connects, with settings of the client's own.
 func (s *secure) dialHTTP2(settings ...http2.Setting) *http2Conn {
 	s.t.Helper()
-	config := s.tls.Clone()
-	config.NextProtos = []string{"h2"}
-	conn, err := tls.Dial("tcp", s.Host, config)
+	conn, err := net.Dial("tcp", s.Host) //nolint:noctx // a test
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.openHTTP2(conn, settings...)
+}
+
+// openHTTP2 is dialHTTP2 over a connection that is there.
+func (s *secure) openHTTP2(plain net.Conn, settings ...http2.Setting) *http2Conn {
+	s.t.Helper()
+	config := s.tls.Clone()
+	config.NextProtos = []string{"h2"}
+	conn := tls.Client(plain, config)
 	s.t.Cleanup(func() { _ = conn.Close() })
 	h := &http2Conn{Framer: http2.NewFramer(conn, conn), t: s.t, conn: conn, settings: make(map[http2.SettingID]uint32)}
 	h.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -334,4 +342,36 @@ func TestHTTP2BodiesThatStallAreCutOff(t *testing.T) {
 	}
 	s.await("the session is gone", time.Second, func() bool { return s.connections(a) == 0 })
 	h.poller(s, a, 0) // the connection goes on
+}
+
+// Go tells the connections that it has by then.
+func TestAConnectionOfHTTP2ThatIsOpenedWhileTheServerEndsDoesNotStay(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*secure){
+		"a reload": func(s *secure) {
+			if err := s.reload(s.config("max_channels 5")); err != nil {
+				s.t.Fatal(err)
+			}
+		},
+		"the exit": func(s *secure) {
+			s.expectEnd()
+			_ = s.cmd.Process.Signal(syscall.SIGTERM)
+			s.await("it ends", 20*time.Second, func() bool { return strings.Contains(s.readLog(0), "servers shutting down") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSecure(t, "")
+			plain, err := net.Dial("tcp", s.Host) //nolint:noctx // a test
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := s.dialHTTP2() // it comes behind the plain one: that has been accepted
+			before.answer(before.get(s.Host, "/socket.io/?EIO=4&transport=polling"), 0)
+			end(s)
+			late := s.openHTTP2(plain)
+			late.get(s.Host, "/socket.io/?EIO=4&transport=polling")
+			late.until("GOAWAY", func(f http2.Frame) bool { return f.Header().Type == http2.FrameGoAway })
+		})
+	}
 }
