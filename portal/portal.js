@@ -75,7 +75,12 @@ function follow(state) {
     byId("broken").textContent = "";
     outdated = true; // by what happened between the page and the stream, or two streams
   };
-  stream.onerror = () => (byId("broken").textContent = "The connection is lost; trying again.");
+  stream.onerror = () => {
+    byId("broken").textContent = "The connection is lost; trying again.";
+    // A browser gives up where it is answered with an error, as by a proxy in
+    // front of a server that is being restarted.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(state), 2000);
+  };
   for (const [kind, tell] of Object.entries(told)) {
     stream.addEventListener(kind, ({ data }) => {
       const e = JSON.parse(data);

@@ -481,7 +481,7 @@ test("the admin endpoint itself takes a browser, where its origins have the empt
   }
 });
 
-test("who watches in the portal does not hold up an exit", async () => {
+test("who watches in the portal does not hold up an exit, and sees more once the server is back", async () => {
   const caddy = await Caddy.start();
   const portal = await openPortal(caddy);
   const tab = await browser.newPage();
@@ -494,10 +494,12 @@ test("who watches in the portal does not hold up an exit", async () => {
         return (await tab.locator("#tail .published", { hasText: event }).count()) > 0;
       });
     await sees("before");
+    const refused = tab.waitForResponse((answer) => answer.url().endsWith("/live") && answer.status() >= 500);
     const began = Date.now();
     assert.deepEqual(await caddy.signal("SIGTERM"), { code: 0, signal: null });
     assert.ok(Date.now() - began < 5_000, `it took ${Date.now() - began} ms`);
     await tab.getByText("The connection is lost; trying again.").waitFor();
+    await refused; // which the browser takes for an end
     await caddy.boot();
     await sees("after");
   } finally {

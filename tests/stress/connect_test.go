@@ -94,7 +94,7 @@ func TestConnectAndDropLeavesNothing(t *testing.T) {
 func TestSubscribersThatLeaveInEveryWayLeaveNothing(t *testing.T) {
 	t.Parallel()
 	// One that polled and goes without a word is missed at the next heartbeat.
-	g := start(t, "ping_interval 2s\n		ping_timeout 3s")
+	g := start(t, "ping_interval 2s\n		ping_timeout 8s")
 	a := g.newApp()
 	channels := []string{"a", "b", "c"}
 	transports := []client.Transport{client.OverWebSocket, client.OverWebSocket, client.OverWebSocket, client.OverPolling, client.Upgraded}
@@ -115,7 +115,7 @@ func TestSubscribersThatLeaveInEveryWayLeaveNothing(t *testing.T) {
 			}
 			return leave(c, i/5)
 		})
-		g.await("no connections", 20*time.Second, func() bool { return g.connections(a) == 0 })
+		g.await("no connections", 40*time.Second, func() bool { return g.connections(a) == 0 })
 		for _, channel := range channels {
 			if n, err := g.publish(a, channel, "0"); n != 0 || err != nil {
 				t.Fatalf("channel %s has %d subscribers left, %v", channel, n, err)
