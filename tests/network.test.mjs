@@ -29,6 +29,7 @@ describe("a network that falls silent", () => {
 
         relay.vanish();
         const began = Date.now();
+        socket.once("disconnect", () => relay.appear()); // before it comes back
         const lost = once(socket, "disconnect");
         const back = once(socket, "subscribed");
         await caddy.published(app, { channel: name, event: "e", data: "lost on the way" });

@@ -4,6 +4,7 @@ import { once } from "./wait.mjs";
 
 export class Relay {
   #pairs = new Set();
+  #vanished = false;
 
   /** Listens on a port of its own for connections to one on this machine. */
   static async start(port) {
@@ -11,10 +12,11 @@ export class Relay {
     relay.server = createServer((client) => {
       const pair = [client, connect(port, "localhost")];
       relay.#pairs.add(pair);
+      pair.silent = relay.#vanished;
       for (const [from, to] of [pair, pair.toReversed()]) {
-        from.pipe(to);
-        from.on("error", () => to.destroy());
-        from.on("close", () => to.destroy());
+        if (!pair.silent) from.pipe(to);
+        const end = () => pair.silent || to.destroy();
+        from.on("error", end).on("close", end);
       }
     }).listen(0);
     await once(relay.server, "listening");
@@ -22,16 +24,22 @@ export class Relay {
     return relay;
   }
 
-  /** Passes nothing more on the connections that there are, and tells nobody; later ones pass. */
+  /** Passes nothing more, and tells nobody. */
   vanish() {
-    const silent = [...this.#pairs];
-    this.#pairs.clear();
-    for (const socket of silent.flat()) socket.unpipe().pause();
-    this.silent = (this.silent ?? []).concat(silent);
+    this.#vanished = true;
+    for (const pair of this.#pairs) {
+      pair.silent = true;
+      for (const socket of pair) socket.unpipe().pause();
+    }
+  }
+
+  /** Passes what comes over new connections. */
+  appear() {
+    this.#vanished = false;
   }
 
   close() {
     this.server.close();
-    for (const socket of [...this.#pairs, ...(this.silent ?? [])].flat()) socket.destroy();
+    for (const socket of [...this.#pairs].flat()) socket.destroy();
   }
 }
