@@ -253,7 +253,7 @@ func TestKilledAnywhereInProvisioningNothingAnsweredIsLost(t *testing.T) {
 // has lost neither a change nor a client, and knows no key that was revoked.
 func TestStoppedAnywhereInProvisioningNothingIsLost(t *testing.T) {
 	t.Parallel()
-	g := prepareForwarding(t, "ping_interval 500ms\n		ping_timeout 2s")
+	g := prepareForwarding(t, "ping_interval 500ms\n		ping_timeout 5s")
 	g.boot()
 	c := newCrew(g, 4)
 	a := g.newApp()
@@ -272,7 +272,7 @@ func TestStoppedAnywhereInProvisioningNothingIsLost(t *testing.T) {
 		if err := g.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(c.rng.IntN(5000)) * time.Millisecond) // as is the time
+		time.Sleep(time.Duration(c.rng.IntN(8000)) * time.Millisecond) // as is the time
 		if err := g.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,7 @@ func readAll(src io.Reader, last int) error {
 func TestReaderOfSingleBytesInATinyWindowGetsEverything(t *testing.T) {
 	t.Parallel()
 	const events = 40
-	g := start(t, "")
+	g := start(t, "ping_interval 5m") // the reader answers none
 	a := g.newApp()
 	crowd := g.join(a, "c", mixed(3)...)
 	conn, err := g.joinNarrow(a, "c")
