@@ -16,7 +16,7 @@ const hostileText = "\u001b]0;owned\u0007\u009b2J\u202e\u007f\r\nforged\tx"
 func mustBeHarmless(t *testing.T, r commandRun, about []string) {
 	t.Helper()
 	for _, text := range []string{r.stdout, r.stderr, r.failure()} {
-		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && actsOnTerminal(r) }); i >= 0 {
+		if i := indexOfEscape(text); i >= 0 {
 			t.Errorf("%s: %q has an escape at %d", about, text, i)
 		}
 		if strings.HasPrefix(text, "forged") || strings.Contains(text, "\nforged") {

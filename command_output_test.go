@@ -22,13 +22,19 @@ func TestCommandsPrintNothingThatATerminalActsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{out.String(), notes.String(), guardError(errors.New(hostile)).Error()} {
-		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && actsOnTerminal(r) }); i >= 0 {
+		if i := indexOfEscape(text); i >= 0 {
 			t.Errorf("%q has an escape at %d", text, i)
 		}
 		if strings.Contains(text, "\nforged") || strings.Contains(text, "\trow") {
 			t.Errorf("%q has a line of the server's own", text)
 		}
 	}
+}
+
+// indexOfEscape is where a terminal would act on the text, but for new lines and
+// tabs; -1 if nowhere.
+func indexOfEscape(text string) int {
+	return strings.IndexFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && actsOnTerminal(r) })
 }
 
 func TestErrorOfAServerIsShort(t *testing.T) {

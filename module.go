@@ -429,8 +429,8 @@ func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	}
 	if !allowed {
 		v.refusal = siteOriginError(r)
-	} else if len(r.Header["Origin"]) > 1 { // no browser does that: an app's list would see the first only
-		v.refusal = errDuplicateHeader("Origin")
+	} else if _, err := onlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+		v.refusal = asAPIError(err)
 	}
 	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
 	return v

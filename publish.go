@@ -197,8 +197,8 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 		e.refused.log(e.logger, e.origins, r)
 		return siteOriginError(r)
 	}
-	if len(r.Header["Origin"]) > 1 { // no browser does that: an app's list would see the first only
-		return errDuplicateHeader("Origin")
+	if _, err := onlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+		return err
 	}
 	e.origins.setCORS(w.Header(), r)
 	if len(r.Header["Origin"]) > 0 {

@@ -10,7 +10,8 @@ import (
 // A Hold has answers to requests wait while an HTTP server takes over from
 // another. Otherwise they would tell clients to connect anew while the kernel
 // may hand connections to a listener that is about to close, which resets them.
-// The zero value holds nothing. All methods may be called concurrently.
+// The zero value holds nothing, and neither does nil. All methods may be called
+// concurrently.
 type Hold struct {
 	// until is when the hold ends, the zero time if that is not known; nil
 	// where nothing is held.
@@ -28,7 +29,11 @@ func (h *Hold) EndIn(d time.Duration) {
 	}
 }
 
+// holds says whether answers are held.
 func (h *Hold) holds() bool {
+	if h == nil {
+		return false
+	}
 	until := h.until.Load()
 	return until != nil && (until.IsZero() || time.Now().Before(*until))
 }
@@ -51,17 +56,14 @@ const (
 	returnTime = time.Second
 )
 
-// holds says whether answers are held.
-func (x Exchange) holds() bool { return x.Hold != nil && x.Hold.holds() }
-
 // hold waits while answers are held.
 func (x Exchange) hold(ctx context.Context) {
-	if !x.holds() {
+	if !x.Hold.holds() {
 		return
 	}
 	tick := time.NewTicker(holdStep)
 	defer tick.Stop()
-	for begin := time.Now(); x.holds() && time.Since(begin) < maxHold; {
+	for begin := time.Now(); x.Hold.holds() && time.Since(begin) < maxHold; {
 		select {
 		case <-x.Ending:
 			x.pause(ctx)
@@ -89,7 +91,7 @@ func (x Exchange) pause(ctx context.Context) {
 // from: those polls are about to be answered, and their clients to come back.
 func (s *Server) AwaitEnded(limit time.Duration) {
 	s.await(limit, func(session *Session) bool {
-		return !session.held && (session.pending == nil || session.pending.hold == nil || !session.pending.hold.holds())
+		return !session.held && (session.pending == nil || !session.pending.hold.holds())
 	})
 }
 

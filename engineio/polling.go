@@ -145,7 +145,7 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 
 // hold waits while the answer to a poll is held.
 func (s *Session) hold(ctx context.Context, x Exchange) {
-	if !x.holds() {
+	if !x.Hold.holds() {
 		return
 	}
 	s.setHeld(true)

@@ -5,6 +5,7 @@ import http from "node:http";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
 import { once } from "./wait.mjs";
 
 /** Where the stock client's builds for browsers are. */
@@ -36,7 +37,7 @@ export async function foreignSite(host = "localhost") {
 
 // Chromium trusts exactly this Caddy's CA: it is given the fingerprint of the
 // intermediate certificate's key, and checks all else as always.
-export async function launch(caddy, ...args) {
+export function launch(caddy, ...args) {
   if (caddy.tls) {
     const pem = readFileSync(join(dirname(caddy.rootCertificate), "intermediate.crt"));
     const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
@@ -45,7 +46,6 @@ export async function launch(caddy, ...args) {
   // A process costs more to start than a page to load. Tabs of one site share
   // one; site isolation still gives each site its own.
   args.push("--no-sandbox", "--renderer-process-limit=1");
-  const { chromium } = await import("playwright-core"); // takes a second to load: only for files that launch a browser
   return chromium.launch({ executablePath: inPath("chromium-headless-shell", "chromium"), args });
 }
 
