@@ -2,7 +2,7 @@
 // users do; and one of 2, which is told to go. The versions are in clients/.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { Caddy, transports } from "./lib/caddy.mjs";
 import { once, until } from "./lib/wait.mjs";
 
@@ -22,8 +22,9 @@ after(() => caddy.close());
 const gone = [];
 
 /** A socket of a version, which counts when it tries to come back. */
-function socketOf({ version, list }, app, options) {
-  const socket = caddy.socket(app, { client: require(`client-${version}`).io, transports: list, ...options });
+function socketOf(which, app, options) {
+  const socket = caddy.socket(app, { client: require(`client-${which.version}`).io, transports: which.list, ...options });
+  (which.sockets ??= []).push(socket);
   socket.attempts = 0;
   socket.io.on("reconnect_attempt", () => socket.attempts++);
   return socket;
@@ -66,6 +67,10 @@ function behaviour(which) {
   let app;
   before(async () => {
     app = await caddy.app(name);
+  });
+  // What a test leaves behind would poll until the last one ends.
+  afterEach(() => {
+    for (const socket of which.sockets.splice(0)) if (!gone.some((one) => one.socket === socket)) socket.disconnect();
   });
 
   test("it connects, and ends on the transport that was asked for", async () => {
@@ -234,6 +239,9 @@ for (const [signal, what] of Object.entries({ SIGTERM: "ends", SIGKILL: "is kill
       await caddy.signal(signal);
       await caddy.boot();
       for (const { joined, socket } of clients) await until("all are back", () => joined === 2 || socket.connected);
+    });
+    after(() => {
+      for (const { socket } of clients) socket.disconnect();
     });
 
     for (const [i, { version, transport }] of each.entries()) {
