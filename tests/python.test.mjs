@@ -17,7 +17,7 @@ const each = ["Client", "AsyncClient"].flatMap((kind) => Object.keys(transports)
 let caddy;
 const listeners = [];
 before(async () => {
-  caddy = await Caddy.start({ global: "ping_interval 300ms\n\t\tping_timeout 10s" });
+  caddy = await Caddy.start({ global: "ping_interval 1s\n\t\tping_timeout 10s" });
 });
 after(async () => {
   await Promise.all(listeners.map((listener) => listener.stop("SIGKILL")));
@@ -76,6 +76,7 @@ describe("python-socketio", { concurrency: each.length }, () => {
         const heard = await listener.tells("event", events.length);
         if (kind === "Client") for (const list of [heard, events]) list.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
         assert.deepEqual(heard, events);
+        await listener.stop("SIGKILL");
       });
 
       test("refused, it is told why", async () => {
