@@ -55,7 +55,7 @@ func (g *gateway) logged(text string) int {
 func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	const stalled, events = 20, 300
-	reading := sized(15, 50)
+	reading := sized(10, 50)
 	g := start(t, "")
 	a := g.newApp()
 	cfg := a.at(g.Addr)
