@@ -75,7 +75,7 @@ fuzz:
 # those who stall, and an account of every delivery.
 SOAK ?= 1h
 soak: $(CADDY_BIN)
-	CADDY_BIN=$(abspath $(CADDY_BIN)) go test ./tests/stress -run '^TestSoak$$' -v -count=1 -timeout=0 -args -soak $(SOAK)
+	STRESS=1 CADDY_BIN=$(abspath $(CADDY_BIN)) go test ./tests/stress -run '^TestSoak$$' -v -count=1 -timeout=0 -args -soak $(SOAK)
 
 lint:
 	@exec scripts/lint.sh

@@ -42,6 +42,11 @@ type Config struct {
 	// CONNECT's answer, in order, from one goroutine.
 	OnPacket func(packet string)
 
+	// Head, if not 0, is how many bytes of a websocket's packet are read for
+	// OnPacket; the rest is thrown away. The race detector makes memory for large
+	// packets dear.
+	Head int
+
 	// OnReset, if not nil, is called when the connection of a POST or of an
 	// upgrade was ended without an answer, as Caddy does at a reload with what
 	// its old listener has not read. It is then sent again.
@@ -88,6 +93,7 @@ func Dial(cfg Config) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
+		socket.head = cfg.Head
 		c.conn = socket
 	} else {
 		p := DialPolling(cfg.Addr, path+"polling", cfg.HTTP)

@@ -74,11 +74,21 @@ func (p *Polling) do(method, payload string) (string, error) {
 		return "", err
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	body, err := readAll(answer)
 	if err == nil && answer.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", method, answer.Status, body)
 	}
 	return string(body), err
+}
+
+// readAll reads a body, at once into memory of its size where that is known.
+func readAll(answer *http.Response) ([]byte, error) {
+	if answer.ContentLength < 0 {
+		return io.ReadAll(answer.Body)
+	}
+	body := make([]byte, answer.ContentLength)
+	_, err := io.ReadFull(answer.Body, body)
+	return body, err
 }
 
 // Close aborts what is under way, and says nothing.

@@ -19,6 +19,7 @@ import (
 type WebSocket struct {
 	conn net.Conn
 	src  *bufio.Reader
+	head int // see Config.Head
 
 	mu sync.Mutex // held while a frame is written
 }
@@ -77,8 +78,15 @@ func (w *WebSocket) Read() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		payload := make([]byte, h.Length)
+		size := h.Length
+		if w.head > 0 {
+			size = min(size, int64(w.head))
+		}
+		payload := make([]byte, size)
 		if _, err := io.ReadFull(w.src, payload); err != nil {
+			return "", err
+		}
+		if _, err := io.CopyN(io.Discard, w.src, h.Length-size); err != nil {
 			return "", err
 		}
 		if h.OpCode == ws.OpText {

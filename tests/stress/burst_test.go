@@ -22,7 +22,7 @@ func TestBurstOfLargeMessagesCutsNobodyOff(t *testing.T) {
 	clients := make([]*client.Client, subscribers)
 	each(t, subscribers, 32, func(i int) (err error) {
 		clients[i], err = client.Dial(client.Config{
-			Addr: g.Addr, Transport: client.OverWebSocket, AppID: a.ID, Key: a.SubscribeKey,
+			Addr: g.Addr, Transport: client.OverWebSocket, AppID: a.ID, Key: a.SubscribeKey, Head: 100,
 			OnPacket: func(packet string) {
 				switch {
 				case strings.HasPrefix(packet, `2["e",`):

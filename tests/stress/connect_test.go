@@ -100,7 +100,7 @@ func TestSubscribersThatLeaveInEveryWayLeaveNothing(t *testing.T) {
 	transports := []client.Transport{client.OverWebSocket, client.OverWebSocket, client.OverWebSocket, client.OverPolling, client.Upgraded}
 	var before usage
 	for round := range sized(3, 6) {
-		each(t, sized(500, 2_000), 64, func(i int) error {
+		each(t, sized(300, 2_000), 64, func(i int) error {
 			c, err := client.Dial(client.Config{Addr: g.Addr, Transport: transports[i%5], AppID: a.ID, Key: a.SubscribeKey})
 			if err != nil {
 				return err
@@ -153,9 +153,9 @@ func TestThousandsOpenAtOnceAreAllSubscribed(t *testing.T) {
 		transport client.Transport
 		clients   int
 	}{
-		{client.OverWebSocket, sized(2_000, 5_000)},
-		{client.OverPolling, 500},
-		{client.Upgraded, 500},
+		{client.OverWebSocket, sized(1_000, 5_000)},
+		{client.OverPolling, sized(250, 500)},
+		{client.Upgraded, sized(250, 500)},
 	} {
 		t.Run(string(tc.transport), func(t *testing.T) {
 			g := start(t, "")

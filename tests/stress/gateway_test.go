@@ -201,15 +201,17 @@ func (g *gateway) tail() string {
 	return string(log[max(0, len(log)-4000):])
 }
 
-// await waits for a condition.
+// await waits for a condition. The longer it has waited, the less often it looks,
+// as a look can be a scrape.
 func (g *gateway) await(what string, limit time.Duration, ok func() bool) {
 	g.t.Helper()
-	deadline := time.Now().Add(limit)
+	begin := time.Now()
+	deadline := begin.Add(limit)
 	for !ok() {
 		select {
 		case <-g.ended:
 			g.t.Fatalf("the gateway ended: %v\n%s", g.err, g.tail())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(min(max(time.Since(begin)/20, 20*time.Millisecond), 200*time.Millisecond)):
 		}
 		if time.Now().After(deadline) {
 			g.t.Fatalf("not within %s: %s\n%s", limit, what, g.tail())

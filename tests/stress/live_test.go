@@ -175,10 +175,11 @@ func unstartable(caddyfile string) string {
 func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
 	g := start(t, "")
 	a := g.newApp()
-	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, 400), repeat(client.OverPolling, 100)...)...)
+	reloads := sized(12, 20)
+	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, sized(200, 400)), repeat(client.OverPolling, sized(60, 100))...)...)
 
 	finish := g.keepPublishing(a, "c", 20*time.Millisecond)
-	for i := range 20 {
+	for i := range reloads {
 		switch i % 4 {
 		case 3:
 			if err := g.reload(unstartable(g.caddyfile("max_channels 7"))); err == nil {
@@ -192,7 +193,7 @@ func TestReloadsCostNoSocketAndNoEvent(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // time for events between two reloads; nothing waits for it
 	}
 	published, resets := finish()
-	t.Logf("%d events through 20 reloads; Caddy reset %d connections", published, resets)
+	t.Logf("%d events through %d reloads; Caddy reset %d connections", published, reloads, resets)
 	g.check(crowd, 1, published)
 	crowd.close(t)
 }

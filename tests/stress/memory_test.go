@@ -66,10 +66,10 @@ func TestStrangersTakeLittleMemory(t *testing.T) {
 		timeout   string
 		do        func(conn net.Conn)
 	}{
-		{"silent", 1000, 60 << 10, "2s", func(net.Conn) {}},
-		{"messages that do not end", 1000, 100 << 10, "2s", func(conn net.Conn) { _, _ = conn.Write(large[:len(large)-1]) }},
-		{"pings whose answers are not read", 400, 130 << 10, "10s", func(conn net.Conn) { flood(conn, pings) }},
-		{"refusals that are not read", 400, 130 << 10, "10s", func(conn net.Conn) { flood(conn, spaces) }},
+		{"silent", sized(600, 1000), 60 << 10, "2s", func(net.Conn) {}},
+		{"messages that do not end", sized(600, 1000), 100 << 10, "2s", func(conn net.Conn) { _, _ = conn.Write(large[:len(large)-1]) }},
+		{"pings whose answers are not read", sized(250, 400), 130 << 10, "10s", func(conn net.Conn) { flood(conn, pings) }},
+		{"refusals that are not read", sized(250, 400), 130 << 10, "10s", func(conn net.Conn) { flood(conn, spaces) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := start(t, "connect_timeout "+tc.timeout)

@@ -29,6 +29,7 @@ func onEachDisk(t *testing.T, prepare func(t *testing.T) *gateway, test func(t *
 	t.Helper()
 	for kind, force := range map[string]string{"ext4": "-F", "xfs": "-f"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // each has a file system of its own, and mostly waits
 			g := prepare(t)
 			d := &disk{t, filepath.Join(t.TempDir(), "disk"), g.store()}
 			err := os.MkdirAll(d.at, 0o700)

@@ -119,7 +119,8 @@ func (s *secure) publishOver(over *http.Client, host string, a app, channel, dat
 
 func TestManySessionsShareAConnection(t *testing.T) {
 	t.Parallel()
-	const n, leaving, events = 60, 10, 50
+	const leaving = 10
+	n, events := sized(40, 60), sized(30, 50)
 	for name, connect := range protocols {
 		t.Run(name, func(t *testing.T) {
 			s := startSecure(t, "ping_interval 1s\n\t\tping_timeout 5s")
@@ -189,7 +190,7 @@ func TestReloadsCostPollsThatShareAConnectionNothing(t *testing.T) {
 			cfg := a.at(host)
 			cfg.HTTP = over
 			crowd := s.joinAs(cfg, "c", repeat(client.OverPolling, n)...)
-			finish := s.keepPublishing(a, "c", 5*time.Millisecond)
+			finish := s.keepPublishing(a, "c", time.Duration(sized(15, 5))*time.Millisecond)
 			for i := range reloads {
 				if err := s.reload(s.config(fmt.Sprintf("max_channels %d", 50+i))); err != nil {
 					t.Errorf("reload: %v", err)

@@ -87,7 +87,7 @@ func TestAResetAtAnyByteLeavesNothingAndCostsTheOthersNothing(t *testing.T) {
 		up, down := whole.Passed()
 		begin, n, short := time.Now(), 0, 0
 		var faults [][2]relay.Fault
-		step := sized(8, 1)
+		step := sized(12, 1)
 		first := 1 + rand.IntN(step)
 		for at := first; at < up; at += step {
 			faults = append(faults, [2]relay.Fault{{Cut: at}})

@@ -55,10 +55,12 @@ func (g *gateway) logged(text string) int {
 func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	const stalled, events = 20, 300
-	reading := sized(15, 50)
+	reading := sized(10, 50)
 	g := start(t, "")
 	a := g.newApp()
-	crowd := g.join(a, "c", append(repeat(client.OverWebSocket, reading-5), repeat(client.OverPolling, 5)...)...)
+	cfg := a.at(g.Addr)
+	cfg.Head = 100
+	crowd := g.joinAs(cfg, "c", append(repeat(client.OverWebSocket, reading-5), repeat(client.OverPolling, 5)...)...)
 	before := g.usage()
 	each(t, stalled, 8, func(int) error {
 		socket, err := g.stall(a, "c")
@@ -69,14 +71,14 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	})
 	// More than the kernel's buffers and max_queue hold, at a pace that those
 	// who read keep up with.
-	padding := strings.Repeat("x", 64<<10)
+	padding := `"` + strings.Repeat("x", 64<<10) + `"`
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var longest time.Duration
 	for i := range events {
 		<-tick.C
 		begin := time.Now()
-		if _, err := g.publish(a, "c", fmt.Sprintf("[%d,%q]", i+1, padding)); err != nil {
+		if _, err := g.publish(a, "c", fmt.Sprintf("[%d,%s]", i+1, padding)); err != nil {
 			t.Fatal(err)
 		}
 		longest = max(longest, time.Since(begin))

@@ -58,6 +58,7 @@ func (s *soak) whole(settings string) string {
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	const rounds = 15
+	stay := sized(120, 300)
 	s := &soak{}
 	s.gateway = startWith(t, func(g *gateway) string {
 		s.gateway = g
@@ -73,7 +74,7 @@ func TestSoak(t *testing.T) {
 
 	// Those who stay from the beginning to the end.
 	var staying []*member
-	for i := range 300 {
+	for i := range stay {
 		m, err := s.enter(a, ways[i%len(ways)], 0)
 		if err != nil {
 			t.Fatal(err)
@@ -148,7 +149,7 @@ func (s *soak) churnFor(d time.Duration) {
 	for _, l := range append(slices.Clip(s.channels), s.flood) {
 		speakers.Go(func() { s.speak(speaking, l) })
 	}
-	for range 40 {
+	for range sized(25, 40) {
 		others.Go(func() { s.churn(churning) })
 	}
 	for what, task := range map[string]struct {

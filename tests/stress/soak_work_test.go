@@ -31,7 +31,7 @@ func (s *soak) speak(ctx context.Context, l *ledger) {
 	defer tick.Stop()
 	for {
 		n := l.started.Add(1)
-		data := fmt.Sprintf("[%q,%d,%q]", l.name, n, strings.Repeat("x", rand.IntN(l.size)))
+		data := fmt.Sprintf(`[%q,%d,"%s"]`, l.name, n, strings.Repeat("x", rand.IntN(l.size)))
 		for {
 			_, err := s.publishWith(publisher, *s.app.Load(), l.name, data)
 			if _, reset := errors.AsType[*url.Error](err); reset {

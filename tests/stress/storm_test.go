@@ -30,7 +30,8 @@ func insist(cfg client.Config, refused *atomic.Int64) (*client.Client, error) {
 
 func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
 	t.Parallel()
-	const limit, n = 50, 2000
+	const limit = 50
+	n, atOnce := sized(800, 2000), sized(200, 500) // four times the limit, at least
 	g := start(t, "max_connecting 50\n		connect_timeout 2s")
 	a := g.newApp()
 	before := g.usage()
@@ -51,7 +52,7 @@ func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
 	}
 	var refused, subscribed atomic.Int64
 	clients := make([]*client.Client, n)
-	each(t, n, 500, func(i int) (err error) {
+	each(t, n, atOnce, func(i int) (err error) {
 		clients[i], err = insist(client.Config{
 			Addr: g.Addr, Transport: client.OverWebSocket, AppID: a.ID, Key: a.SubscribeKey,
 			OnPacket: func(packet string) {
@@ -65,7 +66,7 @@ func TestClientsThatComeAllAtOnceAllGetIn(t *testing.T) {
 		}
 		return clients[i].Subscribe("c")
 	})
-	g.await("all are subscribed", 20*time.Second, func() bool { return subscribed.Load() == n })
+	g.await("all are subscribed", 20*time.Second, func() bool { return subscribed.Load() == int64(n) })
 	if got, err := g.publish(a, "c", "1"); got != n || err != nil {
 		t.Errorf("published to %d, want %d; %v", got, n, err)
 	}
