@@ -125,5 +125,5 @@ func (a *Admin) closeConnection(rt *runtime, app *keystore.App, w http.ResponseW
 
 // watchApp streams what happens in the app.
 func (a *Admin) watchApp(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
-	return rt.serveLive(w, r, app.ID)
+	return rt.serveLive(w, r, app.ID, nil)
 }

@@ -19,10 +19,11 @@ type liveState struct {
 }
 
 // serveLive streams what happens in an app, as events of the kinds of package
-// live with JSON data, and an event "second" with a liveState.
+// live with JSON data, and an event "second" with a liveState. It returns when
+// ending is closed, also for a stream that was requested after that.
 //
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
-func (rt *runtime) serveLive(w http.ResponseWriter, r *http.Request, app string) error {
+func (rt *runtime) serveLive(w http.ResponseWriter, r *http.Request, app string, ending <-chan struct{}) error {
 	if rt.draining.Load() {
 		return errUnavailable("The server is shutting down.", time.Second)
 	}
@@ -42,13 +43,13 @@ func (rt *runtime) serveLive(w http.ResponseWriter, r *http.Request, app string)
 	}
 	// Who has gone, or was ended by a reload, comes again.
 	if s.write("retry: 1000\n\n") == nil {
-		rt.follow(r.Context(), &s, watcher, app)
+		rt.follow(r.Context(), &s, watcher, app, ending)
 	}
 	return nil
 }
 
 // follow writes what the watcher is told until either side has had enough.
-func (rt *runtime) follow(ctx context.Context, s *stream, watcher *live.Watcher, app string) {
+func (rt *runtime) follow(ctx context.Context, s *stream, watcher *live.Watcher, app string, ending <-chan struct{}) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	err := s.event("second", liveState{Connections: rt.sockets.count(app)})
@@ -64,6 +65,8 @@ func (rt *runtime) follow(ctx context.Context, s *stream, watcher *live.Watcher,
 				return
 			}
 		case <-watcher.Ended():
+			return
+		case <-ending:
 			return
 		case <-ctx.Done():
 			return

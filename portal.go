@@ -44,6 +44,8 @@ type portalVisit struct {
 	path string // below the portal's root, without a slash before it
 	w    http.ResponseWriter
 	r    *http.Request
+
+	ending <-chan struct{} // closed when the HTTP server is about to stop; nil on the admin endpoint
 }
 
 // serve answers a visit. find finds the runtime.

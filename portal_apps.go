@@ -54,7 +54,7 @@ func (v *portalVisit) watch(id string) error {
 	if err != nil {
 		return err
 	}
-	return v.rt.serveLive(v.w, v.r, app.ID)
+	return v.rt.serveLive(v.w, v.r, app.ID, v.ending)
 }
 
 func (v *portalVisit) app(id string) (*keystore.App, error) {

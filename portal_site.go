@@ -30,6 +30,7 @@ type Portal struct {
 
 	app    *App
 	server *portalServer
+	ending chan struct{}    // closed when the HTTP server is about to stop
 	placed func() placement // looks at the server's routes once
 	opaque limit.Seldom     // the log line of answer
 }
@@ -59,7 +60,8 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 	if !ok {
 		return errors.New("realtime_portal works in an HTTP server only")
 	}
-	server.RegisterOnShutdown(p.end)
+	p.ending = make(chan struct{})
+	server.RegisterOnShutdown(sync.OnceFunc(func() { close(p.ending) })) // it waits for live views
 	p.placed = sync.OnceValue(func() placement { return placementOf(server, p) })
 	p.app.placed = append(p.app.placed, p.placed)
 	return nil
@@ -80,15 +82,6 @@ func (p *Portal) setPath() (err error) {
 	return nil
 }
 
-// end has those who watch go, as the HTTP server waits for them.
-func (p *Portal) end() {
-	select {
-	case <-p.app.started:
-		p.app.runtime.live.End()
-	default:
-	}
-}
-
 // ServeHTTP serves the portal to who is authenticated.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	path, ours := p.cut(r.URL.Path)
@@ -102,7 +95,9 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		}
 		r = restored(r, original)
 	}
-	answer(w, r, p.server.logger, &p.opaque, func(w http.ResponseWriter) { p.serve(w, r, path) })
+	answer(w, r, p.server.logger, &p.opaque, func(w http.ResponseWriter) {
+		p.serve(newLeavingWriter(w, r, p.ending), r, path)
+	})
 	return nil
 }
 
@@ -116,7 +111,7 @@ func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	path = path[1:]
-	visit := portalVisit{portalServer: p.server, path: path, w: w, r: r}
+	visit := portalVisit{portalServer: p.server, path: path, w: w, r: r, ending: p.ending}
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if repl != nil {
 		visit.user, _ = repl.GetString("http.auth.user.id")

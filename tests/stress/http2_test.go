@@ -362,16 +362,28 @@ func TestAConnectionOfHTTP2ThatIsOpenedWhileTheServerEndsDoesNotStay(t *testing.
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startSecure(t, "")
-			plain, err := net.Dial("tcp", s.Host) //nolint:noctx // a test
-			if err != nil {
-				t.Fatal(err)
+			paths := []string{"/socket.io/?EIO=4&transport=polling", "/realtime/", "/realtime/app/" + s.newApp().ID + "/live"}
+			open := make([]net.Conn, len(paths))
+			for i := range open {
+				var err error
+				if open[i], err = net.Dial("tcp", s.Host); err != nil { //nolint:noctx // a test
+					t.Fatal(err)
+				}
 			}
-			before := s.dialHTTP2() // it comes behind the plain one: that has been accepted
-			before.answer(before.get(s.Host, "/socket.io/?EIO=4&transport=polling"), 0)
+			before := s.dialHTTP2() // it comes behind the others: they have been accepted
+			before.answer(before.get(s.Host, paths[0]), 0)
 			end(s)
-			late := s.openHTTP2(plain)
-			late.get(s.Host, "/socket.io/?EIO=4&transport=polling")
-			late.until("GOAWAY", func(f http2.Frame) bool { return f.Header().Type == http2.FrameGoAway })
+			for i, path := range paths {
+				late := s.openHTTP2(open[i])
+				stream := late.get(s.Host, path, "authorization", ann)
+				var told, answered bool
+				late.until("GOAWAY and the end of the answer from "+path, func(f http2.Frame) bool {
+					told = told || f.Header().Type == http2.FrameGoAway
+					ends := f.Header().Type == http2.FrameData || f.Header().Type == http2.FrameHeaders
+					answered = answered || ends && f.Header().StreamID == stream && f.Header().Flags.Has(http2.FlagDataEndStream)
+					return told && answered
+				})
+			}
 		})
 	}
 }

@@ -47,7 +47,7 @@ func startSecure(t *testing.T, settings string, env ...string) *secure {
 }
 
 // config is the configuration: plain HTTP/1.1 and 2 at Addr; HTTP/1.1, 2 and 3
-// over TLS at Host.
+// over TLS at Host, where ann sees the portal.
 func (s *secure) config(settings string) string {
 	config := strings.Replace(s.caddyfile(settings), "{\n", fmt.Sprintf(`{
 	skip_install_trust
@@ -56,8 +56,19 @@ func (s *secure) config(settings string) string {
 		protocols h1 h2c
 	}
 `, s.Addr[strings.Index(s.Addr, ":"):]), 1)
-	return config + fmt.Sprintf("https://%s {\n\ttls internal\n\trealtime\n}\n", s.Host)
+	return config + fmt.Sprintf(`https://%s {
+	tls internal
+	basic_auth /realtime* {
+		ann $2a$04$j6CUrpHCFfaMBIW1J8aQYuW6SUiPn.MTJTovwwi7SvLNG7LHx6Bti
+	}
+	realtime_portal
+	realtime
 }
+`, s.Host)
+}
+
+// ann authenticates her, with a hash that is cheap to check.
+const ann = "Basic YW5uOnNlY3JldA=="
 
 // protocols are those that carry many requests in one connection. Each makes a
 // client and says how many connections that has made.
