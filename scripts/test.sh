@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that CI checks: the tools, the binary, lint, the Go tests under
 # the race detector, and the Node and Chromium tests against the binary. They
-# run two at a time, as much of their time is waiting. Each part runs even if
+# run side by side, as much of their time is waiting. Each part runs even if
 # one before it failed, and is shown when it has ended. The last line has the
 # totals; a build or a lint that fails counts as one failure.
 set -u
@@ -19,9 +19,8 @@ part() { # name, targets of make…
 	cat "build/$name.log"
 }
 
-part build build &
-part lint lint
-wait
+part lint lint &
+part build build
 part node test-node &
 part go test-go
 wait
