@@ -49,6 +49,7 @@ type App struct {
 	logger   *zap.Logger
 	handlers []*Handler         // those of the configuration
 	placed   []func() placement // of the configuration's handlers
+	ctx      caddy.Context      // of Provision, for Cleanup
 	started  chan struct{}      // closed once runtime is set
 	runtime  *runtime           // set while held
 	held     bool               // the runtime's reference is this app's to give back
@@ -74,7 +75,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // beside a running server. At a reload it waits for polling clients, as Caddy
 // opens the new listeners after it.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	a.started, a.hold = make(chan struct{}), new(engineio.Hold)
 	if err := a.replace(); err != nil {
 		return err
@@ -139,8 +140,20 @@ func (a *App) Stop() error {
 }
 
 // Cleanup gives the runtime back where Stop is not called: after a failed
-// Start of this or another app.
-func (a *App) Cleanup() error { return a.release() }
+// Start of this or another app. A configuration that was only validated is
+// warned about here: no sooner are all routes there.
+func (a *App) Cleanup() error {
+	select {
+	case <-a.started:
+	default:
+		if len(a.placed) > 0 { // else asking for the HTTP app could load it
+			if _, err := a.ctx.AppIfConfigured("http"); err == nil {
+				a.warnOfMisplaced()
+			}
+		}
+	}
+	return a.release()
+}
 
 // release gives back what Start took, and nothing else: the pool counts.
 func (a *App) release() error {

@@ -38,14 +38,9 @@ const fill = (text) =>
     .replaceAll("PORT", caddy.port)
     .replaceAll("HASH", hash);
 
-/** Loads a site, and returns what the log says of it. */
-async function load({ site, options = "", before = "", sites = "", address = "ORIGIN" }) {
-  const from = caddy.logs.length;
-  const answer = await caddy.request("POST", "/load", {
-    origin: caddy.adminOrigin,
-    documented: false,
-    headers: { "Content-Type": "text/caddyfile" },
-    body: fill(`{
+/** A configuration with a site. */
+const caddyfile = ({ site, options = "", before = "", sites = "", address = "ORIGIN" }) =>
+  fill(`{
 	admin localhost:${caddy.adminPort}
 	auto_https disable_redirects
 	skip_install_trust
@@ -65,7 +60,16 @@ ${address} {
 ${site}
 }
 ${sites}
-`),
+`);
+
+/** Loads a site, and returns what the log says of it. */
+async function load(config) {
+  const from = caddy.logs.length;
+  const answer = await caddy.request("POST", "/load", {
+    origin: caddy.adminOrigin,
+    documented: false,
+    headers: { "Content-Type": "text/caddyfile" },
+    body: caddyfile(config),
   });
   assert.equal(answer.status, 200, answer.text);
   const since = () => caddy.logs.slice(from).map((line) => JSON.parse(line));
@@ -287,6 +291,23 @@ describe("the directive", () => {
       await works(reach);
     });
   }
+});
+
+test("caddy validate says what a load would, and nothing of a configuration that cannot be loaded", async () => {
+  const file = join(caddy.dir, "validated");
+  const validate = async (config) => {
+    writeFileSync(file, caddyfile(config));
+    return caddy.command("validate", "--adapter", "caddyfile", "--config", file);
+  };
+  const warned = await validate({ site: "respond 404\nrealtime" });
+  assert.match(warned.output, /"directive":\s?"respond".*"fix":/);
+  assert.equal(warned.code, 0);
+  const right = await validate({ site: "realtime" });
+  assert.equal(right.code, 0);
+  assert.doesNotMatch(right.output, /"fix":/);
+  const wrong = await validate({ site: "respond 404\nrealtime\nreverse_proxy localhost {\n\ttransport http {\n\t\ttls_trusted_ca_certs missing.pem\n\t}\n}" });
+  assert.equal(wrong.code, 1);
+  assert.doesNotMatch(wrong.output, /"fix":/);
 });
 
 /** A request whose path is sent as it is written. */
