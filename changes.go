@@ -71,7 +71,8 @@ func complete[T any](o operator, do func() (T, error)) (T, error) {
 	}()
 	tick := time.NewTicker(changeTick)
 	defer tick.Stop()
-	seen, since := c.completed.Load(), time.Now()
+	seen := c.completed.Load()
+	var took time.Duration // in ticks: while the process is stopped there are none
 	for {
 		select {
 		case made := <-ended:
@@ -79,11 +80,11 @@ func complete[T any](o operator, do func() (T, error)) (T, error) {
 				panic(made.panic)
 			}
 			return made.value, made.err
-		case now := <-tick.C:
+		case <-tick.C:
+			took += changeTick
 			if n := c.completed.Load(); n != seen {
-				seen, since = n, now
+				seen, took = n, 0
 			}
-			took := now.Sub(since)
 			if took < changeTimeout && (took < changeGrace || !o.rt.draining.Load()) {
 				continue
 			}

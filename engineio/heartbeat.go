@@ -84,10 +84,16 @@ func (s *Session) expire(now time.Time) {
 	if s.state != stateOpen || !s.pinged || now.Before(s.due) {
 		return
 	}
-	if !s.excused && s.server.wheel.missed(s.due, now) {
-		// The client may have answered, and nobody was there to read it.
-		s.excused, s.due = true, now.Add(s.timeout)
-		return
+	if !s.excused { // the client may have answered, and nobody was there to read it
+		s.excused = true
+		if s.server.wheel.missed(s.due, now) {
+			s.due = now.Add(s.timeout)
+		} else {
+			s.due = s.due.Add(s.server.wheel.lost(s.due.Add(-s.timeout)))
+		}
+		if now.Before(s.due) {
+			return
+		}
 	}
 	s.server.stats.PingTimeouts.Add(1)
 	s.log(cutoffPingTimeout, zap.Duration("timeout", s.timeout))

@@ -92,7 +92,7 @@ type Session struct {
 	probed    bool         // the probe was answered: polls are to end
 
 	pinged   bool      // a ping waits for its pong
-	excused  bool      // the pong was due while the process was stopped, so it has more time
+	excused  bool      // the pong has more time, if the process was stopped: not twice
 	nextPing time.Time // when the next ping is due
 	due      time.Time // when its pong is due, or the end of a session that is closing
 

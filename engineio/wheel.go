@@ -66,6 +66,15 @@ func (w *wheel) missed(at, now time.Time) bool {
 	return at.After(last.stopped) && !at.After(last.resumed)
 }
 
+// lost returns how long the process was stopped since from, the last time.
+func (w *wheel) lost(from time.Time) time.Duration {
+	last := w.ticked.Load()
+	if from.After(last.stopped) {
+		return max(0, last.resumed.Sub(from))
+	}
+	return last.resumed.Sub(last.stopped)
+}
+
 // A timer is a session's place in the wheel.
 type timer struct {
 	session    *Session

@@ -151,4 +151,9 @@ func TestAStopIsWhatTheWheelMissed(t *testing.T) {
 			t.Errorf("what was due at %d is missed at %d: %v", c.at, c.now, got)
 		}
 	}
+	for from, want := range map[int]int{0: 2850, 150: 2850, 1000: 2000, 3000: 0, 3010: 0} {
+		if got := w.lost(after(from)); got != time.Duration(want)*time.Millisecond {
+			t.Errorf("since %d, %s are lost, want %d ms", from, got, want)
+		}
+	}
 }

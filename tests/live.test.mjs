@@ -60,8 +60,9 @@ describe("an operator", () => {
     const gone = once(one, "disconnect");
     assert.equal((await caddy.admin("DELETE", `/realtime/connections/${app.id}/${one.id}`)).status, 204);
     assert.equal((await gone)[0], "io server disconnect");
-    const left = await get(`/realtime/connections/${app.id}`);
-    assert.deepEqual(left.connections.map((c) => c.id), [two.id]);
+    const listed = async () => (await get(`/realtime/connections/${app.id}`)).connections.map((c) => c.id);
+    await until("it is listed no more", async () => !(await listed()).includes(one.id));
+    assert.deepEqual(await listed(), [two.id]);
     await until("the audit line", () => caddy.logged(/"connection closed".*"app":"app_/).length === 1);
     two.disconnect();
   });

@@ -103,16 +103,16 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 func TestSubscriberThatIsMerelySlowCatchesUp(t *testing.T) {
 	t.Parallel()
 	const events = 40
-	g := start(t, "max_queue 16MiB")
+	g := start(t, "max_queue 16MiB\n\t\twrite_timeout 5m") // it reads when all is published
 	a := g.newApp()
 	socket, err := g.stall(a, "c")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	padding := strings.Repeat("x", 256<<10) // 10 MB in all: the kernel does not hold it
+	padding := `"` + strings.Repeat("x", 256<<10) + `"` // 10 MB in all: the kernel does not hold it
 	for i := range events {
-		if n, err := g.publish(a, "c", fmt.Sprintf("[%d,%q]", i+1, padding)); n != 1 || err != nil {
+		if n, err := g.publish(a, "c", fmt.Sprintf("[%d,%s]", i+1, padding)); n != 1 || err != nil {
 			t.Fatalf("published to %d, %v", n, err)
 		}
 	}
