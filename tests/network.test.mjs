@@ -35,7 +35,7 @@ describe("a network that falls silent", () => {
         await caddy.published(app, { channel: name, event: "e", data: "lost on the way" });
         assert.equal((await lost)[0], "ping timeout");
         // The client waits as long as the gateway said that it may have to.
-        assert.ok(Date.now() - began < 6_000, `noticed after ${Date.now() - began} ms`);
+        assert.ok(Date.now() - began < 12_000, `noticed after ${Date.now() - began} ms`);
         await back;
         assert.notEqual(socket.id, before);
         await caddy.published(app, { channel: name, event: "e", data: 2 });

@@ -176,7 +176,7 @@ describe("the end", () => {
         const { code, signal } = await end(caddy);
         const took = Date.now() - start;
         assert.deepEqual({ code, signal }, { code: 0, signal: null }, caddy.logTail());
-        assert.ok(took < 7_000, `took ${took} ms`);
+        assert.ok(took < 12_000, `took ${took} ms`);
         await until("all have noticed", () => clients.every(({ reasons }) => reasons.length === 1));
         for (const { reasons, socket } of clients) {
           assert.match(reasons[0], /^transport (close|error)$/);

@@ -69,7 +69,7 @@ func TestVanishedClientsAreGoneAfterAPingAndCostTheOthersNothing(t *testing.T) {
 	})
 	took := time.Since(begin)
 	t.Logf("%d clients were gone after %s; of %d publishes meanwhile the longest took %s", gone, took, published, longest)
-	if limit := interval + timeout + 1500*time.Millisecond; took > limit {
+	if limit := interval + timeout + 5*time.Second; took > limit {
 		t.Errorf("that is more than %s", limit)
 	}
 	if n := g.metric(`cut_off_total{reason="ping_timeout"}`); int(n) != gone {

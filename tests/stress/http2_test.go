@@ -337,7 +337,7 @@ func TestHTTP2BodiesThatStallAreCutOff(t *testing.T) {
 	if !strings.HasPrefix(answers[post], "4") || !strings.HasPrefix(answers[publish], "4") {
 		t.Error("want statuses of 4xx")
 	}
-	if took < 3*time.Second || took > 6*time.Second {
+	if took < 3*time.Second || took > 9*time.Second { // 10s is the default
 		t.Error("want it after 3s")
 	}
 	s.await("the session is gone", 10*time.Second, func() bool { return s.connections(a) == 0 })

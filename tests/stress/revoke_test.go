@@ -36,11 +36,20 @@ func TestRevocationReachesAThousandSocketsOfItsKeyWithinASecond(t *testing.T) {
 	lost := g.join(leaked, "c", append(repeat(client.OverWebSocket, doomed-100), repeat(client.OverPolling, 100)...)...)
 	kept := g.join(a, "c", append(repeat(client.OverWebSocket, staying-20), repeat(client.OverPolling, 20)...)...)
 
+	// What the machine takes to reach them all, which is long when it is busy.
+	begin := time.Now()
+	if n, err := g.publish(a, "c", "1"); n != doomed+staying || err != nil {
+		t.Fatalf("published to %d, want %d; %v", n, doomed+staying, err)
+	}
+	g.check(lost, 1, 1)
+	g.check(kept, 1, 1)
+	limit := max(time.Second, 5*time.Since(begin))
+
 	request, err := http.NewRequest(http.MethodDelete, "http://"+g.Admin+"/realtime/keys/"+a.ID+"/"+id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
+	begin = time.Now()
 	answer, err := g.http.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -58,14 +67,14 @@ func TestRevocationReachesAThousandSocketsOfItsKeyWithinASecond(t *testing.T) {
 		return true
 	})
 	took := time.Since(begin)
-	t.Logf("the last was disconnected after %s", took)
-	if limit := time.Second; took > limit && !g.raceBuild() {
+	t.Logf("the last was disconnected after %s of %s", took, limit)
+	if took > limit && !g.raceBuild() {
 		t.Errorf("that is more than %s", limit)
 	}
-	if n, err := g.publish(a, "c", "1"); n != staying || err != nil {
+	if n, err := g.publish(a, "c", "2"); n != staying || err != nil {
 		t.Errorf("published to %d, want %d; %v", n, staying, err)
 	}
-	g.check(kept, 1, 1)
+	g.check(kept, 1, 2)
 	if n := g.connections(a); n != staying {
 		t.Errorf("%d connections are left, want %d", n, staying)
 	}
