@@ -160,8 +160,7 @@ test("caddy realtime reaches an admin endpoint on a unix socket", async () => {
     const socket = join(caddy.dir, "admin.sock");
     const config = JSON.parse((await caddy.command("adapt", "--config", caddy.configFile)).output.split("\n").find((line) => line.startsWith("{\"admin")));
     config.admin.listen = `unix/${socket}`;
-    const loaded = await caddy.admin("POST", "/load", config);
-    assert.equal(loaded.status, 200, loaded.text);
+    await caddy.load(JSON.stringify(config), "application/json");
     const { code, stdout, stderr } = await run(["app", "create", "by socket", "--json", "--address", `unix/${socket}`]);
     assert.equal(code, 0, stderr);
     const app = JSON.parse(stdout);

@@ -1,6 +1,5 @@
 // Origins that are allowed, withdrawn and refused, with the stock client.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { Caddy, transports } from "./lib/caddy.mjs";
 import { freePorts } from "./lib/ports.mjs";
@@ -76,17 +75,6 @@ describe("an origin that is withdrawn", () => {
   );
 });
 
-/** Loads the Caddyfile that was written last as "caddy reload" does, without another process. */
-async function load(caddy) {
-  const { status, text } = await caddy.request("POST", "/load", {
-    origin: caddy.adminOrigin,
-    documented: false,
-    headers: { "Content-Type": "text/caddyfile" },
-    body: readFileSync(caddy.configFile),
-  });
-  assert.equal(status, 200, text);
-}
-
 /** Caddyfiles with two sites, of the lines given, and how a client finds the first. */
 const pairs = {
   "another host": (caddy) => ({
@@ -121,7 +109,7 @@ describe("an origin that is withdrawn from a site loses its sockets, although it
         const site = (...origins) => `realtime {\n\torigins ${origins.join(" ")}\n}`;
         const use = async (first, second) => {
           caddy.configure(config(first, second));
-          await load(caddy);
+          await caddy.load();
         };
         for (const other of ["realtime {\n}", site(withdrawn, kept)]) {
           await use(site(kept, withdrawn), other);
@@ -145,7 +133,7 @@ test(
     const site = (...origins) => `realtime {\n\torigins ${origins.join(" ")}\n}`;
     const use = async (options) => {
       caddy.configure(options);
-      await load(caddy);
+      await caddy.load();
     };
     // Only a request has what the matcher looks at.
     const split = (here) => ({ site: `@friend header X-Friend *\nhandle @friend {\n${site(withdrawn)}\n}\nhandle {\n${here}\n}` });

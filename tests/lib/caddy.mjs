@@ -11,7 +11,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { check } from "./openapi.mjs";
-import { freePorts } from "./ports.mjs";
+import { closedListeners, freePorts } from "./ports.mjs";
 import { once, until } from "./wait.mjs";
 
 const require = createRequire(import.meta.url);
@@ -133,8 +133,22 @@ ${sites}
     return { code, output };
   }
 
-  reload(...args) {
-    return this.command("reload", "--config", this.configFile, "--address", `localhost:${this.adminPort}`, ...args);
+  async reload(...args) {
+    const result = await this.command("reload", "--config", this.configFile, "--address", `localhost:${this.adminPort}`, ...args);
+    await closedListeners();
+    return result;
+  }
+
+  /** Loads a configuration, or the Caddyfile that was written last, as reload does, without another process. */
+  async load(body = readFileSync(this.configFile), type = "text/caddyfile") {
+    const { status, text } = await this.request("POST", "/load", {
+      origin: this.adminOrigin,
+      documented: false,
+      headers: { "Content-Type": type },
+      body,
+    });
+    assert.equal(status, 200, text);
+    await closedListeners();
   }
 
   signal(name) {

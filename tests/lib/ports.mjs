@@ -1,6 +1,8 @@
 // Ports for servers that a test starts later, in another process.
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { promisify } from "node:util";
+import { until } from "./wait.mjs";
 
 // Below those that Linux gives to outgoing connections (32768 and up), which
 // thousands of clients take, and above the range that tests/stress takes.
@@ -31,4 +33,22 @@ async function listens(where, close) {
   });
   if (free && close) await promisify(server.close.bind(server))();
   return free;
+}
+
+/**
+ * Waits until no address is listened on twice. A load of Caddy answers while
+ * its old servers still close, and Linux resets the connections that wait
+ * for them (SO_REUSEPORT).
+ */
+export function closedListeners() {
+  return until("the listeners of old servers are closed", async () => {
+    const addresses = [];
+    for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+      for (const line of (await readFile(table, "latin1")).split("\n")) {
+        const [, local, , state] = line.trim().split(/\s+/);
+        if (state === "0A") addresses.push(local);
+      }
+    }
+    return new Set(addresses).size === addresses.length;
+  });
 }
