@@ -15,7 +15,7 @@ import (
 // and the kernel takes what is written to them.
 func TestVanishedClientsAreGoneAfterAPingAndCostTheOthersNothing(t *testing.T) {
 	t.Parallel()
-	const interval, timeout, kind = 2 * time.Second, 2 * time.Second, 15
+	const interval, timeout, kind = 2 * time.Second, 5 * time.Second, 15
 	g := startWith(t, func(g *gateway) string {
 		// The connections that polls came over are Caddy's to close.
 		config := g.caddyfile(fmt.Sprintf("ping_interval %s\n\t\tping_timeout %s", interval, timeout))

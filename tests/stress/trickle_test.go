@@ -21,7 +21,7 @@ func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, "ping_interval 1s\n\t\tping_timeout 5s")
+			g := start(t, "ping_interval 1s\n\t\tping_timeout 15s")
 			a := g.newApp()
 			before := g.usage()
 			network := g.relay(tc.up, tc.down)
@@ -45,7 +45,7 @@ func TestEventsComeInOrderThroughASlowNetwork(t *testing.T) {
 			})
 			g.check(crowd, 1, events)
 			crowd.lose(t)
-			g.await("all are gone", 10*time.Second, func() bool { return g.connections(a) == 0 })
+			g.await("all are gone", 40*time.Second, func() bool { return g.connections(a) == 0 })
 			g.settled(before)
 		})
 	}
