@@ -19,7 +19,7 @@ const count = (outcome) => (test) => {
   else totals[test.skip !== undefined || test.todo !== undefined ? "other" : outcome]++;
 };
 
-const tests = run({ files, concurrency: Number(process.env.JOBS ?? 3) });
+const tests = run({ files, concurrency: Number(process.env.JOBS ?? 4) });
 tests.on("test:pass", count("passed")).on("test:fail", count("failed"));
 tests.compose(new spec()).pipe(process.stdout);
 await new Promise((done) => tests.once("end", done));

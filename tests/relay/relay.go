@@ -38,10 +38,13 @@ type Relay struct {
 	passed   [2]atomic.Int64 // bytes up and down
 	running  sync.WaitGroup  // accept, and two goroutines for each direction
 
-	mu     sync.Mutex // guards all below
-	links  map[*link]struct{}
-	cut    bool // no connection passes any more
-	closed bool
+	closed  chan struct{} // by Close
+	closing sync.Once
+
+	mu    sync.Mutex // guards all below
+	links map[*link]struct{}
+	gate  *chan struct{} // nothing passes until it is closed
+	cut   bool           // no connection passes any more
 }
 
 // Start makes a relay to a server; up is from the clients to it. Close ends it.
@@ -50,7 +53,9 @@ func Start(target string, up, down Fault) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{target: target, up: up, down: down, listener: listener, links: make(map[*link]struct{})}
+	open := make(chan struct{})
+	close(open)
+	r := &Relay{target: target, up: up, down: down, listener: listener, closed: make(chan struct{}), links: make(map[*link]struct{}), gate: &open}
 	r.running.Go(r.accept)
 	return r, nil
 }
@@ -61,13 +66,14 @@ func (r *Relay) Addr() string { return r.listener.Addr().String() }
 // Passed is how many bytes went up and down.
 func (r *Relay) Passed() (up, down int) { return int(r.passed[0].Load()), int(r.passed[1].Load()) }
 
-// Vanish makes the connections that there are fall silent: nothing passes in
-// either direction, and nobody is told. Connections that come later pass. What
-// it returns lets the silent ones go on.
+// Vanish makes all connections fall silent, those too that come later: nothing
+// passes in either direction, and nobody is told. What it returns lets them go
+// on.
 func (r *Relay) Vanish() (resume func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	gate := make(chan struct{})
+	r.gate = &gate
 	for l := range r.links {
 		l.gate.Store(&gate)
 	}
@@ -76,9 +82,7 @@ func (r *Relay) Vanish() (resume func()) {
 
 // Close resets all connections, and returns when nothing runs any more.
 func (r *Relay) Close() {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
+	r.closing.Do(func() { close(r.closed) })
 	_ = r.listener.Close() // nobody else closes it
 	r.resetAll()
 	r.running.Wait()
@@ -98,31 +102,37 @@ func (r *Relay) accept() {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {
-			r.mu.Lock()
-			closed := r.closed
-			r.mu.Unlock()
-			if !closed {
+			select {
+			case <-r.closed:
+				return
+			default:
 				panic(fmt.Sprintf("relay: %v", err)) // a test that went on would wait in vain
 			}
-			return
 		}
 		r.open(client.(*net.TCPConn))
 	}
 }
 
-// open connects a client to the server.
+// open connects a client to the server, once the network is there.
 func (r *Relay) open(client *net.TCPConn) {
+	r.mu.Lock()
+	gate := r.gate
+	r.mu.Unlock()
+	select {
+	case <-*gate:
+	case <-r.closed:
+		reset(client)
+		return
+	}
 	conn, err := net.Dial("tcp", r.target)
 	if err != nil { // the server is not there
 		reset(client)
 		return
 	}
 	l := &link{relay: r, client: client, server: conn.(*net.TCPConn), done: make(chan struct{})}
-	open := make(chan struct{})
-	close(open)
-	l.gate.Store(&open)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	l.gate.Store(r.gate)
 	if r.cut {
 		l.reset()
 		return
