@@ -107,7 +107,7 @@ func TestAStrangerThatDoesEverythingAtOnceTakesABoundOfMemory(t *testing.T) {
 	const strangers, limit = 400, 190 << 10 // the bound of each, in bytes; FAULTS.md has what was measured
 	g := startWith(t, func(g *gateway) string {
 		_, port, _ := net.SplitHostPort(g.Addr)
-		return strings.Replace(g.caddyfile("connect_timeout 4s"), "http://"+g.Addr, "http://:"+port, 1) // any Host
+		return strings.Replace(g.caddyfile("connect_timeout 15s"), "http://"+g.Addr, "http://:"+port, 1) // any Host
 	})
 	const path = "/socket.io/?EIO=4&transport="
 	long := strings.Repeat("h", 7<<10)
@@ -159,7 +159,7 @@ func TestAStrangerThatDoesEverythingAtOnceTakesABoundOfMemory(t *testing.T) {
 	if n := int(g.metric("connecting")); n != strangers {
 		t.Errorf("%d of %d connect at the end; this test is of nothing", n, strangers)
 	}
-	g.await("they are gone", 30*time.Second, func() bool { return g.metric("connecting") == 0 })
+	g.await("they are gone", 60*time.Second, func() bool { return g.metric("connecting") == 0 })
 	took := (g.peak() - before) / strangers
 	t.Logf("%d of them took %d KiB each", strangers, took>>10)
 	if took > limit && !g.raceBuild() {

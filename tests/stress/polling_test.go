@@ -94,7 +94,7 @@ func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing
 func TestPOSTsThatStallHoldWhatHasComeOfThem(t *testing.T) {
 	t.Parallel()
 	const posts, maxPacket = 150, 64 << 10
-	g := start(t, "body_timeout 8s")
+	g := start(t, "body_timeout 15s")
 	a := g.newApp()
 	before := g.usage()
 	post := func(size int) {
@@ -120,12 +120,12 @@ func TestPOSTsThatStallHoldWhatHasComeOfThem(t *testing.T) {
 		t.Errorf("a length that is only claimed takes %d KiB", n>>10)
 	}
 	post(maxPacket - 1)
-	g.await("the bytes have come", 5*time.Second, func() bool { return held() >= maxPacket })
+	g.await("the bytes have come", 10*time.Second, func() bool { return held() >= maxPacket })
 	n := held()
 	t.Logf("a POST that lacks a byte, and one that lacks nearly all: %d KiB", n>>10)
 	if n > 3*maxPacket {
 		t.Errorf("they take %d KiB", n>>10)
 	}
-	g.await("all have ended", 20*time.Second, func() bool { return g.metric("connections") == 0 })
+	g.await("all have ended", 40*time.Second, func() bool { return g.metric("connections") == 0 })
 	g.settled(before)
 }
