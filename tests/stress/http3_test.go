@@ -70,7 +70,7 @@ func TestExtendedConnectOverHTTP3IsAnsweredThatItIsNotServed(t *testing.T) {
 
 func TestHTTP3AnswerThatIsNotReadIsCutOffAlone(t *testing.T) {
 	t.Parallel() // it mostly waits
-	s := startSecure(t, "write_timeout 2s")
+	s := startSecure(t, "write_timeout 5s")
 	a := s.newApp()
 	other := s.http3Client(nil)
 	over := s.http3Client(&quic.Config{InitialStreamReceiveWindow: 4096, MaxStreamReceiveWindow: 4096})
@@ -87,7 +87,7 @@ func TestHTTP3AnswerThatIsNotReadIsCutOffAlone(t *testing.T) {
 	}
 	defer answer.Body.Close()
 	begin, published := time.Now(), 0
-	s.await("it is cut off", 10*time.Second, func() bool {
+	s.await("it is cut off", 30*time.Second, func() bool {
 		published++
 		if err := s.publishOver(other, s.Host, a, "d", strconv.Itoa(published)); err != nil {
 			t.Fatal(err)

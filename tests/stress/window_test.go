@@ -119,7 +119,7 @@ func TestReaderOfSingleBytesInATinyWindowGetsEverything(t *testing.T) {
 // Who takes a byte now and then never lets a write end.
 func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 	t.Parallel()
-	const timeout, events = 2 * time.Second, 24
+	const timeout, events = 4 * time.Second, 24
 	g := start(t, fmt.Sprintf("write_timeout %s\n\t\tmax_queue 16MiB", timeout))
 	a := g.newApp()
 	crowd := g.join(a, "c", mixed(3)...)
@@ -166,7 +166,7 @@ func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 		ended <- err
 	}()
 	published := 0
-	g.await("both are cut off", 4*timeout, func() bool {
+	g.await("both are cut off", 6*timeout, func() bool {
 		published++
 		if n, err := g.publish(a, "c", strconv.Itoa(published)); n != len(crowd.clients) || err != nil {
 			t.Fatalf("published to %d, %v", n, err)
