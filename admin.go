@@ -17,6 +17,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -63,8 +66,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/realtime/{$}", Handler: a.portalPages()},
 		{Pattern: "/realtime/app/", Handler: a.portalPages()},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			errNotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/channels, "+
-				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", quote(r.URL.Path)).write(w, r)
+			apierr.NotFound("There is nothing at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/channels, "+
+				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", text.Quote(r.URL.Path)).Write(w)
 			return nil
 		})},
 	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
@@ -101,11 +104,11 @@ func ofApp(serve appFunc) adminFunc {
 func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			errMethodNotAllowed(r.Method, "GET, HEAD").write(w, r)
+			apierr.MethodNotAllowed(r.Method, "GET, HEAD").Write(w)
 			return nil
 		}
 		if err := checkQuery(r); err != nil {
-			asAPIError(err).write(w, r)
+			apierr.As(err).Write(w)
 			return nil
 		}
 		serve(w, r)
@@ -123,7 +126,7 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...
 		}
 		serve, ok := methods[method]
 		if !ok {
-			errMethodNotAllowed(r.Method, allow).write(w, r)
+			apierr.MethodNotAllowed(r.Method, allow).Write(w)
 			return nil
 		}
 		known := parameters
@@ -141,13 +144,13 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...
 		if err == nil {
 			return nil
 		}
-		refusal := asAPIError(err)
-		if _, told := errors.AsType[*apiError](err); !told {
-			a.logger.Error("admin request failed", zap.String("path", maskKeys(r.URL.Path)), zap.Error(err))
+		refusal := apierr.As(err)
+		if _, told := errors.AsType[*apierr.Error](err); !told {
+			a.logger.Error("admin request failed", zap.String("path", text.MaskKeys(r.URL.Path)), zap.Error(err))
 			// Who is here may read the log, and needs the reason.
 			refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
 		}
-		refusal.write(w, r)
+		refusal.Write(w)
 		return nil
 	}
 }
@@ -156,18 +159,18 @@ func (a *Admin) route(methods map[string]adminFunc, allow string, parameters ...
 func activeRuntime() (*runtime, error) {
 	ctx := caddy.ActiveContext()
 	if ctx.Context == nil { // of the first configuration not all apps have started
-		return nil, errUnavailable("The server is starting. Try again.", time.Second)
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
 	}
 	app, err := ctx.AppIfConfigured("realtime")
 	if err != nil {
-		return nil, errUnavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
+		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
 	}
 	a := app.(*App)
 	select {
 	case <-a.started:
 		return a.runtime, nil
 	default:
-		return nil, errUnavailable("The server is starting. Try again.", time.Second)
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
 	}
 }
 
@@ -220,7 +223,7 @@ func (rt *runtime) view(app *keystore.App) appView {
 	if app.Rate != nil {
 		v.RateLimit = &rateView{Publishes: app.Rate.Limit}
 		if app.Rate.Limit > 0 {
-			v.RateLimit.Window = shortDuration(app.Rate.Window)
+			v.RateLimit.Window = text.ShortDuration(app.Rate.Window)
 		}
 	}
 	return v
@@ -280,14 +283,14 @@ func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 		return err
 	}
 	if body.Name == nil {
-		return errInvalidRequest(`The app needs a name: {"name":"shop"}.`)
+		return apierr.InvalidRequest(`The app needs a name: {"name":"shop"}.`)
 	}
 	made, err := a.operator(rt, r).createApp(*body.Name)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Location", "/realtime/apps/"+made.App.ID)
-	writeJSON(w, http.StatusCreated, struct {
+	respond.JSON(w, http.StatusCreated, struct {
 		appView
 		PublishKey   string `json:"publish_key"`
 		SubscribeKey string `json:"subscribe_key"`
@@ -321,7 +324,7 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	for _, app := range apps {
 		page.Apps = append(page.Apps, rt.view(app))
 	}
-	writeJSON(w, http.StatusOK, page)
+	respond.JSON(w, http.StatusOK, page)
 	return nil
 }
 
@@ -343,8 +346,8 @@ func (a *Admin) operator(rt *runtime, r *http.Request) operator {
 	return operator{rt, a.logger, []zap.Field{zap.String("remote", r.RemoteAddr)}}
 }
 
-func errNoSuchApp(id string) *apiError {
-	return errNotFound("There is no app %s. GET /realtime/apps lists them.", quote(id))
+func errNoSuchApp(id string) *apierr.Error {
+	return apierr.NotFound("There is no app %s. GET /realtime/apps lists them.", text.Quote(id))
 }
 
 // maxAdminBody bounds the bodies of the admin API, in bytes.
@@ -357,12 +360,12 @@ func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		e := errPayloadTooLarge(maxAdminBody, "more than "+strconv.Itoa(maxAdminBody))
+		e := apierr.PayloadTooLarge(maxAdminBody, "more than "+strconv.Itoa(maxAdminBody))
 		e.Message = "The body is larger than " + strconv.Itoa(maxAdminBody) + " bytes. Send less."
 		return e
 	}
 	if err != nil {
-		return errInvalidRequest("The body could not be read: %s.", err)
+		return apierr.InvalidRequest("The body could not be read: %s.", err)
 	}
 	return decodeStrict(body, into)
 }
@@ -377,21 +380,21 @@ func decodeStrict(body []byte, into any) error {
 	err := d.Decode(into)
 	if err == nil {
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return errInvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
+			return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
 		}
 		return checkFieldNames(body)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+		return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return errInvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
+		return apierr.InvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		name, _ := strconv.Unquote(field) // encoding/json quotes as Go does
-		return errInvalidRequest("There is no field %s here.", quote(name))
+		return apierr.InvalidRequest("There is no field %s here.", text.Quote(name))
 	}
-	return errInvalidJSON("The body is not one whole JSON object.")
+	return apierr.InvalidJSON("The body is not one whole JSON object.")
 }
 
 // wanted says what a field of the admin API's bodies takes.
@@ -438,7 +441,7 @@ func checkFieldNames(body []byte) error {
 	s := scanner{b: body}
 	s.space()
 	if kind := jsonKind(s.b[s.i]); s.b[s.i] != '{' {
-		return errInvalidRequest("It is %s. Send an object.", kind)
+		return apierr.InvalidRequest("It is %s. Send an object.", kind)
 	}
 	seen := make(map[string]bool)
 	for s.next() {
@@ -447,9 +450,9 @@ func checkFieldNames(body []byte) error {
 		value := s.value()
 		switch {
 		case value[0] == '"' && !utf8.ValidString(unquote(value)):
-			return errInvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", quote(name))
+			return apierr.InvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", text.Quote(name))
 		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
-			return errInvalidRequest("There is no field %s here. Names are in small letters.", quote(name))
+			return apierr.InvalidRequest("There is no field %s here. Names are in small letters.", text.Quote(name))
 		case seen[name]:
 			return errDuplicateField(name)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -116,7 +117,7 @@ func TestAdminBodyIsWhatItsHeadersSay(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"name":"shop"}`))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set(header[0], header[1])
-		refusal := asAPIError(s.admin.createApp(s.rt, httptest.NewRecorder(), r))
+		refusal := apierr.As(s.admin.createApp(s.rt, httptest.NewRecorder(), r))
 		if refusal.Status != http.StatusUnsupportedMediaType || !strings.Contains(refusal.Message, "Send ") {
 			t.Errorf("%v: %d %s", header, refusal.Status, refusal.Message)
 		}

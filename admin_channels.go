@@ -7,6 +7,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -38,7 +41,7 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 	}
 	prefix, after := query.Get("prefix"), query.Get("after")
 	if prefix != "" && checkChannel(prefix) != nil {
-		return errInvalidRequest("prefix is %s, with which no channel's name begins.", quote(prefix))
+		return apierr.InvalidRequest("prefix is %s, with which no channel's name begins.", text.Quote(prefix))
 	}
 	if after != "" && checkChannel(after) != nil {
 		return errNotAPlace(after)
@@ -54,7 +57,7 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 	if more {
 		page.Next = &occupied[len(occupied)-1].Channel
 	}
-	writeJSON(w, http.StatusOK, page)
+	respond.JSON(w, http.StatusOK, page)
 	return nil
 }
 
@@ -65,7 +68,7 @@ func (a *Admin) showChannel(rt *runtime, app *keystore.App, w http.ResponseWrite
 	if err := checkChannel(channel); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(app.ID, channel)})
+	respond.JSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(app.ID, channel)})
 	return nil
 }
 
@@ -77,7 +80,7 @@ func pageLimit(query url.Values) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > maxPage {
-		return 0, errInvalidRequest("limit is a number from 1 to %d.", maxPage)
+		return 0, apierr.InvalidRequest("limit is a number from 1 to %d.", maxPage)
 	}
 	return n, nil
 }

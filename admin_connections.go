@@ -8,6 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
@@ -77,7 +80,7 @@ func (rt *runtime) connection(app, id string) (*socket, error) {
 			return s, nil
 		}
 	}
-	return nil, errNotFound("The app has no connection %s. It may have gone, or come back with another id.", quote(id))
+	return nil, apierr.NotFound("The app has no connection %s. It may have gone, or come back with another id.", text.Quote(id))
 }
 
 // listConnections answers a page of the app's connections, or of a channel's
@@ -99,7 +102,7 @@ func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseW
 		return errNotAPlace(after)
 	}
 	page, next := rt.connections(app.ID, channel, after, limit)
-	writeJSON(w, http.StatusOK, struct {
+	respond.JSON(w, http.StatusOK, struct {
 		Connections []connectionView `json:"connections"`
 		Next        *string          `json:"next"`
 	}{page, orNull(next)})
@@ -111,7 +114,7 @@ func (a *Admin) showConnection(rt *runtime, app *keystore.App, w http.ResponseWr
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, s.view())
+	respond.JSON(w, http.StatusOK, s.view())
 	return nil
 }
 

@@ -8,6 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -29,7 +32,7 @@ func (a *Admin) keyRoutes() []caddy.AdminRoute {
 }
 
 func (a *Admin) listKeys(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
-	writeJSON(w, http.StatusOK, struct {
+	respond.JSON(w, http.StatusOK, struct {
 		Keys []keyView `json:"keys"`
 	}{rt.viewKeys(app)})
 	return nil
@@ -53,7 +56,7 @@ func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
+	respond.JSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
 
@@ -63,17 +66,17 @@ func expiresAt(raw json.RawMessage) (*time.Time, error) {
 	if isNull(raw) {
 		return nil, nil
 	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
 		var when time.Time
 		if when.UnmarshalJSON(raw) == nil {
 			return &when, nil
 		}
-		if good, err := caddy.ParseDuration(text); err == nil {
+		if good, err := caddy.ParseDuration(s); err == nil {
 			return new(time.Now().Add(good)), nil
 		}
 	}
-	return nil, errInvalidRequest(`expires is %s. It takes how long the key is good, for example "90d", until when, "2099-12-31T18:00:00Z", or null for ever.`, quote(strings.Trim(string(raw), `"`)))
+	return nil, apierr.InvalidRequest(`expires is %s. It takes how long the key is good, for example "90d", until when, "2099-12-31T18:00:00Z", or null for ever.`, text.Quote(strings.Trim(string(raw), `"`)))
 }
 
 // rotateKey answers with the new key's plain text.
@@ -88,7 +91,7 @@ func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
+	respond.JSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
 	return nil
 }
 

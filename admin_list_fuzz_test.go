@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // bystander is in channels, and reads nothing.
@@ -90,7 +91,7 @@ func FuzzLists(f *testing.F) {
 			err = serve(s.rt, w, r)
 		}
 		if refused := refusedQuery(query, known, ofChannels); refused != "" {
-			if err == nil || asAPIError(err).Status != http.StatusBadRequest {
+			if err == nil || apierr.As(err).Status != http.StatusBadRequest {
 				t.Fatalf("%q, with %s, is answered with %s, %v", query, refused, w.Body, err)
 			}
 			return
@@ -100,7 +101,7 @@ func FuzzLists(f *testing.F) {
 		if text := asked.Get("limit"); text != "" {
 			n, notANumber := strconv.Atoi(text)
 			if limit = n; notANumber != nil || n < 1 || n > 1000 {
-				if err == nil || asAPIError(err).Status != http.StatusBadRequest {
+				if err == nil || apierr.As(err).Status != http.StatusBadRequest {
 					t.Fatalf("%q is answered with %s, %v", query, w.Body, err)
 				}
 				return

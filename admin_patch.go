@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -79,24 +81,24 @@ func (p *appPatch) rate() (*keystore.Rate, error) {
 		Window    string `json:"window"`
 	}
 	if kind := jsonKind(p.RateLimit[0]); p.RateLimit[0] != '{' {
-		return nil, errInvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
+		return nil, apierr.InvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
 	}
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
 		return nil, err
 	}
 	if body.Publishes == nil { // which is not 0: that would take the limit away
-		return nil, errInvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+		return nil, apierr.InvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
 	}
 	limit := RateLimit{Publishes: *body.Publishes}
 	if limit.Publishes > 0 || body.Window != "" {
 		window, err := caddy.ParseDuration(body.Window)
 		if err != nil {
-			return nil, errInvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+			return nil, apierr.InvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
 		}
 		limit.Window = caddy.Duration(window)
 	}
 	if err := limit.validate(); err != nil {
-		return nil, errInvalidRequest("%s.", err)
+		return nil, apierr.InvalidRequest("%s.", err)
 	}
 	return &keystore.Rate{Limit: limit.Publishes, Window: time.Duration(limit.Window)}, nil
 }
@@ -116,7 +118,7 @@ func (p *appPatch) bounds() (b bounds, err error) {
 			continue
 		}
 		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {
-			return bounds{}, errInvalidRequest("%s is a whole number from 1 to %d, or null to take the bound away.", f.name, f.most)
+			return bounds{}, apierr.InvalidRequest("%s is a whole number from 1 to %d, or null to take the bound away.", f.name, f.most)
 		}
 	}
 	return b, nil
@@ -127,10 +129,10 @@ func (p *appPatch) checkOrigins() error {
 		return nil
 	}
 	if n := len(*p.AllowedOrigins); n > maxOrigins {
-		return errInvalidRequest("allowed_origins has %d entries, more than %d. A *. stands for all subdomains.", n, maxOrigins)
+		return apierr.InvalidRequest("allowed_origins has %d entries, more than %d. A *. stands for all subdomains.", n, maxOrigins)
 	}
 	if _, err := parseOrigins(*p.AllowedOrigins); err != nil {
-		return errInvalidRequest("%s.", err)
+		return apierr.InvalidRequest("%s.", err)
 	}
 	return nil
 }
@@ -162,7 +164,7 @@ func (p *appPatch) apply(app *keystore.App, rate *keystore.Rate, b bounds) {
 // answerApp shows an app, with the ETag of what is stored of it.
 func (rt *runtime) answerApp(w http.ResponseWriter, status int, app *keystore.App) {
 	w.Header().Set("ETag", etag(app))
-	writeJSON(w, status, rt.view(app))
+	respond.JSON(w, status, rt.view(app))
 }
 
 // etag changes with what is stored of an app, and not with its connections.
@@ -187,5 +189,5 @@ func checkMatch(wanted []string, app *keystore.App) error {
 			return nil
 		}
 	}
-	return errPreconditionFailed()
+	return apierr.PreconditionFailed()
 }

@@ -12,9 +12,10 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // adminServer is the admin API and the portal on a real store, without Caddy.
@@ -66,7 +67,7 @@ func (s *adminServer) do(serve adminFunc, body string, path ...string) *httptest
 	}
 	w := httptest.NewRecorder()
 	if err := serve(s.rt, w, r); err != nil {
-		asAPIError(err).write(w, r)
+		apierr.As(err).Write(w)
 	}
 	return w
 }

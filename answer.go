@@ -9,7 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 // Handlers of a site wrap the response writer that they pass on, and some
@@ -30,7 +31,7 @@ func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *
 				"what clients sent; run realtime before that handler, with the global option order or in a route block",
 				zap.String("type", reflect.TypeOf(opaque).String()))
 		}
-		errUnavailable("Another handler of this site is in the way. The server's log has the reason.", time.Minute).write(w, r)
+		apierr.Unavailable("Another handler of this site is in the way. The server's log has the reason.", time.Minute).Write(w)
 	case !passed:
 		serve(w)
 	default:

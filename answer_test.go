@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 const template = `{"{{secret}}":1}`

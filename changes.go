@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 const (
@@ -34,10 +36,13 @@ type changes struct {
 }
 
 // A hangingError says that nobody knows yet what comes of a change.
-type hangingError struct{ *apiError }
+type hangingError struct{ refusal *apierr.Error }
+
+// Error implements error.
+func (e hangingError) Error() string { return e.refusal.Error() }
 
 // Unwrap implements errors.As.
-func (e hangingError) Unwrap() error { return e.apiError }
+func (e hangingError) Unwrap() error { return e.refusal }
 
 // complete makes a change and waits for it. A disk that hangs must not hold
 // requests, as an exit waits for them: if no change completes for changeTimeout,
@@ -52,7 +57,7 @@ func complete[T any](o operator, do func() (T, error)) (T, error) {
 	var none T
 	c := &o.rt.changes
 	if n := c.hanging.Load(); n >= maxHangingChanges {
-		return none, errUnavailable(fmt.Sprintf("%d changes have not been written yet, the disk of the keystore hangs. Nothing was changed. "+
+		return none, apierr.Unavailable(fmt.Sprintf("%d changes have not been written yet, the disk of the keystore hangs. Nothing was changed. "+
 			"See to the disk of %s.", n, o.rt.dir), changeTimeout)
 	}
 	ended := make(chan outcome, 1)
@@ -102,6 +107,6 @@ func complete[T any](o operator, do func() (T, error)) (T, error) {
 		}
 		o.logger.Warn("a change that was left behind has ended", zap.NamedError("result", made.err))
 	}()
-	return none, hangingError{errUnavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
+	return none, hangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
 		"see to the disk of %s, and look before you repeat it.", o.rt.dir), changeTimeout)}
 }

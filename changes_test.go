@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // wantHanging fails unless err says that the disk hangs.
 func wantHanging(t *testing.T, err error) {
 	t.Helper()
 	_, hangs := errors.AsType[hangingError](err)
-	refusal, ok := errors.AsType[*apiError](err)
+	refusal, ok := errors.AsType[*apierr.Error](err)
 	if !hangs || !ok || refusal.Status != http.StatusServiceUnavailable || !strings.Contains(refusal.Message, "/store") {
 		t.Errorf("got %v", err)
 	}
@@ -84,7 +86,7 @@ func TestChangesThatHangAreBounded(t *testing.T) {
 			t.Error("one more is begun")
 			return 0, nil
 		})
-		if refusal, ok := errors.AsType[*apiError](err); !ok || !strings.Contains(refusal.Message, "Nothing was changed") {
+		if refusal, ok := errors.AsType[*apierr.Error](err); !ok || !strings.Contains(refusal.Message, "Nothing was changed") {
 			t.Errorf("got %v", err)
 		}
 		close(end)

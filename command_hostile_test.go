@@ -54,7 +54,7 @@ var adminCommands = []string{
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {
 	everything := respondJSON(t, "200 OK", hostileApp())
-	redirect := respond("307 Temporary Redirect", "", "Location: /away%1b")
+	redirect := answerWith("307 Temporary Redirect", "", "Location: /away%1b")
 	for name, c := range map[string]struct {
 		answer func(string) []byte
 		fails  string // what the error says; "" is for answers that may be taken
@@ -107,9 +107,9 @@ func TestHostileSiteWritesNothingThatATerminalActsOn(t *testing.T) {
 		"a receipt":                             respondJSON(t, "200 OK", map[string]any{"id": hostileText, "subscribers": 1}),
 		"a receipt with characters as they are": respondJSON(t, "200 OK", hostileRaw),
 		"a refusal":                             respondJSON(t, "400 Bad Request", map[string]any{"error": map[string]any{"code": hostileText, "message": hostileText}}),
-		"a page":                                respond("200 \x9b2J\x85", hostileText, "Content-Type: text/\x9b2J"),
-		"a page in UTF-8":                       respond("200 \u009b2J\u0085", hostileText, "Content-Type: text/\u009b2J"),
-		"a redirect":                            respond("302 \x9b2J", "", "Location: //\x9b2J/"),
+		"a page":                                answerWith("200 \x9b2J\x85", hostileText, "Content-Type: text/\x9b2J"),
+		"a page in UTF-8":                       answerWith("200 \u009b2J\u0085", hostileText, "Content-Type: text/\u009b2J"),
+		"a redirect":                            answerWith("302 \x9b2J", "", "Location: //\x9b2J/"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newRawServer(t, answer)
@@ -184,7 +184,7 @@ func TestRedirectGetsNeitherKeyNorEvent(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			other := newRawServer(t, respondJSON(t, "200 OK", map[string]any{"id": "taken"}))
-			server := newRawServer(t, respond(fmt.Sprint(status)+" Elsewhere", "", "Location: "+other.origin+"/elsewhere"))
+			server := newRawServer(t, answerWith(fmt.Sprint(status)+" Elsewhere", "", "Location: "+other.origin+"/elsewhere"))
 			setSite(t, server.origin)
 			for _, command := range []string{"publish a b", "listen a"} {
 				result := runCommand(t, nil, strings.Fields(command)...)
@@ -205,7 +205,7 @@ func TestPublishSucceedsOnlyWithAReceipt(t *testing.T) {
 	}{
 		"an empty body":         {respondJSON(t, "200 OK", ""), "200 OK with an empty body"},
 		"204":                   {func(string) []byte { return []byte("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") }, "204 No Content with an empty body"},
-		"a page":                {respond("200 OK", "<html>", "Content-Type: text/html"), "a body of type text/html"},
+		"a page":                {answerWith("200 OK", "<html>", "Content-Type: text/html"), "a body of type text/html"},
 		"JSON without an id":    {respondJSON(t, "200 OK", map[string]any{"ok": true}), "JSON without an id"},
 		"JSON with an empty id": {respondJSON(t, "200 OK", map[string]any{"id": ""}), "JSON without an id"},
 		"null":                  {respondJSON(t, "200 OK", "null"), "JSON without an id"},

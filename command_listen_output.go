@@ -9,7 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
 // printLine prints an event as its name and data. There is always a tab, so

@@ -118,7 +118,7 @@ func (s *rawServer) requests() int {
 
 // respond is a server's answer to all requests: a status line without the
 // version, header lines, and a body.
-func respond(status, body string, headers ...string) func(string) []byte {
+func answerWith(status, body string, headers ...string) func(string) []byte {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n", status, len(body))
 	for _, header := range headers {
@@ -141,7 +141,7 @@ func respondJSON(t *testing.T, status string, value any) func(string) []byte {
 		}
 		body = text.String()
 	}
-	return respond(status, body, "Content-Type: application/json")
+	return answerWith(status, body, "Content-Type: application/json")
 }
 
 // halfABody announces 100 bytes, and sends those given.

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -21,26 +23,26 @@ const maxSecret = 256
 func authenticate(reg *keystore.Registry, kind keystore.Kind, appID, secret string, now time.Time) (*keystore.App, *keystore.Key, error) {
 	app, ok := reg.App(appID)
 	if !ok {
-		return nil, nil, errUnknownApp(appID)
+		return nil, nil, apierr.UnknownApp(appID)
 	}
 	if len(secret) > maxSecret {
-		return nil, nil, errInvalidKey(kind)
+		return nil, nil, apierr.InvalidKey(kind)
 	}
 	key, err := app.Check(kind, secret, now)
 	switch {
 	case errors.Is(err, keystore.ErrInvalidKey):
-		return nil, nil, errInvalidKey(kind)
+		return nil, nil, apierr.InvalidKey(kind)
 	case errors.Is(err, keystore.ErrWrongKind):
-		return nil, nil, errWrongKeyKind(kind)
+		return nil, nil, apierr.WrongKeyKind(kind)
 	case errors.Is(err, keystore.ErrKeyExpired):
-		return nil, nil, errKeyExpired(kind)
+		return nil, nil, apierr.KeyExpired(kind)
 	case errors.Is(err, keystore.ErrKeyRevoked):
-		return nil, nil, errKeyRevoked(kind)
+		return nil, nil, apierr.KeyRevoked(kind)
 	case err != nil:
 		return nil, nil, fmt.Errorf("checking a %s key of app %s: %w", kind, app.ID, err)
 	case app.Disabled:
 		// Only now: that an app is disabled concerns who holds a key of it.
-		return nil, nil, errAppDisabled()
+		return nil, nil, apierr.AppDisabled()
 	}
 	return app, key, nil
 }
@@ -58,15 +60,15 @@ func publishCredentials(r *http.Request) (appID, secret string, err error) {
 	inQuery, isKey := queryCredential(r.URL.RawQuery)
 	switch {
 	case appID == "":
-		return "", "", errMissingAppID(keystore.Publish, inQuery)
+		return "", "", apierr.MissingAppID(keystore.Publish, inQuery)
 	case looksLikeKey(appID):
-		return "", "", errKeyAsAppID(keystore.Publish, strings.TrimPrefix(appID, "Bearer "))
+		return "", "", apierr.KeyAsAppID(keystore.Publish, strings.TrimPrefix(appID, "Bearer "))
 	case strings.Contains(appID, ","):
 		return "", "", errDuplicateHeader("X-App-Id") // joined by a proxy
 	case authorization == "":
-		return "", "", errMissingKey(keystore.Publish, inQuery)
+		return "", "", apierr.MissingKey(keystore.Publish, inQuery)
 	case isKey:
-		return "", "", errInvalidRequest(
+		return "", "", apierr.InvalidRequest(
 			"There is a key in the query string (%s), where it ends up in logs. Send it in the Authorization header only, and rotate it.", inQuery)
 	}
 	secret, err = bearer(authorization)
@@ -80,11 +82,11 @@ func bearer(authorization string) (string, error) {
 	token = strings.TrimSpace(token)
 	switch {
 	case !found && strings.EqualFold(scheme, "Bearer"):
-		return "", errWrongScheme("The Authorization header holds no key after Bearer. Write: Bearer pk_live_…")
+		return "", apierr.WrongScheme("The Authorization header holds no key after Bearer. Write: Bearer pk_live_…")
 	case !found:
-		return "", errWrongScheme("The Authorization header names no scheme. Write Bearer before the key: Bearer pk_live_…")
+		return "", apierr.WrongScheme("The Authorization header names no scheme. Write Bearer before the key: Bearer pk_live_…")
 	case !strings.EqualFold(scheme, "Bearer"):
-		return "", errWrongScheme("The Authorization header's scheme is not Bearer. Write: Bearer pk_live_…")
+		return "", apierr.WrongScheme("The Authorization header's scheme is not Bearer. Write: Bearer pk_live_…")
 	case strings.Contains(token, ","):
 		return "", errDuplicateHeader("Authorization")
 	}
@@ -104,8 +106,8 @@ func onlyHeader(r *http.Request, name string) (string, error) {
 	}
 }
 
-func errDuplicateHeader(name string) *apiError {
-	return errInvalidRequest("The %s header holds more than one value. Send it once.", name)
+func errDuplicateHeader(name string) *apierr.Error {
+	return apierr.InvalidRequest("The %s header holds more than one value. Send it once.", name)
 }
 
 // queryCredential finds the query parameter in which somebody sent an app's
@@ -118,9 +120,9 @@ func queryCredential(rawQuery string) (name string, isKey bool) {
 	for param, values := range query {
 		switch {
 		case slices.ContainsFunc(values, looksLikeKey):
-			return quote(param), true
-		case namesCredential(param) && (name == "" || quote(param) < name):
-			name = quote(param)
+			return text.Quote(param), true
+		case namesCredential(param) && (name == "" || text.Quote(param) < name):
+			name = text.Quote(param)
 		}
 	}
 	return name, false
@@ -146,12 +148,4 @@ func namesCredential(param string) bool {
 		return true
 	}
 	return false
-}
-
-// notInQuery ends a message about missing credentials.
-func notInQuery(param string) string {
-	if param == "" {
-		return ""
-	}
-	return " The query string's " + param + " is not read: URLs end up in logs."
 }

@@ -11,12 +11,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 // FuzzCredentials sends headers and a query as a stranger may. What gets in
 // has sent the app's id and a good key of it, once; what is refused is an
-// apiError that does not repeat what stood behind Bearer.
+// apierr.Error that does not repeat what stood behind Bearer.
 func FuzzCredentials(f *testing.F) {
 	s := newShop(f)
 	for _, seed := range [][5]string{
@@ -69,7 +70,7 @@ func FuzzCredentials(f *testing.F) {
 			}
 			return
 		}
-		refusal, ok := errors.AsType[*apiError](err)
+		refusal, ok := errors.AsType[*apierr.Error](err)
 		if !ok || !utf8.ValidString(refusal.Message) || len(refusal.Message) > 1000 {
 			t.Fatalf("%q is refused with %v", r.Header, err)
 		}
@@ -117,7 +118,7 @@ func FuzzAuth(f *testing.F) {
 			}
 			err = authErr
 		}
-		if refusal, ok := errors.AsType[*apiError](err); err != nil && (!ok || !utf8.ValidString(refusal.Message)) {
+		if refusal, ok := errors.AsType[*apierr.Error](err); err != nil && (!ok || !utf8.ValidString(refusal.Message)) {
 			t.Fatalf("%s is refused with %v", auth, err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -60,7 +61,7 @@ func TestPublishCredentialsAreRefusedWithTheCure(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/publish?"+c.query, http.NoBody)
 			r.Header["X-App-Id"], r.Header["Authorization"] = c.appID, c.authorization
 			_, _, err := publishCredentials(r)
-			e, ok := errors.AsType[*apiError](err)
+			e, ok := errors.AsType[*apierr.Error](err)
 			if !ok || e.Code != c.code || !strings.Contains(e.Message, c.says) {
 				t.Fatalf("got %v, want %s with %q", err, c.code, c.says)
 			}
@@ -102,7 +103,7 @@ func TestEitherKeyInTheOthersPlaceIsNamed(t *testing.T) {
 		{keystore.Subscribe, s.publishKey, "This is a publish key. Socket.IO takes the app's subscribe key (sub_live_…)."},
 	} {
 		_, _, err := authenticate(s.registry, c.kind, s.app, c.secret, time.Now())
-		if e, ok := errors.AsType[*apiError](err); !ok || e.Code != "wrong_key_kind" || e.Message != c.says {
+		if e, ok := errors.AsType[*apierr.Error](err); !ok || e.Code != "wrong_key_kind" || e.Message != c.says {
 			t.Errorf("%s: got %v", c.kind, err)
 		}
 	}

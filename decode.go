@@ -8,6 +8,9 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // maxDepth is how deep a body may nest, its own object counted: the limit of
@@ -44,7 +47,7 @@ func decodePublication(body []byte) (publication, error) {
 	s := scanner{b: body}
 	s.space()
 	if s.b[s.i] != '{' {
-		return p, errInvalidRequest("The body is %s. Send %s.", jsonKind(s.b[s.i]), wantedBody)
+		return p, apierr.InvalidRequest("The body is %s. Send %s.", jsonKind(s.b[s.i]), wantedBody)
 	}
 	var hasChannel, hasEvent, hasExcept bool
 	for s.next() {
@@ -78,9 +81,9 @@ func decodePublication(body []byte) (publication, error) {
 	}
 	switch {
 	case !hasChannel:
-		return publication{}, errInvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
+		return publication{}, apierr.InvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
 	case !hasEvent:
-		return publication{}, errInvalidRequest(`"event" is missing. Send %s.`, wantedBody)
+		return publication{}, apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
 	}
 	if err := checkChannel(p.Channel); err != nil {
 		return publication{}, err
@@ -89,7 +92,7 @@ func decodePublication(body []byte) (publication, error) {
 		return publication{}, err
 	}
 	if len(p.Except) > maxSocketID || !utf8.ValidString(p.Except) {
-		return publication{}, errInvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, quote(p.Except))
+		return publication{}, apierr.InvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, text.Quote(p.Except))
 	}
 	return p, nil
 }
@@ -108,7 +111,7 @@ func checkUTF8(body []byte) error {
 	for {
 		r, n := utf8.DecodeRune(body[i:])
 		if r == utf8.RuneError && n == 1 {
-			return errInvalidJSON("The body is not UTF-8 at byte %d. Encode it as UTF-8.", i+1)
+			return apierr.InvalidJSON("The body is not UTF-8 at byte %d. Encode it as UTF-8.", i+1)
 		}
 		i += n
 	}
@@ -124,23 +127,23 @@ func checkJSON(body []byte) error {
 	}
 	switch {
 	case len(bytes.TrimLeft(body, " \t\r\n")) == 0:
-		return errInvalidJSON("The body is empty. Send %s.", wantedBody)
+		return apierr.InvalidJSON("The body is empty. Send %s.", wantedBody)
 	case bytes.HasPrefix(body, []byte("\uFEFF")):
-		return errInvalidJSON("The body begins with a byte order mark. Send it without.")
+		return apierr.InvalidJSON("The body begins with a byte order mark. Send it without.")
 	}
 	var raw json.RawMessage
 	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &raw))
 	switch {
 	case !ok:
-		return errInvalidJSON("The body is not JSON. Send %s.", wantedBody)
+		return apierr.InvalidJSON("The body is not JSON. Send %s.", wantedBody)
 	case strings.Contains(syntax.Error(), "max depth"):
-		return errInvalidJSON("The body nests deeper than %d levels at byte %d. Send flatter data.", maxDepth, syntax.Offset)
+		return apierr.InvalidJSON("The body nests deeper than %d levels at byte %d. Send flatter data.", maxDepth, syntax.Offset)
 	case strings.Contains(syntax.Error(), "after top-level value"):
-		return errInvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", syntax.Offset)
+		return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", syntax.Offset)
 	case strings.Contains(syntax.Error(), "unexpected end"):
-		return errInvalidJSON("The JSON ends early, after %d bytes: the body was cut off, or a bracket or quote is not closed.", syntax.Offset)
+		return apierr.InvalidJSON("The JSON ends early, after %d bytes: the body was cut off, or a bracket or quote is not closed.", syntax.Offset)
 	}
-	return errInvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+	return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
 }
 
 // fieldName is unquote without an allocation for the names that are sent.
@@ -163,22 +166,22 @@ func stringField(name string, raw []byte, seen bool) (string, error) {
 		return "", errDuplicateField(name)
 	}
 	if raw[0] != '"' {
-		return "", errInvalidRequest("%q is %s. It must be a string.", name, jsonKind(raw[0]))
+		return "", apierr.InvalidRequest("%q is %s. It must be a string.", name, jsonKind(raw[0]))
 	}
 	return unquote(raw), nil
 }
 
-func errDuplicateField(name string) *apiError {
-	return errInvalidRequest("%q is there twice. Send it once.", name)
+func errDuplicateField(name string) *apierr.Error {
+	return apierr.InvalidRequest("%q is there twice. Send it once.", name)
 }
 
-func errUnknownField(name string) *apiError {
+func errUnknownField(name string) *apierr.Error {
 	for _, known := range []string{"channel", "event", "data", "except"} {
 		if strings.EqualFold(name, known) {
-			return errInvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", quote(name), known)
+			return apierr.InvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", text.Quote(name), known)
 		}
 	}
-	return errInvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data" and "except"; put anything else inside data.`, quote(name))
+	return apierr.InvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data" and "except"; put anything else inside data.`, text.Quote(name))
 }
 
 // scanner walks JSON that is known to be valid; it checks nothing again.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 func TestPublicationIsReadAsSent(t *testing.T) {
@@ -138,9 +140,9 @@ func TestBadBodiesAreRefusedWithTheCure(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Now()
 			p, err := decodePublication([]byte(c.body))
-			e, ok := errors.AsType[*apiError](err)
+			e, ok := errors.AsType[*apierr.Error](err)
 			if !ok {
-				t.Fatalf("accepted, or no apiError: %+v, %v", p, err)
+				t.Fatalf("accepted, or no apierr.Error: %+v, %v", p, err)
 			}
 			if e.Code != c.code || !strings.Contains(e.Message, c.says) {
 				t.Fatalf("got %s, want %s with %q", e, c.code, c.says)
@@ -196,8 +198,8 @@ func FuzzDecodePublication(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := decodePublication(body)
 		if err != nil {
-			if _, ok := errors.AsType[*apiError](err); !ok {
-				t.Fatalf("not an apiError: %v", err)
+			if _, ok := errors.AsType[*apierr.Error](err); !ok {
+				t.Fatalf("not an apierr.Error: %v", err)
 			}
 			if isPublication(body) {
 				t.Fatalf("%q is refused: %v", body, err)

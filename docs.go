@@ -7,9 +7,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -19,7 +23,7 @@ const docsMethods = "GET, HEAD"
 // with this site's origin, paths and limits.
 func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.refuse(w, r, errMethodNotAllowed(r.Method, docsMethods))
+		h.refuse(w, r, apierr.MethodNotAllowed(r.Method, docsMethods))
 		return
 	}
 	var page bytes.Buffer
@@ -32,20 +36,21 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store") // it says what Host the client sent
 	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
-	writeHTML(w, http.StatusOK, page.Bytes())
-}
-
-// writeHTML answers with a page.
-func writeHTML(w http.ResponseWriter, status int, page []byte) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
-	w.WriteHeader(status)
-	_, _ = w.Write(page) // who has gone reads nothing
+	respond.HTML(w, http.StatusOK, page.Bytes())
 }
 
 // refuse answers with an error.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	h.docsPlace(r).explain(asAPIError(err)).write(w, r)
+	refuse(w, r, h.docsPlace(r).explain(apierr.As(err)))
+}
+
+// refuse answers with an error and puts its code into the access log, where a
+// 401 alone would not say which of seven it was.
+func refuse(w http.ResponseWriter, r *http.Request, refusal *apierr.Error) {
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("realtime_error", refusal.Code))
+	}
+	refusal.Write(w)
 }
 
 // docsPlace is where a documentation page is, as one client sees its site.
@@ -64,7 +69,7 @@ func (h *Handler) docsPlace(r *http.Request) docsPlace {
 
 // explain adds a link to the explanation of a refusal, if the site has one and
 // its origin is known.
-func (d docsPlace) explain(refusal *apiError) *apiError {
+func (d docsPlace) explain(refusal *apierr.Error) *apierr.Error {
 	if d.path == "" {
 		return refusal
 	}
@@ -86,10 +91,10 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 		MessageRate: "no limit",
 	}
 	if s.MessageRate.Count > 0 {
-		d.MessageRate = fmt.Sprintf("%d in %s, and always as many as its channels need", s.MessageRate.Count, shortDuration(time.Duration(s.MessageRate.Window)))
+		d.MessageRate = fmt.Sprintf("%d in %s, and always as many as its channels need", s.MessageRate.Count, text.ShortDuration(time.Duration(s.MessageRate.Window)))
 	}
 	if s.RateLimit.Publishes > 0 {
-		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, shortDuration(time.Duration(s.RateLimit.Window)))
+		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, text.ShortDuration(time.Duration(s.RateLimit.Window)))
 	}
 	var known bool
 	if d.Origin, known = siteOrigin(r.Host, isSecure(r)); !known {

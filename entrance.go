@@ -9,7 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 // entrance counts the clients whose connection is open, in all and by address,
@@ -33,7 +34,7 @@ type crowd struct{ in, over int }
 // only to be told that its address has too many connections: a stock client
 // sees the reason in the answer to its CONNECT, and not in that to a handshake.
 // So that nobody gains by it, an address has no more of those than of others.
-func (e *entrance) enter(ip string, s *Settings) (over bool, refusal *apiError) {
+func (e *entrance) enter(ip string, s *Settings) (over bool, refusal *apierr.Error) {
 	customer, known := customerOf(ip)
 	if over, refusal = e.count(customer, known, s); refusal != nil || !known {
 		return over, refusal
@@ -41,17 +42,17 @@ func (e *entrance) enter(ip string, s *Settings) (over bool, refusal *apiError) 
 	rate := *s.ConnectRate
 	if result := e.rates.Allow(customer, rate.Count, time.Duration(rate.Window)); !result.OK {
 		e.leave(ip, over)
-		return false, errConnectRate(rate.Count, time.Duration(rate.Window), result.RetryAfter)
+		return false, apierr.ConnectRate(rate.Count, time.Duration(rate.Window), result.RetryAfter)
 	}
 	return over, nil
 }
 
 // count is enter without the rate.
-func (e *entrance) count(customer netip.Prefix, known bool, s *Settings) (over bool, refusal *apiError) {
+func (e *entrance) count(customer netip.Prefix, known bool, s *Settings) (over bool, refusal *apierr.Error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if most := *s.MaxConnections; most > 0 && e.open >= most {
-		return false, errFull()
+		return false, apierr.Full()
 	}
 	if known {
 		here := e.from[customer]
@@ -62,7 +63,7 @@ func (e *entrance) count(customer netip.Prefix, known bool, s *Settings) (over b
 			over = true
 			here.over++
 		default:
-			refusal = errCrowdedAddress(most)
+			refusal = apierr.CrowdedAddress(most)
 			refusal.Status, refusal.RetryAfter = http.StatusTooManyRequests, time.Second
 			return false, refusal
 		}
@@ -114,7 +115,7 @@ func (e *entrance) shrink() {
 }
 
 // tell has the log name the setting that a client was refused for, seldom.
-func (e *entrance) tell(log *zap.Logger, refusal *apiError, ip string, s *Settings) {
+func (e *entrance) tell(log *zap.Logger, refusal *apierr.Error, ip string, s *Settings) {
 	switch {
 	case refusal.Code == "unavailable" && e.full.Now():
 		log.Warn("clients refused: as many are connected as may be; they try again by themselves, or raise max_connections",

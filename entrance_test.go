@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
@@ -270,11 +271,11 @@ func TestRefusalsAtTheEntranceAreLoggedSeldomWithTheirSetting(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	var e entrance
 	s := bounded(7, 5, 3, time.Minute)
-	crowded := errCrowdedAddress(5)
+	crowded := apierr.CrowdedAddress(5)
 	for range 100 {
-		e.tell(zap.New(core), errFull(), "192.0.2.1", s)
+		e.tell(zap.New(core), apierr.Full(), "192.0.2.1", s)
 		e.tell(zap.New(core), crowded, "192.0.2.1", s)
-		e.tell(zap.New(core), errConnectRate(3, time.Minute, time.Second), "192.0.2.1", s)
+		e.tell(zap.New(core), apierr.ConnectRate(3, time.Minute, time.Second), "192.0.2.1", s)
 	}
 	if logs.Len() > 6 { // three, or once more if ten seconds have just passed
 		t.Errorf("%d lines", logs.Len())

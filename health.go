@@ -13,6 +13,8 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 )
 
 // healthTimeout bounds one check: what takes longer is not well.
@@ -24,7 +26,7 @@ func (a *Admin) healthRoutes() []caddy.AdminRoute {
 		{Pattern: "/realtime/health", Handler: ready},
 		{Pattern: "/realtime/health/ready", Handler: ready},
 		{Pattern: "/realtime/health/live", Handler: readOnly(func(w http.ResponseWriter, _ *http.Request) {
-			writeJSON(w, http.StatusOK, healthView{Status: "live"})
+			respond.JSON(w, http.StatusOK, healthView{Status: "live"})
 		})},
 	}
 }
@@ -45,7 +47,7 @@ type checkView struct {
 // subscriber. It is 503 while the server drains, so that nobody is sent here.
 func (a *Admin) ready(rt *runtime, w http.ResponseWriter, r *http.Request) error {
 	if rt.draining.Load() {
-		return errUnavailable("The server is shutting down.", time.Second)
+		return apierr.Unavailable("The server is shutting down.", time.Second)
 	}
 	well := healthView{Status: "ready"}
 	for _, check := range []struct {
@@ -58,11 +60,11 @@ func (a *Admin) ready(rt *runtime, w http.ResponseWriter, r *http.Request) error
 		took, err := timed(r, &rt.hanging, check.run)
 		if err != nil {
 			a.logger.Error("health check failed", zap.String("check", check.name), zap.Duration("took", took), zap.Error(err))
-			return errUnavailable(fmt.Sprintf("The check of %s failed: %s. The log has it, too.", check.name, err), time.Second)
+			return apierr.Unavailable(fmt.Sprintf("The check of %s failed: %s. The log has it, too.", check.name, err), time.Second)
 		}
 		well.Checks = append(well.Checks, checkView{check.name, float64(took.Microseconds()) / 1000})
 	}
-	writeJSON(w, http.StatusOK, well)
+	respond.JSON(w, http.StatusOK, well)
 	return nil
 }
 

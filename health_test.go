@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // askReady asks the endpoint, whose errors it answers with.
@@ -17,7 +19,7 @@ func askReady(s *site) (int, string) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/realtime/health", nil)
 	if err := (&Admin{logger: zap.NewNop()}).ready(s.runtime, w, r); err != nil {
-		asAPIError(err).write(w, r)
+		apierr.As(err).Write(w)
 	}
 	return w.Code, w.Body.String()
 }

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
 // errNoOutput says that events cannot be printed any more.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
 func TestListenerComesBackOnlyWhereThatCanHelp(t *testing.T) {

@@ -6,7 +6,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 )
 
 // liveTimeout bounds one write to who watches: one that is slower is cut off.
@@ -25,11 +26,11 @@ type liveState struct {
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 func (rt *runtime) serveLive(w http.ResponseWriter, r *http.Request, app string, ending <-chan struct{}) error {
 	if rt.draining.Load() {
-		return errUnavailable("The server is shutting down.", time.Second)
+		return apierr.Unavailable("The server is shutting down.", time.Second)
 	}
 	watcher, err := rt.live.Watch(app)
 	if err != nil { // there are too many
-		return errUnavailable("As many are watching as may at a time. Close a stream that nobody looks at.", time.Minute)
+		return apierr.Unavailable("As many are watching as may at a time. Close a stream that nobody looks at.", time.Minute)
 	}
 	defer watcher.Close()
 	s := stream{w: w, conn: http.NewResponseController(w)}

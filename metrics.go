@@ -3,8 +3,9 @@ package realtime
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // metrics collects what the runtime counts, for Caddy's own metrics: its admin
@@ -129,7 +130,7 @@ func (c collection) histogram(desc *prometheus.Desc, s stats.Snapshot, unit floa
 }
 
 // countRefusal counts a refusal of one who claims to be of an app.
-func countRefusal(s *stats.Stats, registry *keystore.Registry, claimed, attempt string, refusal *apiError) {
+func countRefusal(s *stats.Stats, registry *keystore.Registry, claimed, attempt string, refusal *apierr.Error) {
 	app := s.UnknownApp()
 	if known, ok := registry.App(claimed); ok {
 		app = s.App(known.ID)

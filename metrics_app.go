@@ -1,6 +1,6 @@
 package realtime
 
-import "github.com/seed-c079cc48/caddy-realtime/stats"
+import "github.com/seed-c079cc48/caddy-realtime/internal/stats"
 
 // What is counted by app, its id being the label: as many apps as stats.MaxApps
 // have series of their own.

@@ -3,8 +3,8 @@ package realtime
 import (
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // countedStore counts what is asked of a store after its opening.

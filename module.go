@@ -23,7 +23,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -202,7 +203,7 @@ func (a *App) await(r *http.Request) (*runtime, error) {
 	case <-timeout.C:
 	case <-r.Context().Done():
 	}
-	return nil, errUnavailable("The server is starting. Try again.", time.Second)
+	return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
 }
 
 // Handler is the HTTP handler `http.handlers.realtime`: POST /publish and the
@@ -382,7 +383,7 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		return
 	}
 	if isEarly(r) { // also a GET: it opens a session, or takes what waits for one
-		refusal := errTooEarly()
+		refusal := apierr.TooEarly()
 		rt.refuse("", "connect", refusal)
 		h.refuse(w, r, refusal)
 		return
@@ -407,15 +408,15 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 
 // admit lets a visitor open a session, if only to be told in the answer to its
 // CONNECT why it may not stay. Who is not refused has entered.
-func (rt *runtime) admit(v *visitor) *apiError {
+func (rt *runtime) admit(v *visitor) *apierr.Error {
 	if rt.draining.Load() {
-		return errUnavailable("The server is shutting down. Connect anew.", time.Second)
+		return apierr.Unavailable("The server is shutting down. Connect anew.", time.Second)
 	}
 	settings := rt.settings()
 	over, refusal := rt.entrance.enter(v.ip, settings)
 	told := refusal
 	if over {
-		told = errCrowdedAddress(settings.MaxConnectionsPerIP)
+		told = apierr.CrowdedAddress(settings.MaxConnectionsPerIP)
 		v.over, v.refusal = true, told
 	}
 	if told != nil {
@@ -443,7 +444,7 @@ func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	if !allowed {
 		v.refusal = siteOriginError(r)
 	} else if _, err := onlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
-		v.refusal = asAPIError(err)
+		v.refusal = apierr.As(err)
 	}
 	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
 	return v

@@ -3,6 +3,8 @@ package realtime
 import (
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // maxName bounds the characters of a channel's and of an event's name.
@@ -11,16 +13,16 @@ const maxName = 200
 // checkChannel says what a channel's name lacks; nil where nothing.
 func checkChannel(name string) error {
 	if name == "" {
-		return errInvalidChannel("The channel's name is empty. It has 1 to %d characters of A-Z a-z 0-9 _ - = @ , . ; : /", maxName)
+		return apierr.InvalidChannel("The channel's name is empty. It has 1 to %d characters of A-Z a-z 0-9 _ - = @ , . ; : /", maxName)
 	}
 	for i := range len(name) {
 		if !isChannelByte(name[i]) {
 			r, _ := utf8.DecodeRuneInString(name[i:])
-			return errInvalidChannel("The channel's name has %q at character %d. Allowed are A-Z a-z 0-9 _ - = @ , . ; : /", r, i+1)
+			return apierr.InvalidChannel("The channel's name has %q at character %d. Allowed are A-Z a-z 0-9 _ - = @ , . ; : /", r, i+1)
 		}
 	}
 	if len(name) > maxName {
-		return errInvalidChannel("The channel's name has %d characters. At most %d are allowed.", len(name), maxName)
+		return apierr.InvalidChannel("The channel's name has %d characters. At most %d are allowed.", len(name), maxName)
 	}
 	return nil
 }
@@ -41,23 +43,23 @@ func isChannelByte(c byte) bool {
 func checkEvent(name string) error {
 	switch name {
 	case "":
-		return errInvalidEvent("The event's name is empty. It has 1 to %d printable characters.", maxName)
+		return apierr.InvalidEvent("The event's name is empty. It has 1 to %d printable characters.", maxName)
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
 		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed":
-		return errReservedEvent(name)
+		return apierr.ReservedEvent(name)
 	}
 	if !utf8.ValidString(name) {
-		return errInvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send whole characters.")
+		return apierr.InvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send whole characters.")
 	}
 	count := 0
 	for _, r := range name {
 		count++
 		if !unicode.IsPrint(r) {
-			return errInvalidEvent("The event's name has %+q at character %d. Allowed are printable characters.", r, count)
+			return apierr.InvalidEvent("The event's name has %+q at character %d. Allowed are printable characters.", r, count)
 		}
 	}
 	if count > maxName {
-		return errInvalidEvent("The event's name has %d characters. At most %d are allowed.", count, maxName)
+		return apierr.InvalidEvent("The event's name has %d characters. At most %d are allowed.", count, maxName)
 	}
 	return nil
 }

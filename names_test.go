@@ -3,6 +3,8 @@ package realtime
 import (
 	"errors"
 	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 func TestEveryReservedEventIsRefused(t *testing.T) {
@@ -10,7 +12,7 @@ func TestEveryReservedEventIsRefused(t *testing.T) {
 		"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
 		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed",
 	} {
-		if e, ok := errors.AsType[*apiError](checkEvent(name)); !ok || e.Code != "reserved_event" {
+		if e, ok := errors.AsType[*apierr.Error](checkEvent(name)); !ok || e.Code != "reserved_event" {
 			t.Errorf("%s: %v", name, e)
 		}
 	}

@@ -97,7 +97,7 @@ func documentedErrors(t *testing.T, document tree) []string {
 // that only sockets get have no status.
 func madeErrors(t *testing.T) (errors []string) {
 	t.Helper()
-	source, err := os.ReadFile("apierror.go")
+	source, err := os.ReadFile("internal/apierr/table.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func madeErrors(t *testing.T) (errors []string) {
 	for n := http.StatusBadRequest; n < 600; n++ {
 		status["http.Status"+strings.ReplaceAll(http.StatusText(n), " ", "")] = strconv.Itoa(n) + " "
 	}
-	for _, made := range regexp.MustCompile(`newAPIError\(([\w.]+),\s*"([a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
+	for _, made := range regexp.MustCompile(`newError\(([\w.]+),\s*"([a-z_]+)"`).FindAllStringSubmatch(string(source), -1) {
 		n, ok := status[made[1]]
 		if !ok {
 			t.Fatalf("%s is of the status %s", made[2], made[1])

@@ -7,13 +7,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 // An operator is who changes apps and keys, through the admin API or in the
 // portal. Each change is on disk and in force when its method returns, and
 // leaves a line in the log: who did what to which key, never the key itself.
-// Its errors are for people where they are of type *apiError.
+// Its errors are for people where they are of type *apierr.Error.
 type operator struct {
 	rt     *runtime
 	logger *zap.Logger
@@ -76,7 +78,7 @@ func (o operator) deleteApp(id string) error {
 // addKey makes a key, which never expires if expires is nil.
 func (o operator) addKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
 	if kind != keystore.Publish && kind != keystore.Subscribe {
-		return keystore.Issued{}, errInvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
+		return keystore.Issued{}, apierr.InvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
 	}
 	if err := checkNoKey("The label", label); err != nil {
 		return keystore.Issued{}, err
@@ -86,9 +88,9 @@ func (o operator) addKey(app string, kind keystore.Kind, label string, expires *
 		until = expires.UTC()
 		switch {
 		case !until.After(time.Now()): // the zero time too, which is never to the registry
-			return keystore.Issued{}, errInvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Give a time to come, or leave it out.")
 		case until.Year() > 9999: // which no record can hold
-			return keystore.Issued{}, errInvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
+			return keystore.Issued{}, apierr.InvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
 		}
 	}
 	return complete(o, func() (keystore.Issued, error) {
@@ -109,7 +111,7 @@ const maxOverlap = 366 * 24 * time.Hour
 func (o operator) rotateKey(app, key, overlap string) (keystore.Issued, error) {
 	stays, err := caddy.ParseDuration(overlap)
 	if err != nil || stays < 0 || stays > maxOverlap {
-		return keystore.Issued{}, errInvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
+		return keystore.Issued{}, apierr.InvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
 	}
 	return complete(o, func() (keystore.Issued, error) {
 		issued, err := o.rt.registry.RotateKey(app, key, stays)
@@ -152,7 +154,7 @@ func appError(err error, id string) error {
 	case errors.Is(err, keystore.ErrNotFound):
 		return errNoSuchApp(id)
 	case errors.Is(err, keystore.ErrInvalidName):
-		return errInvalidRequest("%s", err)
+		return apierr.InvalidRequest("%s", err)
 	}
 	return err
 }
@@ -161,13 +163,22 @@ func appError(err error, id string) error {
 func keyError(err error, app, key string) error {
 	switch {
 	case errors.Is(err, keystore.ErrKeyNotFound):
-		return errNotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", quote(key), app)
+		return apierr.NotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", text.Quote(key), app)
 	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
-		return errInvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
+		return apierr.InvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
 	case errors.Is(err, keystore.ErrTooManyKeys):
-		return errInvalidRequest("%s. Revoke those that are not used.", err)
+		return apierr.InvalidRequest("%s. Revoke those that are not used.", err)
 	case errors.Is(err, keystore.ErrInvalidLabel):
-		return errInvalidRequest("%s.", err)
+		return apierr.InvalidRequest("%s.", err)
 	}
 	return appError(err, app)
+}
+
+// checkNoKey refuses a key where a name is kept, which everyone reads who may
+// list apps, and which is on disk as it is.
+func checkNoKey(what, s string) error {
+	if !text.HasKey(s) {
+		return nil
+	}
+	return apierr.InvalidRequest("%s holds a key, and would be kept and shown as it is. Send another, and rotate that key if it is in use.", what)
 }

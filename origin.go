@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // origins are the web origins that may use a site, or an app, from a browser.
@@ -118,7 +121,7 @@ func splitOrigin(s string) (scheme, host, port string, err error) {
 		return scheme, host, port, nil
 	}
 	advice := ""
-	if parts := strings.Fields(problem.write); len(parts) > 0 && len(problem.write) <= maxOriginText && keyIn(s) < 0 {
+	if parts := strings.Fields(problem.write); len(parts) > 0 && len(problem.write) <= maxOriginText && text.MaskKeys(s) == s {
 		advice = "; write " + problem.write
 		for _, part := range parts {
 			_, host, _, bad := readOrigin(part)
@@ -250,14 +253,14 @@ const maxOriginText = 256
 
 // originText is an origin as messages and logs repeat it.
 func originText(s string) string {
-	s = maskKeys(s)
+	s = text.MaskKeys(s)
 	return strconv.Quote(strings.ToValidUTF8(s[:min(len(s), maxOriginText)], ""))
 }
 
 // listable is the request's origin if it can be listed as it is.
 func listable(r *http.Request) (origin string, ok bool) {
 	values := r.Header["Origin"]
-	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") || keyIn(values[0]) >= 0 {
+	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") || text.MaskKeys(values[0]) != values[0] {
 		return "", false
 	}
 	_, _, _, err := splitOrigin(values[0]) //nolint:dogsled // only whether it can be read matters
@@ -266,21 +269,21 @@ func listable(r *http.Request) (origin string, ok bool) {
 
 // siteOriginError refuses an origin that the site does not list. It tells the
 // cure, but not which other origins are listed: a stranger reads it.
-func siteOriginError(r *http.Request) *apiError {
+func siteOriginError(r *http.Request) *apierr.Error {
 	if origin, ok := listable(r); ok {
-		return errOriginNotAllowed("This site does not allow the origin %s. Add it to realtime's origins in the Caddyfile: origins … %s",
+		return apierr.OriginNotAllowed("This site does not allow the origin %s. Add it to realtime's origins in the Caddyfile: origins … %s",
 			originText(origin), origin)
 	}
-	return errOriginNotAllowed("This site does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
+	return apierr.OriginNotAllowed("This site does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
 }
 
 // appOriginError refuses an origin that the site allows, but the app does not.
-func appOriginError(r *http.Request) *apiError {
+func appOriginError(r *http.Request) *apierr.Error {
 	if origin, ok := listable(r); ok {
-		return errOriginNotAllowed("This app does not allow the origin %s. Add it to the app's allowed origins, in the portal or through the admin API.",
+		return apierr.OriginNotAllowed("This app does not allow the origin %s. Add it to the app's allowed origins, in the portal or through the admin API.",
 			originText(origin))
 	}
-	return errOriginNotAllowed("This app does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
+	return apierr.OriginNotAllowed("This app does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
 }
 
 const notListable = "No browser sends it so, and it cannot be listed. Send one Origin header with scheme://host[:port], or none."

@@ -213,3 +213,30 @@ func TestARefusedOriginIsLoggedOnceWithTheLineToAdd(t *testing.T) {
 		t.Fatalf("logged %d times", logs.Len())
 	}
 }
+
+func TestKeysInOriginsAreMaskedBeforeTheyAreCut(t *testing.T) {
+	const secret = "0123456789abcdefghijABCDEFGHIJ42"
+	for _, prefix := range []string{"pk_live_", "sub_live_", "sign_live_", "whsec_"} {
+		for _, before := range []string{"", "Bearer ", "https://", "a=", strings.Repeat("x", 40), strings.Repeat("x", 62), "sub_live", "whsec"} {
+			for _, after := range []string{"", " ", "\n" + secret, "," + prefix + secret, strings.Repeat("y", 400)} {
+				sent := before + prefix + secret + after
+				for name, got := range map[string]string{
+					"originText":      originText(sent),
+					"siteOriginError": siteOriginError(originRequest(sent)).Message,
+				} {
+					if strings.Contains(got, secret[:1]) || len(before) < 40 && !strings.Contains(got, prefix+"…") {
+						t.Errorf("%s of %q is %s", name, sent, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestAKeyInAListOfOriginsIsNotRepeated(t *testing.T) {
+	for _, origin := range []string{"pk_live_0123456789", "https://a.example/pk_live_0123456789", "pk_live_0123456789,https://a.example"} {
+		if _, err := parseOrigins([]string{origin}); err == nil || strings.Contains(err.Error(), "0123") {
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -56,7 +57,7 @@ func TestTheForwardedSchemeCountsFromTrustedProxiesOnly(t *testing.T) {
 			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: c.trusted}))
 		}
 		h := documented(t, "/docs")
-		if got := h.docsPlace(r).explain(errAppDisabled()).Docs; got != c.want+"://example.com/docs#app_disabled" {
+		if got := h.docsPlace(r).explain(apierr.AppDisabled()).Docs; got != c.want+"://example.com/docs#app_disabled" {
 			t.Errorf("%+v: an error links to %s", c, got)
 		}
 		if got := h.docs(r).Origin; got != c.want+"://example.com" {
@@ -74,7 +75,7 @@ func TestAHostThatIsNoneIsInNoSnippetAndNoLink(t *testing.T) {
 	if page := w.Body.String(); strings.Contains(page, "$(id)") || !strings.Contains(page, unknownOrigin+"/publish") {
 		t.Error(page)
 	}
-	if refusal := h.docsPlace(r).explain(errAppDisabled()); refusal.Docs != "" {
+	if refusal := h.docsPlace(r).explain(apierr.AppDisabled()); refusal.Docs != "" {
 		t.Error(refusal.Docs)
 	}
 }
@@ -82,11 +83,11 @@ func TestAHostThatIsNoneIsInNoSnippetAndNoLink(t *testing.T) {
 func TestErrorsLinkToADocsPageAtTheRoot(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://example.com/", nil)
 	h := documented(t, "/")
-	if got := h.docsPlace(r).explain(errAppDisabled()).Docs; got != "http://example.com/#app_disabled" {
+	if got := h.docsPlace(r).explain(apierr.AppDisabled()).Docs; got != "http://example.com/#app_disabled" {
 		t.Error(got)
 	}
 	h = new(Handler)
-	if got := h.docsPlace(r).explain(errAppDisabled()).Docs; got != "" {
+	if got := h.docsPlace(r).explain(apierr.AppDisabled()).Docs; got != "" {
 		t.Error(got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // A place is what a handler serves at a path.
@@ -70,13 +72,13 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	}
 	prefix, ok := lostPrefix(r)
 	if !ok {
-		h.refuse(w, r, errOtherSpelling(asked.Path, right))
+		h.refuse(w, r, apierr.OtherSpelling(asked.Path, right))
 		return
 	}
 	right = prefix + right
 	location := url.URL{Path: right, RawQuery: asked.RawQuery}
 	w.Header().Set("Location", location.String())
-	e := errOtherSpelling(asked.Path, right)
+	e := apierr.OtherSpelling(asked.Path, right)
 	e.Status = http.StatusPermanentRedirect
 	h.refuse(w, r, e)
 }

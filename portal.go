@@ -9,6 +9,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -53,11 +56,11 @@ func (v *portalVisit) serve(find func() (*runtime, error)) {
 	v.guard()
 	err := v.forgery.Check(v.r)
 	if err != nil {
-		err = errOriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+		err = apierr.OriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
 	} else if v.r.Method == http.MethodPost && isEarly(v.r) {
-		err = errTooEarly()
+		err = apierr.TooEarly()
 	} else if !v.canonical() {
-		err = errNotFound("There is no such page. The portal's addresses have no escaped characters.")
+		err = apierr.NotFound("There is no such page. The portal's addresses have no escaped characters.")
 	} else if v.rt, err = find(); err == nil {
 		err = v.route()
 	}
@@ -81,7 +84,7 @@ func (v *portalVisit) guard() {
 // forbid answers strangers with the lines that make them known.
 func (v *portalVisit) forbid(path string) {
 	v.guard()
-	v.page(&apiError{
+	v.page(&apierr.Error{
 		Status:  http.StatusForbidden,
 		Message: "The portal answers only who is authenticated, and this site asks nobody who they are. Add to it what does, such as:",
 	}, "basic_auth "+path+"* {\n\talice <what caddy hash-password prints>\n}")
@@ -103,7 +106,7 @@ func (v *portalVisit) route() error {
 	case !below:
 		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
 	}
-	return errNotFound("There is no such page.")
+	return apierr.NotFound("There is no such page.")
 }
 
 // parameters are those that a page takes.
@@ -132,7 +135,7 @@ func (v *portalVisit) method(get, post func() error) error {
 	case v.r.Method == http.MethodPost && post != nil:
 		return post()
 	}
-	return errMethodNotAllowed(v.r.Method, allow)
+	return apierr.MethodNotAllowed(v.r.Method, allow)
 }
 
 // maxForm bounds a form beside its largest field, in bytes.
@@ -144,10 +147,10 @@ func (v *portalVisit) form() error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, limit)
 	err := v.r.ParseForm()
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return errPayloadTooLarge(limit, "more than "+strconv.FormatInt(limit, 10))
+		return apierr.PayloadTooLarge(limit, "more than "+strconv.FormatInt(limit, 10))
 	}
 	if err != nil {
-		return errInvalidRequest("The form could not be read: %s.", err)
+		return apierr.InvalidRequest("The form could not be read: %s.", err)
 	}
 	return nil
 }
@@ -171,7 +174,7 @@ func (v *portalVisit) show(status int, page portal.Page, view portal.View) error
 	if err := v.pages.Write(&body, page, view); err != nil {
 		return err
 	}
-	writeHTML(v.w, status, body.Bytes())
+	respond.HTML(v.w, status, body.Bytes())
 	return nil
 }
 
@@ -193,26 +196,26 @@ func (v *portalVisit) root() string {
 
 // fail answers with an error, to the page's script in JSON.
 func (v *portalVisit) fail(err error) {
-	refusal := asAPIError(err)
-	if _, told := errors.AsType[*apiError](err); !told {
-		v.logger.Error("portal request failed", zap.String("path", maskKeys(v.path)), zap.Error(err))
+	refusal := apierr.As(err)
+	if _, told := errors.AsType[*apierr.Error](err); !told {
+		v.logger.Error("portal request failed", zap.String("path", text.MaskKeys(v.path)), zap.Error(err))
 	}
 	if v.wantsJSON() {
-		refusal.write(v.w, v.r)
+		refuse(v.w, v.r, refusal)
 		return
 	}
 	v.page(refusal, "")
 }
 
 // page shows an error as a page, with a text to copy unless that is "".
-func (v *portalVisit) page(refusal *apiError, text string) {
-	refusal.headers(v.w.Header())
+func (v *portalVisit) page(refusal *apierr.Error, text string) {
+	refusal.SetHeaders(v.w.Header())
 	err := v.show(refusal.Status, portal.MessagePage, portal.View{
 		Title: http.StatusText(refusal.Status), Refusal: refusal.Message, Content: text,
 	})
 	if err != nil {
 		v.logger.Error("portal page failed", zap.Error(err))
-		refusal.write(v.w, v.r)
+		refuse(v.w, v.r, refusal)
 	}
 }
 

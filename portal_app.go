@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
@@ -95,7 +96,7 @@ func (v *portalVisit) appPage(app *keystore.App) *appPage {
 	p.MoreConnections = next != ""
 	s := v.rt.settings()
 	p.Defaults.Publishes = strconv.Itoa(s.RateLimit.Publishes)
-	p.Defaults.Window = shortDuration(time.Duration(s.RateLimit.Window))
+	p.Defaults.Window = text.ShortDuration(time.Duration(s.RateLimit.Window))
 	p.Defaults.MaxChannels = strconv.Itoa(s.MaxChannels)
 	p.Defaults.MaxBody = humanize.IBytes(uint64(s.MaxBody))
 	p.choose(servedSites(), query.Get("site"), v.r.Host)

@@ -3,6 +3,8 @@ package realtime
 import (
 	"net/http"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
@@ -60,7 +62,7 @@ func (v *portalVisit) watch(id string) error {
 func (v *portalVisit) app(id string) (*keystore.App, error) {
 	app, ok := v.rt.registry.App(id)
 	if !ok {
-		return nil, errNotFound("There is no app %s. It may have been deleted.", quote(id))
+		return nil, apierr.NotFound("There is no app %s. It may have been deleted.", text.Quote(id))
 	}
 	return app, nil
 }

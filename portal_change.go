@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
@@ -57,18 +58,18 @@ func (v *portalVisit) changeApp(id string) error {
 		_, err = o.patchApp(id, v.patch(), func(app *keystore.App) error { return checkMatch(form["etag"], app) })
 	case "delete":
 		if strings.TrimSpace(form.Get("confirm")) != app.Name {
-			err = errInvalidRequest("The name is another. Type %s to delete the app.", strconv.Quote(app.Name))
+			err = apierr.InvalidRequest("The name is another. Type %s to delete the app.", strconv.Quote(app.Name))
 			break
 		}
 		if err = o.deleteApp(id); err == nil {
 			return v.redirect(v.root() + "?done=delete")
 		}
 	default:
-		err = errInvalidRequest("The form does not say what to do.")
+		err = apierr.InvalidRequest("The form does not say what to do.")
 	}
 	switch {
 	case err != nil:
-		refusal := asAPIError(err)
+		refusal := apierr.As(err)
 		if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
 			return err
 		}
@@ -101,7 +102,7 @@ func (v *portalVisit) addKey(o operator, app string) (keystore.Issued, error) {
 	if text := form.Get("days"); text != "" {
 		days, err := strconv.Atoi(text)
 		if err != nil || days < 1 || days > 36500 {
-			return keystore.Issued{}, errInvalidRequest("A key is good for 1 to 36500 days.")
+			return keystore.Issued{}, apierr.InvalidRequest("A key is good for 1 to 36500 days.")
 		}
 		expires = new(time.Now().AddDate(0, 0, days))
 	}
@@ -151,7 +152,7 @@ func (v *portalVisit) publish(app *keystore.App) error {
 	form := v.r.PostForm
 	receipt, err := v.publishForm(app)
 	if err != nil {
-		v.rt.refuse(app.ID, "publish", asAPIError(err))
+		v.rt.refuse(app.ID, "publish", apierr.As(err))
 	}
 	switch {
 	case v.wantsJSON() && err != nil:
@@ -160,8 +161,8 @@ func (v *portalVisit) publish(app *keystore.App) error {
 		receipt.write(v.w)
 		return nil
 	case err != nil:
-		refusal := asAPIError(err)
-		refusal.headers(v.w.Header())
+		refusal := apierr.As(err)
+		refusal.SetHeaders(v.w.Header())
 		page := v.appPage(app)
 		page.Console = console{form.Get("channel"), form.Get("event"), form.Get("data")}
 		return v.showAppAs(app, refusal.Status, portal.View{Refusal: refusal.Message, Content: page})
@@ -180,16 +181,16 @@ func (v *portalVisit) publishForm(app *keystore.App) (published, error) {
 	}
 	if text := strings.TrimSpace(form.Get("data")); text != "" {
 		if err := checkJSON([]byte(text)); err != nil {
-			return published{}, errInvalidJSON(`The data is not JSON. A text is written in quotes: "hello".`)
+			return published{}, apierr.InvalidJSON(`The data is not JSON. A text is written in quotes: "hello".`)
 		}
 		p.Data = json.RawMessage(text)
 	}
 	e := publishEndpoint{limits: &v.rt.limits, settings: v.rt.settings()}
 	switch size := int64(len(p.Data)); {
 	case app.Disabled:
-		return published{}, errAppDisabled()
+		return published{}, apierr.AppDisabled()
 	case size > e.maxBody(app):
-		return published{}, errPayloadTooLarge(e.maxBody(app), strconv.FormatInt(size, 10))
+		return published{}, apierr.PayloadTooLarge(e.maxBody(app), strconv.FormatInt(size, 10))
 	}
 	if err := e.allow(v.w.Header(), app); err != nil {
 		return published{}, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"sync"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // sentForms remembers which forms of the portal have made a key, so that a
@@ -38,11 +40,11 @@ func (f *sentForms) begin(id, form string) (app string, err error) {
 	defer f.mu.Unlock()
 	epoch, _, _ := strings.Cut(id, ".")
 	if epoch == "" || epoch != f.epoch {
-		return "", errInvalidRequest("This page was loaded before the server started, and its form may have been sent already. Open the page again.")
+		return "", apierr.InvalidRequest("This page was loaded before the server started, and its form may have been sent already. Open the page again.")
 	}
 	app, known := f.made[form]
 	if known && app == "" {
-		return "", errInvalidRequest("This form is being sent already. Open the page again.")
+		return "", apierr.InvalidRequest("This form is being sent already. Open the page again.")
 	}
 	if !known {
 		if f.made == nil {

@@ -16,16 +16,18 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/limit"
-	"github.com/seed-c079cc48/caddy-realtime/live"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // publisher takes an accepted publish to the channel's subscribers. It must
 // not keep p.Data after it returns: the bytes are a request's body, whose
-// buffer the next request uses. An *apiError that it returns is answered as
-// it is, such as errUnavailable while the server drains.
+// buffer the next request uses. An *apierr.Error that it returns is answered as
+// it is, such as apierr.Unavailable while the server drains.
 type publisher interface {
 	Publish(app string, p publication) (published, error)
 }
@@ -99,22 +101,22 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.trace(r, message, nil)
 		return
 	}
-	if _, ok := errors.AsType[*apiError](err); !ok {
+	if _, ok := errors.AsType[*apierr.Error](err); !ok {
 		e.logger.Error("publish failed", zap.Error(err))
 	}
-	refusal := e.docs.explain(asAPIError(err))
+	refusal := e.docs.explain(apierr.As(err))
 	if refusal.Status == http.StatusUnauthorized {
 		e.failed.hold(r.Context(), clientIP(r), *e.settings.AuthFailures)
 	}
 	e.tellRefused(r, refusal, authenticated)
 	e.trace(r, message, refusal)
 	e.discard(w, r)
-	refusal.write(w, r)
+	refuse(w, r, refusal)
 }
 
 // tellRefused counts a refusal, and tells those who watch the app that the
 // request claims to be of.
-func (e publishEndpoint) tellRefused(r *http.Request, refusal *apiError, authenticated bool) {
+func (e publishEndpoint) tellRefused(r *http.Request, refusal *apierr.Error, authenticated bool) {
 	app := r.Header.Get("X-App-Id")
 	countRefusal(e.stats, e.registry, app, "publish", refusal)
 	if !e.live.Watched(app) {
@@ -154,9 +156,9 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		w.WriteHeader(http.StatusNoContent)
 		return published{}, nil
 	case r.Method != http.MethodPost:
-		return published{}, errMethodNotAllowed(r.Method, publishMethods)
+		return published{}, apierr.MethodNotAllowed(r.Method, publishMethods)
 	case isEarly(r):
-		return published{}, errTooEarly()
+		return published{}, apierr.TooEarly()
 	}
 	if err := checkBodyType(r); err != nil {
 		return published{}, err
@@ -230,7 +232,7 @@ func checkBodyType(r *http.Request) error {
 		return err
 	}
 	if coding != "" && !strings.EqualFold(coding, "identity") {
-		return errUnsupportedMediaType("The body's Content-Encoding is %s. Send it uncompressed.", quote(coding))
+		return apierr.UnsupportedMediaType("The body's Content-Encoding is %s. Send it uncompressed.", text.Quote(coding))
 	}
 	contentType, err := onlyHeader(r, "Content-Type")
 	switch {
@@ -239,14 +241,14 @@ func checkBodyType(r *http.Request) error {
 	case contentType == "application/json": // as nearly all send it
 		return nil
 	case contentType == "":
-		return errUnsupportedMediaType("There is no Content-Type. Send Content-Type: application/json.")
+		return apierr.UnsupportedMediaType("There is no Content-Type. Send Content-Type: application/json.")
 	}
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "application/json" {
-		return errUnsupportedMediaType("The Content-Type is %s. Send Content-Type: application/json.", quote(contentType))
+		return apierr.UnsupportedMediaType("The Content-Type is %s. Send Content-Type: application/json.", text.Quote(contentType))
 	}
 	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
-		return errUnsupportedMediaType("The body's charset is %s. Send JSON in UTF-8.", quote(charset))
+		return apierr.UnsupportedMediaType("The body's charset is %s. Send JSON in UTF-8.", text.Quote(charset))
 	}
 	return nil
 }
@@ -263,7 +265,7 @@ func (e publishEndpoint) maxBody(app *keystore.App) int64 {
 // room among those that arrive.
 func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64, arriving *arrival) error {
 	if r.ContentLength > maxBody {
-		return errPayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
+		return apierr.PayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
 	}
 	// A declared length is a claim: believe it as far as it costs nothing.
 	body.Grow(int(min(max(r.ContentLength, 0), maxPooledBody-bytes.MinRead)) + bytes.MinRead)
@@ -278,7 +280,7 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 			size = maxBody
 		}
 		if !arriving.take(size) {
-			return errUnavailable("Too many large publishes of this app arrive at a time. Send fewer at a time, or smaller ones.", time.Second)
+			return apierr.Unavailable("Too many large publishes of this app arrive at a time. Send fewer at a time, or smaller ones.", time.Second)
 		}
 		body.Grow(int(max(size-n, 0)) + bytes.MinRead)
 		var rest int64
@@ -291,7 +293,7 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 		return e.bodyError(n, err)
 	}
 	if n > maxBody {
-		return errPayloadTooLarge(maxBody, "more than "+strconv.FormatInt(maxBody, 10))
+		return apierr.PayloadTooLarge(maxBody, "more than "+strconv.FormatInt(maxBody, 10))
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	return nil
@@ -335,13 +337,13 @@ func boundBody(w http.ResponseWriter, r *http.Request, settings *Settings) {
 // bodyError says why a body could be read no further than n bytes.
 func (e publishEndpoint) bodyError(n int64, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errInvalidRequest("The body did not arrive within %s, only %d bytes of it. Send it whole, or a smaller one.",
-			shortDuration(time.Duration(e.settings.BodyTimeout)), n)
+		return apierr.InvalidRequest("The body did not arrive within %s, only %d bytes of it. Send it whole, or a smaller one.",
+			text.ShortDuration(time.Duration(e.settings.BodyTimeout)), n)
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // Caddy's own request_body limit
-		return errPayloadTooLarge(tooLarge.Limit, "more than "+strconv.FormatInt(tooLarge.Limit, 10))
+		return apierr.PayloadTooLarge(tooLarge.Limit, "more than "+strconv.FormatInt(tooLarge.Limit, 10))
 	}
-	return errInvalidRequest("The body broke off after %d bytes. Send as many as its Content-Length says, or end its last chunk.", n)
+	return apierr.InvalidRequest("The body broke off after %d bytes. Send as many as its Content-Length says, or end its last chunk.", n)
 }
 
 // closeAfter has the connection closed after the answer, so that the server
@@ -368,9 +370,9 @@ func (e publishEndpoint) allow(h http.Header, app *keystore.App) error {
 	// handlers that change headers look for that spelling only.
 	setHeaders(h,
 		[]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"},
-		[]string{strconv.Itoa(result.Limit), strconv.Itoa(result.Remaining), wholeSeconds(result.Reset)})
+		[]string{strconv.Itoa(result.Limit), strconv.Itoa(result.Remaining), text.WholeSeconds(result.Reset)})
 	if !result.OK {
-		return errRateLimited(publishes, window, result.RetryAfter)
+		return apierr.RateLimited(publishes, window, result.RetryAfter)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // FuzzBodyType sends the headers that say what a body is. What is read as JSON
@@ -59,7 +61,7 @@ func FuzzBodyType(f *testing.F) {
 			}
 			return
 		}
-		refusal, ok := errors.AsType[*apiError](err)
+		refusal, ok := errors.AsType[*apierr.Error](err)
 		if !ok || !utf8.ValidString(refusal.Message) || len(refusal.Message) > 1000 ||
 			refusal.Status != http.StatusUnsupportedMediaType && refusal.Status != http.StatusBadRequest {
 			t.Fatalf("%q is refused with %v", r.Header, err)

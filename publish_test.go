@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 const goodBody = `{"channel":"orders.42","event":"order.updated","data":{"id":42}}`
@@ -303,7 +305,7 @@ func TestPublishWithoutLimitHasNoLimitHeaders(t *testing.T) {
 
 func TestPublishWhileUnavailable(t *testing.T) {
 	s := newPublishServer(t, nil)
-	s.recorder.err = fmt.Errorf("publishing: %w", errUnavailable("The server is shutting down.", 1500*time.Millisecond))
+	s.recorder.err = fmt.Errorf("publishing: %w", apierr.Unavailable("The server is shutting down.", 1500*time.Millisecond))
 	res, body := s.do(t, s.request(t, goodBody))
 	wantError(t, res, body, http.StatusServiceUnavailable, "unavailable", "shutting down")
 	if res.Header.Get("Retry-After") != "2" {

@@ -17,9 +17,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-c079cc48/caddy-realtime/limit"
-	"github.com/seed-c079cc48/caddy-realtime/live"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 )
 
 // recorder is a publisher that remembers, or fails with err.

@@ -5,6 +5,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // checkQuery refuses a parameter that is not known, or is there twice: to ignore
@@ -12,16 +15,16 @@ import (
 func checkQuery(r *http.Request, known ...string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return errInvalidRequest("The query could not be read: %s.", err)
+		return apierr.InvalidRequest("The query could not be read: %s.", err)
 	}
 	for name, values := range query {
 		switch {
 		case !slices.Contains(known, name) && len(known) == 0:
-			return errInvalidRequest("Unknown parameter %s. This takes none.", quote(name))
+			return apierr.InvalidRequest("Unknown parameter %s. This takes none.", text.Quote(name))
 		case !slices.Contains(known, name):
-			return errInvalidRequest("Unknown parameter %s. This takes: %s.", quote(name), strings.Join(known, ", "))
+			return apierr.InvalidRequest("Unknown parameter %s. This takes: %s.", text.Quote(name), strings.Join(known, ", "))
 		case len(values) > 1:
-			return errInvalidRequest("%s is there twice. Send it once.", name)
+			return apierr.InvalidRequest("%s is there twice. Send it once.", name)
 		}
 	}
 	return nil
@@ -29,5 +32,5 @@ func checkQuery(r *http.Request, known ...string) error {
 
 // errNotAPlace is for an "after" that is no page's next.
 func errNotAPlace(after string) error {
-	return errInvalidRequest("after is %s. Send the next of the page before, or leave it out for the first page.", quote(after))
+	return apierr.InvalidRequest("after is %s. Send the next of the page before, or leave it out for the first page.", text.Quote(after))
 }

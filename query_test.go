@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // Every route of the admin API refuses a parameter that it does not know, and
@@ -85,7 +87,7 @@ func TestPlaceThatIsNoPagesNextIsRefused(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/?"+c.query, http.NoBody)
 		r.SetPathValue("id", app.ID)
 		err := c.serve(s.rt, httptest.NewRecorder(), r)
-		if c.accepted && err != nil || !c.accepted && (err == nil || asAPIError(err).Status != http.StatusBadRequest) {
+		if c.accepted && err != nil || !c.accepted && (err == nil || apierr.As(err).Status != http.StatusBadRequest) {
 			t.Errorf("%s, %s: %v", c.what, c.query, err)
 		}
 	}

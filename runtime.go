@@ -13,11 +13,13 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/limit"
-	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // runtimes holds the one runtime of each keystore for as long as a
@@ -289,7 +291,7 @@ func (rt *runtime) Publish(app string, p publication) (published, error) {
 	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.received))
 	if rt.live.Watched(app) {
 		rt.live.Tell(app, live.Event{
-			Kind: live.Published, Channel: maskKeys(p.Channel), Event: maskKeys(p.Event), Data: p.Data,
+			Kind: live.Published, Channel: text.MaskKeys(p.Channel), Event: text.MaskKeys(p.Event), Data: p.Data,
 			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}
@@ -297,7 +299,7 @@ func (rt *runtime) Publish(app string, p publication) (published, error) {
 }
 
 // refuse counts a refusal of one who claims to be of an app.
-func (rt *runtime) refuse(claimed, attempt string, refusal *apiError) {
+func (rt *runtime) refuse(claimed, attempt string, refusal *apierr.Error) {
 	countRefusal(rt.stats, rt.registry, claimed, attempt, refusal)
 }
 

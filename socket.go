@@ -14,10 +14,12 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/live"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
-	"github.com/seed-c079cc48/caddy-realtime/stats"
 )
 
 // A visitor is what is kept of the request that opened a session, for the
@@ -31,7 +33,7 @@ type visitor struct {
 
 	// refusal is why nobody may connect from there, if so. It waits for the
 	// CONNECT because only its answer reaches the client as connect_error.
-	refusal *apiError
+	refusal *apierr.Error
 
 	// query names the query parameter that looks like credentials.
 	query string
@@ -128,9 +130,9 @@ func (s *socket) Connect(auth json.RawMessage) error {
 		connected = true
 		return nil
 	}
-	refusal := s.visitor.site.explain(asAPIError(err))
+	refusal := s.visitor.site.explain(apierr.As(err))
 	if c := s.runtime.log.Check(zap.DebugLevel, "connection refused"); c != nil {
-		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", quote(s.app)))
+		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", text.Quote(s.app)))
 	}
 	s.tellRefused("connect", "", refusal)
 	if refusal.Status == http.StatusUnauthorized {
@@ -145,7 +147,7 @@ func (s *socket) tell(e live.Event) {
 	if !feeds.Watched(s.app) {
 		return
 	}
-	e.Socket, e.ClientIP, e.Channel = s.conn.ID(), s.visitor.ip, maskKeys(e.Channel)
+	e.Socket, e.ClientIP, e.Channel = s.conn.ID(), s.visitor.ip, text.MaskKeys(e.Channel)
 	if key := s.key.Load(); key != nil {
 		e.Key = key.ID
 	}
@@ -161,7 +163,7 @@ func (s *socket) countSubscriptions() {
 }
 
 // tellRefused counts a refusal, and tells those who watch the app.
-func (s *socket) tellRefused(attempt, channel string, refusal *apiError) {
+func (s *socket) tellRefused(attempt, channel string, refusal *apierr.Error) {
 	s.runtime.refuse(s.app, attempt, refusal)
 	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message, Unauthenticated: attempt == "connect"})
 }
@@ -171,7 +173,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 		return s.visitor.refusal
 	}
 	if s.visitor.keyInQuery {
-		return errInvalidRequest("There is a key in the query string (%s), where it ends up in logs. "+
+		return apierr.InvalidRequest("There is a key in the query string (%s), where it ends up in logs. "+
 			"Send it in auth: io(url, { auth: { appId, subscribeKey } }), and rotate it.", s.visitor.query)
 	}
 	appID, secret, err := s.credentials(auth)
@@ -188,7 +190,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 		return err
 	}
 	if !s.runtime.sockets.admit(app.ID, app.MaxConnections) {
-		return errTooManyConnections(app.MaxConnections)
+		return apierr.TooManyConnections(app.MaxConnections)
 	}
 	s.admitted = true
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
@@ -226,7 +228,7 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	var fields map[string]json.RawMessage
 	if auth != nil {
 		if err := json.Unmarshal(auth, &fields); err != nil {
-			return "", "", errInvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
+			return "", "", apierr.InvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
 		}
 	}
 	if appID, err = textField(fields, "appId"); err != nil {
@@ -237,11 +239,11 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	}
 	switch {
 	case appID == "":
-		return "", "", errMissingAppID(keystore.Subscribe, s.visitor.query)
+		return "", "", apierr.MissingAppID(keystore.Subscribe, s.visitor.query)
 	case looksLikeKey(appID):
-		return "", "", errKeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
+		return "", "", apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
 	case secret == "":
-		return "", "", errMissingKey(keystore.Subscribe, s.visitor.query)
+		return "", "", apierr.MissingKey(keystore.Subscribe, s.visitor.query)
 	}
 	return appID, secret, nil
 }
@@ -254,7 +256,7 @@ func textField(fields map[string]json.RawMessage, name string) (string, error) {
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return "", errInvalidRequest("auth.%s must be a string.", name)
+		return "", apierr.InvalidRequest("auth.%s must be a string.", name)
 	}
 	return text, nil
 }
@@ -298,10 +300,10 @@ func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
 // Screen implements socketio.Screener: nothing that is refused is read first.
 func (s *socket) Screen(e *socketio.Event) error {
 	if limit, wait := s.conn.Session().Excess(); limit > 0 {
-		return errMessageRate(limit, wait)
+		return apierr.MessageRate(limit, wait)
 	}
 	if e.Name != "subscribe" && e.Name != "unsubscribe" {
-		return errNotAllowed()
+		return apierr.NotAllowed()
 	}
 	if e.Binaries > 0 {
 		return errOneArgument(e.Name)
@@ -313,7 +315,7 @@ func (s *socket) Screen(e *socketio.Event) error {
 func (s *socket) Event(e *socketio.Event) {
 	switch {
 	case e.Refused != nil:
-		s.refuseEvent(e, asAPIError(e.Refused))
+		s.refuseEvent(e, apierr.As(e.Refused))
 	case e.Name == "subscribe":
 		s.subscribe(e)
 	default:
@@ -323,7 +325,7 @@ func (s *socket) Event(e *socketio.Event) {
 
 // refuseEvent says that nothing was done. Clients cannot publish, for example:
 // that reaches nobody, and costs an answer only where one was asked for.
-func (s *socket) refuseEvent(e *socketio.Event, refusal *apiError) {
+func (s *socket) refuseEvent(e *socketio.Event, refusal *apierr.Error) {
 	if e.Name == "subscribe" || e.Name == "unsubscribe" {
 		channel, _ := channelOf(e)
 		s.refuse(e, channel, refusal)
@@ -336,7 +338,7 @@ func (s *socket) refuseEvent(e *socketio.Event, refusal *apiError) {
 
 // refused is the acknowledgement of what was refused.
 type refused struct {
-	Error *apiError `json:"error"`
+	Error *apierr.Error `json:"error"`
 }
 
 // inChannel is the answer to a subscribe or unsubscribe.
@@ -361,13 +363,13 @@ func (s *socket) subscribe(e *socketio.Event) {
 		err = s.member.Subscribe(channel, limit, func() { s.answer(e, "subscribed", channel) })
 		switch {
 		case errors.Is(err, hub.ErrTooMany):
-			err = errTooManyChannels(limit)
+			err = apierr.TooManyChannels(limit)
 		case errors.Is(err, hub.ErrClosed):
 			return // nobody is there to be told
 		}
 	}
 	if err != nil {
-		s.refuse(e, channel, asAPIError(err))
+		s.refuse(e, channel, apierr.As(err))
 		return
 	}
 	s.countSubscriptions()
@@ -378,7 +380,7 @@ func (s *socket) subscribe(e *socketio.Event) {
 func (s *socket) unsubscribe(e *socketio.Event) {
 	channel, err := channelOf(e)
 	if err != nil {
-		s.refuse(e, channel, asAPIError(err))
+		s.refuse(e, channel, apierr.As(err))
 		return
 	}
 	s.member.Unsubscribe(channel)
@@ -393,11 +395,11 @@ func (s *socket) answer(e *socketio.Event, event, channel string) {
 	e.Ack(inChannel{channel})
 }
 
-func (s *socket) refuse(e *socketio.Event, channel string, refusal *apiError) {
+func (s *socket) refuse(e *socketio.Event, channel string, refusal *apierr.Error) {
 	refusal = s.visitor.site.explain(refusal)
 	data, _ := json.Marshal(struct { // a struct of strings
 		Channel string `json:"channel"`
-		*apiError
+		*apierr.Error
 	}{channel, refusal})
 	s.tellRefused("subscribe", channel, refusal)
 	s.conn.Send(socketio.EventPacket("subscribe_error", data))
@@ -412,7 +414,7 @@ func channelOf(e *socketio.Event) (string, error) {
 	}
 	var channel string
 	if err := json.Unmarshal(e.Args[0], &channel); err != nil || e.Args[0][0] != '"' {
-		return "", errInvalidChannel(`A channel is a string: socket.emit("%s", "orders.42").`, e.Name)
+		return "", apierr.InvalidChannel(`A channel is a string: socket.emit("%s", "orders.42").`, e.Name)
 	}
 	if err := checkChannel(channel); err != nil {
 		return channel[:min(len(channel), maxEcho)], err
@@ -420,8 +422,8 @@ func channelOf(e *socketio.Event) (string, error) {
 	return channel, nil
 }
 
-func errOneArgument(event string) *apiError {
-	return errInvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, event, event)
+func errOneArgument(event string) *apierr.Error {
+	return apierr.InvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, event, event)
 }
 
 // maxEcho bounds how much of a bad channel's name comes back, in bytes.

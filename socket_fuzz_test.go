@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -37,7 +38,7 @@ func FuzzSubscribe(f *testing.F) {
 		if ok := isText && channelName.MatchString(want) && !twice; ok != (err == nil) || ok && channel != want {
 			t.Fatalf("%s is the channel %q, %v", arg, channel, err)
 		}
-		refusal, isRefusal := errors.AsType[*apiError](err)
+		refusal, isRefusal := errors.AsType[*apierr.Error](err)
 		if err != nil && (!isRefusal || !utf8.ValidString(refusal.Message) || len(refusal.Message) > 400 || len(channel) > maxEcho) {
 			t.Fatalf("%s is refused with %v", arg, err)
 		}

@@ -5,12 +5,14 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
 // trace tells the span that Caddy's tracing handler has opened for a publish,
 // if there is one, what became of it. The channel is not told: its name may be
 // a secret, and a trace goes to others.
-func (e publishEndpoint) trace(r *http.Request, message published, refusal *apiError) {
+func (e publishEndpoint) trace(r *http.Request, message published, refusal *apierr.Error) {
 	span := trace.SpanFromContext(r.Context())
 	if !span.IsRecording() {
 		return

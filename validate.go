@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // The bounds of what may be configured. The upper ones catch a unit typed
@@ -161,7 +163,7 @@ func checkPath(name, p string) error {
 func checkDuration(name string, d caddy.Duration) error {
 	if d < minDuration || d > maxDuration {
 		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
-			shortDuration(time.Duration(d)), shortDuration(time.Duration(minDuration)), shortDuration(time.Duration(maxDuration)))
+			text.ShortDuration(time.Duration(d)), text.ShortDuration(time.Duration(minDuration)), text.ShortDuration(time.Duration(maxDuration)))
 	}
 	return nil
 }
@@ -170,7 +172,7 @@ func checkDuration(name string, d caddy.Duration) error {
 // negative, which is no drain.
 func checkDrain(d caddy.Duration) error {
 	if d > maxDuration {
-		return fmt.Errorf("drain is %s; it must be from 0s to %s", shortDuration(time.Duration(d)), shortDuration(time.Duration(maxDuration)))
+		return fmt.Errorf("drain is %s; it must be from 0s to %s", text.ShortDuration(time.Duration(d)), text.ShortDuration(time.Duration(maxDuration)))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 // Config holds the settings of a Server.

@@ -14,8 +14,8 @@ import (
 	"github.com/gobwas/ws"
 	"go.uber.org/zap"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
 func TestWhatNoGatewaySendsIsAnError(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 )
 
 // names are those under which apps are counted.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 func TestWhatStrangersCauseIsLoggedEveryTenSecondsAtMost(t *testing.T) {

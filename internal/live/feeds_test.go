@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/seed-c079cc48/caddy-realtime/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 )
 
 func watch(t *testing.T, f *live.Feeds, app string) *live.Watcher {

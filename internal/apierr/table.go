@@ -1,0 +1,216 @@
+package apierr
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// The table of codes. One constructor a code; what differs is an argument.
+
+func InvalidJSON(format string, a ...any) *Error {
+	return newError(http.StatusBadRequest, "invalid_json", format, a...)
+}
+
+func InvalidRequest(format string, a ...any) *Error {
+	return newError(http.StatusBadRequest, "invalid_request", format, a...)
+}
+
+// MissingAppID says where the id belongs; inQuery names the query
+// parameter that it was found in, if it was.
+func MissingAppID(kind keystore.Kind, inQuery string) *Error {
+	where := "Send the app's id in the X-App-Id header."
+	if kind == keystore.Subscribe {
+		where = "Send the app's id in the handshake's auth: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newError(http.StatusUnauthorized, "missing_app_id", "%s%s", where, notInQuery(inQuery))
+}
+
+// MissingKey is MissingAppID for the key.
+func MissingKey(kind keystore.Kind, inQuery string) *Error {
+	where := "Send the app's publish key in the Authorization header: Bearer pk_live_…"
+	if kind == keystore.Subscribe {
+		where = "Send the app's subscribe key in the handshake's auth: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newError(http.StatusUnauthorized, "missing_key", "%s%s", where, notInQuery(inQuery))
+}
+
+func WrongScheme(format string, a ...any) *Error {
+	return newError(http.StatusUnauthorized, "missing_key", format, a...)
+}
+
+// KeyAsAppID is for a key in place of the app's id.
+func KeyAsAppID(kind keystore.Kind, sent string) *Error {
+	is := "a subscribe key"
+	if strings.HasPrefix(sent, keystore.Publish.Prefix()) {
+		is = "a publish key"
+	}
+	format := "X-App-Id is %s. Send the app's id there (app_…), and its publish key in the Authorization header: Bearer pk_live_…"
+	if kind == keystore.Subscribe {
+		format = "appId is %s. Send the app's id there (app_…), and its subscribe key as subscribeKey: io(url, { auth: { appId, subscribeKey } })."
+	}
+	return newError(http.StatusUnauthorized, "unknown_app", format, is)
+}
+
+func UnknownApp(id string) *Error {
+	return newError(http.StatusUnauthorized, "unknown_app",
+		"There is no app %s here. Compare the App ID with the portal's or with `caddy realtime app list`.", text.Quote(id))
+}
+
+func InvalidKey(kind keystore.Kind) *Error {
+	return newError(http.StatusUnauthorized, "invalid_key",
+		"This is not a key of this app. Check that the app's %s key was copied whole and belongs to this App ID.", kind)
+}
+
+// WrongKeyKind is for a key of the app that is not of the kind wanted.
+func WrongKeyKind(want keystore.Kind) *Error {
+	message := "This is a subscribe key. POST /publish takes the app's publish key (pk_live_…)."
+	if want == keystore.Subscribe {
+		message = "This is a publish key. Socket.IO takes the app's subscribe key (sub_live_…)."
+	}
+	return newError(http.StatusUnauthorized, "wrong_key_kind", "%s", message)
+}
+
+func KeyExpired(kind keystore.Kind) *Error {
+	return newError(http.StatusUnauthorized, "key_expired",
+		"This %s key has expired. Use the key that it was rotated to, or make one: caddy realtime key add.", kind)
+}
+
+func KeyRevoked(kind keystore.Kind) *Error {
+	return newError(http.StatusUnauthorized, "key_revoked",
+		"This %s key was revoked. Use another key of the app, or make one: caddy realtime key add.", kind)
+}
+
+func AppDisabled() *Error {
+	return newError(http.StatusForbidden, "app_disabled",
+		"This app is disabled. Enable it in the portal, or PATCH it through the admin API.")
+}
+
+func OriginNotAllowed(format string, a ...any) *Error {
+	return newError(http.StatusForbidden, "origin_not_allowed", format, a...)
+}
+
+func NotFound(format string, a ...any) *Error {
+	return newError(http.StatusNotFound, "not_found", format, a...)
+}
+
+func MethodNotAllowed(method, allow string) *Error {
+	e := newError(http.StatusMethodNotAllowed, "method_not_allowed",
+		"%s is not for this path. It takes: %s.", text.Quote(method), allow)
+	e.Allow = allow
+	return e
+}
+
+func PreconditionFailed() *Error {
+	return newError(http.StatusPreconditionFailed, "precondition_failed",
+		"It was changed meanwhile: its ETag is not in If-Match. Read it again, and change that.")
+}
+
+// OtherSpelling is for a path that is one of ours, written otherwise.
+func OtherSpelling(asked, right string) *Error {
+	return newError(http.StatusNotFound, "not_found", "This is %s. Use %s, written exactly so.", text.Quote(asked), right)
+}
+
+// PayloadTooLarge takes the size as text, as only a declared one is known.
+func PayloadTooLarge(limit int64, size string) *Error {
+	return newError(http.StatusRequestEntityTooLarge, "payload_too_large",
+		"The body is %s bytes; the limit is %d. Send less, or raise max_body, the app's or that in the Caddyfile.", size, limit)
+}
+
+func UnsupportedMediaType(format string, a ...any) *Error {
+	return newError(http.StatusUnsupportedMediaType, "unsupported_media_type", format, a...)
+}
+
+func InvalidChannel(format string, a ...any) *Error {
+	return newError(http.StatusUnprocessableEntity, "invalid_channel", format, a...)
+}
+
+func InvalidEvent(format string, a ...any) *Error {
+	return newError(http.StatusUnprocessableEntity, "invalid_event", format, a...)
+}
+
+func ReservedEvent(event string) *Error {
+	return newError(http.StatusUnprocessableEntity, "reserved_event",
+		"The event name %s is reserved by Socket.IO or by this server: clients would take it for something else. Use another, such as order.updated.",
+		text.Quote(event))
+}
+
+// NotAllowed is for a socket; it has no status.
+func NotAllowed() *Error {
+	return newError(0, "not_allowed",
+		"A client cannot publish. Send the event to your backend, which publishes it with POST /publish.")
+}
+
+// TooManyConnections is for a socket; it has no status.
+func TooManyConnections(limit int) *Error {
+	return newError(0, "too_many_connections",
+		"The app has %d connections, its limit. Close some, or raise the app's max_connections.", limit)
+}
+
+// CrowdedAddress is for a socket; it has no status.
+func CrowdedAddress(limit int) *Error {
+	return newError(0, "too_many_connections",
+		"Your address has %d connections, the limit. Close some, or raise max_connections_per_ip in the Caddyfile.", limit)
+}
+
+// TooManyChannels is for a socket; it has no status.
+func TooManyChannels(limit int) *Error {
+	return newError(0, "too_many_channels",
+		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels, the app's or that in the Caddyfile.", limit)
+}
+
+func TooEarly() *Error {
+	return newError(http.StatusTooEarly, "too_early",
+		"This came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")
+}
+
+func RateLimited(limit int, window, retryAfter time.Duration) *Error {
+	e := newError(http.StatusTooManyRequests, "rate_limited",
+		"This app has published %d times within %s, its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
+		limit, text.ShortDuration(window), text.WholeSeconds(retryAfter))
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+func ConnectRate(limit int, window, retryAfter time.Duration) *Error {
+	e := newError(http.StatusTooManyRequests, "rate_limited",
+		"Your address has opened %d connections within %s, the limit. Try again in %s s, or raise connect_rate in the Caddyfile.",
+		limit, text.ShortDuration(window), text.WholeSeconds(retryAfter))
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+// MessageRate is for a socket; it has no status.
+func MessageRate(limit int, retryAfter time.Duration) *Error {
+	return newError(0, "rate_limited",
+		"This socket has sent more than %d packets, the limit; nothing was done. Try again in %s s, and send fewer, or raise message_rate in the Caddyfile.",
+		limit, text.WholeSeconds(retryAfter))
+}
+
+// Full is for a server that has all the connections that it may have.
+func Full() *Error {
+	return Unavailable("The server has as many connections as it may. Try again, or raise max_connections in the Caddyfile.", time.Second)
+}
+
+// Unavailable is for a server that starts, drains or failed.
+func Unavailable(message string, retryAfter time.Duration) *Error {
+	e := newError(http.StatusServiceUnavailable, "unavailable", "%s", message)
+	e.RetryAfter = max(retryAfter, time.Second)
+	return e
+}
+
+func newError(status int, code, format string, a ...any) *Error {
+	return &Error{Status: status, Code: code, Message: fmt.Sprintf(format, a...)}
+}
+
+// notInQuery ends a message about missing credentials.
+func notInQuery(param string) string {
+	if param == "" {
+		return ""
+	}
+	return " The query string's " + param + " is not read: URLs end up in logs."
+}

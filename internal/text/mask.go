@@ -1,0 +1,48 @@
+package text
+
+import (
+	"strings"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// MaskKeys returns s as logs, messages and the live view may repeat it: clients
+// send keys in the wrong field by mistake. Nothing behind the prefix of a key is
+// repeated, because a key may be interrupted by any character.
+func MaskKeys(s string) string {
+	if i := keyIn(s); i >= 0 {
+		return s[:i] + "…"
+	}
+	return s
+}
+
+// HasKey reports whether s contains a key. A word about keys has fewer secret
+// characters behind a prefix than a key has.
+func HasKey(s string) bool {
+	const enough = 8
+	i := keyIn(s)
+	if i < 0 {
+		return false
+	}
+	rest := s[i:]
+	if n := strings.IndexFunc(rest, func(c rune) bool { return !isKeyCharacter(c) }); n >= 0 {
+		rest = rest[:n]
+	}
+	return len(rest) >= enough
+}
+
+// keyIn returns the index in s at which the first key becomes secret, which is
+// behind its prefix, or -1 if there is no key.
+func keyIn(s string) int {
+	first := -1
+	for _, prefix := range [...]string{keystore.Publish.Prefix(), keystore.Subscribe.Prefix(), "sign_live_", "whsec_"} {
+		if i := strings.Index(s, prefix); i >= 0 && (first < 0 || i+len(prefix) < first) {
+			first = i + len(prefix)
+		}
+	}
+	return first
+}
+
+func isKeyCharacter(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
