@@ -18,9 +18,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
 func init() {
@@ -174,41 +176,8 @@ func activeRuntime() (*runtime, error) {
 	}
 }
 
-// appView is an app as the admin API shows it.
-type appView struct {
-	ID             string    `json:"id"`
-	Name           string    `json:"name"`
-	Created        time.Time `json:"created"`
-	Enabled        bool      `json:"enabled"`
-	RateLimit      *rateView `json:"rate_limit"`      // null: the default of the configuration
-	MaxConnections *int64    `json:"max_connections"` // null: no bound
-	MaxChannels    *int64    `json:"max_channels"`    // null: the default of the configuration
-	MaxBody        *int64    `json:"max_body"`        // null: the default of the configuration
-	AllowedOrigins []string  `json:"allowed_origins"`
-	Connections    int       `json:"connections"`
-	Keys           []keyView `json:"keys"`
-}
-
-type rateView struct {
-	Publishes int    `json:"publishes"`
-	Window    string `json:"window,omitempty"` // absent where publishes is 0, which is no limit
-}
-
-// keyView is a key as the admin API shows it, which never is the key itself.
-type keyView struct {
-	ID      string        `json:"id"`
-	Kind    keystore.Kind `json:"kind"`
-	Label   string        `json:"label"`
-	Last4   string        `json:"last4"`
-	Created time.Time     `json:"created"`
-	Expires *time.Time    `json:"expires"`
-	Revoked *time.Time    `json:"revoked"`
-
-	LastUsed *time.Time `json:"last_used"` // to the minute; null: never
-}
-
-func (rt *runtime) view(app *keystore.App) appView {
-	v := appView{
+func (rt *runtime) view(app *keystore.App) manage.App {
+	v := manage.App{
 		ID:             app.ID,
 		Name:           app.Name,
 		Created:        app.Created,
@@ -221,7 +190,7 @@ func (rt *runtime) view(app *keystore.App) appView {
 		Keys:           rt.viewKeys(app),
 	}
 	if app.Rate != nil {
-		v.RateLimit = &rateView{Publishes: app.Rate.Limit}
+		v.RateLimit = &manage.Rate{Publishes: app.Rate.Limit}
 		if app.Rate.Limit > 0 {
 			v.RateLimit.Window = text.ShortDuration(app.Rate.Window)
 		}
@@ -229,33 +198,20 @@ func (rt *runtime) view(app *keystore.App) appView {
 	return v
 }
 
-func (rt *runtime) viewKeys(app *keystore.App) []keyView {
-	views := make([]keyView, 0, len(app.Keys))
+func (rt *runtime) viewKeys(app *keystore.App) []manage.Key {
+	views := make([]manage.Key, 0, len(app.Keys))
 	for _, k := range app.Keys {
 		views = append(views, rt.viewKey(k))
 	}
 	return views
 }
 
-func (rt *runtime) viewKey(k keystore.Key) keyView {
-	return keyView{
+func (rt *runtime) viewKey(k keystore.Key) manage.Key {
+	return manage.Key{
 		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
 		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
 		LastUsed: timeOrNull(rt.registry.LastUsed(k.ID)),
 	}
-}
-
-// state is what there is to say of whether a key is good, and whether it is.
-func (k keyView) state() (string, bool) {
-	switch {
-	case k.Revoked != nil:
-		return "revoked " + k.Revoked.Format(time.DateTime), false
-	case k.Expires == nil:
-		return "good", true
-	case time.Now().After(*k.Expires):
-		return "expired " + k.Expires.Format(time.DateTime), false
-	}
-	return "until " + k.Expires.Format(time.DateTime), true
 }
 
 // orNull is null for what has not been set.
@@ -290,11 +246,7 @@ func (a *Admin) createApp(rt *runtime, w http.ResponseWriter, r *http.Request) e
 		return err
 	}
 	w.Header().Set("Location", "/realtime/apps/"+made.App.ID)
-	respond.JSON(w, http.StatusCreated, struct {
-		appView
-		PublishKey   string `json:"publish_key"`
-		SubscribeKey string `json:"subscribe_key"`
-	}{rt.view(made.App), made.PublishKey, made.SubscribeKey})
+	respond.JSON(w, http.StatusCreated, manage.CreatedApp{App: rt.view(made.App), PublishKey: made.PublishKey, SubscribeKey: made.SubscribeKey})
 	return nil
 }
 
@@ -318,9 +270,9 @@ func (a *Admin) listApps(rt *runtime, w http.ResponseWriter, r *http.Request) er
 	}
 	apps, next := rt.registry.Apps(after, limit)
 	page := struct {
-		Apps []appView `json:"apps"`
-		Next *string   `json:"next"`
-	}{make([]appView, 0, len(apps)), orNull(next)}
+		Apps []manage.App `json:"apps"`
+		Next *string      `json:"next"`
+	}{make([]manage.App, 0, len(apps)), orNull(next)}
 	for _, app := range apps {
 		page.Apps = append(page.Apps, rt.view(app))
 	}
@@ -350,18 +302,15 @@ func errNoSuchApp(id string) *apierr.Error {
 	return apierr.NotFound("There is no app %s. GET /realtime/apps lists them.", text.Quote(id))
 }
 
-// maxAdminBody bounds the bodies of the admin API, in bytes.
-const maxAdminBody = 64 << 10
-
 // decodeAdmin reads a JSON body strictly.
 func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 	if err := checkBodyType(r); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, manage.MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		e := apierr.PayloadTooLarge(maxAdminBody, "more than "+strconv.Itoa(maxAdminBody))
-		e.Message = "The body is larger than " + strconv.Itoa(maxAdminBody) + " bytes. Send less."
+		e := apierr.PayloadTooLarge(manage.MaxBody, "more than "+strconv.Itoa(manage.MaxBody))
+		e.Message = "The body is larger than " + strconv.Itoa(manage.MaxBody) + " bytes. Send less."
 		return e
 	}
 	if err != nil {
@@ -372,7 +321,7 @@ func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 
 // decodeStrict takes exactly one JSON object, with the fields of into only.
 func decodeStrict(body []byte, into any) error {
-	if err := checkUTF8(body); err != nil {
+	if err := jsonscan.CheckUTF8(body); err != nil {
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -438,23 +387,23 @@ func article(kind string) string {
 // which it would change. body is JSON, and its fields are
 // those of a struct whose names have small letters.
 func checkFieldNames(body []byte) error {
-	s := scanner{b: body}
-	s.space()
-	if kind := jsonKind(s.b[s.i]); s.b[s.i] != '{' {
+	s := jsonscan.Scanner{B: body}
+	s.Space()
+	if kind := jsonscan.Kind(s.B[s.I]); s.B[s.I] != '{' {
 		return apierr.InvalidRequest("It is %s. Send an object.", kind)
 	}
 	seen := make(map[string]bool)
-	for s.next() {
-		name := unquote(s.value())
-		s.colon()
-		value := s.value()
+	for s.Next() {
+		name := jsonscan.Unquote(s.Value())
+		s.Colon()
+		value := s.Value()
 		switch {
-		case value[0] == '"' && !utf8.ValidString(unquote(value)):
+		case value[0] == '"' && !utf8.ValidString(jsonscan.Unquote(value)):
 			return apierr.InvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", text.Quote(name))
 		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
 			return apierr.InvalidRequest("There is no field %s here. Names are in small letters.", text.Quote(name))
 		case seen[name]:
-			return errDuplicateField(name)
+			return apierr.DuplicateField(name)
 		}
 		seen[name] = true
 	}

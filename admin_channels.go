@@ -11,6 +11,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 func (a *Admin) channelRoutes() []caddy.AdminRoute {
@@ -25,12 +27,6 @@ func (a *Admin) channelRoutes() []caddy.AdminRoute {
 	}
 }
 
-// channelView is a channel as the admin API shows it.
-type channelView struct {
-	Channel     string `json:"channel"`
-	Subscribers int    `json:"subscribers"`
-}
-
 // listChannels answers a page of the occupied channels whose names begin with
 // the query's prefix.
 func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
@@ -40,19 +36,19 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 		return err
 	}
 	prefix, after := query.Get("prefix"), query.Get("after")
-	if prefix != "" && checkChannel(prefix) != nil {
+	if prefix != "" && message.CheckChannel(prefix) != nil {
 		return apierr.InvalidRequest("prefix is %s, with which no channel's name begins.", text.Quote(prefix))
 	}
-	if after != "" && checkChannel(after) != nil {
+	if after != "" && message.CheckChannel(after) != nil {
 		return errNotAPlace(after)
 	}
 	occupied, more := rt.hub.List(app.ID, prefix, after, limit)
 	page := struct {
-		Channels []channelView `json:"channels"`
-		Next     *string       `json:"next"`
-	}{Channels: make([]channelView, 0, len(occupied))}
+		Channels []manage.Channel `json:"channels"`
+		Next     *string          `json:"next"`
+	}{Channels: make([]manage.Channel, 0, len(occupied))}
 	for _, c := range occupied {
-		page.Channels = append(page.Channels, channelView(c))
+		page.Channels = append(page.Channels, manage.Channel(c))
 	}
 	if more {
 		page.Next = &occupied[len(occupied)-1].Channel
@@ -65,10 +61,10 @@ func (a *Admin) listChannels(rt *runtime, app *keystore.App, w http.ResponseWrit
 // subscribed to is not there, and has 0 subscribers.
 func (a *Admin) showChannel(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	channel := r.PathValue("channel")
-	if err := checkChannel(channel); err != nil {
+	if err := message.CheckChannel(channel); err != nil {
 		return err
 	}
-	respond.JSON(w, http.StatusOK, channelView{channel, rt.hub.Subscribers(app.ID, channel)})
+	respond.JSON(w, http.StatusOK, manage.Channel{Channel: channel, Subscribers: rt.hub.Subscribers(app.ID, channel)})
 	return nil
 }
 

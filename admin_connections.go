@@ -12,6 +12,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -30,19 +32,8 @@ func (a *Admin) connectionRoutes() []caddy.AdminRoute {
 	}
 }
 
-// connectionView is a connected socket as the admin API shows it.
-type connectionView struct {
-	ID        string    `json:"id"` // the client's socket.id
-	ClientIP  string    `json:"client_ip"`
-	Origin    *string   `json:"origin"` // null: not from a page, or the page's own site
-	Key       string    `json:"key"`
-	Transport string    `json:"transport"`
-	Connected time.Time `json:"connected"`
-	Channels  []string  `json:"channels"`
-}
-
-func (s *socket) view() connectionView {
-	return connectionView{
+func (s *socket) view() manage.Connection {
+	return manage.Connection{
 		ID:        s.conn.ID(),
 		ClientIP:  s.visitor.ip,
 		Key:       s.key.Load().ID,
@@ -56,7 +47,7 @@ func (s *socket) view() connectionView {
 // connections is a page of an app's connected sockets in order of their ids:
 // those behind after, and of a channel, unless that is "". It looks at all of
 // them, and is for people, not for programs that poll.
-func (rt *runtime) connections(app, channel, after string, limit int) (page []connectionView, next string) {
+func (rt *runtime) connections(app, channel, after string, limit int) (page []manage.Connection, next string) {
 	found := slices.DeleteFunc(rt.sockets.of(app), func(s *socket) bool {
 		return s.since.Load() == 0 || s.conn.ID() <= after ||
 			channel != "" && !slices.Contains(s.member.Channels(), channel)
@@ -66,7 +57,7 @@ func (rt *runtime) connections(app, channel, after string, limit int) (page []co
 		found = found[:limit]
 		next = found[limit-1].conn.ID()
 	}
-	page = make([]connectionView, 0, len(found))
+	page = make([]manage.Connection, 0, len(found))
 	for _, s := range found {
 		page = append(page, s.view())
 	}
@@ -93,7 +84,7 @@ func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseW
 	}
 	channel := query.Get("channel")
 	if channel != "" {
-		if err := checkChannel(channel); err != nil {
+		if err := message.CheckChannel(channel); err != nil {
 			return err
 		}
 	}
@@ -103,8 +94,8 @@ func (a *Admin) listConnections(rt *runtime, app *keystore.App, w http.ResponseW
 	}
 	page, next := rt.connections(app.ID, channel, after, limit)
 	respond.JSON(w, http.StatusOK, struct {
-		Connections []connectionView `json:"connections"`
-		Next        *string          `json:"next"`
+		Connections []manage.Connection `json:"connections"`
+		Next        *string             `json:"next"`
 	}{page, orNull(next)})
 	return nil
 }

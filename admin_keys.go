@@ -9,9 +9,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
 // keyRoutes are those of an app's keys. They have a prefix of their own, so
@@ -33,7 +35,7 @@ func (a *Admin) keyRoutes() []caddy.AdminRoute {
 
 func (a *Admin) listKeys(rt *runtime, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	respond.JSON(w, http.StatusOK, struct {
-		Keys []keyView `json:"keys"`
+		Keys []manage.Key `json:"keys"`
 	}{rt.viewKeys(app)})
 	return nil
 }
@@ -56,14 +58,14 @@ func (a *Admin) addKey(rt *runtime, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	respond.JSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
+	respond.JSON(w, http.StatusCreated, manage.IssuedKey{Key: rt.viewKey(issued.Key), Secret: issued.Secret})
 	return nil
 }
 
 // expiresAt reads when a key is to expire, a time or how long from now; nil for
 // never.
 func expiresAt(raw json.RawMessage) (*time.Time, error) {
-	if isNull(raw) {
+	if jsonscan.IsNull(raw) {
 		return nil, nil
 	}
 	var s string
@@ -91,7 +93,7 @@ func (a *Admin) rotateKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	respond.JSON(w, http.StatusCreated, issuedView{rt.viewKey(issued.Key), issued.Secret})
+	respond.JSON(w, http.StatusCreated, manage.IssuedKey{Key: rt.viewKey(issued.Key), Secret: issued.Secret})
 	return nil
 }
 
@@ -103,10 +105,4 @@ func (a *Admin) revokeKey(rt *runtime, w http.ResponseWriter, r *http.Request) e
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// issuedView is a new key as it is shown once.
-type issuedView struct {
-	keyView
-	Key string `json:"key"`
 }

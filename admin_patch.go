@@ -10,7 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -73,14 +75,14 @@ func (p *appPatch) check() (func(*keystore.App), error) {
 
 // rate is the limit that the patch sets, nil for the default or none.
 func (p *appPatch) rate() (*keystore.Rate, error) {
-	if isNull(p.RateLimit) {
+	if jsonscan.IsNull(p.RateLimit) {
 		return nil, nil
 	}
 	var body struct {
 		Publishes *int   `json:"publishes"`
 		Window    string `json:"window"`
 	}
-	if kind := jsonKind(p.RateLimit[0]); p.RateLimit[0] != '{' {
+	if kind := jsonscan.Kind(p.RateLimit[0]); p.RateLimit[0] != '{' {
 		return nil, apierr.InvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
 	}
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
@@ -114,7 +116,7 @@ func (p *appPatch) bounds() (b bounds, err error) {
 		{"max_channels", p.MaxChannels, maxCount, &b.channels},
 		{"max_body", p.MaxBody, maxSize, &b.body},
 	} {
-		if isNull(f.raw) {
+		if jsonscan.IsNull(f.raw) {
 			continue
 		}
 		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {
@@ -131,7 +133,7 @@ func (p *appPatch) checkOrigins() error {
 	if n := len(*p.AllowedOrigins); n > maxOrigins {
 		return apierr.InvalidRequest("allowed_origins has %d entries, more than %d. A *. stands for all subdomains.", n, maxOrigins)
 	}
-	if _, err := parseOrigins(*p.AllowedOrigins); err != nil {
+	if _, err := access.ParseOrigins(*p.AllowedOrigins); err != nil {
 		return apierr.InvalidRequest("%s.", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
@@ -116,7 +117,7 @@ func (s *adminServer) mustHold(tb testing.TB, id string) *keystore.App {
 		app.MaxBody < 0 || app.MaxBody > maxSize || len(app.AllowedOrigins) > maxOrigins {
 		tb.Fatalf("an app with the bounds %d, %d, %d and %d origins", app.MaxConnections, app.MaxChannels, app.MaxBody, len(app.AllowedOrigins))
 	}
-	if _, err := parseOrigins(app.AllowedOrigins); err != nil {
+	if _, err := access.ParseOrigins(app.AllowedOrigins); err != nil {
 		tb.Fatal(err)
 	}
 	return app

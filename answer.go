@@ -31,7 +31,7 @@ func answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *
 				"what clients sent; run realtime before that handler, with the global option order or in a route block",
 				zap.String("type", reflect.TypeOf(opaque).String()))
 		}
-		apierr.Unavailable("Another handler of this site is in the way. The server's log has the reason.", time.Minute).Write(w)
+		refuse(w, r, apierr.Unavailable("Another handler of this site is in the way. The server's log has the reason.", time.Minute))
 	case !passed:
 		serve(w)
 	default:

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
 func init() {
@@ -191,7 +193,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if hasPlaceholder(args...) {
 				return checkPlaceholders(name, args)
 			}
-			_, err = parseOrigins(args)
+			_, err = access.ParseOrigins(args)
 		default:
 			err = errors.New("unknown setting " + name + " of the directive realtime; there are: publish_path, socket_path, docs_path, origins" + elsewhere(name))
 		}

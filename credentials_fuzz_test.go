@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -48,19 +49,19 @@ func FuzzCredentials(f *testing.F) {
 				r.Header[h[0]] = append(r.Header[h[0]], h[1])
 			}
 		}
-		appID, secret, err := publishCredentials(r)
+		appID, secret, err := access.PublishCredentials(r)
 		var app *keystore.App
 		if err == nil {
 			if appID == "" || secret == "" || strings.TrimSpace(appID) != appID || strings.TrimSpace(secret) != secret ||
 				len(r.Header["X-App-Id"]) != 1 || len(r.Header["Authorization"]) != 1 || strings.Contains(appID+secret, ",") {
 				t.Fatalf("%q with %q is the app %q and the key %q", r.Header, query, appID, secret)
 			}
-			app, _, err = authenticate(s.registry, keystore.Publish, appID, secret, time.Now())
+			app, _, err = access.Authenticate(s.registry, keystore.Publish, appID, secret, time.Now())
 		}
 		if err == nil {
 			values, _ := url.ParseQuery(query)
 			for _, list := range values {
-				if slices.ContainsFunc(list, looksLikeKey) {
+				if slices.ContainsFunc(list, access.LooksLikeKey) {
 					t.Fatalf("a key in the query %q is let pass", query)
 				}
 			}
@@ -112,7 +113,7 @@ func FuzzAuth(f *testing.F) {
 			if appID != wantID || secret != wantSecret {
 				t.Fatalf("%s is %q, %q", auth, appID, secret)
 			}
-			app, key, authErr := authenticate(s.registry, keystore.Subscribe, appID, secret, time.Now())
+			app, key, authErr := access.Authenticate(s.registry, keystore.Subscribe, appID, secret, time.Now())
 			if authErr == nil && (app.ID != s.app || secret != s.subscribeKey || key.Kind != keystore.Subscribe) {
 				t.Fatalf("%s is let in as %s", auth, app.ID)
 			}

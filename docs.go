@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
@@ -64,7 +66,7 @@ func (h *Handler) docsPlace(r *http.Request) docsPlace {
 	if h.docsPage == nil {
 		return docsPlace{host: r.Host}
 	}
-	return docsPlace{path: orElse(h.DocsPath, "/"), host: r.Host, secure: isSecure(r)}
+	return docsPlace{path: cmp.Or(h.DocsPath, "/"), host: r.Host, secure: isSecure(r)}
 }
 
 // explain adds a link to the explanation of a refusal, if the site has one and
@@ -73,7 +75,7 @@ func (d docsPlace) explain(refusal *apierr.Error) *apierr.Error {
 	if d.path == "" {
 		return refusal
 	}
-	if origin, ok := siteOrigin(d.host, d.secure); ok {
+	if origin, ok := access.SiteOrigin(d.host, d.secure); ok {
 		refusal.Docs = origin + portal.URLPath(d.path) + "#" + refusal.Code
 	}
 	return refusal
@@ -97,7 +99,7 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, text.ShortDuration(time.Duration(s.RateLimit.Window)))
 	}
 	var known bool
-	if d.Origin, known = siteOrigin(r.Host, isSecure(r)); !known {
+	if d.Origin, known = access.SiteOrigin(r.Host, isSecure(r)); !known {
 		d.Origin = unknownOrigin
 	}
 	return d

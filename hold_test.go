@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
@@ -23,7 +24,7 @@ func TestPollsAreHeldFromWhenAConfigurationIsExpectedUntilThereIsOneAgain(t *tes
 	}
 	held := func(event string, release func()) {
 		t.Helper()
-		if _, err := s.Publish(made.App.ID, publication{Channel: "a", Event: event}); err != nil {
+		if _, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: event}); err != nil {
 			t.Fatal(err)
 		}
 		select {

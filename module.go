@@ -22,6 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
+	_ "github.com/seed-c079cc48/caddy-realtime/command" // caddy realtime …
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
@@ -228,7 +230,7 @@ type Handler struct {
 
 	app      *App
 	logger   *zap.Logger
-	origins  *origins
+	origins  *access.Origins
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
 	server   *caddyhttp.Server
@@ -260,7 +262,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("documentation page: %w", err)
 		}
 	}
-	if h.origins, err = parseOrigins(h.Origins); err != nil {
+	if h.origins, err = access.ParseOrigins(h.Origins); err != nil {
 		return err
 	}
 	app, err := ctx.App("realtime")
@@ -372,17 +374,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 // serveSocket serves the Socket.IO endpoint. A refused origin gets as far as
 // its CONNECT: only there can the client be told why.
 func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Request) {
-	allowed := h.origins.allowed(r)
+	allowed := h.origins.Allows(r)
 	if allowed {
-		h.origins.setCORS(w.Header(), r)
+		h.origins.SetCORS(w.Header(), r)
 	} else {
 		h.refuseOrigin(rt, w, r)
 	}
 	if r.Method == http.MethodOptions {
-		socketPreflight(w, r)
+		access.AnswerSocketPreflight(w, r)
 		return
 	}
-	if isEarly(r) { // also a GET: it opens a session, or takes what waits for one
+	if access.IsEarly(r) { // also a GET: it opens a session, or takes what waits for one
 		refusal := apierr.TooEarly()
 		rt.refuse("", "connect", refusal)
 		h.refuse(w, r, refusal)
@@ -398,7 +400,7 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		}
 		defer func() {
 			if !v.opened {
-				rt.entrance.leave(v.ip, v.over)
+				rt.admission.Leave(v.ip, v.over)
 			}
 		}()
 		exchange.Data = v
@@ -413,22 +415,23 @@ func (rt *runtime) admit(v *visitor) *apierr.Error {
 		return apierr.Unavailable("The server is shutting down. Connect anew.", time.Second)
 	}
 	settings := rt.settings()
-	over, refusal := rt.entrance.enter(v.ip, settings)
+	limits := settings.connectionLimits()
+	over, refusal := rt.admission.Enter(v.ip, limits)
 	told := refusal
 	if over {
 		told = apierr.CrowdedAddress(settings.MaxConnectionsPerIP)
 		v.over, v.refusal = true, told
 	}
 	if told != nil {
-		rt.entrance.tell(rt.log, told, v.ip, settings)
+		rt.admission.Log(rt.log, told, v.ip, limits)
 	}
 	return refusal
 }
 
 // refuseOrigin tells the log which line would let the origin in.
 func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Request) {
-	reflectOrigin(w.Header(), r)
-	rt.refused.log(h.logger, h.origins, r)
+	access.ReflectOrigin(w.Header(), r)
+	rt.refused.Log(h.logger, h.origins, r)
 }
 
 // newVisitor keeps what a CONNECT needs of the request that opens its session.
@@ -442,11 +445,11 @@ func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 		v.origin = http.Header{"Origin": {clip(origin[0])}}
 	}
 	if !allowed {
-		v.refusal = siteOriginError(r)
-	} else if _, err := onlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+		v.refusal = access.SiteOriginError(r)
+	} else if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
 		v.refusal = apierr.As(err)
 	}
-	v.query, v.keyInQuery = queryCredential(r.URL.RawQuery)
+	v.query, v.keyInQuery = access.QueryCredential(r.URL.RawQuery)
 	return v
 }
 

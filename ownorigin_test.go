@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
@@ -21,7 +22,7 @@ func TestOnlyAHostMakesAnOrigin(t *testing.T) {
 		"": "", "$(id)": "", "`id`": "", "a;b": "", `a"b`: "", "a b": "", "a\nb": "", "*.example.com": "", "a@b": "", "a/b": "", "a?b": "", "a#b": "",
 		"a:0": "", "a:$x": "", "::1": "", "[$(id)]": "", "[::1%$(id)]": "", "é.example": "", strings.Repeat("a", 300): "",
 	} {
-		if got, ok := siteOrigin(host, true); got != want || ok != (want != "") {
+		if got, ok := access.SiteOrigin(host, true); got != want || ok != (want != "") {
 			t.Errorf("%q makes %q, not %q", host, got, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -260,7 +261,7 @@ func (w *walk) ending(route *caddyhttp.Route, handler caddyhttp.MiddlewareHandle
 
 // around returns the ending of a block in which a request ends.
 func (e *ending) around(inner *ending) *ending {
-	e.within = orElse(inner.within, inner.directive)
+	e.within = cmp.Or(inner.within, inner.directive)
 	e.named = e.named || inner.named && !inner.rewritten
 	e.refusal = inner.refusal
 	return e

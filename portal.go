@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
@@ -57,7 +58,7 @@ func (v *portalVisit) serve(find func() (*runtime, error)) {
 	err := v.forgery.Check(v.r)
 	if err != nil {
 		err = apierr.OriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
-	} else if v.r.Method == http.MethodPost && isEarly(v.r) {
+	} else if v.r.Method == http.MethodPost && access.IsEarly(v.r) {
 		err = apierr.TooEarly()
 	} else if !v.canonical() {
 		err = apierr.NotFound("There is no such page. The portal's addresses have no escaped characters.")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -17,15 +18,15 @@ const rows = 50
 
 // appPage is what the portal shows of an app, see portal/app.html.
 type appPage struct {
-	App    appView
+	App    manage.App
 	ETag   string
 	Issued []secret // keys that were made just now
 	Keys   []keyRow
 
-	Channels        []channelView
+	Channels        []manage.Channel
 	MoreChannels    bool
 	Channel         string // whose connections are shown, "" for all
-	Connections     []connectionView
+	Connections     []manage.Connection
 	MoreConnections bool
 
 	Console  console
@@ -48,7 +49,7 @@ type console struct{ Channel, Event, Data string }
 
 // keyRow is a key in the portal's table.
 type keyRow struct {
-	keyView
+	manage.Key
 	Prefix     string
 	State      string
 	Good       bool
@@ -88,7 +89,7 @@ func (v *portalVisit) appPage(app *keystore.App) *appPage {
 	}
 	channels, more := v.rt.hub.List(app.ID, "", "", rows)
 	for _, c := range channels {
-		p.Channels = append(p.Channels, channelView(c))
+		p.Channels = append(p.Channels, manage.Channel(c))
 	}
 	p.MoreChannels = more
 	var next string
@@ -103,9 +104,9 @@ func (v *portalVisit) appPage(app *keystore.App) *appPage {
 	return p
 }
 
-func newKeyRow(k keyView, connected int) keyRow {
-	row := keyRow{keyView: k, Prefix: k.Kind.Prefix(), Subscribes: k.Kind == keystore.Subscribe, Connected: connected}
-	row.State, row.Good = k.state()
+func newKeyRow(k manage.Key, connected int) keyRow {
+	row := keyRow{Key: k, Prefix: k.Kind.Prefix(), Subscribes: k.Kind == keystore.Subscribe, Connected: connected}
+	row.State, row.Good = k.State()
 	return row
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -16,7 +17,7 @@ func (v *portalVisit) showApps() error {
 	}
 	apps, next := v.rt.registry.Apps(after, defaultPage)
 	content := struct {
-		Apps []appView
+		Apps []manage.App
 		Next string
 	}{Next: next}
 	for _, app := range apps {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -172,15 +173,15 @@ func (v *portalVisit) publish(app *keystore.App) error {
 
 func (v *portalVisit) publishForm(app *keystore.App) (published, error) {
 	form := v.r.PostForm
-	p := publication{Channel: form.Get("channel"), Event: form.Get("event")}
-	if err := checkChannel(p.Channel); err != nil {
+	p := message.Publication{Channel: form.Get("channel"), Event: form.Get("event")}
+	if err := message.CheckChannel(p.Channel); err != nil {
 		return published{}, err
 	}
-	if err := checkEvent(p.Event); err != nil {
+	if err := message.CheckEvent(p.Event); err != nil {
 		return published{}, err
 	}
 	if text := strings.TrimSpace(form.Get("data")); text != "" {
-		if err := checkJSON([]byte(text)); err != nil {
+		if err := message.CheckJSON([]byte(text)); err != nil {
 			return published{}, apierr.InvalidJSON(`The data is not JSON. A text is written in quotes: "hello".`)
 		}
 		p.Data = json.RawMessage(text)

@@ -16,12 +16,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // publisher takes an accepted publish to the channel's subscribers. It must
@@ -29,7 +31,7 @@ import (
 // buffer the next request uses. An *apierr.Error that it returns is answered as
 // it is, such as apierr.Unavailable while the server drains.
 type publisher interface {
-	Publish(app string, p publication) (published, error)
+	Publish(app string, p message.Publication) (published, error)
 }
 
 // published is the answer to a publish.
@@ -80,11 +82,11 @@ type publishEndpoint struct {
 	// settings have their defaults filled in.
 	settings *Settings
 
-	origins    *origins
-	appOrigins *appOrigins
-	refused    *refusedOrigins
+	origins    *access.Origins
+	appOrigins *access.AppOrigins
+	refused    *access.RefusedOrigins
 	live       *live.Feeds
-	failed     *failures
+	failed     *access.Failures
 	arrived    *arrivals
 	stats      *stats.Stats
 	docs       docsPlace
@@ -106,7 +108,8 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	refusal := e.docs.explain(apierr.As(err))
 	if refusal.Status == http.StatusUnauthorized {
-		e.failed.hold(r.Context(), clientIP(r), *e.settings.AuthFailures)
+		rate := e.settings.AuthFailures
+		e.failed.Hold(r.Context(), clientIP(r), rate.Count, time.Duration(rate.Window))
 	}
 	e.tellRefused(r, refusal, authenticated)
 	e.trace(r, message, refusal)
@@ -148,8 +151,8 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		boundBody(w, r, e.settings)
 	}
 	switch {
-	case isPreflight(r):
-		publishPreflight(w)
+	case access.IsPreflight(r):
+		access.AnswerPublishPreflight(w)
 		return published{}, nil
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", publishMethods)
@@ -157,7 +160,7 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		return published{}, nil
 	case r.Method != http.MethodPost:
 		return published{}, apierr.MethodNotAllowed(r.Method, publishMethods)
-	case isEarly(r):
+	case access.IsEarly(r):
 		return published{}, apierr.TooEarly()
 	}
 	if err := checkBodyType(r); err != nil {
@@ -176,14 +179,14 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		return published{}, err
 	}
 	received := time.Now()
-	p, err := decodePublication(body.Bytes())
+	p, err := message.Decode(body.Bytes())
 	if err != nil {
 		return published{}, err
 	}
 	if err := e.allow(w.Header(), app); err != nil {
 		return published{}, err
 	}
-	p.received = received
+	p.Received = received
 	message, err := e.publisher.Publish(app.ID, p)
 	if err != nil {
 		return published{}, err
@@ -195,14 +198,14 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 // checkOrigin refuses pages that the site does not list, and lets the others
 // read every answer from here on.
 func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) error {
-	if !e.origins.allowed(r) {
-		e.refused.log(e.logger, e.origins, r)
-		return siteOriginError(r)
+	if !e.origins.Allows(r) {
+		e.refused.Log(e.logger, e.origins, r)
+		return access.SiteOriginError(r)
 	}
-	if _, err := onlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+	if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
 		return err
 	}
-	e.origins.setCORS(w.Header(), r)
+	e.origins.SetCORS(w.Header(), r)
 	if len(r.Header["Origin"]) > 0 {
 		w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")
 	}
@@ -212,29 +215,29 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 // authenticate finds the app whose key the request carries, and applies the
 // app's own list of origins.
 func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
-	appID, secret, err := publishCredentials(r)
+	appID, secret, err := access.PublishCredentials(r)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	app, key, err := authenticate(e.registry, keystore.Publish, appID, secret, now)
+	app, key, err := access.Authenticate(e.registry, keystore.Publish, appID, secret, now)
 	if err != nil {
 		return nil, err
 	}
 	e.registry.Used(app, key, now)
-	return app, e.appOrigins.check(app, r)
+	return app, e.appOrigins.Check(app, r)
 }
 
 // checkBodyType refuses what is not plain JSON in UTF-8.
 func checkBodyType(r *http.Request) error {
-	coding, err := onlyHeader(r, "Content-Encoding")
+	coding, err := access.OnlyHeader(r, "Content-Encoding")
 	if err != nil {
 		return err
 	}
 	if coding != "" && !strings.EqualFold(coding, "identity") {
 		return apierr.UnsupportedMediaType("The body's Content-Encoding is %s. Send it uncompressed.", text.Quote(coding))
 	}
-	contentType, err := onlyHeader(r, "Content-Type")
+	contentType, err := access.OnlyHeader(r, "Content-Type")
 	switch {
 	case err != nil:
 		return err

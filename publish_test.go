@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 const goodBody = `{"channel":"orders.42","event":"order.updated","data":{"id":42}}`
@@ -78,13 +80,21 @@ func TestPublishBodyOfTheLimitIsAccepted(t *testing.T) {
 
 func TestPublishRefusesBadBodies(t *testing.T) {
 	s := newPublishServer(t, func(e *publishEndpoint) { e.settings.MaxBody = 4 << 20 })
-	status := map[string]int{
-		"invalid_json": 400, "invalid_request": 400, "invalid_channel": 422, "invalid_event": 422, "reserved_event": 422,
-	}
-	for _, c := range badBodies {
+	for _, c := range []struct {
+		name, body string
+		status     int
+		code, says string
+	}{
+		{"text", "hello", 400, "invalid_json", "byte 1:"},
+		{"a field twice", `{"channel":"c","channel":"d","event":"e"}`, 400, "invalid_request", `"channel" is there twice`},
+		{"a channel's name", `{"channel":"a b","event":"e"}`, 422, "invalid_channel", "' ' at character 2"},
+		{"an event's name", `{"channel":"c","event":"a\nb"}`, 422, "invalid_event", `'\n' at character 2`},
+		{"a reserved event", `{"channel":"c","event":"connect_error"}`, 422, "reserved_event", `"connect_error"`},
+		{"a million levels", strings.Repeat("[", 1_000_000), 400, "invalid_json", "10000 levels"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			res, body := s.do(t, s.request(t, c.body))
-			wantError(t, res, body, status[c.code], c.code, c.says)
+			wantError(t, res, body, c.status, c.code, c.says)
 			if res.Header.Get("Ratelimit-Limit") != "" {
 				t.Fatal("a refused body was counted")
 			}
@@ -188,7 +198,7 @@ func TestPublishTakesPostOnly(t *testing.T) {
 func TestPublishFromABrowser(t *testing.T) {
 	s := newPublishServer(t, func(e *publishEndpoint) {
 		var err error
-		if e.origins, err = parseOrigins([]string{"https://a.example", "https://b.example"}); err != nil {
+		if e.origins, err = access.ParseOrigins([]string{"https://a.example", "https://b.example"}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -424,6 +434,6 @@ func BenchmarkPublish(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Publish(string, publication) (published, error) {
+func (discard) Publish(string, message.Publication) (published, error) {
 	return published{ID: "m"}, nil
 }

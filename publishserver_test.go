@@ -17,9 +17,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // recorder is a publisher that remembers, or fails with err.
@@ -29,7 +31,7 @@ type recorder struct {
 	err error
 }
 
-func (p *recorder) Publish(app string, m publication) (published, error) {
+func (p *recorder) Publish(app string, m message.Publication) (published, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
@@ -70,7 +72,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	settings.setDefaults()
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
-		origins: new(origins), appOrigins: new(appOrigins), refused: new(refusedOrigins), live: new(live.Feeds), failed: new(failures), arrived: new(arrivals), stats: stats.New(),
+		origins: new(access.Origins), appOrigins: new(access.AppOrigins), refused: new(access.RefusedOrigins), live: new(live.Feeds), failed: new(access.Failures), arrived: new(arrivals), stats: stats.New(),
 		logger: zap.New(core),
 	}
 	if change != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
@@ -19,6 +20,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -34,28 +36,28 @@ type runtimeKey string
 // configuration that runs on it brings settings and a log, the latest of which
 // are in force.
 type runtime struct {
-	dir      string
-	log      *zap.Logger
-	lasting  *lastingLogger
-	registry *keystore.Registry
-	limits   limit.Group
-	hub      *hub.Hub[*engineio.Packet]
-	sio      *socketio.Server
-	eio      *engineio.Server
-	sockets  sockets
-	live     live.Feeds
-	forms    sentForms
-	changes  changes
-	failed   failures
-	entrance entrance
-	arrived  arrivals
-	stats    *stats.Stats
-	expiry   *expiry
+	dir       string
+	log       *zap.Logger
+	lasting   *lastingLogger
+	registry  *keystore.Registry
+	limits    limit.Group
+	hub       *hub.Hub[*engineio.Packet]
+	sio       *socketio.Server
+	eio       *engineio.Server
+	sockets   sockets
+	live      live.Feeds
+	forms     sentForms
+	changes   changes
+	failed    access.Failures
+	admission access.Admission
+	arrived   arrivals
+	stats     *stats.Stats
+	expiry    *expiry
 
 	current atomic.Pointer[Settings]
-	refused refusedOrigins
+	refused access.RefusedOrigins
 
-	appOrigins appOrigins
+	appOrigins access.AppOrigins
 	sites      atomic.Pointer[siteOrigins]
 
 	mu       sync.Mutex // guards what follows
@@ -138,7 +140,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 		rt.limits.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
-		rt.appOrigins.forget(before.ID)
+		rt.appOrigins.Forget(before.ID)
 	}
 	rt.expiry.watch(before.ID)
 	rt.sockets.recheck(before.ID, now)
@@ -159,7 +161,7 @@ func (rt *runtime) socketConfig() socketio.Config {
 
 // addressOf is a session's address in limits, not valid where it has none.
 func addressOf(data any) netip.Prefix {
-	customer, _ := customerOf(data.(*visitor).ip)
+	customer, _ := access.ClientPrefix(data.(*visitor).ip)
 	return customer
 }
 
@@ -280,15 +282,15 @@ func (rt *runtime) configure() {
 }
 
 // Publish implements publisher.
-func (rt *runtime) Publish(app string, p publication) (published, error) {
-	if p.received.IsZero() {
-		p.received = time.Now()
+func (rt *runtime) Publish(app string, p message.Publication) (published, error) {
+	if p.Received.IsZero() {
+		p.Received = time.Now()
 	}
 	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: p.Channel, Event: p.Event, Data: p.Data, Except: p.Except})
 	if err != nil {
 		return published{}, fmt.Errorf("publishing: %w", err)
 	}
-	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.received))
+	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.Received))
 	if rt.live.Watched(app) {
 		rt.live.Tell(app, live.Event{
 			Kind: live.Published, Channel: text.MaskKeys(p.Channel), Event: text.MaskKeys(p.Event), Data: p.Data,

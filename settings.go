@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
 // Keystore says where apps and keys are kept.
@@ -170,5 +172,15 @@ func orDefault[T comparable](v *T, def T) {
 	var zero T
 	if *v == zero {
 		*v = def
+	}
+}
+
+// connectionLimits are the limits of clients' connections.
+func (s *Settings) connectionLimits() access.Limits {
+	return access.Limits{
+		Connections:      *s.MaxConnections,
+		ConnectionsPerIP: s.MaxConnectionsPerIP,
+		Connects:         s.ConnectRate.Count,
+		ConnectWindow:    time.Duration(s.ConnectRate.Window),
 	}
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
 // forms are the ways to write one value of a setting.
@@ -258,11 +261,12 @@ func loadSite(block, text string) (any, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
-	origins, err := parseOrigins(h.Origins)
-	if origins != nil {
-		origins.list = nil // "*" and none are the same
+	_, err := access.ParseOrigins(h.Origins)
+	origins := strings.Join(h.Origins, " ")
+	if origins == "*" { // which is the same as none
+		origins = ""
 	}
-	return []any{orElse(h.PublishPath, defaultPublishPath), orElse(h.SocketPath, defaultSocketPath), h.DocsPath, origins}, err
+	return []any{cmp.Or(h.PublishPath, defaultPublishPath), cmp.Or(h.SocketPath, defaultSocketPath), h.DocsPath, origins}, err
 }
 
 func loadPortal(block, text string) (any, error) {

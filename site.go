@@ -6,6 +6,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
 // A servedSite is a place where the running configuration has a realtime handler.
@@ -73,10 +75,10 @@ func appendSites(found []servedSite, routes caddyhttp.RouteList, hosts []string,
 
 // plainHost is a host of a matcher as a snippet may have it.
 func plainHost(host string) string {
-	if rest, ok := strings.CutPrefix(host, "*."); ok && isHost(lower(rest)) && !strings.Contains(rest, "*") {
+	if rest, ok := strings.CutPrefix(host, "*."); ok && access.IsHost(rest) && !strings.Contains(rest, "*") {
 		return "YOUR_SITE." + rest
 	}
-	if _, ok := siteOrigin(host, true); !ok {
+	if _, ok := access.SiteOrigin(host, true); !ok {
 		return "YOUR_SITE"
 	}
 	return host

@@ -12,13 +12,16 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -41,7 +44,7 @@ type visitor struct {
 	// keyInQuery says that it is a key.
 	keyInQuery bool
 
-	// over says that it counts as such in the entrance, opened that its session
+	// over says that it counts as such in the admission, opened that its session
 	// was opened.
 	over, opened bool
 
@@ -69,7 +72,7 @@ type socket struct {
 	admitted bool // by runtime.sockets; Connect's own
 }
 
-// A guest is a session that is counted in the entrance until it ends.
+// A guest is a session that is counted in the admission until it ends.
 type guest struct {
 	engineio.Receiver
 	runtime *runtime
@@ -78,7 +81,7 @@ type guest struct {
 
 // Closed implements engineio.Receiver.
 func (g guest) Closed(reason engineio.Reason) {
-	defer g.runtime.entrance.leave(g.visitor.ip, g.visitor.over)
+	defer g.runtime.admission.Leave(g.visitor.ip, g.visitor.over)
 	g.Receiver.Closed(reason)
 }
 
@@ -136,7 +139,8 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	}
 	s.tellRefused("connect", "", refusal)
 	if refusal.Status == http.StatusUnauthorized {
-		s.runtime.failed.hold(context.Background(), s.visitor.ip, *s.runtime.settings().AuthFailures)
+		rate := s.runtime.settings().AuthFailures
+		s.runtime.failed.Hold(context.Background(), s.visitor.ip, rate.Count, time.Duration(rate.Window))
 	}
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
 }
@@ -183,7 +187,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.app = appID
 	s.runtime.sockets.add(appID, s)
 	if sites := s.runtime.sites.Load(); sites != nil && !sites.allow(s.visitor) {
-		return siteOriginError(s.visitor.request()) // withdrawn since the session was opened
+		return access.SiteOriginError(s.visitor.request()) // withdrawn since the session was opened
 	}
 	app, err := s.authenticate(appID, secret)
 	if err != nil {
@@ -207,7 +211,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 // key set, see sockets.recheck.
 func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 	for {
-		app, key, err := authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
+		app, key, err := access.Authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +222,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
-		return app, s.runtime.appOrigins.check(app, s.visitor.request())
+		return app, s.runtime.appOrigins.Check(app, s.visitor.request())
 	}
 }
 
@@ -240,7 +244,7 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	switch {
 	case appID == "":
 		return "", "", apierr.MissingAppID(keystore.Subscribe, s.visitor.query)
-	case looksLikeKey(appID):
+	case access.LooksLikeKey(appID):
 		return "", "", apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
 	case secret == "":
 		return "", "", apierr.MissingKey(keystore.Subscribe, s.visitor.query)
@@ -251,7 +255,7 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 // textField is a string of auth, "" where it is absent or null.
 func textField(fields map[string]json.RawMessage, name string) (string, error) {
 	raw := fields[name]
-	if isNull(raw) {
+	if jsonscan.IsNull(raw) {
 		return "", nil
 	}
 	var text string
@@ -283,7 +287,7 @@ func (s *socket) mayStay(app *keystore.App) bool {
 // its app.
 func (s *socket) mayStayFrom(app *keystore.App) bool {
 	// One without a key will be checked against the changed app.
-	return s.key.Load() == nil || s.runtime.appOrigins.check(app, s.visitor.request()) == nil
+	return s.key.Load() == nil || s.runtime.appOrigins.Check(app, s.visitor.request()) == nil
 }
 
 // ID implements hub.Subscriber. The client knows it as socket.id.
@@ -416,7 +420,7 @@ func channelOf(e *socketio.Event) (string, error) {
 	if err := json.Unmarshal(e.Args[0], &channel); err != nil || e.Args[0][0] != '"' {
 		return "", apierr.InvalidChannel(`A channel is a string: socket.emit("%s", "orders.42").`, e.Name)
 	}
-	if err := checkChannel(channel); err != nil {
+	if err := message.CheckChannel(channel); err != nil {
 		return channel[:min(len(channel), maxEcho)], err
 	}
 	return channel, nil

@@ -10,12 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
@@ -37,7 +40,7 @@ func newSite(t *testing.T, configure func(*App, *Handler)) *site {
 		configure(app, h)
 	}
 	var err error
-	if h.origins, err = parseOrigins(h.Origins); err != nil {
+	if h.origins, err = access.ParseOrigins(h.Origins); err != nil {
 		t.Fatal(err)
 	}
 	if app.runtime, err = openRuntime(t.TempDir(), app); err != nil {
@@ -143,12 +146,12 @@ func TestSubscriberGetsTheEventsOfItsChannel(t *testing.T) {
 			m.emit(`["subscribe","orders.42"]`)
 			m.want(`2["subscribed",{"channel":"orders.42"}]`)
 			for _, data := range []string{`{"id":42}`, `null`, `12345678901234567890`, `"\u00e9\n"`, `{"b":1,"a":[1e400]}`} {
-				if _, err := s.Publish(made.App.ID, publication{Channel: "orders.42", Event: "order.updated", Data: json.RawMessage(data)}); err != nil {
+				if _, err := s.Publish(made.App.ID, message.Publication{Channel: "orders.42", Event: "order.updated", Data: json.RawMessage(data)}); err != nil {
 					t.Fatal(err)
 				}
 				m.want(`2["order.updated",` + data + `]`)
 			}
-			if _, err := s.Publish(made.App.ID, publication{Channel: "orders.42", Event: "bare"}); err != nil {
+			if _, err := s.Publish(made.App.ID, message.Publication{Channel: "orders.42", Event: "bare"}); err != nil {
 				t.Fatal(err)
 			}
 			m.want(`2["bare"]`)
@@ -165,7 +168,7 @@ func TestSubscribeIsAnsweredEveryTime(t *testing.T) {
 		`2["subscribed",{"channel":"a"}]`, `37[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `38[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `39[{"channel":"a"}]`)
-	if r, err := s.Publish(made.App.ID, publication{Channel: "a", Event: "e"}); err != nil || r.Subscribers != 0 {
+	if r, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: "e"}); err != nil || r.Subscribers != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -259,7 +262,7 @@ func TestClientCannotPublish(t *testing.T) {
 			t.Errorf("counted %d of %v, want 3", n, kind)
 		}
 	})
-	if _, err := s.Publish(made.App.ID, publication{Channel: "a", Event: "after"}); err != nil {
+	if _, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: "after"}); err != nil {
 		t.Fatal(err)
 	}
 	other.want(`2["after"]`)
@@ -412,8 +415,9 @@ func TestRevokedKeyDisconnectsItsSockets(t *testing.T) {
 }
 
 func TestSocketThatConnectsWhileItsAppIsDeletedDoesNotStay(t *testing.T) {
-	s := newSite(t, nil)
-	s.failed.held.Store(maxHeld) // nobody is slowed down
+	s := newSite(t, func(app *App, _ *Handler) {
+		app.AuthFailures = &Rate{Count: 1000, Window: caddy.Duration(time.Minute)} // nobody is slowed down
+	})
 	for range 100 {
 		made := s.newApp()
 		var wg sync.WaitGroup

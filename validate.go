@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
@@ -113,7 +115,7 @@ func (k *Keystore) validate() error {
 
 // validate checks the handler; a path that is empty is its default.
 func (h *Handler) validate() error {
-	publish, socket := orElse(h.PublishPath, defaultPublishPath), orElse(h.SocketPath, defaultSocketPath)
+	publish, socket := cmp.Or(h.PublishPath, defaultPublishPath), cmp.Or(h.SocketPath, defaultSocketPath)
 	paths := []struct{ name, value string }{{"publish_path", publish}, {"socket_path", socket}}
 	if h.DocsPath != "" {
 		paths = append(paths, struct{ name, value string }{"docs_path", h.DocsPath})
@@ -128,7 +130,7 @@ func (h *Handler) validate() error {
 			}
 		}
 	}
-	_, err := parseOrigins(h.Origins)
+	_, err := access.ParseOrigins(h.Origins)
 	return err
 }
 
@@ -216,11 +218,4 @@ func checkCount(name string, n int) error {
 		return fmt.Errorf("%s is %d; it must be from 1 to %d", name, n, maxCount)
 	}
 	return nil
-}
-
-func orElse(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
 }

@@ -38,7 +38,7 @@ const maxKnownSites = 1000
 
 // any reports whether no site refuses an origin.
 func (s *siteOrigins) any() bool {
-	return !slices.ContainsFunc(s.handlers, func(h *Handler) bool { return !h.origins.any() })
+	return !slices.ContainsFunc(s.handlers, func(h *Handler) bool { return !h.origins.Any() })
 }
 
 // allow reports whether a site that may serve the address at which the session
@@ -51,7 +51,7 @@ func (s *siteOrigins) allow(v *visitor) bool {
 	r := v.request()
 	allowed := 0
 	for _, h := range s.handlers {
-		if h.origins.allowed(r) {
+		if h.origins.Allows(r) {
 			allowed++
 		}
 	}
@@ -59,7 +59,7 @@ func (s *siteOrigins) allow(v *visitor) bool {
 		return allowed > 0
 	}
 	serving := s.serving(address{v.site.host, v.endpoint})
-	return len(serving) == 0 || slices.ContainsFunc(serving, func(h *Handler) bool { return h.origins.allowed(r) })
+	return len(serving) == 0 || slices.ContainsFunc(serving, func(h *Handler) bool { return h.origins.Allows(r) })
 }
 
 // serving returns the sites that may serve an address.

@@ -6,6 +6,8 @@ import (
 	"unique"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
 func TestListenersOverlapWhereTheyMayTakeTheSameConnections(t *testing.T) {
@@ -32,7 +34,7 @@ func TestListenersOverlapWhereTheyMayTakeTheSameConnections(t *testing.T) {
 }
 
 func TestHostsThatClientsChooseDoNotFillTheMemory(t *testing.T) {
-	refusing, err := parseOrigins([]string{"https://a.example"})
+	refusing, err := access.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
 	}

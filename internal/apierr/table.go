@@ -20,6 +20,11 @@ func InvalidRequest(format string, a ...any) *Error {
 	return newError(http.StatusBadRequest, "invalid_request", format, a...)
 }
 
+// DuplicateField is for a field that an object has twice.
+func DuplicateField(name string) *Error {
+	return InvalidRequest("%q is there twice. Send it once.", name)
+}
+
 // MissingAppID says where the id belongs; inQuery names the query
 // parameter that it was found in, if it was.
 func MissingAppID(kind keystore.Kind, inQuery string) *Error {

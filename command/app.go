@@ -1,0 +1,132 @@
+package command
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+)
+
+func appCommand() *cobra.Command {
+	return group("app", "Creates, lists, shows and deletes apps",
+		adminCommand("create <name>", "Creates an app with a publish and a subscribe key", 1, createApp),
+		adminCommand("list", "Lists the apps", 0, listApps),
+		adminCommand("show <app>", "Shows an app and its keys", 1, showApp),
+		adminCommand("delete <app>", "Deletes an app with its keys, and disconnects its sockets", 1, deleteApp),
+	)
+}
+
+func createApp(c *adminClient, args []string) error {
+	var made manage.CreatedApp
+	ok, err := c.call(http.MethodPost, "/realtime/apps", map[string]string{"name": args[0]}, &made)
+	if !ok {
+		return err
+	}
+	c.note("The keys are shown this once. The publish key is a secret of your backend.")
+	return c.table(
+		[]string{"app", made.ID}, []string{"publish key", made.PublishKey}, []string{"subscribe key", made.SubscribeKey},
+	)
+}
+
+func listApps(c *adminClient, _ []string) error {
+	apps, err := allApps(c)
+	if err != nil {
+		return err
+	}
+	if c.raw {
+		return json.NewEncoder(c.out).Encode(map[string]any{"apps": apps})
+	}
+	rows := [][]string{{"APP", "NAME", "ENABLED", "KEYS", "CONNECTIONS"}}
+	for _, app := range apps {
+		rows = append(rows, []string{
+			app.ID, app.Name, yesNo(app.Enabled), strconv.Itoa(len(app.Keys)), strconv.Itoa(app.Connections),
+		})
+	}
+	return c.table(rows...)
+}
+
+// Bounds of a list, for servers that are no gateway: a million apps, and some
+// 350,000 with two keys each.
+const (
+	maxPages = 5000
+	maxList  = 256 << 20 // bytes
+)
+
+// listPage is how many apps are asked for at a time: as many as fit into
+// maxAdminAnswer, however large they are.
+const listPage = 200
+
+// allApps reads page after page, at most maxList bytes in all.
+func allApps(c *adminClient) ([]manage.App, error) {
+	apps := []manage.App{} // in JSON, none is no null
+	size, pages := 0, 0
+	for query := (url.Values{"limit": {strconv.Itoa(listPage)}}); ; {
+		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Apps []manage.App `json:"apps"`
+			Next *string      `json:"next"`
+		}
+		if err := c.decode(text, &page); err != nil {
+			return nil, err
+		}
+		apps = append(apps, page.Apps...)
+		size += len(text)
+		pages++
+		switch {
+		case page.Next == nil:
+			return apps, nil
+		case *page.Next == "" || *page.Next == query.Get("after"):
+			return nil, fmt.Errorf("%s answers that the page after %q is that page again, which no gateway does; check --address", c.addr, *page.Next)
+		case size > maxList || pages == cmp.Or(c.maxPages, maxPages):
+			return nil, fmt.Errorf("%s answers a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
+		}
+		query.Set("after", *page.Next)
+	}
+}
+
+func showApp(c *adminClient, args []string) error {
+	var app manage.App
+	if ok, err := c.call(http.MethodGet, appPath(args[0]), nil, &app); !ok {
+		return err
+	}
+	rows := [][]string{
+		{"app", app.ID},
+		{"name", app.Name},
+		{"enabled", yesNo(app.Enabled)},
+		{"connections", strconv.Itoa(app.Connections)},
+	}
+	if app.RateLimit != nil {
+		rows = append(rows, []string{"rate limit", strconv.Itoa(app.RateLimit.Publishes) + " " + app.RateLimit.Window})
+	}
+	for _, origin := range app.AllowedOrigins {
+		rows = append(rows, []string{"origin", origin})
+	}
+	if err := c.table(rows...); err != nil {
+		return err
+	}
+	return c.table(keyRows(app.Keys)...)
+}
+
+func deleteApp(c *adminClient, args []string) error {
+	_, err := c.ask(http.MethodDelete, appPath(args[0]), nil)
+	if err == nil {
+		c.note("Deleted. Its sockets are disconnected.")
+	}
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

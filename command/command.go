@@ -1,0 +1,246 @@
+// Package command is "caddy realtime …".
+package command
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "realtime",
+		Usage: "<command>",
+		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
+		Long: `
+Manages apps and keys of a running Caddy with the realtime module, through its
+admin endpoint: no configuration is reloaded, and what was answered is kept.
+
+The endpoint is found as by 'caddy reload': --address if given, else what the
+configuration file says, else localhost:2019. A unix socket is given as
+--address unix//run/caddy/admin.sock.
+
+publish and listen need no endpoint: they speak to a site, as a backend and a
+client do.
+
+Results are on stdout, notes on stderr. --json prints what the server answered.
+`,
+		CobraFunc: func(cmd *cobra.Command) {
+			flags := cmd.PersistentFlags()
+			flags.String("address", "", "Address of the admin endpoint")
+			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
+			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
+			flags.Bool("json", false, "Print JSON, for scripts")
+			cmd.AddCommand(appCommand(), keyCommand(), publishCommand(), listenCommand(), portalCommand())
+		},
+	})
+}
+
+// group is a command that only has others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// adminCommand is a command that asks the admin endpoint.
+func adminCommand(use, short string, args int, run func(c *adminClient, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ExactArgs(args),
+		RunE: runE(func(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
+			addr, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
+			if err != nil {
+				return err
+			}
+			return run(&adminClient{
+				addr: addr, flags: fl, raw: fl.Bool("json"), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(),
+			}, args)
+		}),
+	}
+}
+
+// runE has Caddy report a command's error as it does its own. Every command
+// runs through it, so that none prints what a terminal would act on.
+func runE(run func(*cobra.Command, caddycmd.Flags, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		guardOutput(cmd)
+		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+			if err := run(cmd, fl, args); err != nil {
+				return 1, guardError(err)
+			}
+			return 0, nil
+		})(cmd, args)
+	}
+}
+
+// An adminClient asks the admin endpoint of a running Caddy.
+type adminClient struct {
+	addr  string
+	flags caddycmd.Flags
+	raw   bool // results are printed as they came
+	out   io.Writer
+	notes io.Writer
+
+	timeout  time.Duration // of each request; 0 is adminTimeout
+	maxPages int           // of a list; 0 is maxPages
+}
+
+// adminTimeout bounds a request to the admin endpoint, its answer included.
+const adminTimeout = 30 * time.Second
+
+// ask returns what the endpoint answers, unless that takes too long.
+func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
+	type outcome struct {
+		text []byte
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() { // Caddy's client cannot be cancelled: a request without an answer ends with the process
+		text, err := c.exchange(method, path, body)
+		done <- outcome{text, err}
+	}()
+	timeout := cmp.Or(c.timeout, adminTimeout)
+	select {
+	case o := <-done:
+		return o.text, o.err
+	case <-time.After(timeout):
+		return nil, fmt.Errorf("%s has not answered in full within %s. The request may have succeeded: look with caddy realtime app list, then try again. "+
+			"If that is not Caddy's admin endpoint, check --address", c.addr, timeout)
+	}
+}
+
+// exchange sends a request and reads the answer.
+func (c *adminClient) exchange(method, path string, body any) ([]byte, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(text)
+	}
+	answer, err := caddycmd.AdminAPIRequest(c.addr, method, path, nil, content)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	defer answer.Body.Close()
+	if redirect := answer.Request.Response; redirect != nil {
+		return nil, fmt.Errorf("%s answers %s, a redirect to %s, which Caddy's admin endpoint never does; check --address",
+			c.addr, redirect.Status, answer.Request.URL)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the answer of %s broke off: %w. What was asked for may have been done: look with caddy realtime app show, then try again; "+
+			"if that is no admin endpoint of Caddy's, check --address", c.addr, err)
+	case len(text) > maxAdminAnswer:
+		return nil, fmt.Errorf("%s answers more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
+	}
+	return text, nil
+}
+
+// decode reads an answer.
+func (c *adminClient) decode(text []byte, into any) error {
+	if !json.Valid(text) {
+		return fmt.Errorf("%s answers what is not JSON; is that Caddy's admin endpoint? If not, give --address", c.addr)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s answers JSON that this command does not know: %w. Is that Caddy's admin endpoint, and of this version? If not, give --address", c.addr, err)
+	}
+	return nil
+}
+
+// maxAdminAnswer bounds an answer that is read, in bytes. The largest is a page
+// of apps, each with all the keys and origins that it may have.
+const maxAdminAnswer = 32 << 20
+
+// call asks, and decodes the answer. With --json it prints that instead, and
+// is false.
+func (c *adminClient) call(method, path string, body, into any) (bool, error) {
+	text, err := c.ask(method, path, body)
+	if err != nil {
+		return false, err
+	}
+	if !c.raw {
+		err := c.decode(text, into)
+		return err == nil, err
+	}
+	var whole json.RawMessage
+	if err := c.decode(text, &whole); err != nil {
+		return false, err
+	}
+	_, err = fmt.Fprintln(c.out, visible(compact(whole)))
+	return false, err
+}
+
+// compact returns valid JSON without its whitespace.
+func compact(text []byte) string {
+	var b bytes.Buffer
+	_ = json.Compact(&b, text) // it is valid
+	return b.String()
+}
+
+// explain turns what the admin endpoint or the network said into something to
+// act on.
+func (c *adminClient) explain(err error) error {
+	_, text, found := strings.Cut(err.Error(), "{")
+	var refusal struct{ Error json.RawMessage }
+	if !found || json.Unmarshal([]byte("{"+text), &refusal) != nil {
+		if strings.Contains(err.Error(), "HTTP 404") {
+			return fmt.Errorf("the Caddy at %s has no realtime module; build one as xcaddy.md says", c.addr)
+		}
+		return fmt.Errorf("no Caddy answers at the admin endpoint %s: %w. Is it running? "+
+			"If its admin endpoint is elsewhere, say so with --address or --config; with 'admin off' it has none", c.addr, err)
+	}
+	var ours struct{ Code, Message string }
+	if json.Unmarshal(refusal.Error, &ours) == nil && ours.Message != "" {
+		return errors.New(ours.Message)
+	}
+	return err
+}
+
+// table prints rows of columns. No cell can add a column or a row.
+func (c *adminClient) table(rows ...[]string) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = visible(cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// note says something that is no result.
+func (c *adminClient) note(format string, a ...any) { note(c.notes, format, a...) }
+
+// note prints a line.
+func note(to io.Writer, format string, a ...any) {
+	_, _ = fmt.Fprintln(to, visible(fmt.Sprintf(format, a...))) // nobody else to tell
+}
+
+// appPath and keyPath are of the admin API.
+func appPath(app string) string { return "/realtime/apps/" + url.PathEscape(app) }
+
+func keyPath(app string, more ...string) string {
+	var path strings.Builder
+	path.WriteString("/realtime/keys/" + url.PathEscape(app))
+	for _, part := range more {
+		path.WriteString("/" + url.PathEscape(part))
+	}
+	return path.String()
+}

@@ -1,0 +1,120 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
+)
+
+func listenCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "listen <channel>...",
+		Short: "Listens to channels, as a client does",
+		Long: `Subscribes to channels, as a client does, and prints the events published to
+them until it is interrupted.
+
+A line is the event's name, a tab, and its data as JSON, or nothing where it has
+none. With --json it is an object of event, data and time, which is when the
+event came here. Characters that a terminal would act on are written as \uXXXX.
+
+A lost connection is made anew, and what is published meanwhile is missed. A
+refusal ends the command, as does a server that withdraws the credentials.
+
+The origin, the app's id and its subscribe key are read from REALTIME_URL (or
+REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
+key would end up in the shell's history and in lists of processes.`,
+		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
+  caddy realtime listen orders.42
+  caddy realtime listen orders.42 orders.43 --json --count 10`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	siteFlags(cmd, "socket_path", "/socket.io")
+	cmd.Flags().Int("count", 0, "End after so many events; 0 is never")
+	cmd.Flags().String("max-message", humanize.IBytes(client.DefaultMaxMessage), "Largest message to accept; more than the gateway's max_body")
+	cmd.RunE = runE(listen)
+	return cmd
+}
+
+func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
+	site, err := readSite(fl, "REALTIME_SUBSCRIBE_KEY", "subscribe key (sub_live_…)")
+	if err != nil {
+		return err
+	}
+	count := fl.Int("count")
+	if count < 0 {
+		return fmt.Errorf("--count %d is less than nothing", count)
+	}
+	maxMessage, err := messageSize(fl.String("max-message"))
+	if err != nil {
+		return err
+	}
+	l := &listener{
+		site:       site,
+		channels:   channels,
+		count:      count,
+		maxMessage: maxMessage,
+		show:       printLine(cmd.OutOrStdout()),
+		notes:      cmd.ErrOrStderr(),
+	}
+	if fl.Bool("json") {
+		l.show = printJSON(cmd.OutOrStdout())
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal also ends a write that is stuck
+	return l.run(ctx)
+}
+
+// explainEnd says why listening is over, and what to do.
+func (s siteAccount) explainEnd(err error) error {
+	switch {
+	case errors.Is(err, errNoOutput):
+		return err
+	case errors.Is(err, client.ErrOrigin):
+		return fmt.Errorf("--origin is %w", err)
+	case errors.Is(err, client.ErrDisconnected):
+		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
+			"or the app was disabled or deleted")
+	case errors.Is(err, client.ErrTooLarge):
+		return fmt.Errorf("%s%s: %w; if that is your gateway, set --max-message above its max_body and the app's", s.origin, s.path, err)
+	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):
+		return fmt.Errorf("%s%s: %w; check --origin (http or https?) and --path", s.origin, s.path, err)
+	}
+	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
+		return errors.New(refusal.Message)
+	}
+	if status, ok := errors.AsType[*client.StatusError](err); ok {
+		if status.Message != "" { // by the gateway
+			return errors.New(status.Message)
+		}
+		if status.Location != "" {
+			return s.redirected(s.path, strconv.Itoa(status.Status)+" "+http.StatusText(status.Status), status.Location)
+		}
+		return fmt.Errorf("%s%s: %w, which is no answer of this gateway; check --origin and --path",
+			s.origin, s.path, status)
+	}
+	return s.unreached(err)
+}
+
+// messageSize reads the largest message to accept, in bytes.
+func messageSize(text string) (int64, error) {
+	n, err := humanize.ParseBytes(text)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("--max-message %q is not a size; write such as --max-message 16MiB", text)
+	case n < 1 || n > maxSize:
+		return 0, fmt.Errorf("--max-message is %s; it must be from 1 B to %s", humanize.IBytes(n), humanize.IBytes(maxSize))
+	}
+	return int64(n), nil
+}

@@ -1,0 +1,116 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/client"
+)
+
+// errNoOutput says that events cannot be printed any more.
+var errNoOutput = errors.New("cannot write to stdout")
+
+// A listener follows channels over as many connections as it takes.
+type listener struct {
+	site       siteAccount
+	channels   []string
+	count      int   // of events to show; 0 is no limit
+	maxMessage int64 // of a message, in bytes
+	show       func(client.Event) error
+	notes      io.Writer
+
+	shown     int
+	connected bool // at some time: the site and the credentials are right
+	backoff   client.Backoff
+}
+
+// run returns nil when there were enough events or the context has ended, else
+// why it is of no use to go on.
+func (l *listener) run(ctx context.Context) error {
+	for {
+		err := l.session(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil //nolint:nilerr // who interrupts a listener wants it to end
+		}
+		delay, again := l.again(err)
+		if !again {
+			return l.site.explainEnd(err)
+		}
+		l.noteWait(err, delay)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+}
+
+// session is one connection, until its end; nil if that is for enough events.
+func (l *listener) session(ctx context.Context) error {
+	c, err := client.Dial(ctx, client.Config{
+		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key,
+		MaxMessage: l.maxMessage,
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	l.connected = true
+	for _, channel := range l.channels {
+		if err := c.Subscribe(ctx, channel); err != nil {
+			return err
+		}
+		l.note("subscribed to %s", channel)
+	}
+	l.backoff.Reset()
+	for {
+		event, err := c.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.show(event); err != nil {
+			return fmt.Errorf("%w: %w", errNoOutput, err)
+		}
+		if l.shown++; l.shown == l.count {
+			return nil
+		}
+	}
+}
+
+// again says whether to connect anew, and when. A first connection that fails
+// is a mistake to be told, unless the server asks for patience; a later one is
+// the network's, or a server's that restarts.
+func (l *listener) again(err error) (time.Duration, bool) {
+	delay := l.backoff.Next()
+	status, ok := errors.AsType[*client.StatusError](err)
+	if ok && (status.Status == http.StatusServiceUnavailable || status.Status == http.StatusTooManyRequests) {
+		return max(delay, status.RetryAfter), true
+	}
+	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
+		// After a loss the old connection may count until it has timed out.
+		return delay, refusal.Code == "unavailable" || l.connected && refusal.Code == "too_many_connections"
+	}
+	for _, last := range []error{client.ErrDisconnected, client.ErrProtocol, client.ErrTooLarge, errNoOutput} {
+		if errors.Is(err, last) {
+			return 0, false
+		}
+	}
+	return delay, l.connected
+}
+
+// noteWait says why there is no connection, and when the next is tried.
+func (l *listener) noteWait(err error, delay time.Duration) {
+	text := "disconnected: %s; reconnecting in %s"
+	if !l.connected {
+		text = "not connected: %s; trying again in %s"
+	}
+	l.note(text, err, delay.Round(100*time.Millisecond))
+}
+
+func (l *listener) note(format string, a ...any) {
+	note(l.notes, format, a...)
+}

@@ -1,0 +1,43 @@
+package command
+
+import (
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// maxErrorText bounds an error that is printed, in bytes: a server may have
+// written it.
+const maxErrorText = 4 << 10
+
+// guardOutput makes what a command prints safe for a terminal. Commands print
+// what servers say; this is where it leaves the process.
+func guardOutput(cmd *cobra.Command) {
+	cmd.SetOut(visibleWriter{cmd.OutOrStdout()})
+	cmd.SetErr(visibleWriter{cmd.ErrOrStderr()})
+}
+
+// guardError does the same for the error that a command ends with.
+func guardError(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + "…"
+	}
+	return errors.New(visible(text))
+}
+
+// A visibleWriter writes visible text, and keeps line breaks and tabs: a value
+// that must not have those either goes through visible first. Each Write takes
+// whole characters.
+type visibleWriter struct{ to io.Writer }
+
+func (w visibleWriter) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(w.to, escape(string(p), "\n\t")); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

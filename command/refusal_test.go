@@ -1,0 +1,45 @@
+package command
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/commandtest"
+)
+
+func TestEachCommandSaysWhatItTakes(t *testing.T) {
+	for command, says := range map[string]string{
+		"":           "app .*key .*listen .*portal .*publish.*--address",
+		"app":        "create .*delete .*list .*show",
+		"key":        "add .*list .*revoke .*rotate",
+		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
+		"key add": "--expires.*--kind.*--label", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
+		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:", "portal": "--port",
+		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
+	} {
+		result := commandtest.Run(t, nil, append(strings.Fields(command), "--help")...)
+		if result.Err != nil || result.Stderr != "" {
+			t.Errorf("%s --help: got %+v", command, result)
+		}
+		commandtest.MustSay(t, result.Stdout, "Usage:\n  caddy realtime "+command)
+		commandtest.MustSay(t, result.Stdout, says)
+	}
+}
+
+func TestMistakesOfCommandsAreToldWithTheCure(t *testing.T) {
+	server := newRawServer(t, respondJSON(t, "200 OK", map[string]any{"apps": []any{}}))
+	address := " --address " + server.address
+	for _, c := range []struct{ command, says string }{
+		{"app create" + address, "accepts 1 arg"},
+		{"app list --address localhost:1", `Is it running\?.*--address`},
+		{"portal --address localhost:1", `Is it running\?.*--address`},
+		{"portal --port 99999" + address, "port"},
+		{"key add app_1 --kind publish --expires soon" + address, "--expires 30d, or a time like 20"},
+		{"key add app_1 --kind publish --expires 2020-01-01T00:00:00Z" + address, "not in the future"},
+	} {
+		commandtest.MustFail(t, commandtest.Run(t, nil, strings.Fields(c.command)...), c.command, c.says)
+	}
+	if n := server.requests(); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}

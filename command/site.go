@@ -1,0 +1,90 @@
+package command
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// A siteAccount is whom a command speaks to and as, as a backend or a client.
+type siteAccount struct{ origin, path, app, key string }
+
+// siteFlags adds the flags for it to a command. A flag for the key would end
+// up in the shell's history and in lists of processes.
+func siteFlags(cmd *cobra.Command, pathName, path string) {
+	cmd.Flags().String("origin", "", "The site's origin, such as https://example.com (REALTIME_URL or REALTIME_SOCKET_URL)")
+	cmd.Flags().String("path", path, "The site's "+pathName)
+	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
+}
+
+// readSite reads flags and environment. The key is the one in the variable,
+// and described by what.
+func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
+	site := siteAccount{
+		origin: cmp.Or(fl.String("origin"), cmp.Or(os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL"))),
+		path:   fl.String("path"),
+		app:    cmp.Or(fl.String("app"), os.Getenv("REALTIME_APP_ID")),
+		key:    os.Getenv(variable),
+	}
+	switch {
+	case fl.String("origin") == "" && urlsDiffer(os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL")):
+		return site, fmt.Errorf("REALTIME_URL is %s and REALTIME_SOCKET_URL is %s: unset one of them, or give --origin",
+			os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL"))
+	case site.origin == "":
+		return site, errors.New("which site? Give --origin https://example.com, or set REALTIME_URL or REALTIME_SOCKET_URL")
+	case site.app == "":
+		return site, errors.New("which app? Give --app app_…, or set REALTIME_APP_ID")
+	case site.key == "":
+		return site, fmt.Errorf("set %s to the app's %s", variable, what)
+	}
+	return site, nil
+}
+
+// urlsDiffer reports whether two variables for the origin are both set, to
+// different ones. A trailing slash makes no difference.
+func urlsDiffer(a, b string) bool {
+	return a != "" && b != "" && strings.TrimSuffix(a, "/") != strings.TrimSuffix(b, "/")
+}
+
+// redirected is the error for a redirect, which is not followed: the key is for
+// the origin that the user has named, and for no other.
+func (s siteAccount) redirected(path, status, location string) error {
+	at, err := url.Parse(strings.TrimSuffix(s.origin, "/") + path)
+	var to *url.URL
+	if err == nil {
+		to, err = at.Parse(location)
+	}
+	if err != nil || location == "" {
+		return fmt.Errorf("%s%s answers %s, a redirect without a usable address, which is no answer of this gateway; "+
+			"check --origin and --path", s.origin, s.path, status)
+	}
+	text := fmt.Sprintf("%s answers %s, a redirect to %s. It is not followed, so that the key goes nowhere else. If that is your gateway, give",
+		at, status, to)
+	if origin := to.Scheme + "://" + to.Host; origin != at.Scheme+"://"+at.Host {
+		text += " --origin " + origin
+	}
+	if strings.Trim(to.Path, "/") != strings.Trim(at.Path, "/") {
+		text += " --path " + to.Path
+	}
+	return errors.New(text)
+}
+
+// unreached adds the cure to an error of the network.
+func (s siteAccount) unreached(err error) error {
+	if _, untrusted := errors.AsType[x509.UnknownAuthorityError](err); untrusted {
+		return fmt.Errorf("%s is not trusted: %w. If its certificate is of a private CA, such as Caddy's own, "+
+			"set SSL_CERT_FILE to that CA's certificate, or run 'caddy trust'", s.origin, err)
+	}
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+		return fmt.Errorf("%s does not speak TLS: %w. Does --origin begin with http:// rather?", s.origin, err)
+	}
+	return fmt.Errorf("cannot reach %s: %w. Is the server running there? If it is elsewhere, say so with --origin", s.origin, err)
+}

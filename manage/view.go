@@ -1,0 +1,89 @@
+// Package manage has what an operator may ask and change: the types of the admin
+// API, which its commands read.
+package manage
+
+import (
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// MaxBody is the largest body that the admin API accepts, in bytes.
+const MaxBody = 64 << 10
+
+// An App is an app as the admin API shows it.
+type App struct {
+	ID             string    `json:"id"`
+	Name           string    `json:"name"`
+	Created        time.Time `json:"created"`
+	Enabled        bool      `json:"enabled"`
+	RateLimit      *Rate     `json:"rate_limit"`      // null: the configuration's default
+	MaxConnections *int64    `json:"max_connections"` // null: no limit
+	MaxChannels    *int64    `json:"max_channels"`    // null: the configuration's default
+	MaxBody        *int64    `json:"max_body"`        // null: the configuration's default
+	AllowedOrigins []string  `json:"allowed_origins"`
+	Connections    int       `json:"connections"`
+	Keys           []Key     `json:"keys"`
+}
+
+// A Rate is an app's limit of publishes.
+type Rate struct {
+	Publishes int    `json:"publishes"`
+	Window    string `json:"window,omitempty"` // absent if publishes is 0, which is no limit
+}
+
+// A Key is a key as the admin API shows it, which is never the key itself.
+type Key struct {
+	ID      string        `json:"id"`
+	Kind    keystore.Kind `json:"kind"`
+	Label   string        `json:"label"`
+	Last4   string        `json:"last4"`
+	Created time.Time     `json:"created"`
+	Expires *time.Time    `json:"expires"`
+	Revoked *time.Time    `json:"revoked"`
+
+	LastUsed *time.Time `json:"last_used"` // to the minute; null: never
+}
+
+// State says whether the key is valid, in words and as a bool.
+func (k Key) State() (text string, valid bool) {
+	switch {
+	case k.Revoked != nil:
+		return "revoked " + k.Revoked.Format(time.DateTime), false
+	case k.Expires == nil:
+		return "good", true
+	case time.Now().After(*k.Expires):
+		return "expired " + k.Expires.Format(time.DateTime), false
+	}
+	return "until " + k.Expires.Format(time.DateTime), true
+}
+
+// An IssuedKey is a new key with its plain text, which is shown once.
+type IssuedKey struct {
+	Key
+	Secret string `json:"key"`
+}
+
+// A CreatedApp is a new app with the plain text of its keys, which is shown once.
+type CreatedApp struct {
+	App
+	PublishKey   string `json:"publish_key"`
+	SubscribeKey string `json:"subscribe_key"`
+}
+
+// A Channel is an occupied channel as the admin API shows it.
+type Channel struct {
+	Channel     string `json:"channel"`
+	Subscribers int    `json:"subscribers"`
+}
+
+// A Connection is a connected socket as the admin API shows it.
+type Connection struct {
+	ID        string    `json:"id"` // the client's socket.id
+	ClientIP  string    `json:"client_ip"`
+	Origin    *string   `json:"origin"` // null: not from a page, or the page's own site
+	Key       string    `json:"key"`
+	Transport string    `json:"transport"`
+	Connected time.Time `json:"connected"`
+	Channels  []string  `json:"channels"`
+}

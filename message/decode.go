@@ -1,0 +1,166 @@
+package message
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+)
+
+// maxDepth is how deep a body may nest, its own object counted: the limit of
+// encoding/json, which bounds what a body can cost here and in Go clients.
+const maxDepth = 10_000
+
+// A Publication is the body of POST /publish.
+type Publication struct {
+	Channel string
+	Event   string
+
+	// Data is the raw bytes as they were sent, a part of the body that was
+	// decoded; nil where the body has no data, which is not null.
+	Data json.RawMessage
+
+	// Except is the id of a socket that is left out, usually the one whose
+	// user caused the event; "" for none. One that has gone is no error.
+	Except string
+
+	// Received is when the body was read, zero if the clock is to be asked.
+	Received time.Time
+}
+
+// Decode reads exactly one JSON object with the fields of a
+// publication, each at most once and spelled exactly. encoding/json would
+// take "Channel", twice, and an unknown field; and data through it would lose
+// its digits and its key order. Every publish comes through here, so the
+// object is walked in place once json.Valid vouches for it.
+func Decode(body []byte) (Publication, error) {
+	var p Publication
+	if err := CheckJSON(body); err != nil {
+		return p, err
+	}
+	s := jsonscan.Scanner{B: body}
+	s.Space()
+	if s.B[s.I] != '{' {
+		return p, apierr.InvalidRequest("The body is %s. Send %s.", jsonscan.Kind(s.B[s.I]), wantedBody)
+	}
+	var hasChannel, hasEvent, hasExcept bool
+	for s.Next() {
+		name := fieldName(s.Value())
+		s.Colon()
+		raw := s.Value()
+		var err error
+		switch name {
+		case "channel":
+			p.Channel, err = stringField(name, raw, hasChannel)
+			hasChannel = true
+		case "event":
+			p.Event, err = stringField(name, raw, hasEvent)
+			hasEvent = true
+		case "data":
+			if p.Data != nil {
+				err = apierr.DuplicateField(name)
+			}
+			p.Data = json.RawMessage(raw)
+		case "except":
+			if hasExcept || string(raw) != "null" { // which backends have for none
+				p.Except, err = stringField(name, raw, hasExcept)
+			}
+			hasExcept = true
+		default:
+			err = errUnknownField(name)
+		}
+		if err != nil {
+			return Publication{}, err
+		}
+	}
+	switch {
+	case !hasChannel:
+		return Publication{}, apierr.InvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
+	case !hasEvent:
+		return Publication{}, apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
+	}
+	if err := CheckChannel(p.Channel); err != nil {
+		return Publication{}, err
+	}
+	if err := CheckEvent(p.Event); err != nil {
+		return Publication{}, err
+	}
+	if len(p.Except) > maxSocketID || !utf8.ValidString(p.Except) {
+		return Publication{}, apierr.InvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, text.Quote(p.Except))
+	}
+	return p, nil
+}
+
+// maxSocketID bounds the id of a socket, in bytes. Ours have 20.
+const maxSocketID = 64
+
+const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
+
+// CheckJSON says what is wrong with a body that is not JSON, and where.
+func CheckJSON(body []byte) error {
+	if err := jsonscan.CheckUTF8(body); err != nil {
+		return err
+	}
+	if json.Valid(body) {
+		return nil
+	}
+	switch {
+	case len(bytes.TrimLeft(body, " \t\r\n")) == 0:
+		return apierr.InvalidJSON("The body is empty. Send %s.", wantedBody)
+	case bytes.HasPrefix(body, []byte("\uFEFF")):
+		return apierr.InvalidJSON("The body begins with a byte order mark. Send it without.")
+	}
+	var raw json.RawMessage
+	syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &raw))
+	switch {
+	case !ok:
+		return apierr.InvalidJSON("The body is not JSON. Send %s.", wantedBody)
+	case strings.Contains(syntax.Error(), "max depth"):
+		return apierr.InvalidJSON("The body nests deeper than %d levels at byte %d. Send flatter data.", maxDepth, syntax.Offset)
+	case strings.Contains(syntax.Error(), "after top-level value"):
+		return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", syntax.Offset)
+	case strings.Contains(syntax.Error(), "unexpected end"):
+		return apierr.InvalidJSON("The JSON ends early, after %d bytes: the body was cut off, or a bracket or quote is not closed.", syntax.Offset)
+	}
+	return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+}
+
+// fieldName is unquote without an allocation for the names that are sent.
+func fieldName(raw []byte) string {
+	switch string(raw) {
+	case `"channel"`:
+		return "channel"
+	case `"event"`:
+		return "event"
+	case `"data"`:
+		return "data"
+	case `"except"`:
+		return "except"
+	}
+	return jsonscan.Unquote(raw)
+}
+
+func stringField(name string, raw []byte, seen bool) (string, error) {
+	if seen {
+		return "", apierr.DuplicateField(name)
+	}
+	if raw[0] != '"' {
+		return "", apierr.InvalidRequest("%q is %s. It must be a string.", name, jsonscan.Kind(raw[0]))
+	}
+	return jsonscan.Unquote(raw), nil
+}
+
+func errUnknownField(name string) *apierr.Error {
+	for _, known := range []string{"channel", "event", "data", "except"} {
+		if strings.EqualFold(name, known) {
+			return apierr.InvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", text.Quote(name), known)
+		}
+	}
+	return apierr.InvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data" and "except"; put anything else inside data.`, text.Quote(name))
+}

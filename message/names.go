@@ -1,0 +1,65 @@
+package message
+
+import (
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+)
+
+// maxName bounds the characters of a channel's and of an event's name.
+const maxName = 200
+
+// CheckChannel returns what is wrong with a channel's name, or nil.
+func CheckChannel(name string) error {
+	if name == "" {
+		return apierr.InvalidChannel("The channel's name is empty. It has 1 to %d characters of A-Z a-z 0-9 _ - = @ , . ; : /", maxName)
+	}
+	for i := range len(name) {
+		if !isChannelByte(name[i]) {
+			r, _ := utf8.DecodeRuneInString(name[i:])
+			return apierr.InvalidChannel("The channel's name has %q at character %d. Allowed are A-Z a-z 0-9 _ - = @ , . ; : /", r, i+1)
+		}
+	}
+	if len(name) > maxName {
+		return apierr.InvalidChannel("The channel's name has %d characters. At most %d are allowed.", len(name), maxName)
+	}
+	return nil
+}
+
+func isChannelByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '_', '-', '=', '@', ',', '.', ';', ':', '/':
+		return true
+	}
+	return false
+}
+
+// CheckEvent returns what is wrong with an event's name, or nil.
+func CheckEvent(name string) error {
+	switch name {
+	case "":
+		return apierr.InvalidEvent("The event's name is empty. It has 1 to %d printable characters.", maxName)
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed":
+		return apierr.ReservedEvent(name)
+	}
+	if !utf8.ValidString(name) {
+		return apierr.InvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send whole characters.")
+	}
+	count := 0
+	for _, r := range name {
+		count++
+		if !unicode.IsPrint(r) {
+			return apierr.InvalidEvent("The event's name has %+q at character %d. Allowed are printable characters.", r, count)
+		}
+	}
+	if count > maxName {
+		return apierr.InvalidEvent("The event's name has %d characters. At most %d are allowed.", count, maxName)
+	}
+	return nil
+}
