@@ -17,7 +17,7 @@ import (
 
 // nobodyIsCounted reports whether admission counts no connection, in total and of
 // this machine's address.
-func (s *site) nobodyIsCounted() bool {
+func (s *testSite) nobodyIsCounted() bool {
 	const ip = "127.0.0.1"
 	over, refusal := s.admission.Enter(ip, access.Limits{Connections: 1, ConnectionsPerIP: 1})
 	if refusal != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -16,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 )
 
 func init() {
@@ -328,7 +330,7 @@ func sizeArg(name string, args []string, example string) (int64, error) {
 	if err != nil || n > math.MaxInt64 {
 		return 0, fmt.Errorf("%s %q is not a size; write such as %s %s", name, s, name, example)
 	}
-	return int64(n), checkSize(name, int64(n))
+	return int64(n), bounds.CheckSize(name, int64(n))
 }
 
 func countArg(name string, args []string, example string) (int, error) {
@@ -336,7 +338,7 @@ func countArg(name string, args []string, example string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, checkCount(name, n)
+	return n, bounds.CheckCount(name, n)
 }
 
 // optionalCountArg takes 0 for no limit, too.
@@ -345,7 +347,7 @@ func optionalCountArg(name string, args []string, example string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, checkOptionalCount(name, n)
+	return n, bounds.CheckLimit(name, n)
 }
 
 func numberArg(name string, args []string, example string) (int, error) {
@@ -366,7 +368,7 @@ func durationArg(name string, args []string, example string) (caddy.Duration, er
 	if err != nil {
 		return 0, err
 	}
-	return d, checkDuration(name, d)
+	return d, bounds.CheckDuration(name, time.Duration(d))
 }
 
 // drainArg takes 0s, too, which closes sockets at once.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 )
 
 // FuzzSettings reads any text as the global option and as the directives. What
@@ -47,8 +49,8 @@ func FuzzSettings(f *testing.F) {
 				t.Fatalf("%q is not valid: %v", text, err)
 			}
 			if s := again.Settings; s.RateLimit == nil || s.MaxBody < 1 || s.MaxQueue < s.MaxBody || s.MaxChannels < 1 || s.MaxConnecting < 1 ||
-				s.PingInterval < minDuration || s.PingTimeout < minDuration || s.ConnectTimeout < minDuration || s.WriteTimeout < minDuration || s.Drain == nil ||
-				s.BodyTimeout < minDuration || s.MaxPacket < minPacket || s.MaxConnections == nil || s.ConnectRate == nil || s.MessageRate == nil || s.AuthFailures == nil {
+				s.PingInterval < caddy.Duration(bounds.MinDuration) || s.PingTimeout < caddy.Duration(bounds.MinDuration) || s.ConnectTimeout < caddy.Duration(bounds.MinDuration) || s.WriteTimeout < caddy.Duration(bounds.MinDuration) || s.Drain == nil ||
+				s.BodyTimeout < caddy.Duration(bounds.MinDuration) || s.MaxPacket < minPacket || s.MaxConnections == nil || s.ConnectRate == nil || s.MessageRate == nil || s.AuthFailures == nil {
 				t.Fatalf("%q leaves no bound: %+v", text, s)
 			}
 		}

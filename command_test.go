@@ -111,7 +111,7 @@ func TestRefusalEndsListenWithTheReason(t *testing.T) {
 
 // setAccount sets the environment of publish and listen for a site, and then
 // what a case has of its own.
-func setAccount(t *testing.T, s *site, app, publishKey, subscribeKey string, settings settingsOf) {
+func setAccount(t *testing.T, s *testSite, app, publishKey, subscribeKey string, settings settingsOf) {
 	t.Helper()
 	commandtest.SetSite(t, "http://"+s.addr)
 	t.Setenv("REALTIME_APP_ID", app)

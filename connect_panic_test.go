@@ -18,7 +18,7 @@ func TestPanicWhileASocketConnectsLeavesNoneCounted(t *testing.T) {
 		}()
 		_ = s.Connect(json.RawMessage(fmt.Sprintf(`{"appId":%q,"subscribeKey":%q}`, shop.app, shop.subscribeKey)))
 	}()
-	if n := rt.sockets.count(shop.app); n != 0 {
+	if n := rt.sockets.Count(shop.app); n != 0 {
 		t.Errorf("%d sockets are counted", n)
 	}
 }

@@ -8,18 +8,22 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/site"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
 const docsMethods = "GET, HEAD"
+
+// unknownOrigin stands in snippets and on the documentation page where the
+// site's origin is not known.
+const unknownOrigin = "https://YOUR_SITE"
 
 // serveDocs answers with the documentation page of the site: the product page
 // with this site's origin, paths and limits.
@@ -43,16 +47,7 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers with an error.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	refuse(w, r, h.docsPlace(r).explain(apierr.As(err)))
-}
-
-// refuse answers with an error and puts its code into the access log, where a
-// 401 alone would not say which of seven it was.
-func refuse(w http.ResponseWriter, r *http.Request, refusal *apierr.Error) {
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Set(zap.String("realtime_error", refusal.Code))
-	}
-	refusal.Write(w)
+	site.Refuse(w, r, h.docsPlace(r).explain(apierr.As(err)))
 }
 
 // docsPlace is where a documentation page is, as one client sees its site.
@@ -66,7 +61,7 @@ func (h *Handler) docsPlace(r *http.Request) docsPlace {
 	if h.docsPage == nil {
 		return docsPlace{host: r.Host}
 	}
-	return docsPlace{path: cmp.Or(h.DocsPath, "/"), host: r.Host, secure: isSecure(r)}
+	return docsPlace{path: cmp.Or(h.DocsPath, "/"), host: r.Host, secure: site.IsSecure(r)}
 }
 
 // explain adds a link to the explanation of a refusal, if the site has one and
@@ -99,7 +94,7 @@ func (h *Handler) docs(r *http.Request) portal.Docs {
 		d.RateLimit = fmt.Sprintf("%d in any %s (rolling window)", s.RateLimit.Publishes, text.ShortDuration(time.Duration(s.RateLimit.Window)))
 	}
 	var known bool
-	if d.Origin, known = access.SiteOrigin(r.Host, isSecure(r)); !known {
+	if d.Origin, known = access.SiteOrigin(r.Host, site.IsSecure(r)); !known {
 		d.Origin = unknownOrigin
 	}
 	return d

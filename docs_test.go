@@ -1,19 +1,11 @@
 package realtime
 
 import (
-	"context"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -58,15 +50,5 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 		if !slices.Contains(readme, code) {
 			t.Errorf("README has no %s, but the documentation page has", code)
 		}
-	}
-}
-
-func TestErrorCodeIsInTheAccessLog(t *testing.T) {
-	extra := new(caddyhttp.ExtraLogFields)
-	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
-	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ExtraLogFieldsCtxKey, extra))
-	refuse(httptest.NewRecorder(), r, apierr.AppDisabled())
-	if got := fmt.Sprintf("%+v", extra); !strings.Contains(got, "realtime_error") || !strings.Contains(got, "app_disabled") {
-		t.Fatalf("log fields: %s", got)
 	}
 }

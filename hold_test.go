@@ -24,7 +24,7 @@ func TestPollsAreHeldFromWhenAConfigurationIsExpectedUntilThereIsOneAgain(t *tes
 	}
 	held := func(event string, release func()) {
 		t.Helper()
-		if _, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: event}); err != nil {
+		if _, err := s.publish(made.App, message.Publication{Channel: "a", Event: event}); err != nil {
 			t.Fatal(err)
 		}
 		select {

@@ -13,7 +13,7 @@ import (
 )
 
 // rated serves with a message rate of a number in an hour, and one channel.
-func rated(t *testing.T, packets int) *site {
+func rated(t *testing.T, packets int) *testSite {
 	t.Helper()
 	return newSite(t, func(app *App, _ *Handler) {
 		app.MaxChannels = 1

@@ -27,6 +27,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/site"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
@@ -50,15 +52,14 @@ type App struct {
 
 	dir      string
 	logger   *zap.Logger
-	handlers []*Handler         // those of the configuration
-	placed   []func() placement // of the configuration's handlers
-	ctx      caddy.Context      // of Provision, for Cleanup
-	started  chan struct{}      // closed once runtime is set
-	runtime  *runtime           // set while held
-	held     bool               // the runtime's reference is this app's to give back
+	handlers []*Handler              // those of the configuration
+	placed   []func() site.Placement // of the configuration's handlers
+	ctx      caddy.Context           // of Provision, for Cleanup
+	started  chan struct{}           // closed once runtime is set
+	runtime  *runtime                // set while held
+	held     bool                    // the runtime's reference is this app's to give back
 
-	// warned are the servers that warnAboutAddresses has looked at.
-	warned map[*caddyhttp.Server]struct{}
+	addresses site.AddressWarnings // about the HTTP servers
 
 	// hold has answers of its HTTP servers wait while there is another
 	// configuration beside this one.
@@ -130,7 +131,7 @@ func (a *App) Start() error {
 		}
 	}
 	close(a.started)
-	a.warnOfMisplaced()
+	site.LogMisplaced(a.logger, a.placed)
 	return nil
 }
 
@@ -151,7 +152,7 @@ func (a *App) Cleanup() error {
 	default:
 		if len(a.placed) > 0 { // else asking for the HTTP app could load it
 			if _, err := a.ctx.AppIfConfigured("http"); err == nil {
-				a.warnOfMisplaced()
+				site.LogMisplaced(a.logger, a.placed)
 			}
 		}
 	}
@@ -176,6 +177,25 @@ func (a *App) release() error {
 // startTimeout bounds how long a request waits for the app: Caddy starts its
 // apps in no order, so the HTTP server may be first.
 const startTimeout = 5 * time.Second
+
+// activeRuntime finds the runtime of the configuration that runs.
+func activeRuntime() (*runtime, error) {
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil { // of the first configuration not all apps have started
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
+	}
+	app, err := ctx.AppIfConfigured("realtime")
+	if err != nil {
+		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
+	}
+	a := app.(*App)
+	select {
+	case <-a.started:
+		return a.runtime, nil
+	default:
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
+	}
+}
 
 // current returns the app's runtime, nil if there is none yet. At a reload it is
 // there before the app has started, and at one that fails the app never does,
@@ -208,6 +228,14 @@ func (a *App) await(r *http.Request) (*runtime, error) {
 	return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
 }
 
+func (a *App) awaitGateway(r *http.Request) (*manage.Gateway, error) {
+	rt, err := a.await(r)
+	if err != nil {
+		return nil, err
+	}
+	return rt.gateway, nil
+}
+
 // Handler is the HTTP handler `http.handlers.realtime`: POST /publish and the
 // Socket.IO endpoint of one site. A path that is not its own goes to the next
 // handler.
@@ -234,8 +262,8 @@ type Handler struct {
 	docsPage *portal.DocsPage // nil if there is none
 	ending   chan struct{}    // closed when the HTTP server is about to stop
 	server   *caddyhttp.Server
-	placed   func() placement // looks at the server's routes once
-	opaque   limit.Seldom     // the log line of answer
+	placed   func() site.Placement // looks at the server's routes once
+	opaque   limit.Seldom          // the log line of site.Answer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -280,7 +308,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// for them for ever: polls must hear of both.
 	server.RegisterOnShutdown(sync.OnceFunc(h.end))
 	h.server = server
-	h.placed = sync.OnceValue(func() placement { return placementOf(server, h) })
+	h.placed = sync.OnceValue(func() site.Placement { return site.PlacementOf(server, h) })
 	h.app.placed = append(h.app.placed, h.placed)
 	h.warn(server)
 	return nil
@@ -288,7 +316,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // warn tells of what is configured and will not work.
 func (h *Handler) warn(server *caddyhttp.Server) {
-	h.app.warnAboutAddresses(h.logger, server)
+	h.app.addresses.Check(h.logger, server)
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
 		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
@@ -315,17 +343,17 @@ func (h *Handler) end() {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	place, exact := h.find(r.URL.Path)
 	if place == notOurs { // by the path as it is now, which a rewrite may have changed
-		original := originalURL(r)
+		original := site.OriginalURL(r)
 		if original == nil || original.Path == r.URL.Path {
 			return next.ServeHTTP(w, r)
 		}
-		if place, exact = h.find(original.Path); place == notOurs || !h.placed().originalCounts {
+		if place, exact = h.find(original.Path); place == notOurs || !h.placed().OriginalCounts {
 			return next.ServeHTTP(w, r)
 		}
-		r = restored(r, original)
+		r = site.Restored(r, original)
 	}
-	answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) {
-		h.serve(newLeavingWriter(w, r, h.ending), r, place, exact)
+	site.Answer(w, r, h.logger, &h.opaque, func(w http.ResponseWriter) {
+		h.serve(site.Leaving(w, r, h.ending), r, place, exact)
 	})
 	return nil
 }
@@ -334,7 +362,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // place's own.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exact bool) {
 	if place != publishPlace || !exact { // which bounds its bodies itself
-		boundBody(w, r, &h.app.Settings)
+		site.BoundBody(w, r, time.Duration(h.app.BodyTimeout))
 	}
 	switch {
 	case !exact:
@@ -346,7 +374,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 	}
 	rt, err := h.app.await(r)
 	if err != nil {
-		boundBody(w, r, &h.app.Settings)
+		site.BoundBody(w, r, time.Duration(h.app.BodyTimeout))
 		h.refuse(w, r, err)
 		return
 	}
@@ -356,8 +384,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 	}
 	publishEndpoint{
 		registry:   rt.registry,
-		limits:     &rt.limits,
-		publisher:  rt,
+		publisher:  &rt.publisher,
 		settings:   &h.app.Settings,
 		origins:    h.origins,
 		appOrigins: &rt.appOrigins,
@@ -365,7 +392,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 		live:       &rt.live,
 		failed:     &rt.failed,
 		arrived:    &rt.arrived,
-		stats:      rt.stats,
 		docs:       h.docsPlace(r),
 		logger:     h.logger,
 	}.ServeHTTP(w, r)
@@ -440,7 +466,7 @@ func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Reque
 func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	v := &visitor{site: h.docsPlace(r), endpoint: h.endpoint(r)}
 	v.site.host = clip(r.Host)
-	v.ip = clientIP(r)
+	v.ip = site.ClientIP(r)
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		v.origin = http.Header{"Origin": {clip(origin[0])}}
 	}

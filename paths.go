@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/site"
 )
 
 // A place is what a handler serves at a path.
@@ -66,11 +68,11 @@ func (h *Handler) path(p place) string {
 // everything that guards the path.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	right := h.path(to)
-	asked := originalURL(r)
+	asked := site.OriginalURL(r)
 	if asked == nil {
 		asked = r.URL
 	}
-	prefix, ok := lostPrefix(r)
+	prefix, ok := site.LostPrefix(r)
 	if !ok {
 		h.refuse(w, r, apierr.OtherSpelling(asked.Path, right))
 		return
@@ -83,28 +85,51 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	h.refuse(w, r, e)
 }
 
-// lostPrefix returns what handle_path and its like took away before the path,
-// "" for nothing. ok is false where the path was changed in another way.
-func lostPrefix(r *http.Request) (prefix string, ok bool) {
-	original := originalURL(r)
-	if original == nil {
-		return "", true
+// Paths implements site.Gateway.
+func (h *Handler) Paths() (publish, socket string) { return h.PublishPath, h.SocketPath }
+
+// Directive implements site.Placed.
+func (h *Handler) Directive() string { return "realtime" }
+
+// Trials implements site.Placed.
+func (h *Handler) Trials() []site.Trial {
+	all := []site.Trial{
+		{Method: http.MethodGet, Path: h.SocketPath + "/"},
+		{Method: http.MethodPost, Path: h.PublishPath},
+		{Method: http.MethodGet, Path: h.SocketPath, Silent: true},
+		{Method: http.MethodPost, Path: h.SocketPath + "/", Silent: true},
 	}
-	// Both without the part in which spellings differ.
-	cut := func(p string) string { return strings.TrimSuffix(caddyhttp.CleanPath(p, true), "/") }
-	return strings.CutSuffix(cut(original.Path), cut(r.URL.Path))
+	if h.docsPage != nil {
+		all = append(all, site.Trial{Method: http.MethodGet, Path: h.path(docsPagePlace), Silent: true})
+	}
+	return all
 }
 
-// originalURL returns the URL as the client sent it, nil if it is not known.
-func originalURL(r *http.Request) *url.URL {
-	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	return original.URL
+// Owns implements site.Placed.
+func (h *Handler) Owns(path string) bool { found, _ := h.find(path); return found != notOurs }
+
+// OwnsTree implements site.Placed.
+func (h *Handler) OwnsTree() bool { return false }
+
+// Patterns implements site.Placed.
+func (h *Handler) Patterns() []string {
+	all := []string{h.SocketPath + "*", h.PublishPath + "*"}
+	if h.docsPage != nil && h.DocsPath != "" {
+		all = append(all, h.DocsPath+"*")
+	}
+	return all
 }
 
-// restored returns the request with the URL as the client sent it.
-func restored(r *http.Request, original *url.URL) *http.Request {
-	r = r.WithContext(r.Context())
-	r.URL = original
-	r.RequestURI = original.RequestURI()
-	return r
+// LinesBelow implements site.Placed.
+func (h *Handler) LinesBelow(prefix string) string {
+	if prefix == "" {
+		return "realtime without a matcher, or in no block that has one"
+	}
+	return fmt.Sprintf("realtime %s/* {\n\tpublish_path %s%s\n\tsocket_path %s%s\n}", prefix, prefix, defaultPublishPath, prefix, defaultSocketPath)
 }
+
+// Interface guards
+var (
+	_ site.Placed  = (*Handler)(nil)
+	_ site.Gateway = (*Handler)(nil)
+)

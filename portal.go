@@ -1,225 +1,216 @@
 package realtime
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
-	"strconv"
+	"net/url"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/seed-c079cc48/caddy-realtime/access"
-	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
-	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/site"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
-// A portalServer serves the portal: for whom, and below which path, is its
-// user's to say.
-//
-//	GET  (root)          the apps
-//	POST app/            makes one
-//	GET  app/{id}        one app
-//	POST app/{id}        changes it: the form's "do" says how
-//	GET  app/{id}/live   what happens in it
-type portalServer struct {
-	pages  *portal.Pages
+func init() {
+	caddy.RegisterModule(new(Portal))
+}
+
+// Portal is the HTTP handler `http.handlers.realtime_portal`: the portal on a
+// site, for teams. It answers only who is authenticated, as by basic_auth or
+// any other handler that sets the placeholder {http.auth.user.id}: whoever
+// gets in may do everything with all apps. A path that is not its own goes to
+// the next handler.
+type Portal struct {
+	// Path is where the portal is. Default: /realtime.
+	Path string `json:"path,omitempty"`
+
+	app    *App
+	server *portal.Server
 	logger *zap.Logger
-
-	// forgery refuses forms and scripts of other origins.
-	forgery *http.CrossOriginProtection
+	ending chan struct{}         // closed when the HTTP server is about to stop
+	placed func() site.Placement // looks at the server's routes once
+	opaque limit.Seldom          // the log line of site.Answer
 }
 
-func newPortalServer(logger *zap.Logger) (*portalServer, error) {
-	pages, err := portal.NewPages()
-	if err != nil {
-		return nil, err
-	}
-	return &portalServer{pages: pages, logger: logger, forgery: http.NewCrossOriginProtection()}, nil
+const defaultPortalPath = "/realtime"
+
+// CaddyModule returns the Caddy module information.
+func (*Portal) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.realtime_portal", New: func() caddy.Module { return new(Portal) }}
 }
 
-// A portalVisit is one request.
-type portalVisit struct {
-	*portalServer
-	rt   *runtime
-	user string // who visits, "" if that is not known
-	path string // below the portal's root, without a slash before it
-	w    http.ResponseWriter
-	r    *http.Request
-
-	ending <-chan struct{} // closed when the HTTP server is about to stop; nil on the admin endpoint
-}
-
-// serve answers a visit. find finds the runtime.
-func (v *portalVisit) serve(find func() (*runtime, error)) {
-	v.guard()
-	err := v.forgery.Check(v.r)
-	if err != nil {
-		err = apierr.OriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
-	} else if v.r.Method == http.MethodPost && access.IsEarly(v.r) {
-		err = apierr.TooEarly()
-	} else if !v.canonical() {
-		err = apierr.NotFound("There is no such page. The portal's addresses have no escaped characters.")
-	} else if v.rt, err = find(); err == nil {
-		err = v.route()
-	}
-	if err != nil {
-		v.fail(err)
-	}
-}
-
-// guard tells browsers what the pages are not to be used for.
-func (v *portalVisit) guard() {
-	h := v.w.Header()
-	h.Set("Content-Security-Policy", v.pages.Policy())
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "same-origin") // Caddy's admin endpoint wants to know
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
-}
-
-// forbid answers strangers with the lines that make them known.
-func (v *portalVisit) forbid(path string) {
-	v.guard()
-	v.page(&apierr.Error{
-		Status:  http.StatusForbidden,
-		Message: "The portal answers only who is authenticated, and this site asks nobody who they are. Add to it what does, such as:",
-	}, "basic_auth "+path+"* {\n\talice <what caddy hash-password prints>\n}")
-}
-
-func (v *portalVisit) route() error {
-	id, rest, below := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
-	if err := checkQuery(v.r, v.parameters(rest)...); err != nil {
+// Provision sets the handler up.
+func (p *Portal) Provision(ctx caddy.Context) error {
+	if err := p.setPath(); err != nil {
 		return err
 	}
-	switch {
-	case v.path == "":
-		return v.method(v.showApps, nil)
-	case v.path == "app/":
-		return v.method(nil, v.createApp)
-	case !strings.HasPrefix(v.path, "app/"):
-	case rest == "live":
-		return v.method(func() error { return v.watch(id) }, nil)
-	case !below:
-		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
-	}
-	return apierr.NotFound("There is no such page.")
-}
-
-// parameters are those that a page takes.
-func (v *portalVisit) parameters(rest string) []string {
-	switch {
-	case v.path == "":
-		return []string{"after", "done"}
-	case strings.HasPrefix(v.path, "app/") && rest == "" && v.path != "app/":
-		return []string{"channel", "done", "site"}
-	}
-	return nil
-}
-
-// method picks what answers; nil is for a method that the page does not take.
-func (v *portalVisit) method(get, post func() error) error {
-	allow := "GET, HEAD"
-	switch {
-	case get == nil:
-		allow = "POST"
-	case post != nil:
-		allow = "GET, HEAD, POST"
-	}
-	switch {
-	case (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) && get != nil:
-		return get()
-	case v.r.Method == http.MethodPost && post != nil:
-		return post()
-	}
-	return apierr.MethodNotAllowed(v.r.Method, allow)
-}
-
-// maxForm bounds a form beside its largest field, in bytes.
-const maxForm = 64 << 10
-
-// form reads a form that was sent.
-func (v *portalVisit) form() error {
-	limit := maxForm + 3*v.rt.settings().MaxBody // each byte of a publish may be escaped
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, limit)
-	err := v.r.ParseForm()
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return apierr.PayloadTooLarge(limit, "more than "+strconv.FormatInt(limit, 10))
-	}
-	if err != nil {
-		return apierr.InvalidRequest("The form could not be read: %s.", err)
-	}
-	return nil
-}
-
-// operator is who visits.
-func (v *portalVisit) operator() operator {
-	who := []zap.Field{zap.String("remote", v.r.RemoteAddr)}
-	if v.user != "" {
-		who = append(who, zap.String("user", v.user))
-	}
-	return operator{v.rt, v.logger, who}
-}
-
-// show answers with a page.
-func (v *portalVisit) show(status int, page portal.Page, view portal.View) error {
-	view.Root, view.User = v.root(), v.user
-	if v.rt != nil {
-		view.Form = v.rt.forms.id()
-	}
-	var body bytes.Buffer
-	if err := v.pages.Write(&body, page, view); err != nil {
+	p.logger = ctx.Logger()
+	var err error
+	if p.server, err = newPortal(p.logger); err != nil {
 		return err
 	}
-	respond.HTML(v.w, status, body.Bytes())
+	app, err := ctx.App("realtime")
+	if err != nil {
+		return err
+	}
+	p.app = app.(*App)
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("realtime_portal works in an HTTP server only")
+	}
+	p.ending = make(chan struct{})
+	server.RegisterOnShutdown(sync.OnceFunc(func() { close(p.ending) })) // it waits for live views
+	p.placed = sync.OnceValue(func() site.Placement { return site.PlacementOf(server, p) })
+	p.app.placed = append(p.app.placed, p.placed)
 	return nil
 }
 
-// canonical reports whether the path was sent as the portal's links have it.
-// Relative links and forms on a page at app%2F… would leave the portal.
-func (v *portalVisit) canonical() bool {
-	return strings.HasSuffix(v.r.URL.EscapedPath(), "/"+v.path)
+// setPath makes the path that was written the one to serve.
+func (p *Portal) setPath() (err error) {
+	if p.Path, err = replaceSetting("path", p.Path); err != nil {
+		return err
+	}
+	if p.Path != "" {
+		if err := checkPath("path", p.Path); err != nil {
+			return err
+		}
+	}
+	orDefault(&p.Path, defaultPortalPath)
+	p.Path = strings.TrimSuffix(p.Path, "/")
+	return nil
 }
 
-// root is the way from the page to the portal's root. It counts the slashes
-// that the browser sees: an escaped one is none to it.
-func (v *portalVisit) root() string {
-	escaped := strings.Count(v.r.URL.Path, "/") - strings.Count(v.r.URL.EscapedPath(), "/")
-	if up := strings.Count(v.path, "/") - escaped; up > 0 {
-		return strings.Repeat("../", up)
+// ServeHTTP serves the portal to who is authenticated.
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path, ours := p.cut(r.URL.Path)
+	if !ours { // by the path as it is now, which a rewrite may have changed
+		original := site.OriginalURL(r)
+		if original == nil || original.Path == r.URL.Path {
+			return next.ServeHTTP(w, r)
+		}
+		if path, ours = p.cut(original.Path); !ours || !p.placed().OriginalCounts {
+			return next.ServeHTTP(w, r)
+		}
+		r = site.Restored(r, original)
 	}
-	return "./"
+	site.Answer(w, r, p.logger, &p.opaque, func(w http.ResponseWriter) {
+		p.serve(site.Leaving(w, r, p.ending), r, path)
+	})
+	return nil
 }
 
-// fail answers with an error, to the page's script in JSON.
-func (v *portalVisit) fail(err error) {
-	refusal := apierr.As(err)
-	if _, told := errors.AsType[*apierr.Error](err); !told {
-		v.logger.Error("portal request failed", zap.String("path", text.MaskKeys(v.path)), zap.Error(err))
-	}
-	if v.wantsJSON() {
-		refuse(v.w, v.r, refusal)
+// serve serves the path below the portal's own, which begins with a slash.
+func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
+	site.BoundBody(w, r, time.Duration(p.app.BodyTimeout))
+	if path == "" {
+		prefix, _ := site.LostPrefix(r)
+		home := url.URL{Path: prefix + p.Path + "/"}
+		http.Redirect(w, r, home.String(), http.StatusPermanentRedirect)
 		return
 	}
-	v.page(refusal, "")
-}
-
-// page shows an error as a page, with a text to copy unless that is "".
-func (v *portalVisit) page(refusal *apierr.Error, text string) {
-	refusal.SetHeaders(v.w.Header())
-	err := v.show(refusal.Status, portal.MessagePage, portal.View{
-		Title: http.StatusText(refusal.Status), Refusal: refusal.Message, Content: text,
-	})
-	if err != nil {
-		v.logger.Error("portal page failed", zap.Error(err))
-		refuse(v.w, v.r, refusal)
+	visit := portal.Visit{Gateway: func() (*manage.Gateway, error) { return p.app.awaitGateway(r) }, Path: path[1:], Ending: p.ending}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		visit.User, _ = repl.GetString("http.auth.user.id")
 	}
+	if visit.User == "" {
+		p.server.Forbid(w, r, visit, p.Path)
+		return
+	}
+	p.server.Serve(w, r, visit)
 }
 
-func (v *portalVisit) wantsJSON() bool {
-	return strings.HasPrefix(v.r.Header.Get("Accept"), "application/json")
+// newPortal makes the portal's pages.
+func newPortal(logger *zap.Logger) (*portal.Server, error) {
+	return portal.NewServer(portal.Config{Logger: logger, Sites: portalSites, Refuse: site.Refuse})
 }
+
+// portalSites are the sites of the running configuration, for snippets.
+func portalSites() []portal.Site {
+	var sites []portal.Site
+	for _, s := range site.ServedSites() {
+		if s.SocketPath == defaultSocketPath {
+			s.SocketPath = "" // as the stock client has it
+		}
+		sites = append(sites, portal.Site(s))
+	}
+	if len(sites) == 0 {
+		sites = append(sites, portal.Site{Origin: unknownOrigin, PublishPath: defaultPublishPath})
+	}
+	return sites
+}
+
+// cut returns what is below the portal's path, with its slash, and reports
+// whether a path is the portal's at all. Slashes are merged before the part
+// that names a channel, as Caddy's matchers do.
+func (p *Portal) cut(path string) (below string, ours bool) {
+	for _, path := range []string{path, caddyhttp.CleanPath(path, true)} {
+		below, ours = strings.CutPrefix(path, p.Path)
+		if ours && (below == "" || below[0] == '/') {
+			return below, true
+		}
+	}
+	return "", false
+}
+
+// Directive implements site.Placed.
+func (p *Portal) Directive() string { return "realtime_portal" }
+
+// Trials implements site.Placed.
+func (p *Portal) Trials() []site.Trial {
+	return []site.Trial{{Method: http.MethodGet, Path: p.Path + "/"}}
+}
+
+// Owns implements site.Placed.
+func (p *Portal) Owns(path string) bool { _, ours := p.cut(path); return ours }
+
+// OwnsTree implements site.Placed.
+func (p *Portal) OwnsTree() bool { return true }
+
+// Patterns implements site.Placed.
+func (p *Portal) Patterns() []string { return []string{p.Path + "*"} }
+
+// LinesBelow implements site.Placed.
+func (p *Portal) LinesBelow(prefix string) string {
+	return "realtime_portal {\n\tpath " + prefix + defaultPortalPath + "\n}"
+}
+
+func parsePortalDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	portal := new(Portal)
+	return portal, portal.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
+// default as value:
+//
+//	realtime_portal [<matcher>] {
+//		path /realtime
+//	}
+//
+// Put what authenticates users into the site, too: basic_auth /realtime* { … }.
+func (p *Portal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	return eachSetting(d, func(name string, args []string) (err error) {
+		if name != "path" {
+			return errors.New("unknown setting " + name + " of the directive realtime_portal; there is: path")
+		}
+		p.Path, err = pathArg(name, args, defaultPortalPath)
+		return err
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Portal)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Portal)(nil)
+	_ caddyfile.Unmarshaler       = (*Portal)(nil)
+	_ site.Placed                 = (*Portal)(nil)
+)

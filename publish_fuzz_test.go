@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
@@ -43,7 +44,7 @@ func FuzzBodyType(f *testing.F) {
 				r.Header[h[0]] = append(r.Header[h[0]], h[1])
 			}
 		}
-		err := checkBodyType(r)
+		err := access.CheckBodyType(r)
 		if err == nil {
 			sent := strings.ToLower(strings.TrimSpace(contentType + second))
 			name, rest, _ := strings.Cut(sent, ";")

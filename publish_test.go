@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 const goodBody = `{"channel":"orders.42","event":"order.updated","data":{"id":42}}`
@@ -417,7 +416,7 @@ func TestPublishesDoNotMixUnderLoad(t *testing.T) {
 }
 
 func BenchmarkPublish(b *testing.B) {
-	s := newPublishServer(b, func(e *publishEndpoint) { e.settings.RateLimit = new(RateLimit); e.publisher = discard{} })
+	s := newPublishServer(b, func(e *publishEndpoint) { e.settings.RateLimit = new(RateLimit); e.publisher.hub = newHub(discard{}) })
 	r := s.request(b, goodBody)
 	body := strings.NewReader(goodBody)
 	r.Body = io.NopCloser(body)
@@ -430,10 +429,4 @@ func BenchmarkPublish(b *testing.B) {
 			b.Fatal(w.Code, w.Body)
 		}
 	}
-}
-
-type discard struct{}
-
-func (discard) Publish(string, message.Publication) (published, error) {
-	return published{ID: "m"}, nil
 }

@@ -18,32 +18,44 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
-	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// recorder is a publisher that remembers, or fails with err.
+// recorder is a broker that remembers what comes to it, or fails with err.
 type recorder struct {
 	mu  sync.Mutex
 	got []string
 	err error
 }
 
-func (p *recorder) Publish(app string, m message.Publication) (published, error) {
+func (p *recorder) Publish(m *hub.Message, _ func(*hub.Message) int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
-		return published{}, p.err
+		return 0, p.err
 	}
 	data := m.Data
 	if data == nil {
 		data = json.RawMessage("absent")
 	}
-	p.got = append(p.got, app+" "+m.Channel+" "+m.Event+" "+string(data))
-	return published{ID: "m" + strconv.Itoa(len(p.got)), Offset: uint64(len(p.got)), Subscribers: 3}, nil
+	p.got = append(p.got, m.App+" "+m.Channel+" "+m.Event+" "+string(data))
+	m.ID, m.Offset = "m"+strconv.Itoa(len(p.got)), uint64(len(p.got))
+	return 3, nil
 }
+
+func (*recorder) Forget(string) {}
+
+// discard is a broker that delivers nothing.
+type discard struct{}
+
+func (discard) Publish(m *hub.Message, _ func(*hub.Message) int) (int, error) {
+	m.ID = "m"
+	return 0, nil
+}
+
+func (discard) Forget(string) {}
 
 func (p *recorder) last() string {
 	p.mu.Lock()
@@ -70,9 +82,15 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	s := &publishServer{shop: newShop(tb), recorder: new(recorder), logs: logs}
 	settings := new(Settings)
 	settings.setDefaults()
+	feeds := new(live.Feeds)
 	s.endpoint = &publishEndpoint{
-		registry: s.shop.registry, limits: new(limit.Group), publisher: s.recorder, settings: settings,
-		origins: new(access.Origins), appOrigins: new(access.AppOrigins), refused: new(access.RefusedOrigins), live: new(live.Feeds), failed: new(access.Failures), arrived: new(arrivals), stats: stats.New(),
+		registry: s.shop.registry, settings: settings, live: feeds,
+		publisher: &publisher{
+			settings: func() *Settings { return settings }, hub: newHub(s.recorder),
+			registry: s.shop.registry, stats: stats.New(), feeds: feeds,
+		},
+		origins: new(access.Origins), appOrigins: new(access.AppOrigins), refused: new(access.RefusedOrigins),
+		failed: new(access.Failures), arrived: new(arrivals),
 		logger: zap.New(core),
 	}
 	if change != nil {

@@ -15,12 +15,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/logging"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
-	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -38,21 +37,20 @@ type runtimeKey string
 type runtime struct {
 	dir       string
 	log       *zap.Logger
-	lasting   *lastingLogger
+	lasting   *logging.Lasting
 	registry  *keystore.Registry
-	limits    limit.Group
+	publisher publisher
+	gateway   *manage.Gateway
 	hub       *hub.Hub[*engineio.Packet]
 	sio       *socketio.Server
 	eio       *engineio.Server
 	sockets   sockets
 	live      live.Feeds
-	forms     sentForms
-	changes   changes
 	failed    access.Failures
 	admission access.Admission
 	arrived   arrivals
 	stats     *stats.Stats
-	expiry    *expiry
+	expiry    *keystore.Expiry
 
 	current atomic.Pointer[Settings]
 	refused access.RefusedOrigins
@@ -68,8 +66,7 @@ type runtime struct {
 	draining  atomic.Bool
 	drained   chan struct{} // closed when the drain is over
 
-	hanging atomic.Int32  // checks of the health that were left behind
-	closed  chan struct{} // closed with the runtime
+	closed chan struct{} // closed with the runtime
 
 	shrinking sync.WaitGroup // shrink, which Destruct waits for
 }
@@ -79,10 +76,10 @@ const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and makes everything that stands on it.
 func openRuntime(dir string, first *App) (*runtime, error) {
-	rt := &runtime{dir: dir, lasting: newLastingLogger(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
-	rt.log = rt.lasting.logger("realtime")
+	rt := &runtime{dir: dir, lasting: logging.New(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
+	rt.log = rt.lasting.Logger("realtime")
 	rt.current.Store(&first.Settings)
-	store, err := keystore.OpenBadger(dir, rt.lasting.logger("realtime.keystore"))
+	store, err := keystore.OpenBadger(dir, rt.lasting.Logger("realtime.keystore"))
 	if err != nil {
 		return nil, err
 	}
@@ -91,24 +88,38 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 		return nil, err
 	}
 	// A key that has expired takes its sockets with it.
-	rt.expiry = startExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
+	rt.expiry = keystore.StartExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
 	rt.registry.Watch(rt.appChanged)
-	for page, next := rt.registry.Apps("", maxPage); ; page, next = rt.registry.Apps(next, maxPage) {
+	for page, next := rt.registry.Apps("", manage.MaxPage); ; page, next = rt.registry.Apps(next, manage.MaxPage) {
 		for _, app := range page {
 			rt.stats.Enter(app.ID)
-			rt.expiry.watch(app.ID)
+			rt.expiry.Watch(app.ID)
 		}
 		if next == "" {
 			break
 		}
 	}
-	rt.hub = hub.New(hub.NewMemory(), func(m *hub.Message) *engineio.Packet {
-		return socketio.EventPacket(m.Event, m.Data)
-	})
+	rt.hub = newHub(hub.NewMemory())
+	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
+	rt.gateway = &manage.Gateway{
+		KeystorePlace: dir,
+		Registry:      rt.registry,
+		Channels:      rt.hub,
+		Sockets:       &rt.sockets,
+		Publisher:     &rt.publisher,
+		Feeds:         &rt.live,
+		Defaults:      func() manage.Defaults { return rt.settings().defaults() },
+		Draining:      rt.draining.Load,
+	}
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
 	rt.shrinking.Go(rt.shrink)
 	return rt, nil
+}
+
+// newHub makes a hub whose messages are packets for clients.
+func newHub(broker hub.Broker) *hub.Hub[*engineio.Packet] {
+	return hub.New(broker, func(m *hub.Message) *engineio.Packet { return socketio.EventPacket(m.Event, m.Data) })
 }
 
 // shrinkPause is between two searches for memory that limits no longer need.
@@ -121,7 +132,7 @@ func (rt *runtime) shrink() {
 	for {
 		select {
 		case <-tick.C:
-			rt.limits.Shrink()
+			rt.publisher.limits.Shrink()
 		case <-rt.closed:
 			return
 		}
@@ -134,15 +145,15 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 	switch {
 	case before == nil: // a new app has no sockets
 		rt.stats.Enter(now.ID)
-		rt.expiry.watch(now.ID)
+		rt.expiry.Watch(now.ID)
 		return
 	case now == nil:
-		rt.limits.Forget(before.ID)
+		rt.publisher.limits.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
 		rt.appOrigins.Forget(before.ID)
 	}
-	rt.expiry.watch(before.ID)
+	rt.expiry.Watch(before.ID)
 	rt.sockets.recheck(before.ID, now)
 }
 
@@ -273,31 +284,12 @@ func (rt *runtime) configure() {
 	}
 	rt.holdAnswers()
 	latest := rt.configs[len(rt.configs)-1]
-	rt.lasting.use(latest.logger)
+	rt.lasting.Use(latest.logger)
 	rt.current.Store(&latest.Settings)
 	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket may be in several channels
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
 	rt.useSites()
-}
-
-// Publish implements publisher.
-func (rt *runtime) Publish(app string, p message.Publication) (published, error) {
-	if p.Received.IsZero() {
-		p.Received = time.Now()
-	}
-	receipt, err := rt.hub.Publish(hub.Message{App: app, Channel: p.Channel, Event: p.Event, Data: p.Data, Except: p.Except})
-	if err != nil {
-		return published{}, fmt.Errorf("publishing: %w", err)
-	}
-	rt.stats.Published(rt.stats.App(app), len(p.Data), receipt.Subscribers, time.Since(p.Received))
-	if rt.live.Watched(app) {
-		rt.live.Tell(app, live.Event{
-			Kind: live.Published, Channel: text.MaskKeys(p.Channel), Event: text.MaskKeys(p.Event), Data: p.Data,
-			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
-		})
-	}
-	return published{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, nil
 }
 
 // refuse counts a refusal of one who claims to be of an app.
@@ -311,7 +303,7 @@ func (rt *runtime) Destruct() error {
 	close(rt.closed)
 	rt.shrinking.Wait()
 	rt.eio.Close()
-	rt.expiry.stop()
+	rt.expiry.Stop()
 	if err := rt.registry.Close(); err != nil {
 		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.dir), zap.Error(err))
 		return fmt.Errorf("closing the keystore: %w", err)
@@ -322,5 +314,4 @@ func (rt *runtime) Destruct() error {
 // Interface guards
 var (
 	_ caddy.Destructor = (*runtime)(nil)
-	_ publisher        = (*runtime)(nil)
 )

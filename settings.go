@@ -6,6 +6,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
+	"github.com/seed-c079cc48/caddy-realtime/internal/descriptors"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
 // Keystore says where apps and keys are kept.
@@ -175,6 +178,17 @@ func orDefault[T comparable](v *T, def T) {
 	}
 }
 
+// defaultMaxConnections leaves a tenth of the process's file descriptors to
+// Caddy's other sites, its admin endpoint and the store. It is 0, no limit,
+// where the system sets none that could be met.
+func defaultMaxConnections() int {
+	limit := descriptors.Limit() / 10 * 9
+	if limit > bounds.MaxCount {
+		return 0
+	}
+	return int(limit)
+}
+
 // connectionLimits are the limits of clients' connections.
 func (s *Settings) connectionLimits() access.Limits {
 	return access.Limits{
@@ -182,5 +196,15 @@ func (s *Settings) connectionLimits() access.Limits {
 		ConnectionsPerIP: s.MaxConnectionsPerIP,
 		Connects:         s.ConnectRate.Count,
 		ConnectWindow:    time.Duration(s.ConnectRate.Window),
+	}
+}
+
+// defaults are the limits of apps that have none of their own.
+func (s *Settings) defaults() manage.Defaults {
+	return manage.Defaults{
+		Publishes:   s.RateLimit.Publishes,
+		Window:      time.Duration(s.RateLimit.Window),
+		MaxChannels: s.MaxChannels,
+		MaxBody:     s.MaxBody,
 	}
 }

@@ -217,7 +217,7 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 		}
 		s.key.Store(key)
 		if !key.Expires.IsZero() {
-			s.runtime.expiry.watch(appID)
+			s.runtime.expiry.Watch(appID)
 		}
 		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
 			continue

@@ -22,8 +22,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// site is a handler and its runtime behind a plain HTTP server.
-type site struct {
+// A testSite is a handler and its runtime behind a plain HTTP server.
+type testSite struct {
 	*runtime
 	t       *testing.T
 	addr    string
@@ -31,7 +31,7 @@ type site struct {
 }
 
 // newSite serves with the defaults, but for what configure changes.
-func newSite(t *testing.T, configure func(*App, *Handler)) *site {
+func newSite(t *testing.T, configure func(*App, *Handler)) *testSite {
 	t.Helper()
 	app := &App{logger: zap.NewNop(), started: make(chan struct{}), hold: new(engineio.Hold)}
 	h := &Handler{app: app, logger: zap.NewNop(), PublishPath: "/publish", SocketPath: "/socket.io", ending: make(chan struct{})}
@@ -66,16 +66,21 @@ func newSite(t *testing.T, configure func(*App, *Handler)) *site {
 			t.Errorf("%d channels and %d subscriptions are left", c, n)
 		}
 	})
-	return &site{runtime: app.runtime, t: t, addr: server.Listener.Addr().String(), handler: h}
+	return &testSite{runtime: app.runtime, t: t, addr: server.Listener.Addr().String(), handler: h}
 }
 
-func (s *site) newApp() keystore.Created {
+func (s *testSite) newApp() keystore.Created {
 	s.t.Helper()
 	made, err := s.registry.Create("shop")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return made
+}
+
+func (s *testSite) publish(app *keystore.App, m message.Publication) (message.Receipt, error) {
+	receipt, _, err := s.publisher.Publish(app, m)
+	return receipt, err
 }
 
 // mailbox keeps the packets of one client.
@@ -86,7 +91,7 @@ type mailbox struct {
 }
 
 // dial connects a client whose packets can be waited for.
-func (s *site) dial(transport client.Transport, app, key string) *mailbox {
+func (s *testSite) dial(transport client.Transport, app, key string) *mailbox {
 	s.t.Helper()
 	m := &mailbox{t: s.t, packets: make(chan string, 1000)}
 	var err error
@@ -146,12 +151,12 @@ func TestSubscriberGetsTheEventsOfItsChannel(t *testing.T) {
 			m.emit(`["subscribe","orders.42"]`)
 			m.want(`2["subscribed",{"channel":"orders.42"}]`)
 			for _, data := range []string{`{"id":42}`, `null`, `12345678901234567890`, `"\u00e9\n"`, `{"b":1,"a":[1e400]}`} {
-				if _, err := s.Publish(made.App.ID, message.Publication{Channel: "orders.42", Event: "order.updated", Data: json.RawMessage(data)}); err != nil {
+				if _, err := s.publish(made.App, message.Publication{Channel: "orders.42", Event: "order.updated", Data: json.RawMessage(data)}); err != nil {
 					t.Fatal(err)
 				}
 				m.want(`2["order.updated",` + data + `]`)
 			}
-			if _, err := s.Publish(made.App.ID, message.Publication{Channel: "orders.42", Event: "bare"}); err != nil {
+			if _, err := s.publish(made.App, message.Publication{Channel: "orders.42", Event: "bare"}); err != nil {
 				t.Fatal(err)
 			}
 			m.want(`2["bare"]`)
@@ -168,7 +173,7 @@ func TestSubscribeIsAnsweredEveryTime(t *testing.T) {
 		`2["subscribed",{"channel":"a"}]`, `37[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `38[{"channel":"a"}]`,
 		`2["unsubscribed",{"channel":"a"}]`, `39[{"channel":"a"}]`)
-	if r, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: "e"}); err != nil || r.Subscribers != 0 {
+	if r, err := s.publish(made.App, message.Publication{Channel: "a", Event: "e"}); err != nil || r.Subscribers != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -262,14 +267,14 @@ func TestClientCannotPublish(t *testing.T) {
 			t.Errorf("counted %d of %v, want 3", n, kind)
 		}
 	})
-	if _, err := s.Publish(made.App.ID, message.Publication{Channel: "a", Event: "after"}); err != nil {
+	if _, err := s.publish(made.App, message.Publication{Channel: "a", Event: "after"}); err != nil {
 		t.Fatal(err)
 	}
 	other.want(`2["after"]`)
 }
 
 // connectError is the refusal that a client gets for a CONNECT with this auth.
-func (s *site) connectError(query, origin, connect string) (code, message string) {
+func (s *testSite) connectError(query, origin, connect string) (code, message string) {
 	s.t.Helper()
 	request := client.HandshakeRequest(s.addr, "/socket.io/?EIO=4&transport=websocket"+query)
 	if origin != "" {
@@ -355,7 +360,7 @@ func TestRefusedConnectionIsToldWhy(t *testing.T) {
 			}
 		})
 	}
-	until(t, "no socket is remembered", func() bool { return s.sockets.count(made.App.ID) == 0 && len(s.sockets.byAppCopy()) == 0 })
+	until(t, "no socket is remembered", func() bool { return s.sockets.Count(made.App.ID) == 0 && len(s.sockets.byAppCopy()) == 0 })
 }
 
 // byAppCopy counts the sockets of each app.

@@ -69,13 +69,6 @@ func (s *sockets) drop(app string, sock *socket) {
 	}
 }
 
-// count is the number of an app's sockets that were let in.
-func (s *sockets) count(app string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.admitted[app]
-}
-
 // of returns an app's sockets, also those that are connecting, in no order.
 func (s *sockets) of(app string) []*socket {
 	s.mu.Lock()
@@ -98,17 +91,6 @@ func (s *sockets) all() []*socket {
 		}
 	}
 	return list
-}
-
-// byKey counts an app's sockets by the id of the key that let them in.
-func (s *sockets) byKey(app string) map[string]int {
-	count := make(map[string]int)
-	for _, sock := range s.of(app) {
-		if sock.since.Load() != 0 {
-			count[sock.key.Load().ID]++
-		}
-	}
-	return count
 }
 
 // recheck disconnects sockets whose key or origin the app no longer accepts.

@@ -10,7 +10,7 @@ import (
 )
 
 // limited is an app that takes so many connections.
-func (s *site) limited(limit int) keystore.Created {
+func (s *testSite) limited(limit int) keystore.Created {
 	s.t.Helper()
 	made := s.newApp()
 	if _, err := s.registry.Update(made.App.ID, func(a *keystore.App) error {
@@ -42,7 +42,7 @@ func TestOneClientMoreThanMayConnectAtOnceLeavesExactlyAsManyAsMay(t *testing.T)
 		if n := in.Load(); n != limit {
 			t.Fatalf("%d clients were let in, not %d", n, limit)
 		}
-		if n := s.sockets.count(made.App.ID); n != limit {
+		if n := s.sockets.Count(made.App.ID); n != limit {
 			t.Fatalf("%d are counted", n)
 		}
 	}
@@ -55,17 +55,17 @@ func TestClientsWithoutAValidKeyTakeNoConnectionOfTheApp(t *testing.T) {
 	for range 10 {
 		s.sockets.add(made.App.ID, &socket{runtime: s.runtime})
 	}
-	if n := s.sockets.count(made.App.ID); n != 0 {
+	if n := s.sockets.Count(made.App.ID); n != 0 {
 		t.Errorf("%d are counted before they are let in", n)
 	}
 	m := s.dial(client.OverWebSocket, made.App.ID, made.SubscribeKey)
-	if n := s.sockets.count(made.App.ID); n != 1 {
+	if n := s.sockets.Count(made.App.ID); n != 1 {
 		t.Errorf("%d are counted", n)
 	}
 	if code, _ := s.connectError("", "", `40{"appId":"`+made.App.ID+`","subscribeKey":"`+made.SubscribeKey+`"}`); code != "too_many_connections" {
 		t.Errorf("one more: %q", code)
 	}
 	_ = m.Close()
-	until(t, "its place is free", func() bool { return s.sockets.count(made.App.ID) == 0 })
+	until(t, "its place is free", func() bool { return s.sockets.Count(made.App.ID) == 0 })
 	s.dial(client.OverWebSocket, made.App.ID, made.SubscribeKey)
 }

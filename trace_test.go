@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // untraced is a publish as it comes from Caddy, whose context has some values,
@@ -21,7 +23,7 @@ func untraced() *http.Request {
 
 func TestTraceWithoutASpanAllocatesNothing(t *testing.T) {
 	r := untraced()
-	if n := testing.AllocsPerRun(100, func() { publishEndpoint{}.trace(r, published{ID: "m"}, nil) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { publishEndpoint{}.trace(r, message.Receipt{ID: "m"}, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -30,6 +32,6 @@ func BenchmarkTraceWithoutASpan(b *testing.B) {
 	r := untraced()
 	b.ReportAllocs()
 	for b.Loop() {
-		publishEndpoint{}.trace(r, published{ID: "m"}, nil)
+		publishEndpoint{}.trace(r, message.Receipt{ID: "m"}, nil)
 	}
 }

@@ -11,24 +11,14 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
-)
-
-// The bounds of what may be configured. The upper ones catch a unit typed
-// wrong; a duration's also stays far from what a browser's timer can hold
-// (2^31 ms), beyond which it would fire at once.
-const (
-	minDuration = caddy.Duration(10 * time.Millisecond)
-	maxDuration = caddy.Duration(24 * time.Hour)
-	minSize     = 1
-	maxSize     = 1 << 30
-	maxCount    = 1_000_000
 )
 
 // validate checks the settings once their defaults are filled in.
 func (s *Settings) validate() error {
 	if s.RateLimit != nil {
-		if err := s.RateLimit.validate(); err != nil {
+		if err := bounds.CheckRate("rate_limit", s.RateLimit.Publishes, time.Duration(s.RateLimit.Window)); err != nil {
 			return err
 		}
 	}
@@ -54,7 +44,7 @@ func (s *Settings) validate() error {
 		{"write_timeout", s.WriteTimeout},
 		{"body_timeout", s.BodyTimeout},
 	} {
-		if err := checkDuration(v.name, v.value); err != nil {
+		if err := bounds.CheckDuration(v.name, time.Duration(v.value)); err != nil {
 			return err
 		}
 	}
@@ -63,10 +53,10 @@ func (s *Settings) validate() error {
 			return err
 		}
 	}
-	if err := checkSize("max_body", s.MaxBody); err != nil {
+	if err := bounds.CheckSize("max_body", s.MaxBody); err != nil {
 		return err
 	}
-	if err := checkSize("max_queue", s.MaxQueue); err != nil {
+	if err := bounds.CheckSize("max_queue", s.MaxQueue); err != nil {
 		return err
 	}
 	if s.MaxQueue < s.MaxBody {
@@ -76,33 +66,26 @@ func (s *Settings) validate() error {
 	if err := checkPacket(s.MaxPacket); err != nil {
 		return err
 	}
-	if err := checkCount("max_connecting", s.MaxConnecting); err != nil {
+	if err := bounds.CheckCount("max_connecting", s.MaxConnecting); err != nil {
 		return err
 	}
 	if s.MaxConnections != nil {
-		if err := checkOptionalCount("max_connections", *s.MaxConnections); err != nil {
+		if err := bounds.CheckLimit("max_connections", *s.MaxConnections); err != nil {
 			return err
 		}
 	}
-	if err := checkOptionalCount("max_connections_per_ip", s.MaxConnectionsPerIP); err != nil {
+	if err := bounds.CheckLimit("max_connections_per_ip", s.MaxConnectionsPerIP); err != nil {
 		return err
 	}
-	return checkCount("max_channels", s.MaxChannels)
-}
-
-func (l *RateLimit) validate() error {
-	return (&Rate{Count: l.Publishes, Window: l.Window}).validate("rate_limit")
+	return bounds.CheckCount("max_channels", s.MaxChannels)
 }
 
 // validate checks a rate, which may be nil.
 func (r *Rate) validate(name string) error {
-	if r == nil || r.Count == 0 {
+	if r == nil {
 		return nil
 	}
-	if err := checkOptionalCount(name, r.Count); err != nil {
-		return err
-	}
-	return checkDuration(name+"'s window", r.Window)
+	return bounds.CheckRate(name, r.Count, time.Duration(r.Window))
 }
 
 // validate checks the keystore once its defaults are filled in.
@@ -162,30 +145,11 @@ func checkPath(name, p string) error {
 	return nil
 }
 
-func checkDuration(name string, d caddy.Duration) error {
-	if d < minDuration || d > maxDuration {
-		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
-			text.ShortDuration(time.Duration(d)), text.ShortDuration(time.Duration(minDuration)), text.ShortDuration(time.Duration(maxDuration)))
-	}
-	return nil
-}
-
 // checkDrain lets the drain be 0 or, as older configurations have it,
 // negative, which is no drain.
 func checkDrain(d caddy.Duration) error {
-	if d > maxDuration {
-		return fmt.Errorf("drain is %s; it must be from 0s to %s", text.ShortDuration(time.Duration(d)), text.ShortDuration(time.Duration(maxDuration)))
-	}
-	return nil
-}
-
-func checkSize(name string, n int64) error {
-	switch {
-	case n < 0:
-		return fmt.Errorf("%s is negative; write such as 1MiB", name)
-	case n < minSize || n > maxSize:
-		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
-			humanize.IBytes(uint64(n)), humanize.IBytes(minSize), humanize.IBytes(maxSize))
+	if time.Duration(d) > bounds.MaxDuration {
+		return fmt.Errorf("drain is %s; it must be from 0s to %s", text.ShortDuration(time.Duration(d)), text.ShortDuration(bounds.MaxDuration))
 	}
 	return nil
 }
@@ -201,21 +165,6 @@ const (
 func checkPacket(n int64) error {
 	if n < minPacket || n > maxPacket {
 		return fmt.Errorf("max_packet is %d bytes; it must be from %s to %s", n, humanize.IBytes(minPacket), humanize.IBytes(maxPacket))
-	}
-	return nil
-}
-
-// checkOptionalCount checks a limit that may be 0, which is none.
-func checkOptionalCount(name string, n int) error {
-	if n < 0 || n > maxCount {
-		return fmt.Errorf("%s is %d; it must be from 1 to %d; write 0 for no limit", name, n, maxCount)
-	}
-	return nil
-}
-
-func checkCount(name string, n int) error {
-	if n < 1 || n > maxCount {
-		return fmt.Errorf("%s is %d; it must be from 1 to %d", name, n, maxCount)
 	}
 	return nil
 }

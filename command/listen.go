@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
@@ -113,8 +114,8 @@ func messageSize(text string) (int64, error) {
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("--max-message %q is not a size; write such as --max-message 16MiB", text)
-	case n < 1 || n > maxSize:
-		return 0, fmt.Errorf("--max-message is %s; it must be from 1 B to %s", humanize.IBytes(n), humanize.IBytes(maxSize))
+	case n < 1 || n > bounds.MaxSize:
+		return 0, fmt.Errorf("--max-message is %s; it must be from 1 B to %s", humanize.IBytes(n), humanize.IBytes(bounds.MaxSize))
 	}
 	return int64(n), nil
 }

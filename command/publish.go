@@ -15,12 +15,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
-
-// maxSize is the largest message that a gateway may be configured to accept, in
-// bytes.
-const maxSize = 1 << 30
 
 // publishTimeout bounds a publish from the command line.
 const publishTimeout = 30 * time.Second
@@ -132,7 +129,7 @@ func describeBody(contentType string, text []byte) string {
 func readData(arg string, stdin io.Reader) (data json.RawMessage, err error) {
 	switch {
 	case arg == "-":
-		data, err = readAtMost(stdin, maxSize)
+		data, err = readAtMost(stdin, bounds.MaxSize)
 	case strings.HasPrefix(arg, "@"):
 		data, err = readFile(arg[1:])
 	default:
@@ -150,7 +147,7 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return readAtMost(file, maxSize)
+	return readAtMost(file, bounds.MaxSize)
 }
 
 // readAtMost reads what may not end, such as a pipe or a device.

@@ -1,10 +1,9 @@
-// Package manage has what an operator may ask and change: the types of the admin
-// API, which its commands read.
 package manage
 
 import (
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -86,4 +85,60 @@ type Connection struct {
 	Transport string    `json:"transport"`
 	Connected time.Time `json:"connected"`
 	Channels  []string  `json:"channels"`
+}
+
+// View is an app as the admin API shows it.
+func (g *Gateway) View(app *keystore.App) App {
+	v := App{
+		ID:             app.ID,
+		Name:           app.Name,
+		Created:        app.Created,
+		Enabled:        !app.Disabled,
+		MaxConnections: orNull(int64(app.MaxConnections)),
+		MaxChannels:    orNull(int64(app.MaxChannels)),
+		MaxBody:        orNull(app.MaxBody),
+		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
+		Connections:    g.Sockets.Count(app.ID),
+		Keys:           g.viewKeys(app),
+	}
+	if app.Rate != nil {
+		v.RateLimit = &Rate{Publishes: app.Rate.Limit}
+		if app.Rate.Limit > 0 {
+			v.RateLimit.Window = text.ShortDuration(app.Rate.Window)
+		}
+	}
+	return v
+}
+
+func (g *Gateway) viewKeys(app *keystore.App) []Key {
+	views := make([]Key, 0, len(app.Keys))
+	for _, k := range app.Keys {
+		views = append(views, g.ViewKey(k))
+	}
+	return views
+}
+
+// ViewKey is a key as the admin API shows it.
+func (g *Gateway) ViewKey(k keystore.Key) Key {
+	return Key{
+		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
+		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
+		LastUsed: timeOrNull(g.Registry.LastUsed(k.ID)),
+	}
+}
+
+// orNull is null for what has not been set.
+func orNull[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }

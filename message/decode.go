@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
@@ -16,23 +14,6 @@ import (
 // maxDepth is how deep a body may nest, its own object counted: the limit of
 // encoding/json, which bounds what a body can cost here and in Go clients.
 const maxDepth = 10_000
-
-// A Publication is the body of POST /publish.
-type Publication struct {
-	Channel string
-	Event   string
-
-	// Data is the raw bytes as they were sent, a part of the body that was
-	// decoded; nil where the body has no data, which is not null.
-	Data json.RawMessage
-
-	// Except is the id of a socket that is left out, usually the one whose
-	// user caused the event; "" for none. One that has gone is no error.
-	Except string
-
-	// Received is when the body was read, zero if the clock is to be asked.
-	Received time.Time
-}
 
 // Decode reads exactly one JSON object with the fields of a
 // publication, each at most once and spelled exactly. encoding/json would
@@ -85,20 +66,11 @@ func Decode(body []byte) (Publication, error) {
 	case !hasEvent:
 		return Publication{}, apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
 	}
-	if err := CheckChannel(p.Channel); err != nil {
+	if err := p.check(); err != nil {
 		return Publication{}, err
-	}
-	if err := CheckEvent(p.Event); err != nil {
-		return Publication{}, err
-	}
-	if len(p.Except) > maxSocketID || !utf8.ValidString(p.Except) {
-		return Publication{}, apierr.InvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, text.Quote(p.Except))
 	}
 	return p, nil
 }
-
-// maxSocketID bounds the id of a socket, in bytes. Ours have 20.
-const maxSocketID = 64
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
 

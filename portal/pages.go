@@ -11,26 +11,29 @@ import (
 	"time"
 )
 
-// A Page names one of the portal's pages.
-type Page string
+// A templateName names one of the portal's pages.
+type templateName string
 
-// The pages, and what each shows as View.Content.
+// The pages, and what each shows as pageView.Content.
 const (
-	AppsPage    Page = "apps"    // a page of apps: Apps and Next
-	AppPage     Page = "app"     // one app, see app.html
-	MessagePage Page = "message" // a text to copy, or ""
+	appsTemplate    templateName = "apps"    // a page of apps: Apps and Next
+	appTemplate     templateName = "app"     // one app, see app.html
+	messageTemplate templateName = "message" // a text to copy, or ""
 )
 
-// Pages are the portal's pages, ready to be filled in. Each is whole in one
+// pages are the portal's pages, ready to be filled in. Each is whole in one
 // answer: browsers do not load scripts and styles from Caddy's admin endpoint,
 // which refuses their requests.
-type Pages struct {
-	templates map[Page]*template.Template
-	policy    string
+type pages struct {
+	templates map[templateName]*template.Template
+
+	// policy is their Content-Security-Policy: their own style and script,
+	// requests and forms to where they are from, and nothing else.
+	policy string
 }
 
-// A View is what a page shows.
-type View struct {
+// A pageView is what a page shows.
+type pageView struct {
 	Title string
 
 	// Root is the way to the list of apps, relative to the page.
@@ -68,8 +71,8 @@ var scriptText string
 
 const timeText = `{{define "time"}}<time datetime="{{rfc3339 .}}">{{minute .}}</time>{{end}}`
 
-// NewPages reads the pages. It fails only where they themselves are wrong.
-func NewPages() (*Pages, error) {
+// newPages reads the pages. It fails only where they themselves are wrong.
+func newPages() (*pages, error) {
 	layout, err := template.New("layout").Funcs(template.FuncMap{
 		"title":   func(s any) string { return upperFirst(fmt.Sprint(s)) },
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -78,8 +81,8 @@ func NewPages() (*Pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pages{templates: make(map[Page]*template.Template)}
-	for page, text := range map[Page]string{AppsPage: appsText, AppPage: appText, MessagePage: messageText} {
+	p := &pages{templates: make(map[templateName]*template.Template)}
+	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText, messageTemplate: messageText} {
 		if p.templates[page], err = template.Must(layout.Clone()).Parse(text + timeText); err != nil {
 			return nil, err
 		}
@@ -89,14 +92,10 @@ func NewPages() (*Pages, error) {
 	return p, nil
 }
 
-// Policy is the pages' Content-Security-Policy: their own style and script,
-// requests and forms to where they are from, and nothing else.
-func (p *Pages) Policy() string { return p.policy }
-
-// Write writes a page as HTML.
-func (p *Pages) Write(w io.Writer, page Page, v View) error {
+// write writes a page as HTML.
+func (p *pages) write(w io.Writer, page templateName, v pageView) error {
 	return p.templates[page].Execute(w, struct {
-		View
+		pageView
 		Style  template.CSS
 		Script template.JS
 	}{v, template.CSS(styleText), template.JS(scriptText)}) //nolint:gosec // files of ours

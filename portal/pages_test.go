@@ -9,14 +9,14 @@ import (
 
 const hostile = `"><script>alert(1)</script><b x='`
 
-func render(t *testing.T, page Page, v View) string {
+func render(t *testing.T, page templateName, v pageView) string {
 	t.Helper()
-	pages, err := NewPages()
+	pages, err := newPages()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := pages.Write(&b, page, v); err != nil {
+	if err := pages.write(&b, page, v); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -29,14 +29,14 @@ func TestPagesEscapeWhatTheyShow(t *testing.T) {
 		Connections int
 		Created     time.Time
 	}
-	for page, content := range map[Page]any{
-		AppsPage: struct {
+	for page, content := range map[templateName]any{
+		appsTemplate: struct {
 			Apps []app
 			Next string
 		}{[]app{{ID: hostile, Name: hostile}}, hostile},
-		MessagePage: hostile,
+		messageTemplate: hostile,
 	} {
-		text := render(t, page, View{Title: hostile, User: hostile, Notice: hostile, Refusal: hostile, Root: "./", Content: content})
+		text := render(t, page, pageView{Title: hostile, User: hostile, Notice: hostile, Refusal: hostile, Root: "./", Content: content})
 		if !strings.HasPrefix(text, "<!doctype html>") || strings.Contains(text, "<script>") || strings.Count(text, "<script ") != 1 || strings.Contains(text, "<b ") {
 			t.Errorf("%s: %s", page, text)
 		}
@@ -59,19 +59,19 @@ func TestTheDocsPageEscapesWhatItShows(t *testing.T) {
 }
 
 func TestPoliciesAllowTheStyleAndScriptOfThePagesAndNoOther(t *testing.T) {
-	pages, err := NewPages()
+	pages, err := newPages()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := render(t, MessagePage, View{Title: "t", Content: ""})
+	text := render(t, messageTemplate, pageView{Title: "t", Content: ""})
 	for _, element := range []string{"style>", `script type="module">`} {
 		_, rest, _ := strings.Cut(text, "<"+element)
 		inside, _, found := strings.Cut(rest, "</"+strings.FieldsFunc(element, func(r rune) bool { return r == ' ' || r == '>' })[0])
-		if !found || !strings.Contains(pages.Policy(), hashSource(inside)) {
-			t.Errorf("the policy %s does not have the hash of <%s", pages.Policy(), element)
+		if !found || !strings.Contains(pages.policy, hashSource(inside)) {
+			t.Errorf("the policy %s does not have the hash of <%s", pages.policy, element)
 		}
 	}
-	if strings.Contains(pages.Policy(), "unsafe") {
-		t.Error(pages.Policy())
+	if strings.Contains(pages.policy, "unsafe") {
+		t.Error(pages.policy)
 	}
 }

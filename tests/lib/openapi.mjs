@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import Ajv from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 
-export const file = new URL("../../openapi.yaml", import.meta.url);
+export const file = new URL("../../manage/openapi.yaml", import.meta.url);
 export const spec = read(new URL("../../build/openapi.json", import.meta.url));
 
 /**

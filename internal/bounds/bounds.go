@@ -1,0 +1,72 @@
+// Package bounds has the bounds of what may be configured, for a configuration
+// and for an app. The upper ones catch a unit typed wrong; a duration's also
+// stays far from what a browser's timer can hold (2^31 ms), beyond which it would
+// fire at once.
+package bounds
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+)
+
+// The bounds of durations, of sizes in bytes, and of counts.
+const (
+	MinDuration = 10 * time.Millisecond
+	MaxDuration = 24 * time.Hour
+	MinSize     = 1
+	MaxSize     = 1 << 30
+	MaxCount    = 1_000_000
+)
+
+// CheckDuration checks the duration of a setting.
+func CheckDuration(name string, d time.Duration) error {
+	if d < MinDuration || d > MaxDuration {
+		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
+			text.ShortDuration(d), text.ShortDuration(MinDuration), text.ShortDuration(MaxDuration))
+	}
+	return nil
+}
+
+// CheckSize checks the size of a setting, in bytes.
+func CheckSize(name string, n int64) error {
+	switch {
+	case n < 0:
+		return fmt.Errorf("%s is negative; write such as 1MiB", name)
+	case n < MinSize || n > MaxSize:
+		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
+			humanize.IBytes(uint64(n)), humanize.IBytes(MinSize), humanize.IBytes(MaxSize))
+	}
+	return nil
+}
+
+// CheckCount checks the count of a setting.
+func CheckCount(name string, n int) error {
+	if n < 1 || n > MaxCount {
+		return fmt.Errorf("%s is %d; it must be from 1 to %d", name, n, MaxCount)
+	}
+	return nil
+}
+
+// CheckLimit checks a limit that may be 0, which is none.
+func CheckLimit(name string, n int) error {
+	if n < 0 || n > MaxCount {
+		return fmt.Errorf("%s is %d; it must be from 1 to %d; write 0 for no limit", name, n, MaxCount)
+	}
+	return nil
+}
+
+// CheckRate checks a count in a window of time. A count of 0 is no limit, whatever
+// the window.
+func CheckRate(name string, count int, window time.Duration) error {
+	if count == 0 {
+		return nil
+	}
+	if err := CheckLimit(name, count); err != nil {
+		return err
+	}
+	return CheckDuration(name+"'s window", window)
+}

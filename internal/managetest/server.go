@@ -1,0 +1,186 @@
+// Package managetest serves the admin API in tests: on a real store and a real
+// hub, without Caddy, and without clients.
+package managetest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/message"
+)
+
+// A Server is the admin API.
+type Server struct {
+	Gateway *manage.Gateway
+	Hub     *hub.Hub[struct{}]
+	Store   *keystore.Badger
+
+	mux http.ServeMux
+}
+
+// Patterns are the routes that the server has.
+func (s *Server) routes() {
+	api := manage.API{Find: func() (*manage.Gateway, error) { return s.Gateway, nil }, Logger: zap.NewNop()}
+	for _, route := range api.Routes() {
+		s.mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { _ = route.Handler.ServeHTTP(w, r) })
+	}
+}
+
+// New makes a server on an empty store, which is closed with the test.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	registry, err := keystore.Open(store)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	channels := hub.New(hub.NewMemory(), func(*hub.Message) struct{} { return struct{}{} })
+	s := &Server{Hub: channels, Store: store, Gateway: &manage.Gateway{
+		KeystorePlace: "/store",
+		Registry:      registry,
+		Channels:      channels,
+		Sockets:       noSockets{},
+		Publisher:     publisher{channels},
+		Feeds:         new(live.Feeds),
+		Defaults: func() manage.Defaults {
+			return manage.Defaults{Publishes: 600, Window: time.Minute, MaxChannels: 100, MaxBody: 1 << 20}
+		},
+		Draining: func() bool { return false },
+	}}
+	s.routes()
+	return s
+}
+
+// Do has the admin API answer a request; a body is JSON.
+func (s *Server) Do(method, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return s.Serve(r)
+}
+
+// Serve has the admin API answer a request.
+func (s *Server) Serve(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.mux.ServeHTTP(w, r)
+	return w
+}
+
+// Create makes an app, for a test to change.
+func (s *Server) Create(tb testing.TB) *keystore.App {
+	tb.Helper()
+	made, err := s.Gateway.Registry.Create("shop")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return made.App
+}
+
+// Delete deletes an app.
+func (s *Server) Delete(tb testing.TB, id string) {
+	tb.Helper()
+	if err := s.Gateway.Registry.Delete(id); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// MustHold fails the test unless the app is within its bounds, and the store
+// has it as the registry does.
+func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {
+	tb.Helper()
+	app, ok := s.Gateway.Registry.App(id)
+	if !ok {
+		tb.Fatalf("the app %s is gone", id)
+	}
+	stored, err := s.Store.Load()
+	if err != nil {
+		tb.Fatalf("the store cannot be read: %v", err)
+	}
+	found := false
+	for _, other := range stored {
+		if other.ID == id {
+			found = true
+			if want, got := StoredText(tb, app), StoredText(tb, other); want != got {
+				tb.Fatalf("the app is %s, and stored %s", want, got)
+			}
+		}
+	}
+	if !found {
+		tb.Fatalf("the app %s is not stored", id)
+	}
+	if app.Rate != nil {
+		if err := bounds.CheckRate("rate_limit", app.Rate.Limit, app.Rate.Window); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if app.MaxConnections < 0 || app.MaxConnections > bounds.MaxCount || app.MaxChannels < 0 || app.MaxChannels > bounds.MaxCount ||
+		app.MaxBody < 0 || app.MaxBody > bounds.MaxSize || len(app.AllowedOrigins) > manage.MaxOrigins {
+		tb.Fatalf("an app with the bounds %d, %d, %d and %d origins", app.MaxConnections, app.MaxChannels, app.MaxBody, len(app.AllowedOrigins))
+	}
+	if _, err := access.ParseOrigins(app.AllowedOrigins); err != nil {
+		tb.Fatal(err)
+	}
+	return app
+}
+
+// StoredText is what is kept of an app, to compare.
+func StoredText(tb testing.TB, app *keystore.App) string {
+	tb.Helper()
+	text, err := json.Marshal(app)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var again keystore.App
+	if err := json.Unmarshal(text, &again); err != nil {
+		tb.Fatalf("%s: %v", text, err)
+	}
+	if len(again.AllowedOrigins) == 0 {
+		again.AllowedOrigins = nil // none, in either way
+	}
+	text, _ = json.Marshal(again)
+	return string(text)
+}
+
+// noSockets are the sockets of a server that no client can reach.
+type noSockets struct{}
+
+func (noSockets) Count(string) int                               { return 0 }
+func (noSockets) CountByKey(string) map[string]int               { return nil }
+func (noSockets) Find(string, string) (manage.Connection, bool)  { return manage.Connection{}, false }
+func (noSockets) Disconnect(string, string, string) (found bool) { return false }
+func (noSockets) List(string, string, string, int) (page []manage.Connection, next string) {
+	return nil, ""
+}
+
+// A publisher hands messages to the hub, without limits.
+type publisher struct{ hub *hub.Hub[struct{}] }
+
+func (p publisher) Publish(app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
+	receipt, err := p.hub.Publish(hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data})
+	return message.Receipt(receipt), limit.Result{OK: true}, err
+}
+
+func (publisher) Refused(string, *apierr.Error) {}

@@ -1,0 +1,126 @@
+package manage
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+)
+
+// decodeAdmin reads a JSON body strictly.
+func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
+	if err := access.CheckBodyType(r); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		e := apierr.PayloadTooLarge(MaxBody, "more than "+strconv.Itoa(MaxBody))
+		e.Message = "The body is larger than " + strconv.Itoa(MaxBody) + " bytes. Send less."
+		return e
+	}
+	if err != nil {
+		return apierr.InvalidRequest("The body could not be read: %s.", err)
+	}
+	return decodeStrict(body, into)
+}
+
+// decodeStrict takes exactly one JSON object, with the fields of into only.
+func decodeStrict(body []byte, into any) error {
+	if err := jsonscan.CheckUTF8(body); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
+		}
+		return checkFieldNames(body)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return apierr.InvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		name, _ := strconv.Unquote(field) // encoding/json quotes as Go does
+		return apierr.InvalidRequest("There is no field %s here.", text.Quote(name))
+	}
+	return apierr.InvalidJSON("The body is not one whole JSON object.")
+}
+
+// wanted says what a field of the admin API's bodies takes.
+func wanted(field string) string {
+	switch field {
+	case "":
+		return "an object"
+	case "enabled":
+		return "true or false"
+	case "kind":
+		return `"publish" or "subscribe"`
+	case "overlap":
+		return `a duration, "24h"`
+	case "window":
+		return `a duration, "1m"`
+	case "publishes":
+		return "a whole number"
+	case "allowed_origins":
+		return `a list of strings, ["https://app.example.com"]`
+	}
+	return "a string"
+}
+
+// article puts one before a kind of JSON value: "number 1.5", "object".
+func article(kind string) string {
+	switch {
+	case strings.HasPrefix(kind, "number "):
+		return "the " + kind
+	case kind == "bool":
+		return "true or false"
+	case kind == "array":
+		return "a list"
+	case kind == "object":
+		return "an object"
+	}
+	return "a " + kind
+}
+
+// checkFieldNames refuses what encoding/json lets through: null for an object,
+// a field twice, one in capital letters, and a text with half of a character,
+// which it would change. body is JSON, and its fields are
+// those of a struct whose names have small letters.
+func checkFieldNames(body []byte) error {
+	s := jsonscan.Scanner{B: body}
+	s.Space()
+	if kind := jsonscan.Kind(s.B[s.I]); s.B[s.I] != '{' {
+		return apierr.InvalidRequest("It is %s. Send an object.", kind)
+	}
+	seen := make(map[string]bool)
+	for s.Next() {
+		name := jsonscan.Unquote(s.Value())
+		s.Colon()
+		value := s.Value()
+		switch {
+		case value[0] == '"' && !utf8.ValidString(jsonscan.Unquote(value)):
+			return apierr.InvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", text.Quote(name))
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
+			return apierr.InvalidRequest("There is no field %s here. Names are in small letters.", text.Quote(name))
+		case seen[name]:
+			return apierr.DuplicateField(name)
+		}
+		seen[name] = true
+	}
+	return nil
+}

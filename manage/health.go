@@ -1,0 +1,97 @@
+package manage
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+)
+
+// healthTimeout bounds one check: what takes longer is not well.
+const healthTimeout = 5 * time.Second
+
+func (a *API) healthRoutes() []caddy.AdminRoute {
+	ready := a.route(map[string]adminFunc{http.MethodGet: a.ready}, "GET, HEAD")
+	return []caddy.AdminRoute{
+		{Pattern: "/realtime/health", Handler: ready},
+		{Pattern: "/realtime/health/ready", Handler: ready},
+		{Pattern: "/realtime/health/live", Handler: readOnly(func(w http.ResponseWriter, _ *http.Request) {
+			respond.JSON(w, http.StatusOK, healthView{Status: "live"})
+		})},
+	}
+}
+
+// healthView is the answer of who is well.
+type healthView struct {
+	Status string      `json:"status"` // ready or live
+	Checks []checkView `json:"checks,omitempty"`
+}
+
+// checkView is a check that was passed, and how long it took.
+type checkView struct {
+	Name         string  `json:"name"`
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+// ready does what clients need done: it reads the keystore, and publishes to a
+// subscriber. It is 503 while the server drains, so that nobody is sent here.
+func (a *API) ready(g *Gateway, w http.ResponseWriter, r *http.Request) error {
+	if g.Draining() {
+		return apierr.Unavailable("The server is shutting down.", time.Second)
+	}
+	well := healthView{Status: "ready"}
+	for _, check := range []struct {
+		name string
+		run  func() error
+	}{
+		{"keystore", g.Registry.Check},
+		{"delivery", g.Channels.Check},
+	} {
+		took, err := timed(r, &g.hanging, check.run)
+		if err != nil {
+			a.Logger.Error("health check failed", zap.String("check", check.name), zap.Duration("took", took), zap.Error(err))
+			return apierr.Unavailable(fmt.Sprintf("The check of %s failed: %s. The log has it, too.", check.name, err), time.Second)
+		}
+		well.Checks = append(well.Checks, checkView{check.name, float64(took.Microseconds()) / 1000})
+	}
+	respond.JSON(w, http.StatusOK, well)
+	return nil
+}
+
+// maxHanging bounds the checks that are left behind: while there are so many,
+// no other is begun.
+const maxHanging = 4
+
+// timed runs a check. One that hangs is left behind, as there is no way to end
+// it: that is what it was to find. hanging counts those that were left behind.
+func timed(r *http.Request, hanging *atomic.Int32, check func() error) (time.Duration, error) {
+	begin := time.Now()
+	result := make(chan error, 1)
+	if hanging.Load() >= maxHanging {
+		return 0, fmt.Errorf("%d checks before this one have not ended", hanging.Load())
+	}
+	go func() { result <- check() }()
+	leave := func() {
+		hanging.Add(1)
+		go func() {
+			<-result //nolint:errcheck // too late to be of use
+			hanging.Add(-1)
+		}()
+	}
+	select {
+	case err := <-result:
+		return time.Since(begin), err
+	case <-time.After(healthTimeout):
+		leave()
+		return time.Since(begin), fmt.Errorf("it takes more than %s", healthTimeout)
+	case <-r.Context().Done():
+		leave()
+		return time.Since(begin), r.Context().Err()
+	}
+}

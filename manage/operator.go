@@ -1,0 +1,187 @@
+package manage
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// An Operator changes apps and keys, through the admin API or in the
+// portal. Each change is on disk and in force when its method returns, and
+// leaves a line in the log: who did what to which key, never the key itself.
+// Its errors are for people where they are of type *apierr.Error.
+type Operator struct {
+	gateway *Gateway
+	logger  *zap.Logger
+	who     []zap.Field
+}
+
+// Operator is one who makes changes; who says in the log who that is.
+func (g *Gateway) Operator(logger *zap.Logger, who ...zap.Field) Operator {
+	return Operator{g, logger, who}
+}
+
+func (o Operator) audit(what, app string, more ...zap.Field) {
+	o.logger.Info(what, append(append([]zap.Field{zap.String("app", app)}, more...), o.who...)...)
+}
+
+func (o Operator) CreateApp(name string) (keystore.Created, error) {
+	if err := checkNoKey("The name", name); err != nil {
+		return keystore.Created{}, err
+	}
+	return complete(o, func() (keystore.Created, error) {
+		made, err := o.gateway.Registry.Create(name)
+		if err != nil {
+			return made, appError(err, "")
+		}
+		o.audit("app created", made.App.ID)
+		return made, nil
+	})
+}
+
+// patchApp changes what the patch names. match says whether the app is as the
+// operator has seen it.
+func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) error) (*keystore.App, error) {
+	change, err := patch.check()
+	if err != nil {
+		return nil, err
+	}
+	return complete(o, func() (*keystore.App, error) {
+		app, err := o.gateway.Registry.Update(id, func(app *keystore.App) error {
+			if err := match(app); err != nil {
+				return err
+			}
+			change(app)
+			return nil
+		})
+		if err != nil {
+			return nil, appError(err, id)
+		}
+		o.audit("app changed", id, zap.Bool("enabled", !app.Disabled))
+		return app, nil
+	})
+}
+
+// deleteApp removes the app and its keys, and disconnects its sockets.
+func (o Operator) DeleteApp(id string) error {
+	_, err := complete(o, func() (none struct{}, err error) {
+		if err := o.gateway.Registry.Delete(id); err != nil {
+			return none, appError(err, id)
+		}
+		o.audit("app deleted", id)
+		return none, nil
+	})
+	return err
+}
+
+// addKey makes a key, which never expires if expires is nil.
+func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
+	if kind != keystore.Publish && kind != keystore.Subscribe {
+		return keystore.Issued{}, apierr.InvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
+	}
+	if err := checkNoKey("The label", label); err != nil {
+		return keystore.Issued{}, err
+	}
+	var until time.Time
+	if expires != nil {
+		until = expires.UTC()
+		switch {
+		case !until.After(time.Now()): // the zero time too, which is never to the registry
+			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+		case until.Year() > 9999: // which no record can hold
+			return keystore.Issued{}, apierr.InvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
+		}
+	}
+	return complete(o, func() (keystore.Issued, error) {
+		issued, err := o.gateway.Registry.AddKey(app, kind, label, until)
+		if err != nil {
+			return issued, keyError(err, app, "")
+		}
+		o.audit("key added", app, zap.String("key", issued.Key.ID))
+		return issued, nil
+	})
+}
+
+// MaxOverlap bounds how long a rotated key stays good.
+const MaxOverlap = 366 * 24 * time.Hour
+
+// rotateKey makes a key that takes another's place, which stays good for the
+// overlap.
+func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
+	stays, err := caddy.ParseDuration(overlap)
+	if err != nil || stays < 0 || stays > MaxOverlap {
+		return keystore.Issued{}, apierr.InvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
+	}
+	return complete(o, func() (keystore.Issued, error) {
+		issued, err := o.gateway.Registry.RotateKey(app, key, stays)
+		if err != nil {
+			return issued, keyError(err, app, key)
+		}
+		o.audit("key rotated", app, zap.String("key", issued.Key.ID), zap.String("old_key", key), zap.Duration("overlap", stays))
+		return issued, nil
+	})
+}
+
+// revokeKey takes a key back: the next publish with it is refused, and its
+// sockets are disconnected.
+func (o Operator) RevokeKey(app, key string) error {
+	_, err := complete(o, func() (none struct{}, err error) {
+		if _, err := o.gateway.Registry.RevokeKey(app, key); err != nil {
+			return none, keyError(err, app, key)
+		}
+		o.audit("key revoked", app, zap.String("key", key))
+		return none, nil
+	})
+	return err
+}
+
+// disconnect ends a connection. Its credentials stay good: a stock client does
+// not come back by itself, but a reload of its page does.
+func (o Operator) Disconnect(app, id string) error {
+	if !o.gateway.Sockets.Disconnect(app, id, "closed by an operator") {
+		return noConnection(id)
+	}
+	o.audit("connection closed", app, zap.String("socket", id))
+	return nil
+}
+
+// appError says to a person why an app was not changed.
+func appError(err error, id string) error {
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return errNoSuchApp(id)
+	case errors.Is(err, keystore.ErrInvalidName):
+		return apierr.InvalidRequest("%s", err)
+	}
+	return err
+}
+
+// keyError says to a person why a key was not changed.
+func keyError(err error, app, key string) error {
+	switch {
+	case errors.Is(err, keystore.ErrKeyNotFound):
+		return apierr.NotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", text.Quote(key), app)
+	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
+		return apierr.InvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
+	case errors.Is(err, keystore.ErrTooManyKeys):
+		return apierr.InvalidRequest("%s. Revoke those that are not used.", err)
+	case errors.Is(err, keystore.ErrInvalidLabel):
+		return apierr.InvalidRequest("%s.", err)
+	}
+	return appError(err, app)
+}
+
+// checkNoKey refuses a key where a name is kept, which everyone reads who may
+// list apps, and which is on disk as it is.
+func checkNoKey(what, s string) error {
+	if !text.HasKey(s) {
+		return nil
+	}
+	return apierr.InvalidRequest("%s holds a key, and would be kept and shown as it is. Send another, and rotate that key if it is in use.", what)
+}

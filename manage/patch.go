@@ -1,0 +1,194 @@
+package manage
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// MaxOrigins bounds the origins of an app.
+const MaxOrigins = 100
+
+// A Patch is what may be changed of an app. What is absent stays.
+type Patch struct {
+	Name           *string         `json:"name"`
+	Enabled        *bool           `json:"enabled"`
+	RateLimit      json.RawMessage `json:"rate_limit"` // null: the default of the configuration
+	MaxConnections json.RawMessage `json:"max_connections"`
+	MaxChannels    json.RawMessage `json:"max_channels"`
+	MaxBody        json.RawMessage `json:"max_body"`
+	AllowedOrigins *[]string       `json:"allowed_origins"`
+}
+
+// limits are the counts of a patch; 0 is null.
+type limits struct{ connections, channels, body int64 }
+
+// patchApp changes what the body names. It takes effect with the next request;
+// a disabled app's sockets are disconnected.
+func (a *API) patchApp(g *Gateway, w http.ResponseWriter, r *http.Request) error {
+	var patch Patch
+	if err := decodeAdmin(w, r, &patch); err != nil {
+		return err
+	}
+	seen := r.Header.Values("If-Match") // the change may outlive the request
+	app, err := a.operator(g, r).PatchApp(r.PathValue("id"), &patch, func(app *keystore.App) error {
+		return CheckMatch(seen, app)
+	})
+	if err != nil {
+		return err
+	}
+	g.answerApp(w, http.StatusOK, app)
+	return nil
+}
+
+// check is what the patch does to an app, if all of it may be done.
+func (p *Patch) check() (func(*keystore.App), error) {
+	rate, err := p.rate()
+	if err != nil {
+		return nil, err
+	}
+	if p.Name != nil {
+		if err := checkNoKey("The name", *p.Name); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.checkOrigins(); err != nil {
+		return nil, err
+	}
+	limits, err := p.limits()
+	if err != nil {
+		return nil, err
+	}
+	return func(app *keystore.App) { p.apply(app, rate, limits) }, nil
+}
+
+// rate is the limit that the patch sets, nil for the default or none.
+func (p *Patch) rate() (*keystore.Rate, error) {
+	if jsonscan.IsNull(p.RateLimit) {
+		return nil, nil
+	}
+	var body struct {
+		Publishes *int   `json:"publishes"`
+		Window    string `json:"window"`
+	}
+	if kind := jsonscan.Kind(p.RateLimit[0]); p.RateLimit[0] != '{' {
+		return nil, apierr.InvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
+	}
+	if err := decodeStrict(p.RateLimit, &body); err != nil {
+		return nil, err
+	}
+	if body.Publishes == nil { // which is not 0: that would take the limit away
+		return nil, apierr.InvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+	}
+	rate := &keystore.Rate{Limit: *body.Publishes}
+	if rate.Limit > 0 || body.Window != "" {
+		var err error
+		if rate.Window, err = caddy.ParseDuration(body.Window); err != nil {
+			return nil, apierr.InvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+		}
+	}
+	if err := bounds.CheckRate("rate_limit", rate.Limit, rate.Window); err != nil {
+		return nil, apierr.InvalidRequest("%s.", err)
+	}
+	return rate, nil
+}
+
+func (p *Patch) limits() (l limits, err error) {
+	for _, f := range []struct {
+		name string
+		raw  json.RawMessage
+		most int64
+		into *int64
+	}{
+		{"max_connections", p.MaxConnections, bounds.MaxCount, &l.connections},
+		{"max_channels", p.MaxChannels, bounds.MaxCount, &l.channels},
+		{"max_body", p.MaxBody, bounds.MaxSize, &l.body},
+	} {
+		if jsonscan.IsNull(f.raw) {
+			continue
+		}
+		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {
+			return limits{}, apierr.InvalidRequest("%s is a whole number from 1 to %d, or null to take the bound away.", f.name, f.most)
+		}
+	}
+	return l, nil
+}
+
+func (p *Patch) checkOrigins() error {
+	if p.AllowedOrigins == nil {
+		return nil
+	}
+	if n := len(*p.AllowedOrigins); n > MaxOrigins {
+		return apierr.InvalidRequest("allowed_origins has %d entries, more than %d. A *. stands for all subdomains.", n, MaxOrigins)
+	}
+	if _, err := access.ParseOrigins(*p.AllowedOrigins); err != nil {
+		return apierr.InvalidRequest("%s.", err)
+	}
+	return nil
+}
+
+func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits) {
+	if p.Name != nil {
+		app.Name = *p.Name
+	}
+	if p.Enabled != nil {
+		app.Disabled = !*p.Enabled
+	}
+	if p.RateLimit != nil {
+		app.Rate = rate
+	}
+	if p.MaxConnections != nil {
+		app.MaxConnections = int(l.connections)
+	}
+	if p.MaxChannels != nil {
+		app.MaxChannels = int(l.channels)
+	}
+	if p.MaxBody != nil {
+		app.MaxBody = l.body
+	}
+	if p.AllowedOrigins != nil {
+		app.AllowedOrigins = *p.AllowedOrigins
+	}
+}
+
+// answerApp shows an app, with the ETag of what is stored of it.
+func (g *Gateway) answerApp(w http.ResponseWriter, status int, app *keystore.App) {
+	w.Header().Set("ETag", ETag(app))
+	respond.JSON(w, status, g.View(app))
+}
+
+// etag changes with what is stored of an app, and not with its connections.
+func ETag(app *keystore.App) string {
+	record, err := json.Marshal(app)
+	if err != nil {
+		panic(err) // a struct of strings, numbers and times
+	}
+	sum := sha256.Sum256(record)
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+}
+
+// checkMatch refuses a change of what the client has not seen (RFC 9110,
+// section 13.1.1).
+func CheckMatch(wanted []string, app *keystore.App) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	now := ETag(app)
+	for tag := range strings.SplitSeq(strings.Join(wanted, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == now {
+			return nil
+		}
+	}
+	return apierr.PreconditionFailed()
+}

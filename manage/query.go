@@ -1,0 +1,36 @@
+package manage
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+)
+
+// checkQuery refuses a parameter that is not known, or is there twice: to ignore
+// one answers another question than the one that was asked.
+func CheckQuery(r *http.Request, known ...string) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return apierr.InvalidRequest("The query could not be read: %s.", err)
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			return apierr.InvalidRequest("Unknown parameter %s. This takes none.", text.Quote(name))
+		case !slices.Contains(known, name):
+			return apierr.InvalidRequest("Unknown parameter %s. This takes: %s.", text.Quote(name), strings.Join(known, ", "))
+		case len(values) > 1:
+			return apierr.InvalidRequest("%s is there twice. Send it once.", name)
+		}
+	}
+	return nil
+}
+
+// errNotAPlace is for an "after" that is no page's next.
+func NotAPlace(after string) error {
+	return apierr.InvalidRequest("after is %s. Send the next of the page before, or leave it out for the first page.", text.Quote(after))
+}

@@ -1,0 +1,188 @@
+package portal
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/message"
+)
+
+// notices are what the portal says when it has done something.
+func notices() map[string]string {
+	return map[string]string{
+		"revoke":     "The key is revoked, and who used it is disconnected.",
+		"save":       "Saved: it is so from the next request on.",
+		"disconnect": "The connection is closed.",
+		"publish":    "Published.",
+		"again":      "This form was sent already, so nothing was done this time. A key is shown once: if you have not copied it, rotate it.",
+	}
+}
+
+// changeApp does what the form says. A change is answered with a redirect to the
+// app's page, and a new key with the page that shows it; a reload repeats neither.
+func (v *visit) changeApp(id string) error {
+	app, err := v.app(id)
+	if err != nil {
+		return err
+	}
+	if err := v.form(); err != nil {
+		return err
+	}
+	form, o := v.r.PostForm, v.operator()
+	var issued keystore.Issued
+	do := form.Get("do")
+	switch do {
+	case "publish":
+		return v.publish(app)
+	case "add-key", "rotate":
+		var before string
+		before, err = v.once(func() (string, error) {
+			if issued, err = v.issue(o, id, do); err != nil {
+				return "", err
+			}
+			return id, nil
+		})
+		if before != "" {
+			return v.sentAlready(before)
+		}
+	case "revoke":
+		err = o.RevokeKey(id, form.Get("key"))
+	case "disconnect":
+		err = o.Disconnect(id, form.Get("socket"))
+	case "save":
+		_, err = o.PatchApp(id, v.patch(), func(app *keystore.App) error { return manage.CheckMatch(form["etag"], app) })
+	case "delete":
+		if strings.TrimSpace(form.Get("confirm")) != app.Name {
+			err = apierr.InvalidRequest("The name is another. Type %s to delete the app.", strconv.Quote(app.Name))
+			break
+		}
+		if err = o.DeleteApp(id); err == nil {
+			return v.redirect(v.root() + "?done=delete")
+		}
+	default:
+		err = apierr.InvalidRequest("The form does not say what to do.")
+	}
+	switch {
+	case err != nil:
+		refusal := apierr.As(err)
+		if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
+			return err
+		}
+		return v.showAppAs(app, refusal.Status, pageView{Refusal: refusal.Message})
+	case issued.Secret != "":
+		return v.showIssued(issued.App, secret{issued.Key.Kind, issued.Secret})
+	}
+	return v.redirect(v.root() + "app/" + id + "?done=" + do)
+}
+
+// redirect has the browser show another page. The way is relative: what is in
+// front of this server may have the portal at another path.
+func (v *visit) redirect(to string) error {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// issue makes a key, as the form says.
+func (v *visit) issue(o manage.Operator, app, do string) (keystore.Issued, error) {
+	if do == "add-key" {
+		return v.addKey(o, app)
+	}
+	return o.RotateKey(app, v.r.PostForm.Get("key"), v.r.PostForm.Get("overlap"))
+}
+
+func (v *visit) addKey(o manage.Operator, app string) (keystore.Issued, error) {
+	form := v.r.PostForm
+	var expires *time.Time
+	if text := form.Get("days"); text != "" {
+		days, err := strconv.Atoi(text)
+		if err != nil || days < 1 || days > 36500 {
+			return keystore.Issued{}, apierr.InvalidRequest("A key is good for 1 to 36500 days.")
+		}
+		expires = new(time.Now().AddDate(0, 0, days))
+	}
+	return o.AddKey(app, keystore.Kind(form.Get("kind")), form.Get("label"), expires)
+}
+
+// patch is what the settings' form changes. It sets all of them.
+func (v *visit) patch() *manage.Patch {
+	form := v.r.PostForm
+	name, enabled := form.Get("name"), form.Get("enabled") == "on"
+	origins := strings.Fields(form.Get("origins"))
+	patch := &manage.Patch{
+		Name: &name, Enabled: &enabled, AllowedOrigins: &origins,
+		MaxConnections: numberOrNull(form.Get("max_connections")),
+		MaxChannels:    numberOrNull(form.Get("max_channels")),
+		MaxBody:        numberOrNull(form.Get("max_body")),
+		RateLimit:      json.RawMessage("null"),
+	}
+	if publishes := strings.TrimSpace(form.Get("publishes")); publishes != "" {
+		rate := map[string]any{"publishes": numberOrNull(publishes)}
+		if window := strings.TrimSpace(form.Get("window")); window != "" {
+			rate["window"] = window
+		}
+		patch.RateLimit, _ = json.Marshal(rate) // of strings and numbers
+	}
+	return patch
+}
+
+// numberOrNull is a field as JSON. What is no number is left for the patch to
+// refuse.
+func numberOrNull(text string) json.RawMessage {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return json.RawMessage("null")
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		quoted, _ := json.Marshal(text) // a string
+		return quoted
+	}
+	return strconv.AppendInt(nil, n, 10) // a 007 is no JSON
+}
+
+// publish publishes what the console's form has, under the app's limits, and
+// tells the page's script in JSON.
+func (v *visit) publish(app *keystore.App) error {
+	form := v.r.PostForm
+	receipt, err := v.publishForm(app)
+	if err != nil {
+		v.gateway.Publisher.Refused(app.ID, apierr.As(err))
+	}
+	switch {
+	case v.wantsJSON() && err != nil:
+		return err
+	case v.wantsJSON():
+		receipt.Write(v.w)
+		return nil
+	case err != nil:
+		refusal := apierr.As(err)
+		refusal.SetHeaders(v.w.Header())
+		page := v.appPage(app)
+		page.Console = console{form.Get("channel"), form.Get("event"), form.Get("data")}
+		return v.showAppAs(app, refusal.Status, pageView{Refusal: refusal.Message, Content: page})
+	}
+	return v.redirect(v.root() + "app/" + app.ID + "?done=publish#console")
+}
+
+func (v *visit) publishForm(app *keystore.App) (message.Receipt, error) {
+	form := v.r.PostForm
+	var data []byte
+	if text := strings.TrimSpace(form.Get("data")); text != "" {
+		data = []byte(text)
+	}
+	p, err := message.New(form.Get("channel"), form.Get("event"), data)
+	if err != nil {
+		return message.Receipt{}, err
+	}
+	receipt, limit, err := v.gateway.Publisher.Publish(app, p)
+	respond.SetRateLimit(v.w.Header(), limit)
+	return receipt, err
+}

@@ -1,0 +1,105 @@
+package portal
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/managetest"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// FuzzPortalForm sends forms to an app's page. A refusal changes nothing; what
+// is said to be saved is, and can be read back from the store; and no page has
+// a script, or a tag, that came in the form.
+func FuzzPortalForm(f *testing.F) {
+	for _, seed := range []string{
+		"do=save&name=shop&enabled=on&origins=&publishes=&window=&max_connections=&max_channels=&max_body=",
+		"do=save&name=+a+&origins=https://a.example%0d%0ahttps://*.b.example&publishes=600&window=1m&max_connections=1&max_channels=2&max_body=3",
+		"do=save&name=a&publishes=%2b5&window=1m", "do=save&name=a&publishes=007&window=1m", "do=save&name=a&publishes=0", "do=save&name=a&publishes=-0&window=1m",
+		"do=save&name=a&publishes=5", "do=save&name=a&window=1m", "do=save&name=a&max_body=%2b5", "do=save&name=a&max_channels=1e3", "do=save&name=a&max_channels=0",
+		"do=save&name=a&etag=x", "do=save&name=%3Cscript%3Ealert(1)%3C/script%3E", "do=save&name=%ff", "do=save",
+		"do=add-key&kind=publish&label=%3Cscript%3E&days=30", "do=add-key&kind=subscribe&days=36501", "do=add-key&kind=subscribe",
+		"do=rotate&key=KEY&overlap=24h", "do=rotate&key=KEY&overlap=%22%3E%3Cscript%3E", "do=revoke&key=KEY", "do=revoke&key=%3Cscript%3E",
+		"do=disconnect&socket=x", "do=delete&confirm=shop", "do=delete&confirm=%3Cscript%3E", "do=publish&channel=c&event=e&data={}",
+		"do=publish&channel=c&event=e&data=%3C/textarea%3E%3Cscript%3E", "do=%3Cscript%3E", "%zz", "",
+	} {
+		f.Add(seed)
+	}
+	s := newPortalServer(f)
+	app := s.Create(f)
+	f.Fuzz(func(t *testing.T, form string) {
+		if now, ok := s.Gateway.Registry.App(app.ID); now != app {
+			if ok {
+				s.Delete(t, app.ID)
+			}
+			app = s.Create(t)
+		}
+		before := app
+		form = strings.ReplaceAll(form, "KEY", before.Keys[0].ID)
+		w := s.send("app/"+app.ID, form)
+		page := strings.ToLower(w.Body.String())
+		if w.Code != http.StatusSeeOther && !strings.HasPrefix(page, "<!doctype html>") || strings.Count(page, "<script") > 1 || strings.Contains(page, "<script>") {
+			t.Fatalf("%q is answered with %d %s", form, w.Code, w.Body)
+		}
+		now, ok := s.Gateway.Registry.App(app.ID)
+		if w.Code >= http.StatusBadRequest {
+			if w.Code >= http.StatusInternalServerError || now != before {
+				t.Fatalf("%q is refused with %d, and left %+v", form, w.Code, now)
+			}
+			return
+		}
+		values, err := url.ParseQuery(form)
+		if err != nil {
+			t.Fatalf("%q is accepted: %v", form, err)
+		}
+		if do := values.Get("do"); !ok {
+			if do != "delete" || strings.TrimSpace(values.Get("confirm")) != before.Name {
+				t.Fatalf("%q deletes the app", form)
+			}
+		} else {
+			after := s.MustHold(t, app.ID)
+			if do == "save" {
+				checkSaved(t, before, after, values)
+			} else if after.Rate != before.Rate || after.Name != before.Name || after.Disabled || len(after.AllowedOrigins) > 0 {
+				t.Fatalf("%q leaves %+v", form, after)
+			}
+		}
+	})
+}
+
+// checkSaved holds an app to the settings' form, which sets all of them.
+func checkSaved(t *testing.T, before, after *keystore.App, form url.Values) {
+	t.Helper()
+	field := func(name string) string { return strings.TrimSpace(form.Get(name)) }
+	number := func(name string) int64 {
+		if field(name) == "" {
+			return 0
+		}
+		n, err := strconv.ParseInt(field(name), 10, 64)
+		if err != nil || n == 0 {
+			t.Fatalf("%s=%q is saved", name, form.Get(name))
+		}
+		return n
+	}
+	want := *before
+	want.Name, want.Disabled = field("name"), form.Get("enabled") != "on"
+	want.AllowedOrigins = slices.Clip(strings.Fields(form.Get("origins")))
+	want.MaxConnections, want.MaxChannels, want.MaxBody = int(number("max_connections")), int(number("max_channels")), number("max_body")
+	if field("publishes") != "" {
+		n, err := strconv.Atoi(field("publishes"))
+		if err != nil {
+			t.Fatalf("publishes=%q is saved", form.Get("publishes"))
+		}
+		window, _ := caddy.ParseDuration(field("window"))
+		want.Rate = &keystore.Rate{Limit: n, Window: window}
+	}
+	if managetest.StoredText(t, &want) != managetest.StoredText(t, after) {
+		t.Fatalf("%q is saved as %+v, not as %+v", form, after, want)
+	}
+}

@@ -1,0 +1,271 @@
+package portal
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+)
+
+// A Server serves the portal: for whom, and below which path, is its user's to
+// say.
+//
+//	GET  (root)          the apps
+//	POST app/            makes one
+//	GET  app/{id}        one app
+//	POST app/{id}        changes it: the form's "do" says how
+//	GET  app/{id}/live   what happens in it
+type Server struct {
+	pages   *pages
+	config  Config
+	forgery *http.CrossOriginProtection // refuses forms and scripts of other origins
+}
+
+// A Config is what a Server needs. All of it is needed.
+type Config struct {
+	Logger *zap.Logger
+
+	// Sites are where the running configuration serves clients; there is at least
+	// one.
+	Sites func() []Site
+
+	// Refuse answers the page's script with an error.
+	Refuse func(http.ResponseWriter, *http.Request, *apierr.Error)
+}
+
+// A Site is a place where clients are served, for snippets.
+type Site struct {
+	Origin      string
+	PublishPath string
+	SocketPath  string // "" for the stock client's own
+}
+
+// A Visit says of a request what the portal's user knows.
+type Visit struct {
+	// Gateway finds the gateway that the portal is of. Its error is shown.
+	Gateway func() (*manage.Gateway, error)
+
+	// Path below the portal's root, without a slash before it.
+	Path string
+
+	// User who visits, "" if that is not known.
+	User string
+
+	// Ending is closed when the HTTP server is about to stop, which waits for
+	// streams; nil if it does not.
+	Ending <-chan struct{}
+}
+
+// NewServer fails only where the pages themselves are wrong.
+func NewServer(config Config) (*Server, error) {
+	pages, err := newPages()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{pages: pages, config: config, forgery: http.NewCrossOriginProtection()}, nil
+}
+
+// Serve answers a request.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
+	visit := visit{Server: s, path: v.Path, user: v.User, ending: v.Ending, w: w, r: r}
+	visit.serve(v.Gateway)
+}
+
+// Forbid answers strangers with the lines that make them known; path is the
+// portal's own.
+func (s *Server) Forbid(w http.ResponseWriter, r *http.Request, v Visit, path string) {
+	visit := visit{Server: s, path: v.Path, w: w, r: r}
+	visit.forbid(path)
+}
+
+// A visit is one request.
+type visit struct {
+	*Server
+	gateway *manage.Gateway
+	user    string
+	path    string
+	w       http.ResponseWriter
+	r       *http.Request
+	ending  <-chan struct{}
+}
+
+// serve answers a visit. find finds the gateway.
+func (v *visit) serve(find func() (*manage.Gateway, error)) {
+	v.guard()
+	err := v.forgery.Check(v.r)
+	if err != nil {
+		err = apierr.OriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+	} else if v.r.Method == http.MethodPost && access.IsEarly(v.r) {
+		err = apierr.TooEarly()
+	} else if !v.canonical() {
+		err = apierr.NotFound("There is no such page. The portal's addresses have no escaped characters.")
+	} else if v.gateway, err = find(); err == nil {
+		err = v.route()
+	}
+	if err != nil {
+		v.fail(err)
+	}
+}
+
+// guard tells browsers what the pages are not to be used for.
+func (v *visit) guard() {
+	h := v.w.Header()
+	h.Set("Content-Security-Policy", v.pages.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // Caddy's admin endpoint wants to know
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// forbid answers strangers with the lines that make them known.
+func (v *visit) forbid(path string) {
+	v.guard()
+	v.page(&apierr.Error{
+		Status:  http.StatusForbidden,
+		Message: "The portal answers only who is authenticated, and this site asks nobody who they are. Add to it what does, such as:",
+	}, "basic_auth "+path+"* {\n\talice <what caddy hash-password prints>\n}")
+}
+
+func (v *visit) route() error {
+	id, rest, below := strings.Cut(strings.TrimPrefix(v.path, "app/"), "/")
+	if err := manage.CheckQuery(v.r, v.parameters(rest)...); err != nil {
+		return err
+	}
+	switch {
+	case v.path == "":
+		return v.method(v.showApps, nil)
+	case v.path == "app/":
+		return v.method(nil, v.createApp)
+	case !strings.HasPrefix(v.path, "app/"):
+	case rest == "live":
+		return v.method(func() error { return v.watch(id) }, nil)
+	case !below:
+		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
+	}
+	return apierr.NotFound("There is no such page.")
+}
+
+// parameters are those that a page takes.
+func (v *visit) parameters(rest string) []string {
+	switch {
+	case v.path == "":
+		return []string{"after", "done"}
+	case strings.HasPrefix(v.path, "app/") && rest == "" && v.path != "app/":
+		return []string{"channel", "done", "site"}
+	}
+	return nil
+}
+
+// method picks what answers; nil is for a method that the page does not take.
+func (v *visit) method(get, post func() error) error {
+	allow := "GET, HEAD"
+	switch {
+	case get == nil:
+		allow = "POST"
+	case post != nil:
+		allow = "GET, HEAD, POST"
+	}
+	switch {
+	case (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) && get != nil:
+		return get()
+	case v.r.Method == http.MethodPost && post != nil:
+		return post()
+	}
+	return apierr.MethodNotAllowed(v.r.Method, allow)
+}
+
+// maxForm bounds a form beside its largest field, in bytes.
+const maxForm = 64 << 10
+
+// form reads a form that was sent.
+func (v *visit) form() error {
+	limit := maxForm + 3*v.gateway.Defaults().MaxBody // each byte of a publish may be escaped
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, limit)
+	err := v.r.ParseForm()
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return apierr.PayloadTooLarge(limit, "more than "+strconv.FormatInt(limit, 10))
+	}
+	if err != nil {
+		return apierr.InvalidRequest("The form could not be read: %s.", err)
+	}
+	return nil
+}
+
+// operator is who visits.
+func (v *visit) operator() manage.Operator {
+	who := []zap.Field{zap.String("remote", v.r.RemoteAddr)}
+	if v.user != "" {
+		who = append(who, zap.String("user", v.user))
+	}
+	return v.gateway.Operator(v.config.Logger, who...)
+}
+
+// show answers with a page.
+func (v *visit) show(status int, name templateName, view pageView) error {
+	view.Root, view.User = v.root(), v.user
+	if v.gateway != nil {
+		view.Form = v.gateway.Forms.ID()
+	}
+	var body bytes.Buffer
+	if err := v.pages.write(&body, name, view); err != nil {
+		return err
+	}
+	respond.HTML(v.w, status, body.Bytes())
+	return nil
+}
+
+// canonical reports whether the path was sent as the portal's links have it.
+// Relative links and forms on a page at app%2F… would leave the portal.
+func (v *visit) canonical() bool {
+	return strings.HasSuffix(v.r.URL.EscapedPath(), "/"+v.path)
+}
+
+// root is the way from the page to the portal's root. It counts the slashes
+// that the browser sees: an escaped one is none to it.
+func (v *visit) root() string {
+	escaped := strings.Count(v.r.URL.Path, "/") - strings.Count(v.r.URL.EscapedPath(), "/")
+	if up := strings.Count(v.path, "/") - escaped; up > 0 {
+		return strings.Repeat("../", up)
+	}
+	return "./"
+}
+
+// fail answers with an error, to the page's script in JSON.
+func (v *visit) fail(err error) {
+	refusal := apierr.As(err)
+	if _, told := errors.AsType[*apierr.Error](err); !told {
+		v.config.Logger.Error("portal request failed", zap.String("path", text.MaskKeys(v.path)), zap.Error(err))
+	}
+	if v.wantsJSON() {
+		v.config.Refuse(v.w, v.r, refusal)
+		return
+	}
+	v.page(refusal, "")
+}
+
+// page shows an error as a page, with a text to copy unless that is "".
+func (v *visit) page(refusal *apierr.Error, text string) {
+	refusal.SetHeaders(v.w.Header())
+	err := v.show(refusal.Status, messageTemplate, pageView{
+		Title: http.StatusText(refusal.Status), Refusal: refusal.Message, Content: text,
+	})
+	if err != nil {
+		v.config.Logger.Error("portal page failed", zap.Error(err))
+		v.config.Refuse(v.w, v.r, refusal)
+	}
+}
+
+func (v *visit) wantsJSON() bool {
+	return strings.HasPrefix(v.r.Header.Get("Accept"), "application/json")
+}

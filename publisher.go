@@ -1,0 +1,89 @@
+package realtime
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/message"
+)
+
+// A publisher is the one way of a message to its subscribers, whoever publishes
+// it: it applies the limits of the app, has the hub deliver, counts, and tells who
+// watches.
+type publisher struct {
+	settings func() *Settings
+	limits   limit.Group
+	hub      *hub.Hub[*engineio.Packet]
+	registry *keystore.Registry
+	stats    *stats.Stats
+	feeds    *live.Feeds
+}
+
+// Publish implements manage.Publisher. It does not keep p.Data: the bytes are of a
+// request's body, whose buffer the next request uses.
+func (p *publisher) Publish(app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
+	if m.Received.IsZero() {
+		m.Received = time.Now()
+	}
+	settings := p.settings()
+	if app.Disabled {
+		return message.Receipt{}, limit.Result{}, apierr.AppDisabled()
+	}
+	if size, most := int64(len(m.Data)), settings.maxBody(app); size > most {
+		return message.Receipt{}, limit.Result{}, apierr.PayloadTooLarge(most, strconv.FormatInt(size, 10))
+	}
+	// The rate comes last, so that what is refused for another reason costs nothing.
+	publishes, window := settings.rateLimit(app)
+	result := p.limits.Allow(app.ID, publishes, window)
+	if !result.OK {
+		return message.Receipt{}, result, apierr.RateLimited(publishes, window, result.RetryAfter)
+	}
+	receipt, err := p.hub.Publish(hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except})
+	if err != nil {
+		return message.Receipt{}, result, fmt.Errorf("publishing: %w", err)
+	}
+	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
+	if p.feeds.Watched(app.ID) {
+		p.feeds.Tell(app.ID, live.Event{
+			Kind: live.Published, Channel: text.MaskKeys(m.Channel), Event: text.MaskKeys(m.Event), Data: m.Data,
+			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
+		})
+	}
+	return message.Receipt{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, result, nil
+}
+
+// Refused implements manage.Publisher.
+func (p *publisher) Refused(app string, refusal *apierr.Error) {
+	countRefusal(p.stats, p.registry, app, "publish", refusal)
+}
+
+// maxBody is the app's bound of a publish, in bytes, but no more than the
+// configuration's.
+func (s *Settings) maxBody(app *keystore.App) int64 {
+	if app.MaxBody > 0 {
+		return min(app.MaxBody, s.MaxBody)
+	}
+	return s.MaxBody
+}
+
+// rateLimit is the app's own, or else the configuration's. No publishes are no
+// limit.
+func (s *Settings) rateLimit(app *keystore.App) (publishes int, window time.Duration) {
+	if app.Rate != nil {
+		return app.Rate.Limit, app.Rate.Window
+	}
+	return s.RateLimit.Publishes, time.Duration(s.RateLimit.Window)
+}
+
+// Interface guard
+var _ manage.Publisher = (*publisher)(nil)
