@@ -178,25 +178,6 @@ func (a *App) release() error {
 // apps in no order, so the HTTP server may be first.
 const startTimeout = 5 * time.Second
 
-// activeRuntime finds the runtime of the configuration that runs.
-func activeRuntime() (*runtime, error) {
-	ctx := caddy.ActiveContext()
-	if ctx.Context == nil { // of the first configuration not all apps have started
-		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
-	}
-	app, err := ctx.AppIfConfigured("realtime")
-	if err != nil {
-		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
-	}
-	a := app.(*App)
-	select {
-	case <-a.started:
-		return a.runtime, nil
-	default:
-		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
-	}
-}
-
 // current returns the app's runtime, nil if there is none yet. At a reload it is
 // there before the app has started, and at one that fails the app never does,
 // though Caddy's servers may have got requests for it.

@@ -122,7 +122,7 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		return message.Receipt{}, err
 	}
 	p.Received = received
-	receipt, limited, err := e.publisher.Publish(app, p)
+	receipt, limited, err := e.publisher.Publish(r.Context(), app, p)
 	respond.SetRateLimit(w.Header(), limited)
 	if err != nil {
 		return message.Receipt{}, err

@@ -416,7 +416,10 @@ func TestPublishesDoNotMixUnderLoad(t *testing.T) {
 }
 
 func BenchmarkPublish(b *testing.B) {
-	s := newPublishServer(b, func(e *publishEndpoint) { e.settings.RateLimit = new(RateLimit); e.publisher.hub = newHub(discard{}) })
+	s := newPublishServer(b, func(e *publishEndpoint) {
+		e.settings.RateLimit = new(RateLimit)
+		e.publisher.hub = mustHub(b, new(discard))
+	})
 	r := s.request(b, goodBody)
 	body := strings.NewReader(goodBody)
 	r.Body = io.NopCloser(body)

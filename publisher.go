@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -31,7 +32,7 @@ type publisher struct {
 
 // Publish implements manage.Publisher. It does not keep p.Data: the bytes are of a
 // request's body, whose buffer the next request uses.
-func (p *publisher) Publish(app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
+func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
 	if m.Received.IsZero() {
 		m.Received = time.Now()
 	}
@@ -48,7 +49,7 @@ func (p *publisher) Publish(app *keystore.App, m message.Publication) (message.R
 	if !result.OK {
 		return message.Receipt{}, result, apierr.RateLimited(publishes, window, result.RetryAfter)
 	}
-	receipt, err := p.hub.Publish(hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except})
+	receipt, err := p.hub.Publish(ctx, hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except})
 	if err != nil {
 		return message.Receipt{}, result, fmt.Errorf("publishing: %w", err)
 	}

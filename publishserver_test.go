@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,10 +19,21 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 )
+
+// mustHub makes a hub on a broker.
+func mustHub(tb testing.TB, broker hub.Broker) *hub.Hub[*engineio.Packet] {
+	tb.Helper()
+	h, err := newHub(broker)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
 
 // recorder is a broker that remembers what comes to it, or fails with err.
 type recorder struct {
@@ -30,32 +42,30 @@ type recorder struct {
 	err error
 }
 
-func (p *recorder) Publish(m *hub.Message, _ func(*hub.Message) int) (int, error) {
+func (p *recorder) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
-		return 0, p.err
+		return hub.Receipt{}, p.err
 	}
 	data := m.Data
 	if data == nil {
 		data = json.RawMessage("absent")
 	}
 	p.got = append(p.got, m.App+" "+m.Channel+" "+m.Event+" "+string(data))
-	m.ID, m.Offset = "m"+strconv.Itoa(len(p.got)), uint64(len(p.got))
-	return 3, nil
+	return hub.Receipt{ID: "m" + strconv.Itoa(len(p.got)), Offset: uint64(len(p.got)), Subscribers: 3}, nil
 }
 
-func (*recorder) Forget(string) {}
+func (*recorder) Start(hub.Handler) error { return nil }
+func (*recorder) Forget(string)           {}
+func (*recorder) Close() error            { return nil }
 
 // discard is a broker that delivers nothing.
-type discard struct{}
+type discard struct{ recorder }
 
-func (discard) Publish(m *hub.Message, _ func(*hub.Message) int) (int, error) {
-	m.ID = "m"
-	return 0, nil
+func (*discard) Publish(context.Context, *hub.Message) (hub.Receipt, error) {
+	return hub.Receipt{ID: "m"}, nil
 }
-
-func (discard) Forget(string) {}
 
 func (p *recorder) last() string {
 	p.mu.Lock()
@@ -86,7 +96,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	s.endpoint = &publishEndpoint{
 		registry: s.shop.registry, settings: settings, live: feeds,
 		publisher: &publisher{
-			settings: func() *Settings { return settings }, hub: newHub(s.recorder),
+			settings: func() *Settings { return settings }, hub: mustHub(tb, s.recorder),
 			registry: s.shop.registry, stats: stats.New(), feeds: feeds,
 		},
 		origins: new(access.Origins), appOrigins: new(access.AppOrigins), refused: new(access.RefusedOrigins),

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -99,7 +100,9 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 			break
 		}
 	}
-	rt.hub = newHub(hub.NewMemory())
+	if rt.hub, err = newHub(hub.NewMemory()); err != nil {
+		return nil, errors.Join(err, rt.registry.Close())
+	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
 	rt.gateway = &manage.Gateway{
 		KeystorePlace: dir,
@@ -117,8 +120,27 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 	return rt, nil
 }
 
+// activeRuntime finds the runtime of the configuration that runs.
+func activeRuntime() (*runtime, error) {
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil { // of the first configuration not all apps have started
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
+	}
+	app, err := ctx.AppIfConfigured("realtime")
+	if err != nil {
+		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
+	}
+	a := app.(*App)
+	select {
+	case <-a.started:
+		return a.runtime, nil
+	default:
+		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
+	}
+}
+
 // newHub makes a hub whose messages are packets for clients.
-func newHub(broker hub.Broker) *hub.Hub[*engineio.Packet] {
+func newHub(broker hub.Broker) (*hub.Hub[*engineio.Packet], error) {
 	return hub.New(broker, func(m *hub.Message) *engineio.Packet { return socketio.EventPacket(m.Event, m.Data) })
 }
 
@@ -303,7 +325,11 @@ func (rt *runtime) Destruct() error {
 	close(rt.closed)
 	rt.shrinking.Wait()
 	rt.eio.Close()
+	rt.sio.Wait()
 	rt.expiry.Stop()
+	if err := rt.hub.Close(); err != nil {
+		rt.log.Error("the broker could not be closed", zap.Error(err))
+	}
 	if err := rt.registry.Close(); err != nil {
 		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.dir), zap.Error(err))
 		return fmt.Errorf("closing the keystore: %w", err)

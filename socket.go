@@ -316,15 +316,16 @@ func (s *socket) Screen(e *socketio.Event) error {
 }
 
 // Event implements socketio.Handler.
-func (s *socket) Event(e *socketio.Event) {
+func (s *socket) Event(e *socketio.Event) (rest func(context.Context)) {
 	switch {
 	case e.Refused != nil:
 		s.refuseEvent(e, apierr.As(e.Refused))
 	case e.Name == "subscribe":
-		s.subscribe(e)
+		return s.subscribe(e)
 	default:
 		s.unsubscribe(e)
 	}
+	return nil
 }
 
 // refuseEvent says that nothing was done. Clients cannot publish, for example:
@@ -359,25 +360,35 @@ func (s *socket) maxChannels() int {
 }
 
 // subscribe puts the socket into a channel. The answer comes before the
-// channel's first event.
-func (s *socket) subscribe(e *socketio.Event) {
+// channel's first event. If the broker has to be waited for, that is the rest.
+func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 	channel, err := channelOf(e)
-	if err == nil {
-		limit := s.maxChannels()
-		err = s.member.Subscribe(channel, limit, func() { s.answer(e, "subscribed", channel) })
-		switch {
-		case errors.Is(err, hub.ErrTooMany):
-			err = apierr.TooManyChannels(limit)
-		case errors.Is(err, hub.ErrClosed):
-			return // nobody is there to be told
-		}
-	}
 	if err != nil {
 		s.refuse(e, channel, apierr.As(err))
-		return
+		return nil
 	}
-	s.countSubscriptions()
-	s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
+	if s.member.Ready(channel) {
+		s.join(context.Background(), e, channel)
+		return nil
+	}
+	return func(ctx context.Context) { s.join(ctx, e, channel) }
+}
+
+func (s *socket) join(ctx context.Context, e *socketio.Event, channel string) {
+	limit := s.maxChannels()
+	err := s.member.Subscribe(ctx, channel, limit, func() { s.answer(e, "subscribed", channel) })
+	switch {
+	case err == nil:
+		s.countSubscriptions()
+		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
+	case errors.Is(err, hub.ErrClosed), ctx.Err() != nil:
+		// Nobody is there to be told.
+	case errors.Is(err, hub.ErrTooMany):
+		s.refuse(e, channel, apierr.TooManyChannels(limit))
+	default:
+		s.runtime.log.Error("subscribe failed", zap.String("app", s.app), zap.Error(err))
+		s.refuse(e, channel, apierr.As(err))
+	}
 }
 
 // unsubscribe takes the socket out of a channel, also if it was not in.

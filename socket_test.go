@@ -79,7 +79,7 @@ func (s *testSite) newApp() keystore.Created {
 }
 
 func (s *testSite) publish(app *keystore.App, m message.Publication) (message.Receipt, error) {
-	receipt, _, err := s.publisher.Publish(app, m)
+	receipt, _, err := s.publisher.Publish(s.t.Context(), app, m)
 	return receipt, err
 }
 

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"maps"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
@@ -30,8 +30,7 @@ type Admission struct {
 
 	mu    sync.Mutex // guards all below
 	total int
-	from  map[netip.Prefix]connections // none that is empty
-	most  int                          // prefixes since from was made; it never gets smaller by itself
+	from  lean.Map[netip.Prefix, connections] // none that is empty
 }
 
 // connections are those of one client prefix. over counts clients beyond
@@ -63,7 +62,7 @@ func (a *Admission) count(prefix netip.Prefix, known bool, limits Limits) (over 
 		return false, apierr.Full()
 	}
 	if known {
-		here := a.from[prefix]
+		here := a.from.Get(prefix)
 		switch most := limits.ConnectionsPerIP; {
 		case most == 0 || here.within < most:
 			here.within++
@@ -75,11 +74,7 @@ func (a *Admission) count(prefix netip.Prefix, known bool, limits Limits) (over 
 			refusal.Status, refusal.RetryAfter = http.StatusTooManyRequests, time.Second
 			return false, refusal
 		}
-		if a.from == nil {
-			a.from = make(map[netip.Prefix]connections)
-		}
-		a.from[prefix] = here
-		a.most = max(a.most, len(a.from))
+		a.from.Set(prefix, here)
 	}
 	a.total++
 	return over, nil
@@ -94,32 +89,17 @@ func (a *Admission) Leave(ip string, over bool) {
 	if !known {
 		return
 	}
-	here := a.from[prefix]
+	here := a.from.Get(prefix)
 	if over {
 		here.over--
 	} else {
 		here.within--
 	}
 	if here == (connections{}) {
-		delete(a.from, prefix)
-		a.shrink()
+		a.from.Delete(prefix)
 	} else {
-		a.from[prefix] = here
+		a.from.Set(prefix, here)
 	}
-}
-
-// shrinkAt is the number of prefixes above which a map is worth shrinking.
-const shrinkAt = 4096
-
-// shrink frees the memory of many prefixes once few are left. It needs mu.
-func (a *Admission) shrink() {
-	left := len(a.from)
-	if a.most < shrinkAt || left > a.most/4 {
-		return
-	}
-	from := make(map[netip.Prefix]connections, left)
-	maps.Copy(from, a.from)
-	a.from, a.most = from, left
 }
 
 // Log names the setting for which a client was refused, at most once in a while.

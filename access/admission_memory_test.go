@@ -31,8 +31,8 @@ func TestManyAddressesLeaveNoMemoryBehind(t *testing.T) {
 	if left := heapInUse() - before; left > 16*many { // the map that held them had 114 for each
 		t.Errorf("%d bytes are left of %d addresses", left, many)
 	}
-	if here := e.from[netip.MustParsePrefix("192.0.2.1/32")]; here.within != 10 || e.total != 10 || len(e.from) != 1 {
-		t.Errorf("%d clients of %d addresses are counted, %d of the one that stayed", e.total, len(e.from), here.within)
+	if here := e.from.Get(netip.MustParsePrefix("192.0.2.1/32")); here.within != 10 || e.total != 10 || e.from.Len() != 1 {
+		t.Errorf("%d clients of %d addresses are counted, %d of the one that stayed", e.total, e.from.Len(), here.within)
 	}
 }
 

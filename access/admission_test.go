@@ -137,7 +137,7 @@ func TestAdmissionCountsExactly(t *testing.T) {
 			}
 		}
 		total := 0
-		for _, c := range e.from {
+		for _, c := range e.from.All() {
 			total += c.within + c.over
 		}
 		want := 0
@@ -152,7 +152,7 @@ func TestAdmissionCountsExactly(t *testing.T) {
 		for _, o := range there {
 			e.Leave(o.ip, o.over)
 		}
-		if e.total != 0 || len(e.from) != 0 {
+		if e.total != 0 || e.from.Len() != 0 {
 			t.Fatalf("seed %d: %d and %v are left", seed, e.total, e.from)
 		}
 	}

@@ -1,77 +1,72 @@
 package hub
 
-import (
-	"crypto/rand"
-	"hash/maphash"
-	"strconv"
-	"sync"
-	"sync/atomic"
-)
+import "context"
 
-// A Broker puts the messages of all machines in order. There is one in this
-// process today; the seam is for one that machines share.
+// A Broker numbers the messages of an app, and takes them to the hubs of all
+// machines. A hub starts it, and closes it. Its errors mean that a message was not
+// accepted or a channel not subscribed to: people are told to try again, and the
+// reason is logged.
 type Broker interface {
-	// Publish gives the message its id and offset, and has deliver called for
-	// it wherever its channel may have subscribers: for any one channel in
-	// the same order everywhere, which is that of the offsets. It returns what
-	// deliver returned on this machine.
-	Publish(m *Message, deliver func(*Message) int) (int, error)
+	// Start is called once, before anything else. The broker calls the handler
+	// until Close has returned.
+	Start(h Handler) error
 
-	// Forget drops what is kept of an app that is gone for good. Were it
-	// published to again, its ids would be new ones.
+	// Publish accepts a message: it gives it its ID and Offset, and has every hub
+	// that is interested in its channel deliver it, this one included, whether
+	// before it returns or later. m and its Data are the caller's again
+	// once it has returned.
+	Publish(ctx context.Context, m *Message) (Receipt, error)
+
+	// Forget drops what is kept of an app that is gone for good. Were it published
+	// to again, its IDs would be new ones.
 	Forget(app string)
+
+	// Close returns when the handler is called no more.
+	Close() error
 }
 
-// memory is the broker of one process.
-type memory struct {
-	seed    maphash.Seed
-	ordered [256]sync.Mutex // held while a message of one of its channels is delivered
+// An Interested broker takes messages only to hubs that have subscribers in their
+// channel.
+type Interested interface {
+	Broker
 
-	mu   sync.RWMutex // guards apps
-	apps map[string]*sequence
+	// Interest says that the hub has a first subscriber in a channel, or that the
+	// last has left. Once it has returned nil, what is published to the channel is
+	// delivered; who subscribes waits for that. Calls for a channel do not overlap.
+	// Their order is that of the changes, but a change that is taken back at once
+	// may not be told. ctx ends when nobody waits any more.
+	Interest(ctx context.Context, app, channel string, on bool) error
 }
 
-// A sequence numbers the messages of one app.
-type sequence struct {
-	epoch string // tells messages of one run of the process from another's
-	last  atomic.Uint64
+// A Handler is a hub, as its broker knows it.
+type Handler interface {
+	// Deliver queues a message for the channel's subscribers of this machine. The
+	// calls for one app do not overlap, and come in the order of the offsets, so
+	// that a subscriber gets the messages of all its channels in that order.
+	// Deliver never waits.
+	Deliver(m *Message) Delivery
+
+	// Subscribers is how many subscribers of this machine a channel has.
+	Subscribers(app, channel string) int
 }
 
-// NewMemory makes a broker for the subscribers of one process. Offsets begin
-// at 1 with each; ids never come again.
-func NewMemory() Broker {
-	return &memory{seed: maphash.MakeSeed(), apps: make(map[string]*sequence)}
+// A Delivery is a message that was queued for the subscribers of this machine.
+type Delivery struct {
+	// Subscribers are those that it was queued for.
+	Subscribers int
+
+	first Flusher
+	batch interface{ flush() } // with first in it
 }
 
-func (b *memory) Publish(m *Message, deliver func(*Message) int) (int, error) {
-	seq := b.sequence(m.App)
-	lock := &b.ordered[maphash.Comparable(b.seed, name{m.App, m.Channel})%uint64(len(b.ordered))]
-	lock.Lock()
-	defer lock.Unlock()
-	m.Offset = seq.last.Add(1)
-	var id [32]byte // holds any
-	m.ID = string(strconv.AppendUint(append(append(id[:0], seq.epoch...), '-'), m.Offset, 36))
-	return deliver(m), nil
-}
-
-func (b *memory) Forget(app string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.apps, app)
-}
-
-func (b *memory) sequence(app string) *sequence {
-	b.mu.RLock()
-	seq := b.apps[app]
-	b.mu.RUnlock()
-	if seq != nil {
-		return seq
+// Flush has what was queued sent. It is called once, when no lock is held, and the
+// next message may be delivered before. It writes to one subscriber itself; more
+// are left to other goroutines.
+func (d Delivery) Flush() {
+	switch {
+	case d.batch != nil:
+		go d.batch.flush()
+	case d.first != nil:
+		d.first.Flush(nil)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if seq = b.apps[app]; seq == nil {
-		seq = &sequence{epoch: rand.Text()[:16]}
-		b.apps[app] = seq
-	}
-	return seq
 }

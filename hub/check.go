@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync"
@@ -8,14 +9,14 @@ import (
 
 // Check delivers a message to a subscriber of its own, in an app that cannot be,
 // and fails if it does not arrive.
-func (h *Hub[P]) Check() error {
+func (h *Hub[P]) Check(ctx context.Context) error {
 	p, channel := new(probe[P]), rand.Text()
 	member := h.Join("", p)
 	defer member.Close()
-	if err := member.Subscribe(channel, 1, func() {}); err != nil {
+	if err := member.Subscribe(ctx, channel, 1, func() {}); err != nil {
 		return err
 	}
-	receipt, err := h.Publish(Message{Channel: channel, Event: "health"})
+	receipt, err := h.Publish(ctx, Message{Channel: channel, Event: "health"})
 	if err != nil {
 		return err
 	}

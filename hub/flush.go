@@ -32,7 +32,7 @@ func (h *Hub[P]) wait(c *channel[P], w *waiting[P], f Flusher) {
 		return
 	}
 	if w.batch != nil && len(w.batch.all) == batchSize {
-		go h.flush(w.batch)
+		go w.batch.flush()
 		w.batch, w.first = nil, f
 		return
 	}
@@ -48,25 +48,25 @@ func (h *Hub[P]) wait(c *channel[P], w *waiting[P], f Flusher) {
 	w.batch.all = append(w.batch.all, f)
 }
 
-// flushLast flushes the last batch of a message. One that is alone is flushed
-// by the publisher itself, which saves waking another goroutine. What that one
+// delivery is what the broker is to flush. One who is alone is flushed by the
+// publisher itself, which saves waking another goroutine; what that one
 // leaves to another is not waited for, as it would be waking one.
-func (h *Hub[P]) flushLast(w *waiting[P]) {
-	switch {
-	case w.batch != nil:
-		go h.flush(w.batch)
-	case w.first != nil:
-		w.first.Flush(nil)
+func (w *waiting[P]) delivery(subscribers int) Delivery {
+	d := Delivery{Subscribers: subscribers, first: w.first}
+	if w.batch != nil { // else a nil in an interface
+		d.batch = w.batch
 	}
+	return d
 }
 
-func (h *Hub[P]) flush(b *batch[P]) {
+func (b *batch[P]) flush() {
 	for _, f := range b.all {
 		f.Flush(&b.begun)
 	}
 	b.begun.Wait()
-	b.channel.settle()
+	c := b.channel
+	c.settle()
 	clear(b.all)
 	b.channel, b.all = nil, b.all[:0]
-	h.free.Put(b)
+	c.hub.free.Put(b)
 }

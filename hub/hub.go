@@ -4,11 +4,14 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"hash/maphash"
-	"maps"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
 )
 
 // Message is one accepted publish.
@@ -27,6 +30,10 @@ type Message struct {
 	// Offset is the message's number in its app, from 1, without gaps. The
 	// broker gives it.
 	Offset uint64
+
+	// channel is where the publisher's hub has found the channel, a *channel[P];
+	// nil if it had no subscribers.
+	channel any
 }
 
 // A Subscriber is handed the messages of its channels as a payload P.
@@ -51,13 +58,14 @@ type Flusher interface {
 // A Hub knows who has subscribed to what. All its methods may be called
 // concurrently.
 type Hub[P any] struct {
-	encode func(*Message) P
-	broker Broker
-	seed   maphash.Seed
-	shards [shardCount]shard[P]
-	subs   atomic.Int64
-	free   sync.Pool    // of *batch[P]
-	ahead  atomic.Int64 // see SetAhead
+	encode    func(*Message) P
+	broker    Broker
+	interests *interests // nil if the broker is not Interested
+	seed      maphash.Seed
+	shards    [shardCount]shard[P]
+	subs      atomic.Int64
+	free      sync.Pool    // of *batch[P]
+	ahead     atomic.Int64 // see SetAhead
 }
 
 // shardCount bounds how many goroutines can look up or change channels at a
@@ -68,15 +76,15 @@ const shardCount = 64
 type name struct{ app, channel string }
 
 type shard[P any] struct {
-	mu       sync.RWMutex // guards all below
-	channels map[name]*channel[P]
-	most     int // channels since the map was made, which never gets smaller by itself
+	mu       sync.RWMutex // guards channels
+	channels lean.Map[name, *channel[P]]
 }
 
 // A channel that has subscribers. Its lock is held while a message is handed
 // to them, so that one comes wholly before or after another, and a subscription
 // between two messages.
 type channel[P any] struct {
+	hub  *Hub[P]
 	name name
 
 	mu   sync.Mutex         // guards all below
@@ -88,49 +96,64 @@ type channel[P any] struct {
 	flushed   chan struct{} // if not nil, closed when nothing is owed
 }
 
-// New makes a hub whose messages go through the broker. encode is called once
-// for each message that has subscribers.
-func New[P any](broker Broker, encode func(*Message) P) *Hub[P] {
+// New makes a hub whose messages go through the broker, which it starts. encode is
+// called once for each message that has subscribers. Close ends the hub.
+func New[P any](broker Broker, encode func(*Message) P) (*Hub[P], error) {
 	h := &Hub[P]{encode: encode, broker: broker, seed: maphash.MakeSeed()}
-	for i := range h.shards {
-		h.shards[i].channels = make(map[name]*channel[P])
+	if interested, ok := broker.(Interested); ok {
+		h.interests = newInterests(interested)
 	}
-	return h
+	if err := broker.Start(h); err != nil {
+		return nil, fmt.Errorf("starting the broker: %w", err)
+	}
+	return h, nil
+}
+
+// Close closes the broker, once nobody publishes or subscribes any more.
+func (h *Hub[P]) Close() error {
+	if h.interests != nil {
+		h.interests.close()
+	}
+	return h.broker.Close()
 }
 
 // Receipt is what the publisher of a message is told.
 type Receipt struct {
 	ID          string
 	Offset      uint64
-	Subscribers int // on this machine, when the message was accepted
+	Subscribers int // as far as they were known when the message was accepted
 }
 
-// Publish hands a message to every subscriber of its channel. It waits while
-// the channel is too far ahead of its subscribers' flushes, see SetAhead, and
-// never for a subscriber. m.Data may be reused once it has returned.
-func (h *Hub[P]) Publish(m Message) (Receipt, error) {
-	c := h.find(name{m.App, m.Channel})
-	if c != nil {
+// Publish has the broker take a message to every subscriber of its channel. It
+// waits while the channel is too far ahead of its subscribers' flushes, see
+// SetAhead, and never for a subscriber. m.Data may be reused once it has returned.
+// ctx bounds how long the broker may take.
+func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
+	if c := h.find(name{m.App, m.Channel}); c != nil {
 		c.admit(&m, h.ahead.Load())
 		defer c.settle()
+		m.channel = c
 	}
-	var w waiting[P]
-	defer h.flushLast(&w) // whom a panic leaves waiting, too
-	subscribers, err := h.broker.Publish(&m, func(m *Message) int { return h.deliver(c, m, &w) })
-	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: subscribers}, err
+	return h.broker.Publish(ctx, &m)
 }
 
-// deliver hands an accepted message to this machine's subscribers and counts
-// them. c is their channel as it was before, nil if they are new. Those in w
-// are left to be flushed when no lock is held.
-func (h *Hub[P]) deliver(c *channel[P], m *Message, w *waiting[P]) int {
-	if c == nil || !c.enter() { // there may be another by now
+// Deliver implements Handler.
+func (h *Hub[P]) Deliver(m *Message) (d Delivery) {
+	c, _ := m.channel.(*channel[P])
+	if c == nil || c.hub != h || !c.enter() { // there may be another by now
 		c = h.find(name{m.App, m.Channel})
 		if c == nil || !c.enter() {
-			return 0
+			return Delivery{}
 		}
 	}
-	defer c.mu.Unlock()
+	var w waiting[P]
+	whole := false
+	defer func() {
+		c.mu.Unlock()
+		if !whole { // after a panic: who has got the message is not left waiting
+			w.delivery(0).Flush()
+		}
+	}()
 	payload := h.encode(m)
 	subscribers := len(c.subs)
 	for _, sub := range c.subs {
@@ -139,10 +162,11 @@ func (h *Hub[P]) deliver(c *channel[P], m *Message, w *waiting[P]) int {
 			continue
 		}
 		if f := sub.member.to.Queue(payload); f != nil {
-			h.wait(c, w, f)
+			h.wait(c, &w, f)
 		}
 	}
-	return subscribers
+	whole = true
+	return w.delivery(subscribers)
 }
 
 // enter locks the channel, unless it is gone.
@@ -160,7 +184,7 @@ func (h *Hub[P]) find(key name) *channel[P] {
 	s := h.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.channels[key]
+	return s.channels.Get(key)
 }
 
 // Channels is the number of channels that have subscribers.
@@ -169,7 +193,7 @@ func (h *Hub[P]) Channels() int {
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()
-		n += len(s.channels)
+		n += s.channels.Len()
 		s.mu.RUnlock()
 	}
 	return n
@@ -189,11 +213,10 @@ func (h *Hub[P]) channel(n name) *channel[P] {
 	s := h.shard(n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.channels[n]
+	c := s.channels.Get(n)
 	if c == nil {
-		c = &channel[P]{name: n}
-		s.channels[n] = c
-		s.most = max(s.most, len(s.channels))
+		c = &channel[P]{hub: h, name: n}
+		s.channels.Set(n, c)
 	}
 	return c
 }
@@ -207,23 +230,10 @@ func (h *Hub[P]) drop(c *channel[P]) {
 	s := h.shard(c.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.channels[c.name] == c {
-		delete(s.channels, c.name)
-		s.shrink()
+	if s.channels.Get(c.name) == c {
+		s.channels.Delete(c.name)
 	}
 }
 
-// shrinkAt is how many channels a map must have had to be worth a smaller one.
-const shrinkAt = 256
-
-// shrink gives the memory of many channels back once few are left: a client may
-// have been in very many. It needs mu.
-func (s *shard[P]) shrink() {
-	left := len(s.channels)
-	if s.most < shrinkAt || left > s.most/4 {
-		return
-	}
-	channels := make(map[name]*channel[P], left)
-	maps.Copy(channels, s.channels)
-	s.channels, s.most = channels, left
-}
+// Interface guard
+var _ Handler = (*Hub[struct{}])(nil)

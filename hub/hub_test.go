@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
+
+var background = context.Background()
 
 // inbox is a subscriber that keeps what it gets.
 type inbox struct {
@@ -37,221 +40,279 @@ func (b *inbox) all() []string {
 	return slices.Clone(b.got)
 }
 
-func newHub() *hub.Hub[string] {
-	return hub.New(hub.NewMemory(), func(m *hub.Message) string {
-		return m.App + "/" + m.Channel + "/" + string(m.Data)
-	})
+// A testHub is a hub on one of the brokers.
+type testHub struct {
+	*hub.Hub[string]
+
+	// settle waits until all that was published has been delivered.
+	settle func()
 }
 
-func subscribe(t *testing.T, m *hub.Member[string], channel string) {
-	t.Helper()
-	if err := m.Subscribe(channel, 1000, func() {}); err != nil {
-		t.Fatalf("subscribe to %s: %v", channel, err)
-	}
+// got is what a subscriber has got of what was published.
+func (h *testHub) got(b *inbox) []string {
+	h.settle()
+	return b.all()
 }
 
-func publish(t *testing.T, h *hub.Hub[string], app, channel, data string) hub.Receipt {
-	t.Helper()
-	receipt, err := h.Publish(hub.Message{App: app, Channel: channel, Event: "e", Data: json.RawMessage(data)})
-	if err != nil {
-		t.Fatalf("publish: %v", err)
-	}
-	return receipt
-}
-
-func expectEmpty(t *testing.T, h *hub.Hub[string]) {
+// expectEmpty fails the test if a channel or a subscription is left.
+func (h *testHub) expectEmpty(t *testing.T) {
 	t.Helper()
 	if c, s := h.Channels(), h.Subscriptions(); c != 0 || s != 0 {
 		t.Errorf("%d channels and %d subscriptions are left", c, s)
 	}
 }
 
+// newHub makes a hub on the broker in memory.
+func newHub(tb testing.TB) *testHub {
+	tb.Helper()
+	return newHubOn(tb, hub.NewMemory(), func() {})
+}
+
+func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
+	tb.Helper()
+	h, err := hub.New(broker, func(m *hub.Message) string { return m.App + "/" + m.Channel + "/" + string(m.Data) })
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return &testHub{h, settle}
+}
+
+// onEach runs a test on each broker: the one in memory, an awkward one, and an
+// awkward one that other hubs are on, too.
+func onEach(t *testing.T, test func(t *testing.T, h *testHub)) {
+	t.Helper()
+	t.Run("memory", func(t *testing.T) { test(t, newHub(t)) })
+	for name, others := range map[string]int{"awkward": 0, "awkward with others": 2} {
+		t.Run(name, func(t *testing.T) {
+			net := new(network)
+			for range others {
+				newHubOn(t, net.join(), net.settle)
+			}
+			h := newHubOn(t, net.join(), net.settle)
+			test(t, h)
+			h.settle()
+		})
+	}
+}
+
+func subscribe(t *testing.T, m *hub.Member[string], channel string) {
+	t.Helper()
+	if err := m.Subscribe(background, channel, 1000, func() {}); err != nil {
+		t.Fatalf("subscribe to %s: %v", channel, err)
+	}
+}
+
+func publish(t *testing.T, h *testHub, app, channel, data string) hub.Receipt {
+	t.Helper()
+	receipt, err := h.Publish(background, hub.Message{App: app, Channel: channel, Event: "e", Data: json.RawMessage(data)})
+	if err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+	return receipt
+}
+
 func TestMessageReachesItsAppsChannelOnly(t *testing.T) {
-	h := newHub()
-	apps, channels := 100, []string{"orders", "orders.42", "a"}
-	boxes := make(map[string]*inbox)
-	for i := range apps {
-		for _, channel := range channels {
-			app := fmt.Sprint("app_", i)
-			box := new(inbox)
-			boxes[app+"/"+channel] = box
-			subscribe(t, h.Join(app, box), channel)
+	onEach(t, func(t *testing.T, h *testHub) {
+		apps, channels := 100, []string{"orders", "orders.42", "a"}
+		boxes := make(map[string]*inbox)
+		for i := range apps {
+			for _, channel := range channels {
+				app := fmt.Sprint("app_", i)
+				box := new(inbox)
+				boxes[app+"/"+channel] = box
+				subscribe(t, h.Join(app, box), channel)
+			}
 		}
-	}
-	want := make(map[string][]string)
-	for i := range 10_000 {
-		app, channel := fmt.Sprint("app_", rand.IntN(apps)), channels[rand.IntN(len(channels))]
-		data := fmt.Sprint(i)
-		if r := publish(t, h, app, channel, data); r.Subscribers != 1 {
-			t.Fatalf("%d subscribers, want 1", r.Subscribers)
+		want := make(map[string][]string)
+		for i := range 10_000 {
+			app, channel := fmt.Sprint("app_", rand.IntN(apps)), channels[rand.IntN(len(channels))]
+			data := fmt.Sprint(i)
+			if r := publish(t, h, app, channel, data); r.Subscribers != 1 {
+				t.Fatalf("%d subscribers, want 1", r.Subscribers)
+			}
+			key := app + "/" + channel
+			want[key] = append(want[key], key+"/"+data)
 		}
-		key := app + "/" + channel
-		want[key] = append(want[key], key+"/"+data)
-	}
-	for key, box := range boxes {
-		if got := box.all(); !slices.Equal(got, want[key]) {
-			t.Errorf("%s got %v, want %v", key, got, want[key])
+		for key, box := range boxes {
+			if got := h.got(box); !slices.Equal(got, want[key]) {
+				t.Errorf("%s got %v, want %v", key, got, want[key])
+			}
 		}
-	}
+	})
 }
 
 func TestAllSubscribersSeeOneOrder(t *testing.T) {
-	h := newHub()
-	boxes := make([]*inbox, 20)
-	for i := range boxes {
-		boxes[i] = new(inbox)
-		subscribe(t, h.Join("app", boxes[i]), "c")
-	}
-	var publishers sync.WaitGroup
-	var mu sync.Mutex
-	offsets := make(map[uint64]string)
-	ids := make(map[string]bool)
-	for p := range 8 {
-		publishers.Go(func() {
-			for i := range 500 {
-				data := fmt.Sprintf("%d.%d", p, i)
-				r := publish(t, h, "app", "c", data)
-				mu.Lock()
-				offsets[r.Offset] = "app/c/" + data
-				ids[r.ID] = true
-				mu.Unlock()
-			}
-		})
-	}
-	publishers.Wait()
-	if len(ids) != 4000 {
-		t.Errorf("%d different ids, want 4000", len(ids))
-	}
-	accepted := make([]string, 0, len(offsets))
-	for i := range uint64(4000) {
-		accepted = append(accepted, offsets[i+1])
-	}
-	for i, box := range boxes {
-		if !slices.Equal(box.all(), accepted) {
-			t.Fatalf("subscriber %d saw another order than that of the offsets", i)
+	onEach(t, func(t *testing.T, h *testHub) {
+		boxes := make([]*inbox, 20)
+		for i := range boxes {
+			boxes[i] = new(inbox)
+			subscribe(t, h.Join("app", boxes[i]), "c")
 		}
-	}
+		var publishers sync.WaitGroup
+		var mu sync.Mutex
+		offsets := make(map[uint64]string)
+		ids := make(map[string]bool)
+		for p := range 8 {
+			publishers.Go(func() {
+				for i := range 500 {
+					data := fmt.Sprintf("%d.%d", p, i)
+					r := publish(t, h, "app", "c", data)
+					mu.Lock()
+					offsets[r.Offset] = "app/c/" + data
+					ids[r.ID] = true
+					mu.Unlock()
+				}
+			})
+		}
+		publishers.Wait()
+		if len(ids) != 4000 {
+			t.Errorf("%d different ids, want 4000", len(ids))
+		}
+		accepted := make([]string, 0, len(offsets))
+		for i := range uint64(4000) {
+			accepted = append(accepted, offsets[i+1])
+		}
+		for i, box := range boxes {
+			if !slices.Equal(h.got(box), accepted) {
+				t.Fatalf("subscriber %d saw another order than that of the offsets", i)
+			}
+		}
+	})
 }
 
 func TestSubscribingTwiceDeliversOnce(t *testing.T) {
-	h, box := newHub(), new(inbox)
-	m := h.Join("app", box)
-	answers := 0
-	for range 2 {
-		if err := m.Subscribe("c", 1, func() { answers++ }); err != nil {
-			t.Fatal(err)
+	onEach(t, func(t *testing.T, h *testHub) {
+		box := new(inbox)
+		m := h.Join("app", box)
+		answers := 0
+		for range 2 {
+			if err := m.Subscribe(background, "c", 1, func() { answers++ }); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	publish(t, h, "app", "c", "1")
-	if got := box.all(); len(got) != 1 || answers != 2 {
-		t.Errorf("got %v and %d answers, want one message and two answers", got, answers)
-	}
+		publish(t, h, "app", "c", "1")
+		if got := h.got(box); len(got) != 1 || answers != 2 {
+			t.Errorf("got %v and %d answers, want one message and two answers", got, answers)
+		}
+	})
 }
 
 func TestAnswerToSubscribeComesBeforeTheFirstMessage(t *testing.T) {
-	h := newHub()
-	var stop atomic.Bool
-	var publisher sync.WaitGroup
-	publisher.Go(func() {
-		for !stop.Load() {
-			publish(t, h, "app", "c", "1")
+	onEach(t, func(t *testing.T, h *testHub) {
+		var stop atomic.Bool
+		var publisher sync.WaitGroup
+		publisher.Go(func() {
+			for !stop.Load() {
+				publish(t, h, "app", "c", "1")
+			}
+		})
+		for range 2_000 {
+			box := new(inbox)
+			m := h.Join("app", box)
+			if err := m.Subscribe(background, "c", 1, func() { box.Queue("subscribed") }); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, h, "app", "c", "2")
+			m.Close()
+			if got := h.got(box); got[0] != "subscribed" || slices.Contains(got[1:], "subscribed") {
+				t.Fatalf("got %v", got)
+			}
 		}
+		stop.Store(true)
+		publisher.Wait()
+		h.expectEmpty(t)
 	})
-	for range 2_000 {
-		box := new(inbox)
-		m := h.Join("app", box)
-		if err := m.Subscribe("c", 1, func() { box.Queue("subscribed") }); err != nil {
-			t.Fatal(err)
-		}
-		publish(t, h, "app", "c", "2")
-		m.Close()
-		if got := box.all(); got[0] != "subscribed" || slices.Contains(got[1:], "subscribed") {
-			t.Fatalf("got %v", got)
-		}
-	}
-	stop.Store(true)
-	publisher.Wait()
-	expectEmpty(t, h)
 }
 
 func TestOneChannelTooManyIsRefused(t *testing.T) {
-	h := newHub()
-	m := h.Join("app", new(inbox))
-	for i := range 3 {
-		if err := m.Subscribe(fmt.Sprint(i), 3, func() {}); err != nil {
-			t.Fatal(err)
+	onEach(t, func(t *testing.T, h *testHub) {
+		m := h.Join("app", new(inbox))
+		for i := range 3 {
+			if err := m.Subscribe(background, fmt.Sprint(i), 3, func() {}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if err := m.Subscribe("3", 3, func() {}); !errors.Is(err, hub.ErrTooMany) {
-		t.Errorf("a fourth channel of three: %v", err)
-	}
-	if err := m.Subscribe("2", 3, func() {}); err != nil {
-		t.Errorf("a channel it is in: %v", err)
-	}
-	if !m.Unsubscribe("1") || m.Unsubscribe("1") {
-		t.Error("unsubscribe is not true once")
-	}
-	subscribe(t, m, "3")
-	m.Close()
-	if err := m.Subscribe("4", 3, func() {}); !errors.Is(err, hub.ErrClosed) {
-		t.Errorf("after Close: %v", err)
-	}
-	expectEmpty(t, h)
+		if err := m.Subscribe(background, "3", 3, func() {}); !errors.Is(err, hub.ErrTooMany) {
+			t.Errorf("a fourth channel of three: %v", err)
+		}
+		if err := m.Subscribe(background, "2", 3, func() {}); err != nil {
+			t.Errorf("a channel it is in: %v", err)
+		}
+		if !m.Unsubscribe("1") || m.Unsubscribe("1") {
+			t.Error("unsubscribe is not true once")
+		}
+		subscribe(t, m, "3")
+		m.Close()
+		if err := m.Subscribe(background, "4", 3, func() {}); !errors.Is(err, hub.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		h.expectEmpty(t)
+	})
 }
 
 // F7 of the notes on other servers: a subscriber that goes while it
 // subscribes stayed in the channel for ever.
 func TestSubscriberThatGoesWhileItSubscribesIsInNoChannel(t *testing.T) {
-	h := newHub()
-	var wg sync.WaitGroup
-	for range 2_000 {
-		m := h.Join("app", new(inbox))
-		for i := range 3 {
-			wg.Go(func() { _ = m.Subscribe(fmt.Sprint(i%2), 100, func() {}) })
+	onEach(t, func(t *testing.T, h *testHub) {
+		var wg sync.WaitGroup
+		for range 2_000 {
+			m := h.Join("app", new(inbox))
+			for i := range 3 {
+				wg.Go(func() { _ = m.Subscribe(background, fmt.Sprint(i%2), 100, func() {}) })
+			}
+			wg.Go(func() { m.Unsubscribe("0") })
+			wg.Go(m.Close)
 		}
-		wg.Go(func() { m.Unsubscribe("0") })
-		wg.Go(m.Close)
-	}
-	wg.Wait()
-	expectEmpty(t, h)
+		wg.Wait()
+		h.expectEmpty(t)
+	})
 }
 
 // F7 too: a join while the last member leaves went into a room that was no
 // longer there.
 func TestJoinWhileTheLastLeavesIsNotLost(t *testing.T) {
-	h := newHub()
-	var stop atomic.Bool
-	var churn sync.WaitGroup
-	for range 4 {
-		churn.Go(func() {
-			for !stop.Load() {
-				m := h.Join("app", new(inbox))
-				_ = m.Subscribe("c", 1, func() {})
-				m.Close()
-			}
-		})
-	}
-	for i := range 20_000 {
-		box := new(inbox)
-		m := h.Join("app", box)
-		subscribe(t, m, "c")
-		publish(t, h, "app", "c", fmt.Sprint(i))
-		if got := box.all(); len(got) != 1 {
-			t.Fatalf("round %d: got %v, want one message", i, got)
+	onEach(t, func(t *testing.T, h *testHub) {
+		var stop atomic.Bool
+		var churn sync.WaitGroup
+		for range 4 {
+			churn.Go(func() {
+				for !stop.Load() {
+					m := h.Join("app", new(inbox))
+					_ = m.Subscribe(background, "c", 1, func() {})
+					m.Close()
+				}
+			})
 		}
-		m.Close()
-	}
-	stop.Store(true)
-	churn.Wait()
-	expectEmpty(t, h)
+		for i := range 20_000 {
+			box := new(inbox)
+			m := h.Join("app", box)
+			subscribe(t, m, "c")
+			publish(t, h, "app", "c", fmt.Sprint(i))
+			if got := h.got(box); len(got) != 1 {
+				t.Fatalf("round %d: got %v, want one message", i, got)
+			}
+			m.Close()
+		}
+		stop.Store(true)
+		churn.Wait()
+		h.expectEmpty(t)
+	})
 }
 
 func TestMessageWithoutSubscribersIsNotEncoded(t *testing.T) {
-	h := hub.New(hub.NewMemory(), func(*hub.Message) string {
+	h, err := hub.New(hub.NewMemory(), func(*hub.Message) string {
 		t.Error("encoded")
 		return ""
 	})
-	if r, err := h.Publish(hub.Message{App: "app", Channel: "c"}); err != nil || r.Subscribers != 0 || r.Offset != 1 {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := h.Publish(background, hub.Message{App: "app", Channel: "c"}); err != nil || r.Subscribers != 0 || r.Offset != 1 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
@@ -259,16 +320,16 @@ func TestMessageWithoutSubscribersIsNotEncoded(t *testing.T) {
 func BenchmarkPublish(b *testing.B) {
 	for _, subscribers := range []int{0, 1, 1000} {
 		b.Run(fmt.Sprint(subscribers), func(b *testing.B) {
-			h := hub.New(hub.NewMemory(), func(*hub.Message) string { return "" })
+			h := newHub(b)
 			for range subscribers {
-				if err := h.Join("app", discard{}).Subscribe("c", 1, func() {}); err != nil {
+				if err := h.Join("app", discard{}).Subscribe(background, "c", 1, func() {}); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					_, _ = h.Publish(hub.Message{App: "app", Channel: "c", Event: "e"})
+					_, _ = h.Publish(background, hub.Message{App: "app", Channel: "c", Event: "e"})
 				}
 			})
 		})
@@ -282,22 +343,22 @@ func (discard) ID() string { return "" }
 func (discard) Queue(string) hub.Flusher { return nil }
 
 func BenchmarkSubscribe(b *testing.B) {
-	h := newHub()
+	h := newHub(b)
 	for b.Loop() {
 		m := h.Join("app", discard{})
-		_ = m.Subscribe("c", 1, func() {})
+		_ = m.Subscribe(background, "c", 1, func() {})
 		m.Close()
 	}
 }
 
 func TestMessageLeavesOutOneSubscriber(t *testing.T) {
-	h := newHub()
+	h := newHub(t)
 	boxes := map[string]*inbox{"a": {id: "a"}, "b": {id: "b"}, "": {}}
 	for _, box := range boxes {
 		subscribe(t, h.Join("app", box), "c")
 	}
 	for except, want := range map[string]int{"": 3, "a": 2, "nobody": 3} {
-		receipt, err := h.Publish(hub.Message{App: "app", Channel: "c", Event: "e", Except: except})
+		receipt, err := h.Publish(background, hub.Message{App: "app", Channel: "c", Event: "e", Except: except})
 		if err != nil || receipt.Subscribers != want {
 			t.Errorf("except %q: %+v, %v", except, receipt, err)
 		}
@@ -310,44 +371,46 @@ func TestMessageLeavesOutOneSubscriber(t *testing.T) {
 }
 
 func TestIdsAreShortAndPlain(t *testing.T) {
-	h := newHub()
-	for range 100 {
-		id := publish(t, h, "app", "c", "1").ID
-		if len(id) > 32 || strings.ContainsAny(id, "/+= ") {
-			t.Fatalf("id %q", id)
+	onEach(t, func(t *testing.T, h *testHub) {
+		for range 100 {
+			id := publish(t, h, "app", "c", "1").ID
+			if len(id) > 32 || strings.ContainsAny(id, "/+= ") {
+				t.Fatalf("id %q", id)
+			}
 		}
-	}
+	})
 }
 
 func TestManyChannelsLeaveNoMemoryBehind(t *testing.T) {
-	const many = 100_000
-	h := newHub()
-	stays := h.Join("app", &inbox{id: "stays"})
-	defer stays.Close()
-	for i := range 100 {
-		subscribe(t, stays, fmt.Sprint("kept.", i))
-	}
-	before := heap()
-	for range 2 {
-		m := h.Join("app", &inbox{id: "goes"})
-		for i := range many {
-			if err := m.Subscribe(fmt.Sprint("ch.", i), many, func() {}); err != nil {
-				t.Fatal(err)
+	onEach(t, func(t *testing.T, h *testHub) {
+		const many = 100_000
+		stays := h.Join("app", &inbox{id: "stays"})
+		defer stays.Close()
+		for i := range 100 {
+			subscribe(t, stays, fmt.Sprint("kept.", i))
+		}
+		before := heap()
+		for range 2 {
+			m := h.Join("app", &inbox{id: "goes"})
+			for i := range many {
+				if err := m.Subscribe(background, fmt.Sprint("ch.", i), many, func() {}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.Close()
+		}
+		if left := heap() - before; left > 8*many { // the maps that held them had 65 for each
+			t.Errorf("%d bytes are left of %d channels", left, many)
+		}
+		if n := h.Channels(); n != 100 {
+			t.Errorf("%d channels, want 100", n)
+		}
+		for i := range 100 {
+			if got := publish(t, h, "app", fmt.Sprint("kept.", i), "1"); got.Subscribers != 1 {
+				t.Fatalf("kept.%d has %d subscribers", i, got.Subscribers)
 			}
 		}
-		m.Close()
-	}
-	if left := heap() - before; left > 8*many { // the maps that held them had 65 for each
-		t.Errorf("%d bytes are left of %d channels", left, many)
-	}
-	if n := h.Channels(); n != 100 {
-		t.Errorf("%d channels, want 100", n)
-	}
-	for i := range 100 {
-		if got := publish(t, h, "app", fmt.Sprint("kept.", i), "1"); got.Subscribers != 1 {
-			t.Fatalf("kept.%d has %d subscribers", i, got.Subscribers)
-		}
-	}
+	})
 }
 
 // heap is what is in use, in bytes.

@@ -21,7 +21,7 @@ func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, mo
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.RLock()
-		for n, c := range s.channels {
+		for n, c := range s.channels.All() {
 			if n.app == app && n.channel > after && strings.HasPrefix(n.channel, prefix) {
 				found = append(found, c)
 			}

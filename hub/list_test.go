@@ -9,7 +9,7 @@ import (
 )
 
 func TestListHasAnAppsChannelsInOrderAndPages(t *testing.T) {
-	h := newHub()
+	h := newHub(t)
 	for i := range 25 {
 		for range i%3 + 1 {
 			subscribe(t, h.Join("app", new(inbox)), fmt.Sprintf("orders.%02d", i))

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"sync"
 )
@@ -36,25 +37,59 @@ func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
 	return &Member[P]{hub: h, app: app, to: to}
 }
 
+// Ready reports whether a Subscribe would not wait.
+func (m *Member[P]) Ready(channel string) bool {
+	m.mu.Lock()
+	h := m.hub
+	m.mu.Unlock()
+	return h == nil || h.interests == nil || h.interests.ready(name{m.app, channel})
+}
+
 // Subscribe puts the member into a channel, if it is not there already and in
 // fewer than limit. joined is called at the moment from which on messages
 // arrive: what it sends comes before the first of them. It must not block.
-func (m *Member[P]) Subscribe(channel string, limit int, joined func()) error {
+//
+// Subscribe waits for the broker, if that has to be told, for as long as ctx
+// lasts, and holds no lock meanwhile. Its errors are ErrClosed, ErrTooMany, that of
+// ctx, and the broker's.
+func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, joined func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.hub == nil:
-		return ErrClosed
-	case m.find(channel) >= 0:
-		joined()
-		return nil
-	case m.len() >= limit:
-		return ErrTooMany
+	if done, err := m.settled(channel, limit, joined); done {
+		return err
+	}
+	h, n := m.hub, name{m.app, channel}
+	if h.interests != nil {
+		m.mu.Unlock()
+		err := h.interests.acquire(ctx, n)
+		m.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if done, err := m.settled(channel, limit, joined); done { // meanwhile
+			h.interests.release(n)
+			return err
+		}
 	}
 	sub := &subscription[P]{member: m}
-	for !m.enter(sub, m.hub.channel(name{m.app, channel}), joined) {
+	for !m.enter(sub, h.channel(n), joined) {
 	}
 	return nil
+}
+
+// settled reports whether there is nothing to do, or nothing that may be done. It
+// needs mu.
+func (m *Member[P]) settled(channel string, limit int, joined func()) (done bool, err error) {
+	switch {
+	case m.hub == nil:
+		return true, ErrClosed
+	case m.find(channel) >= 0:
+		joined()
+		return true, nil
+	case m.len() >= limit:
+		return true, ErrTooMany
+	}
+	return false, nil
 }
 
 // enter puts a subscription into a channel, unless that is gone. If joined
@@ -128,6 +163,9 @@ func (m *Member[P]) leave(sub *subscription[P]) {
 	c := sub.channel
 	if c.remove(sub) {
 		m.hub.drop(c)
+	}
+	if m.hub.interests != nil {
+		m.hub.interests.release(c.name)
 	}
 }
 

@@ -15,82 +15,83 @@ import (
 // A member's channels are the same, and in the same order, however many there
 // are and in whatever order it leaves them.
 func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
-	h := newHub()
-	box := new(inbox)
-	m := h.Join("app", box)
-	var want []string
-	random := rand.New(rand.NewPCG(1, 2))
-	check := func() {
-		t.Helper()
-		if got := m.Channels(); !slices.Equal(got, want) || m.Len() != len(want) {
-			t.Fatalf("%d channels: %v, want %v", m.Len(), got, want)
+	onEach(t, func(t *testing.T, h *testHub) {
+		box := new(inbox)
+		m := h.Join("app", box)
+		var want []string
+		random := rand.New(rand.NewPCG(1, 2))
+		check := func() {
+			t.Helper()
+			if got := m.Channels(); !slices.Equal(got, want) || m.Len() != len(want) {
+				t.Fatalf("%d channels: %v, want %v", m.Len(), got, want)
+			}
+			if n := h.Subscriptions(); n != len(want) {
+				t.Fatalf("%d subscriptions of %d", n, len(want))
+			}
 		}
-		if n := h.Subscriptions(); n != len(want) {
-			t.Fatalf("%d subscriptions of %d", n, len(want))
-		}
-	}
-	next := 0
-	for _, most := range []int{5, 200, 0, 40, 10, 100, 0, 3, 0} {
-		for len(want) != most {
-			// Two steps forward and one back, or the other way round.
-			for _, subscribes := range []bool{len(want) < most, len(want) > most, len(want) < most} {
-				switch {
-				case subscribes:
-					next++
-					want = append(want, fmt.Sprint(next))
-					subscribe(t, m, fmt.Sprint(next))
-				case len(want) > 0:
-					i := random.IntN(len(want))
-					channel := want[i]
-					want = slices.Delete(want, i, i+1)
-					if !m.Unsubscribe(channel) || m.Unsubscribe(channel) {
-						t.Fatalf("leaving %s, which is at %d of %d, is not true once", channel, i, len(want)+1)
+		next := 0
+		for _, most := range []int{5, 200, 0, 40, 10, 100, 0, 3, 0} {
+			for len(want) != most {
+				// Two steps forward and one back, or the other way round.
+				for _, subscribes := range []bool{len(want) < most, len(want) > most, len(want) < most} {
+					switch {
+					case subscribes:
+						next++
+						want = append(want, fmt.Sprint(next))
+						subscribe(t, m, fmt.Sprint(next))
+					case len(want) > 0:
+						i := random.IntN(len(want))
+						channel := want[i]
+						want = slices.Delete(want, i, i+1)
+						if !m.Unsubscribe(channel) || m.Unsubscribe(channel) {
+							t.Fatalf("leaving %s, which is at %d of %d, is not true once", channel, i, len(want)+1)
+						}
+					}
+					check()
+					if len(want) == most {
+						break
 					}
 				}
-				check()
-				if len(want) == most {
-					break
+				if len(want) > 0 { // where it is already
+					subscribe(t, m, want[random.IntN(len(want))])
+					check()
 				}
 			}
-			if len(want) > 0 { // where it is already
-				subscribe(t, m, want[random.IntN(len(want))])
-				check()
-			}
 		}
-	}
-	for i := range 200 {
-		subscribe(t, h.Join("app", discard{}), fmt.Sprint(i%7))
-		_ = m.Subscribe(fmt.Sprint(i), 1000, func() {})
-	}
-	if err := m.Subscribe("more", m.Len(), func() {}); !errors.Is(err, hub.ErrTooMany) {
-		t.Errorf("one more than the limit: %v", err)
-	}
-	for i := range 200 {
-		publish(t, h, "app", fmt.Sprint(i), "1")
-	}
-	if n := len(box.all()); n != 200 {
-		t.Errorf("%d messages of 200 channels", n)
-	}
-	m.Close()
-	if n := m.Len(); n != 0 || len(m.Channels()) != 0 {
-		t.Errorf("in %d channels after Close", n)
-	}
-	if m.Unsubscribe("1") {
-		t.Error("left a channel after Close")
-	}
-	if n := h.Subscriptions(); n != 200 {
-		t.Errorf("%d subscriptions are left, want 200", n)
-	}
+		for i := range 200 {
+			subscribe(t, h.Join("app", discard{}), fmt.Sprint(i%7))
+			_ = m.Subscribe(background, fmt.Sprint(i), 1000, func() {})
+		}
+		if err := m.Subscribe(background, "more", m.Len(), func() {}); !errors.Is(err, hub.ErrTooMany) {
+			t.Errorf("one more than the limit: %v", err)
+		}
+		for i := range 200 {
+			publish(t, h, "app", fmt.Sprint(i), "1")
+		}
+		if n := len(h.got(box)); n != 200 {
+			t.Errorf("%d messages of 200 channels", n)
+		}
+		m.Close()
+		if n := m.Len(); n != 0 || len(m.Channels()) != 0 {
+			t.Errorf("in %d channels after Close", n)
+		}
+		if m.Unsubscribe("1") {
+			t.Error("left a channel after Close")
+		}
+		if n := h.Subscriptions(); n != 200 {
+			t.Errorf("%d subscriptions are left, want 200", n)
+		}
+	})
 }
 
 // It used to take as long as the member had channels: minutes for so many.
 func TestSubscribingTakesNoLongerInManyChannels(t *testing.T) {
+	h := newHub(t)
 	const channels = 100_000
-	h := newHub()
 	m := h.Join("app", discard{})
 	deadline := time.Now().Add(20 * time.Second) // passes only in a test that fails
 	for _, step := range []func(channel string){
-		func(channel string) { _ = m.Subscribe(channel, channels, func() {}) },
+		func(channel string) { _ = m.Subscribe(background, channel, channels, func() {}) },
 		func(channel string) { m.Unsubscribe(channel) },
 	} {
 		for i := range channels {
@@ -100,7 +101,7 @@ func TestSubscribingTakesNoLongerInManyChannels(t *testing.T) {
 			}
 		}
 	}
-	expectEmpty(t, h)
+	h.expectEmpty(t)
 }
 
 // Each step used to take as long as the member had channels.
@@ -111,11 +112,11 @@ func BenchmarkManyChannels(b *testing.B) {
 			for i := range names {
 				names[i] = fmt.Sprint("orders.", i)
 			}
-			h := newHub()
+			h := newHub(b)
 			for b.Loop() {
 				m := h.Join("app", discard{})
 				for _, name := range names {
-					_ = m.Subscribe(name, n, func() {})
+					_ = m.Subscribe(background, name, n, func() {})
 				}
 				for _, name := range names {
 					m.Unsubscribe(name)
@@ -130,12 +131,12 @@ func BenchmarkManyChannels(b *testing.B) {
 func BenchmarkMemberMemory(b *testing.B) {
 	for _, channels := range []int{0, 1, 3, 1000} {
 		b.Run(fmt.Sprint(channels), func(b *testing.B) {
-			h := newHub()
+			h := newHub(b)
 			members := make([]*hub.Member[string], 0, b.N)
 			names := make([]string, channels)
 			for i := range names {
 				names[i] = fmt.Sprint("c", i)
-				_ = h.Join("app", discard{}).Subscribe(names[i], 1, func() {})
+				_ = h.Join("app", discard{}).Subscribe(background, names[i], 1, func() {})
 			}
 			var before, after runtime.MemStats
 			runtime.GC()
@@ -143,7 +144,7 @@ func BenchmarkMemberMemory(b *testing.B) {
 			for range b.N {
 				m := h.Join("app", discard{})
 				for _, name := range names {
-					_ = m.Subscribe(name, channels, func() {})
+					_ = m.Subscribe(background, name, channels, func() {})
 				}
 				members = append(members, m)
 			}

@@ -33,11 +33,11 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 	for name, elsewhere := range map[string]bool{"flushed at once": false, "flushed by other goroutines": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub()
+				h := newHub(t)
 				h.SetAhead(1000)
 				gate := make(chan struct{})
 				for range 2 { // one would be flushed by the publisher itself
-					if err := h.Join("app", gated{gate, elsewhere}).Subscribe("c", 1, func() {}); err != nil {
+					if err := h.Join("app", gated{gate, elsewhere}).Subscribe(background, "c", 1, func() {}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -64,7 +64,7 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 }
 
 func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
-	h, box := newHub(), new(inbox)
+	h, box := newHub(t), new(inbox)
 	h.SetAhead(10)
 	subscribe(t, h.Join("app", box), "c")
 	for range 3 {

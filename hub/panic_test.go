@@ -38,14 +38,14 @@ func (p *patient) Queue(payload string) hub.Flusher {
 func (p *patient) Flush(*sync.WaitGroup) { p.flushes++ }
 
 func TestPanicOfOneHoldsNoLockOfOthers(t *testing.T) {
-	h := newHub()
+	h := newHub(t)
 	h.SetAhead(1 << 10)
 	p := &patient{inbox: inbox{id: "patient"}}
 	waits := h.Join("app", p)
 	subscribe(t, waits, "c")
 
 	broken := h.Join("app", bomb{})
-	panics(t, func() { _ = broken.Subscribe("c", 10, func() { panic("answer") }) })
+	panics(t, func() { _ = broken.Subscribe(background, "c", 10, func() { panic("answer") }) })
 	panics(t, func() { publish(t, h, "app", "c", "1") })
 	if p.flushes != 1 {
 		t.Errorf("who had got the message was flushed %d times", p.flushes)
@@ -55,5 +55,5 @@ func TestPanicOfOneHoldsNoLockOfOthers(t *testing.T) {
 		t.Errorf("the next message reached %d, %v, flushed %d times", r.Subscribers, p.all(), p.flushes)
 	}
 	waits.Close()
-	expectEmpty(t, h)
+	h.expectEmpty(t)
 }

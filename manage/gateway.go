@@ -4,6 +4,7 @@
 package manage
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,7 @@ type Channels interface {
 	Subscribers(app, channel string) int
 
 	// Check delivers a message, and fails if it does not arrive.
-	Check() error
+	Check(ctx context.Context) error
 }
 
 // Sockets are the clients that were let in.
@@ -79,7 +80,7 @@ type Publisher interface {
 	// Publish publishes to a channel of an app under the app's limits. Its errors
 	// are of type *apierr.Error where they are for people. The result is that of
 	// the rate limit, whose Limit is 0 if none was applied.
-	Publish(app *keystore.App, p message.Publication) (message.Receipt, limit.Result, error)
+	Publish(ctx context.Context, app *keystore.App, p message.Publication) (message.Receipt, limit.Result, error)
 
 	// Refused counts a publish that was refused.
 	Refused(app string, refusal *apierr.Error)

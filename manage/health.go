@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -48,9 +49,9 @@ func (a *API) ready(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	well := healthView{Status: "ready"}
 	for _, check := range []struct {
 		name string
-		run  func() error
+		run  func(context.Context) error
 	}{
-		{"keystore", g.Registry.Check},
+		{"keystore", func(context.Context) error { return g.Registry.Check() }},
 		{"delivery", g.Channels.Check},
 	} {
 		took, err := timed(r, &g.hanging, check.run)
@@ -70,13 +71,15 @@ const maxHanging = 4
 
 // timed runs a check. One that hangs is left behind, as there is no way to end
 // it: that is what it was to find. hanging counts those that were left behind.
-func timed(r *http.Request, hanging *atomic.Int32, check func() error) (time.Duration, error) {
+func timed(r *http.Request, hanging *atomic.Int32, check func(context.Context) error) (time.Duration, error) {
 	begin := time.Now()
 	result := make(chan error, 1)
 	if hanging.Load() >= maxHanging {
 		return 0, fmt.Errorf("%d checks before this one have not ended", hanging.Load())
 	}
-	go func() { result <- check() }()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() { result <- check(ctx) }()
 	leave := func() {
 		hanging.Add(1)
 		go func() {

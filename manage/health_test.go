@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,7 +15,7 @@ func TestHealthCheckThatHangsIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
 		defer close(end)
-		took, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), new(atomic.Int32), func() error {
+		took, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), new(atomic.Int32), func(context.Context) error {
 			<-end
 			return nil
 		})
@@ -22,7 +23,7 @@ func TestHealthCheckThatHangsIsNotWaitedFor(t *testing.T) {
 			t.Errorf("%v after %v", err, took)
 		}
 		begin := time.Now()
-		if _, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), new(atomic.Int32), func() error { return nil }); err != nil || time.Since(begin) > 0 {
+		if _, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), new(atomic.Int32), func(context.Context) error { return nil }); err != nil || time.Since(begin) > 0 {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})
@@ -34,7 +35,7 @@ func TestChecksThatHangAreBounded(t *testing.T) {
 		end := make(chan struct{})
 		var hanging, begun atomic.Int32
 		ask := func() error {
-			_, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), &hanging, func() error {
+			_, err := timed(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), &hanging, func(context.Context) error {
 				begun.Add(1)
 				<-end
 				return nil

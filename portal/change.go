@@ -182,7 +182,7 @@ func (v *visit) publishForm(app *keystore.App) (message.Receipt, error) {
 	if err != nil {
 		return message.Receipt{}, err
 	}
-	receipt, limit, err := v.gateway.Publisher.Publish(app, p)
+	receipt, limit, err := v.gateway.Publisher.Publish(v.r.Context(), app, p)
 	respond.SetRateLimit(v.w.Header(), limit)
 	return receipt, err
 }

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -9,11 +10,15 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// conn receives what one session sends. But for the timer's function it runs
-// on the session's receive goroutine alone, so it needs no lock.
+// conn receives what one session sends, one thing after the other.
 type conn struct {
-	server  *Server
-	sess    *engineio.Session
+	server *Server
+	sess   *engineio.Session
+
+	// turn is held while something of the session is done, by its receive
+	// goroutine or behind a rest. It guards all below but what the timer asks.
+	turn    sync.Mutex
+	rest    *rest       // nil unless an event takes its time
 	place   *place      // of those that connect; nil while a socket is connected
 	socket  *Socket     // nil until connected, and after a DISCONNECT
 	pending *assembly   // the packet that waits for its attachments
@@ -23,11 +28,10 @@ type conn struct {
 }
 
 // Text takes one packet, or the text of one with attachments.
-func (c *conn) Text(message []byte) {
-	defer c.contain()
-	if c.deaf() {
-		return
-	}
+func (c *conn) Text(message []byte) { c.take(message, false) }
+
+// text needs turn.
+func (c *conn) text(message []byte) {
 	if c.pending != nil {
 		c.parseError(errAttachmentMissing)
 		return
@@ -48,11 +52,10 @@ func (c *conn) Text(message []byte) {
 }
 
 // Binary takes one attachment.
-func (c *conn) Binary(data []byte) {
-	defer c.contain()
-	if c.deaf() {
-		return
-	}
+func (c *conn) Binary(data []byte) { c.take(data, true) }
+
+// binary needs turn.
+func (c *conn) binary(data []byte) {
 	if c.pending == nil {
 		c.parseError(errAttachmentUnasked)
 		return
@@ -71,10 +74,17 @@ func (c *conn) Binary(data []byte) {
 
 // Closed ends the socket with the session.
 func (c *conn) Closed(reason engineio.Reason) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	defer c.contain()
 	c.closed = true
 	c.pending = nil
 	c.stopTimeout()
+	if c.rest != nil {
+		c.rest.closed = &reason
+		c.rest.cancel()
+		return
+	}
 	c.end(string(reason))
 }
 

@@ -2,6 +2,7 @@ package socketio_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -31,6 +32,7 @@ type app struct {
 	connect    func(*socketio.Socket, json.RawMessage) error
 	connected  func(*socketio.Socket)
 	event      func(*socketio.Socket, *socketio.Event)
+	rest       func(*socketio.Event) func(context.Context) // where it returns nil, event is called
 	disconnect func(*socketio.Socket, string)
 	screen     func(*socketio.Event) error // makes the handler a Screener
 
@@ -61,13 +63,19 @@ func (h *handler) Connected() {
 
 // Event acknowledges with the arguments, so that a client can tell that all it
 // sent before was dealt with.
-func (h *handler) Event(e *socketio.Event) {
+func (h *handler) Event(e *socketio.Event) func(context.Context) {
+	if h.app.rest != nil {
+		if rest := h.app.rest(e); rest != nil {
+			return rest
+		}
+	}
 	if h.app.event != nil {
 		h.app.event(h.socket, e)
 	}
 	if !h.app.manually {
 		e.Ack(e.Values()...)
 	}
+	return nil
 }
 
 func (h *handler) Disconnect(reason string) {
@@ -122,7 +130,7 @@ func serve(t *testing.T, a app) *server {
 		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
-	srv := &server{t: t, http: httptest.NewServer(engine), sockets: sockets, engine: engine, close: sync.OnceFunc(engine.Close)}
+	srv := &server{t: t, http: httptest.NewServer(engine), sockets: sockets, engine: engine, close: sync.OnceFunc(func() { engine.Close(); sockets.Wait() })}
 	t.Cleanup(func() {
 		srv.close()
 		srv.http.Close()

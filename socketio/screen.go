@@ -24,7 +24,7 @@ func (c *conn) event(p packet) {
 				c.pending = newCount(p, e)
 				return
 			}
-			c.socket.handler.Event(e)
+			c.begin(c.socket.handler.Event(e))
 			return
 		}
 		screener = nil // it has been asked
@@ -44,7 +44,7 @@ func (c *conn) event(p packet) {
 func (c *conn) assembled(a *assembly) {
 	switch {
 	case a.refused != nil:
-		c.socket.handler.Event(a.refused)
+		c.begin(c.socket.handler.Event(a.refused))
 	case a.packet.isEvent():
 		c.deliver(a.packet, a.attachments, nil)
 	}
@@ -60,7 +60,7 @@ func (c *conn) deliver(p packet, attachments [][]byte, screener Screener) {
 	if screener != nil {
 		e.Refused = screener.Screen(e)
 	}
-	c.socket.handler.Event(e)
+	c.begin(c.socket.handler.Event(e))
 }
 
 // peekEvent reads no more of an event than its name, and of that no more than

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -10,10 +11,10 @@ import (
 // refuser is a handler that refuses every event.
 type refuser struct{}
 
-func (refuser) Connect(json.RawMessage) error { return nil }
-func (refuser) Screen(*Event) error           { return errors.ErrUnsupported }
-func (refuser) Event(*Event)                  {}
-func (refuser) Disconnect(string)             {}
+func (refuser) Connect(json.RawMessage) error      { return nil }
+func (refuser) Screen(*Event) error                { return errors.ErrUnsupported }
+func (refuser) Event(*Event) func(context.Context) { return nil }
+func (refuser) Disconnect(string)                  {}
 
 // What a client's packet costs that is refused, whatever is in it.
 func BenchmarkRefusedEvent(b *testing.B) {

@@ -6,8 +6,10 @@
 package socketio
 
 import (
+	"context"
 	"encoding/json"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,10 +51,14 @@ type Handler interface {
 	// *Refusal, the data as err.data.
 	Connect(auth json.RawMessage) error
 
-	// Event is called for each event of the client, in order.
-	Event(e *Event)
+	// Event is called for each event of the client, in order. If there is
+	// something left to do that may take time, it returns that: it is done on
+	// another goroutine, and what the client sends next waits behind it, while
+	// heartbeats are answered. ctx ends with the session.
+	Event(e *Event) (rest func(ctx context.Context))
 
-	// Disconnect is called once after a Connect that returned nil, and last.
+	// Disconnect is called once after a Connect that returned nil, and last, also
+	// behind a rest.
 	Disconnect(reason string)
 }
 
@@ -81,6 +87,8 @@ type Server struct {
 	connecting places // of sessions that wait for a CONNECT
 	refused    atomic.Uint64
 
+	rests sync.WaitGroup
+
 	full, crowded limit.Seldom // log lines
 }
 
@@ -100,6 +108,10 @@ func (s *Server) Configure(cfg Config) {
 	}
 	s.cfg.Store(&cfg)
 }
+
+// Wait waits for what handlers have left to do. It is for when all sessions have
+// ended.
+func (s *Server) Wait() { s.rests.Wait() }
 
 // Connecting is the number of sessions without a connected socket.
 func (s *Server) Connecting() int { return s.connecting.count() }

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -38,7 +39,7 @@ func (d *diary) Connect(auth json.RawMessage) error {
 	return nil
 }
 
-func (d *diary) Event(e *Event) {
+func (d *diary) Event(e *Event) func(context.Context) {
 	if !d.connected {
 		d.t.Errorf("the event %q before Connect", e.Name)
 	}
@@ -52,6 +53,7 @@ func (d *diary) Event(e *Event) {
 	}
 	d.events = append(d.events, event)
 	e.Ack(e.Values()...)
+	return nil
 }
 
 func (d *diary) Disconnect(string) {

@@ -44,7 +44,10 @@ func (h *handler) Connect(auth json.RawMessage) error {
 	return h.gateway.connect(auth)
 }
 
-func (h *handler) Event(e *socketio.Event) { h.gateway.event(h.socket, e) }
+func (h *handler) Event(e *socketio.Event) func(context.Context) {
+	h.gateway.event(h.socket, e)
+	return nil
+}
 
 func (h *handler) Disconnect(string) {}
 

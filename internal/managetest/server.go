@@ -3,6 +3,7 @@
 package managetest
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +57,10 @@ func New(tb testing.TB) *Server {
 			tb.Error(err)
 		}
 	})
-	channels := hub.New(hub.NewMemory(), func(*hub.Message) struct{} { return struct{}{} })
+	channels, err := hub.New(hub.NewMemory(), func(*hub.Message) struct{} { return struct{}{} })
+	if err != nil {
+		tb.Fatal(err)
+	}
 	s := &Server{Hub: channels, Store: store, Gateway: &manage.Gateway{
 		KeystorePlace: "/store",
 		Registry:      registry,
@@ -178,8 +182,8 @@ func (noSockets) List(string, string, string, int) (page []manage.Connection, ne
 // A publisher hands messages to the hub, without limits.
 type publisher struct{ hub *hub.Hub[struct{}] }
 
-func (p publisher) Publish(app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
-	receipt, err := p.hub.Publish(hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data})
+func (p publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
+	receipt, err := p.hub.Publish(ctx, hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data})
 	return message.Receipt(receipt), limit.Result{OK: true}, err
 }
 

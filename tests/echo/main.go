@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -75,13 +76,14 @@ func (h *handler) Connect(auth json.RawMessage) error {
 
 func (h *handler) Connected() { h.emit("auth", h.auth) }
 
-func (h *handler) Event(e *socketio.Event) {
+func (h *handler) Event(e *socketio.Event) func(context.Context) {
 	switch e.Name {
 	case "message":
 		h.emit("message-back", e.Values()...)
 	case "message-with-ack":
 		e.Ack(e.Values()...)
 	}
+	return nil
 }
 
 func (h *handler) Disconnect(string) {}

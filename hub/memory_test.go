@@ -7,11 +7,14 @@ import (
 
 func TestDeletedAppsLeaveNothingAndIDsNeverComeAgain(t *testing.T) {
 	b := NewMemory().(*memory)
+	if _, err := New(b, func(*Message) string { return "" }); err != nil {
+		t.Fatal(err)
+	}
 	seen := make(map[string]bool)
 	for range 3 {
 		for i := range 100 {
 			m := Message{App: "app_" + strconv.Itoa(i), Channel: "a"}
-			if _, err := b.Publish(&m, func(*Message) int { return 0 }); err != nil {
+			if _, err := b.Publish(t.Context(), &m); err != nil {
 				t.Fatal(err)
 			}
 			if seen[m.ID] {

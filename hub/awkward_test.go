@@ -1,0 +1,151 @@
+package hub_test
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
+)
+
+// A network is what brokers share that are as awkward as a broker may be: they
+// deliver late, from a goroutine of their own, and only what a hub is interested
+// in; telling them of that takes a while, and may fail.
+type network struct {
+	fail func(on bool) error // decides about an Interest; nil is none that fails
+
+	mu      sync.Mutex // guards all below
+	offsets map[string]uint64
+	brokers []*awkward
+}
+
+// An awkward broker is one hub's.
+type awkward struct {
+	net     *network
+	handler hub.Handler
+	worker  sync.WaitGroup
+
+	mu         sync.Mutex // guards all below
+	changed    sync.Cond
+	interested lean.Map[[2]string, bool]
+	queue      []*hub.Message
+	busy       bool
+	closed     bool
+}
+
+func (n *network) join() *awkward {
+	b := &awkward{net: n}
+	b.changed.L = &b.mu
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.brokers = append(n.brokers, b)
+	return b
+}
+
+// settle waits until all that was published has been delivered.
+func (n *network) settle() {
+	for _, b := range n.brokers {
+		b.mu.Lock()
+		for len(b.queue) > 0 || b.busy {
+			b.changed.Wait()
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (b *awkward) Start(h hub.Handler) error {
+	b.handler = h
+	b.worker.Go(b.work)
+	return nil
+}
+
+func (b *awkward) work() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		b.busy = false
+		b.changed.Broadcast()
+		for len(b.queue) == 0 && !b.closed {
+			b.changed.Wait()
+		}
+		if len(b.queue) == 0 {
+			return
+		}
+		m := b.queue[0]
+		b.queue, b.busy = b.queue[1:], true
+		wanted := b.interested.Get([2]string{m.App, m.Channel})
+		b.mu.Unlock()
+		pause()
+		if wanted {
+			d := b.handler.Deliver(m)
+			pause()
+			d.Flush()
+		}
+		b.mu.Lock()
+	}
+}
+
+// pause lets others run.
+func pause() {
+	for range 3 {
+		runtime.Gosched()
+	}
+}
+
+func (b *awkward) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
+	b.net.mu.Lock()
+	defer b.net.mu.Unlock()
+	if b.net.offsets == nil {
+		b.net.offsets = make(map[string]uint64)
+	}
+	b.net.offsets[m.App]++
+	copied := *m
+	copied.Offset = b.net.offsets[m.App]
+	copied.ID = "awkward-" + strconv.FormatUint(copied.Offset, 36)
+	copied.Data = bytes.Clone(m.Data)
+	clear(m.Data) // which is its caller's again
+	receipt := hub.Receipt{ID: copied.ID, Offset: copied.Offset}
+	for _, other := range b.net.brokers {
+		receipt.Subscribers += other.handler.Subscribers(m.App, m.Channel)
+		other.mu.Lock()
+		other.queue = append(other.queue, &copied)
+		other.changed.Broadcast()
+		other.mu.Unlock()
+	}
+	return receipt, nil
+}
+
+func (b *awkward) Interest(_ context.Context, app, channel string, on bool) error {
+	pause()
+	if fail := b.net.fail; fail != nil {
+		if err := fail(on); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := [2]string{app, channel}
+	switch {
+	case b.interested.Get(key) == on:
+		panic("told what it knows")
+	case on:
+		b.interested.Set(key, true)
+	default:
+		b.interested.Delete(key)
+	}
+	return nil
+}
+
+func (*awkward) Forget(string) {}
+
+func (b *awkward) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	b.worker.Wait()
+	return nil
+}
