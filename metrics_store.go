@@ -31,10 +31,10 @@ func (s countedStore) PutUsed(app string, keys map[string]time.Time) error {
 // Check implements keystore.Store.
 func (s countedStore) Check() error { return s.count(stats.Check, s.Store.Check) }
 
-func (s countedStore) count(o stats.StoreOperation, do func() error) error {
+func (s countedStore) count(operation string, do func() error) error {
 	begun := time.Now()
 	err := do()
-	s.counts.Observe(o, time.Since(begun), err)
+	s.counts.Observe(operation, time.Since(begun), err)
 	return err
 }
 

@@ -280,7 +280,7 @@ func (rt *runtime) stop(a *App) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if a != rt.configs[len(rt.configs)-1] {
-		rt.stats.Reloads.Add(1)
+		rt.stats.Reloads.Inc()
 	}
 	rt.configs = slices.DeleteFunc(rt.configs, func(c *App) bool { return c == a })
 	rt.configure()

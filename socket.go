@@ -162,7 +162,7 @@ func (s *socket) tell(e live.Event) {
 // Handler never overlap, those of a socket are always counted in full.
 func (s *socket) countSubscriptions() {
 	now := s.member.Len()
-	s.stats.Subscriptions.Add(int64(now - s.counted))
+	s.stats.Subscriptions.Add(float64(now - s.counted))
 	s.counted = now
 }
 
@@ -200,7 +200,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
 	s.member = s.runtime.hub.Join(app.ID, s)
 	s.stats = s.runtime.stats.App(app.ID)
-	s.stats.Connections.Add(1)
+	s.stats.Connections.Inc()
 	s.since.Store(time.Now().Unix())
 	s.visitor.socket.Store(s)
 	return nil
@@ -448,7 +448,7 @@ const maxEcho = 256
 func (s *socket) Disconnect(reason string) {
 	s.member.Close()
 	s.countSubscriptions()
-	s.stats.Connections.Add(-1)
+	s.stats.Connections.Dec()
 	s.runtime.sockets.leave(s.app, s)
 	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {

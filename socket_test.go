@@ -16,7 +16,6 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
-	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
@@ -262,11 +261,9 @@ func TestClientCannotPublish(t *testing.T) {
 	if ack := <-m.packets; !strings.HasPrefix(ack, `34[{"error":{"code":"not_allowed"`) {
 		t.Errorf("got %s", ack)
 	}
-	s.stats.App(made.App.ID).Refused.Each(func(kind stats.Refusal, n uint64) {
-		if kind.Attempt != "emit" || kind.Code != "not_allowed" || n != 3 {
-			t.Errorf("counted %d of %v, want 3", n, kind)
-		}
-	})
+	if n := s.refused("emit", "not_allowed"); n != 3 {
+		t.Errorf("counted %v, want 3", n)
+	}
 	if _, err := s.publish(made.App, message.Publication{Channel: "a", Event: "after"}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
 const (
@@ -22,9 +24,8 @@ const (
 // what is logged here, so there is a bound for each window, and an origin is
 // forgotten if it was not refused for a window or two. Its zero value is empty.
 type RefusedOrigins struct {
-	mu            sync.Mutex // guards all below
-	recent, older map[string]struct{}
-	began         time.Time // of the window of recent
+	mu     sync.Mutex // guards logged
+	logged limit.Recent[string, struct{}]
 }
 
 // Log logs an origin that o refused, with the line that would allow it.
@@ -40,20 +41,11 @@ func (l *RefusedOrigins) Log(logger *zap.Logger, o *Origins, r *http.Request) {
 
 // isNew reports whether the origin is to be logged.
 func (l *RefusedOrigins) isNew(origin string) bool {
-	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if age := now.Sub(l.began); age >= refusedOriginsWindow || l.recent == nil {
-		l.older = l.recent
-		if age >= 2*refusedOriginsWindow {
-			l.older = nil
-		}
-		l.recent, l.began = make(map[string]struct{}), now
+	_, known, free := l.logged.Get(origin, refusedOriginsWindow, maxRefusedOrigins)
+	if free {
+		l.logged.Put(strings.Clone(origin), struct{}{})
 	}
-	if _, known := l.recent[origin]; known || len(l.recent) >= maxRefusedOrigins {
-		return false
-	}
-	l.recent[strings.Clone(origin)] = struct{}{}
-	_, known := l.older[origin]
-	return !known
+	return free && !known
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // printLine prints an event as its name and data. There is always a tab, so
@@ -29,17 +30,15 @@ func printLine(out io.Writer) func(client.Event) error {
 // printJSON prints an event as one JSON object, with the time of its arrival.
 func printJSON(out io.Writer) func(client.Event) error {
 	return func(e client.Event) error {
-		var line bytes.Buffer
-		encoder := json.NewEncoder(&line)
-		encoder.SetEscapeHTML(false) // data is printed as it came
-		if err := encoder.Encode(struct {
+		line, err := text.JSON(struct {
 			Event string          `json:"event"`
 			Data  json.RawMessage `json:"data,omitempty"`
 			Time  time.Time       `json:"time"`
-		}{e.Name, e.Data, time.Now().UTC()}); err != nil {
+		}{e.Name, e.Data, time.Now().UTC()})
+		if err != nil {
 			return err
 		}
-		return writeLine(out, bytes.TrimSuffix(line.Bytes(), []byte("\n")))
+		return writeLine(out, line)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
@@ -55,14 +56,12 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 		}
 		body["data"] = data
 	}
-	var content bytes.Buffer
-	encoder := json.NewEncoder(&content)
-	encoder.SetEscapeHTML(false) // data is sent as it was given
-	if err := encoder.Encode(body); err != nil {
+	content, err := text.JSON(body)
+	if err != nil {
 		return err
 	}
 	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodPost,
-		strings.TrimSuffix(site.origin, "/")+site.path, &content)
+		strings.TrimSuffix(site.origin, "/")+site.path, bytes.NewReader(content))
 	if err != nil {
 		return err
 	}

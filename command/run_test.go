@@ -3,13 +3,14 @@ package command
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // A rawServer answers every request with bytes, whether or not they are HTTP,
@@ -80,13 +81,11 @@ func respondJSON(t *testing.T, status string, value any) func(string) []byte {
 	t.Helper()
 	body, isText := value.(string)
 	if !isText {
-		var text bytes.Buffer
-		encoder := json.NewEncoder(&text)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(value); err != nil {
+		encoded, err := text.JSON(value)
+		if err != nil {
 			t.Fatal(err)
 		}
-		body = text.String()
+		body = string(encoded)
 	}
 	return answerWith(status, body, "Content-Type: application/json")
 }

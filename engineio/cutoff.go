@@ -1,20 +1,14 @@
 package engineio
 
 import (
-	"sync/atomic"
-	"time"
-
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
-// Clients can have themselves cut off as often as they like, so the log has a
-// line for each only up to cutoffBurst of a kind, and then one of that kind
-// every cutoffEvery.
-const (
-	cutoffBurst = 10
-	cutoffEvery = 10 * time.Second
-)
+// cutoffBurst is how many clients the log names at once for each kind of cutoff,
+// before the lines of that kind are bounded.
+const cutoffBurst = 10
 
 // A cutoff is a kind of log line about a client that was cut off.
 type cutoff int
@@ -36,29 +30,14 @@ func (c cutoff) String() string {
 	}[c]
 }
 
-// A cutoffLog bounds how often the log has a line of each kind.
-type cutoffLog [cutoffKinds]struct {
-	limiter    *rate.Limiter
-	suppressed atomic.Int64 // since the last line
-}
+// cutoffLines are the log's, by kind: clients can have themselves cut off as
+// often as they like.
+type cutoffLines [cutoffKinds]limit.Seldom
 
-func newCutoffLog() *cutoffLog {
-	l := new(cutoffLog)
+func (l *cutoffLines) init() {
 	for i := range l {
-		l[i].limiter = rate.NewLimiter(rate.Every(cutoffEvery), cutoffBurst)
+		l[i].Burst = cutoffBurst
 	}
-	return l
-}
-
-// allow says whether a line of a kind is to be logged, and how many were
-// suppressed since the last one.
-func (l *cutoffLog) allow(kind cutoff) (suppressed int64, ok bool) {
-	k := &l[kind]
-	if !k.limiter.Allow() {
-		k.suppressed.Add(1)
-		return 0, false
-	}
-	return k.suppressed.Swap(0), true
 }
 
 // log reports a client that was cut off, from a goroutine of its own, because
@@ -70,7 +49,7 @@ func (s *Session) log(kind cutoff, fields ...zap.Field) {
 	if entry == nil {
 		return
 	}
-	suppressed, ok := s.server.cutoffs.allow(kind)
+	suppressed, ok := s.server.cutoffs[kind].Allow()
 	if !ok {
 		return
 	}

@@ -1,6 +1,12 @@
 package engineio
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
+
+// ServeHTTP is Serve with nothing known about the request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, Exchange{}) }
 
 // Polled says whether a poll waits.
 func (s *Session) Polled() bool {

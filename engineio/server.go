@@ -6,8 +6,6 @@
 package engineio
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -16,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
 // Config holds the limits and times of a Server; all are required but
@@ -101,7 +101,7 @@ type Server struct {
 	stats  Stats
 	began  time.Time
 
-	cutoffs *cutoffLog
+	cutoffs cutoffLines
 
 	mu       sync.Mutex
 	sessions map[string]*Session // guarded by mu; holds closed ones that still owe their client an answer
@@ -131,7 +131,8 @@ type Stats struct {
 // handshake. One that returns nil has the client told to come back later. Close
 // ends the server.
 func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
-	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now(), cutoffs: newCutoffLog()}
+	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now()}
+	s.cutoffs.init()
 	s.cfg.Store(&cfg)
 	s.wheel = startWheel((*Session).beat)
 	return s
@@ -168,11 +169,6 @@ func (s *Server) Close() {
 	}
 	s.open.Wait()
 	s.wheel.stop()
-}
-
-// ServeHTTP is Serve with nothing known about the request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.Serve(w, r, Exchange{})
 }
 
 // Serve answers one request of the Engine.IO endpoint, whatever its path. It
@@ -230,7 +226,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	session := &Session{
 		server:     s,
-		id:         newID(),
+		id:         random.Text(20), // cannot be guessed
 		data:       x.Data,
 		interval:   cfg.PingInterval,
 		timeout:    cfg.PingTimeout,
@@ -284,13 +280,6 @@ func (s *Session) openPacket(upgrades ...string) *Packet {
 		panic(err) // a struct of strings and integers
 	}
 	return control(typeOpen, handshake...)
-}
-
-// newID makes a session id that cannot be guessed: 120 random bits.
-func newID() string {
-	var b [15]byte
-	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	return base64.URLEncoding.EncodeToString(b[:])
 }
 
 // token says whether a comma-separated header holds a token, in any case.

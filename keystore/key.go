@@ -1,12 +1,13 @@
 package keystore
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
 // Kind says what a key is for.
@@ -109,33 +110,14 @@ func (k *Key) Check(now time.Time) error {
 // NewKey makes a key, and what is to be kept of it. The secret is nowhere
 // else: who loses it makes another.
 func NewKey(kind Kind, label string) (key Key, secret string) {
-	secret = kind.Prefix() + random(32)
+	secret = kind.Prefix() + random.Text(32)
 	hash := sha256.Sum256([]byte(secret))
 	return Key{
-		ID:      "key_" + random(20),
+		ID:      "key_" + random.Text(20),
 		Kind:    kind,
 		Label:   label,
 		Hash:    hash[:],
 		Last4:   secret[len(secret)-4:],
 		Created: time.Now().UTC(),
 	}, secret
-}
-
-// random returns n letters and digits, all equally likely.
-func random(n int) string {
-	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	text := make([]byte, 0, n)
-	var b [64]byte
-	for {
-		_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-		for _, c := range b {
-			if int(c) >= 256-256%len(alphabet) {
-				continue // a remainder would favour the first letters
-			}
-			text = append(text, alphabet[int(c)%len(alphabet)])
-			if len(text) == n {
-				return string(text)
-			}
-		}
-	}
 }

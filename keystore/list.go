@@ -39,12 +39,6 @@ func (l *list) remove(app *App) {
 	}
 }
 
-func (l *list) len() int {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return len(l.apps)
-}
-
 // page is [Registry.Apps].
 func (l *list) page(after string, limit int) (apps []*App, next string) {
 	l.mu.RLock()

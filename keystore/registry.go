@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
 // Store is where records live. What Put and Delete did is durable when they
@@ -104,9 +106,6 @@ func (r *Registry) Apps(after string, limit int) (apps []*App, next string) {
 	return r.list.page(after, limit)
 }
 
-// Len is the number of apps.
-func (r *Registry) Len() int { return r.list.len() }
-
 // Created is a new app with its keys' plain text, which nobody can show again.
 type Created struct {
 	App          *App
@@ -124,7 +123,7 @@ func (r *Registry) Create(name string) (Created, error) {
 	publish, publishKey := NewKey(Publish, "")
 	subscribe, subscribeKey := NewKey(Subscribe, "")
 	app := &App{
-		ID:      "app_" + random(20),
+		ID:      "app_" + random.Text(20),
 		Name:    name,
 		Created: time.Now().UTC(),
 		Keys:    []Key{publish, subscribe},

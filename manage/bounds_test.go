@@ -33,8 +33,8 @@ func TestKeyExpiresWhenItsRequestSays(t *testing.T) {
 func TestNameThatIsNotUTF8IsRefused(t *testing.T) {
 	s := managetest.New(t)
 	w := s.Do("POST", "/realtime/apps", "{\"name\":\"caf\xe9\"}")
-	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "not UTF-8 at byte 13") || s.Gateway.Registry.Len() != 0 {
-		t.Errorf("%d %s, %d apps", w.Code, w.Body, s.Gateway.Registry.Len())
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "not UTF-8 at byte 13") || s.Apps() != 0 {
+		t.Errorf("%d %s, %d apps", w.Code, w.Body, s.Apps())
 	}
 }
 
@@ -50,8 +50,8 @@ func TestNameWithHalfOfACharacterIsRefused(t *testing.T) {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
 	}
-	if after := s.MustHold(t, app.ID); s.Gateway.Registry.Len() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
-		t.Errorf("%d apps, %+v", s.Gateway.Registry.Len(), after)
+	if after := s.MustHold(t, app.ID); s.Apps() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
+		t.Errorf("%d apps, %+v", s.Apps(), after)
 	}
 	if w := s.Do("POST", "/realtime/apps", `{"name":"\ud83d\ude00"}`); w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"name":"😀"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -77,8 +77,8 @@ func TestAKeyIsNoNameAndNoLabel(t *testing.T) {
 			}
 		}
 	}
-	if after := s.MustHold(t, app.ID); s.Gateway.Registry.Len() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
-		t.Errorf("%d apps, %+v", s.Gateway.Registry.Len(), after)
+	if after := s.MustHold(t, app.ID); s.Apps() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
+		t.Errorf("%d apps, %+v", s.Apps(), after)
 	}
 	for _, word := range []string{"pk_live_", "the pk_live_ key of CI", "sub_live_…8dJ"} {
 		if w := s.Do("POST", "/realtime/keys/"+app.ID, `{"kind":"publish","label":"`+word+`"}`); w.Code != http.StatusCreated {
@@ -103,7 +103,7 @@ func TestAdminBodyIsWhatItsHeadersSay(t *testing.T) {
 			t.Errorf("%v: %d %s", header, w.Code, w.Body)
 		}
 	}
-	if n := s.Gateway.Registry.Len(); n != 0 {
+	if n := s.Apps(); n != 0 {
 		t.Errorf("%d apps", n)
 	}
 }

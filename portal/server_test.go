@@ -104,7 +104,7 @@ func TestAKeyIsNoNameAndNoLabel(t *testing.T) {
 			}
 		}
 	}
-	if after := s.MustHold(t, app.ID); s.Gateway.Registry.Len() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
-		t.Errorf("%d apps, %+v", s.Gateway.Registry.Len(), after)
+	if after := s.MustHold(t, app.ID); s.Apps() != 1 || after.Name != "shop" || len(after.Keys) != 2 {
+		t.Errorf("%d apps, %+v", s.Apps(), after)
 	}
 }

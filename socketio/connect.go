@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // A Refusal is an error of Handler.Connect with data for the client's program:
@@ -72,13 +73,13 @@ func (c *conn) refuse(err error) {
 		Data    json.RawMessage `json:"data,omitempty"`
 	}{Message: err.Error()}
 	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Data != nil {
-		data, err := marshal(refusal.Data)
+		data, err := text.JSON(refusal.Data)
 		if err != nil {
 			c.log().Error("data of a refusal cannot be encoded", zap.Error(err))
 		}
 		answer.Data = data
 	}
-	payload, err := marshal(answer)
+	payload, err := text.JSON(answer)
 	if err != nil {
 		panic(err) // a string and valid JSON
 	}

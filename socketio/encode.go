@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // disconnectPacket is the same for everyone.
@@ -31,11 +31,11 @@ func EventPacket(event string, data json.RawMessage) *engineio.Packet {
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			text, err := marshal(s)
+			quoted, err := text.JSON(s)
 			if err != nil {
 				panic(err) // a string
 			}
-			return append(b, text...)
+			return append(b, quoted...)
 		}
 	}
 	return append(append(append(b, '"'), s...), '"')
@@ -59,25 +59,14 @@ func encode(kind byte, id string, payload []any) ([]*engineio.Packet, error) {
 	} else {
 		head = []byte{kind}
 	}
-	text, err := marshal(payload)
+	encoded, err := text.JSON(payload)
 	if err != nil {
 		return nil, err
 	}
 	packets := make([]*engineio.Packet, 0, 1+len(attachments))
-	packets = append(packets, engineio.TextPacket(head, []byte(id), text))
+	packets = append(packets, engineio.TextPacket(head, []byte(id), encoded))
 	for _, attachment := range attachments {
 		packets = append(packets, engineio.BinaryPacket(attachment.Bytes()))
 	}
 	return packets, nil
-}
-
-// marshal is json.Marshal without its escapes for HTML.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

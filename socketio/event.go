@@ -118,9 +118,6 @@ func (e *Event) Values() []any {
 	return values
 }
 
-// WantsAck says whether the client waits for an acknowledgement.
-func (e *Event) WantsAck() bool { return e.ack }
-
 // Ack calls the client's callback; arguments as for Socket.Emit. It does
 // nothing if the client wants none, has had it, or has gone.
 func (e *Event) Ack(args ...any) {

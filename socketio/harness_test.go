@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -130,7 +131,9 @@ func serve(t *testing.T, a app) *server {
 		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
-	srv := &server{t: t, http: httptest.NewServer(engine), sockets: sockets, engine: engine, close: sync.OnceFunc(func() { engine.Close(); sockets.Wait() })}
+	srv := &server{t: t, http: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		engine.Serve(w, r, engineio.Exchange{})
+	})), sockets: sockets, engine: engine, close: sync.OnceFunc(func() { engine.Close(); sockets.Wait() })}
 	t.Cleanup(func() {
 		srv.close()
 		srv.http.Close()

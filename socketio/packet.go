@@ -54,7 +54,8 @@ type packet struct {
 	payload     json.RawMessage // without space around it, nil if there is none; checkPayload says whether it is JSON
 }
 
-// parsePacket decodes the text of a packet:
+// parseHead decodes the text of a packet, whose payload checkPayload is to
+// check:
 //
 //	<type>[<attachments>-][<namespace>,][<acknowledgement id>][<JSON>]
 //
@@ -63,15 +64,6 @@ type packet struct {
 // nothing.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
-func parsePacket(text []byte) (packet, error) {
-	p, err := parseHead(text)
-	if err != nil {
-		return packet{}, err
-	}
-	return p, p.checkPayload()
-}
-
-// parseHead is parsePacket without a look at the payload.
 func parseHead(text []byte) (packet, error) {
 	if len(text) == 0 {
 		return packet{}, errEmpty

@@ -51,7 +51,10 @@ func FuzzPacket(f *testing.F) {
 		f.Add(seed, []byte("attachment"))
 	}
 	f.Fuzz(func(t *testing.T, text string, attachment []byte) {
-		p, err := parsePacket([]byte(text))
+		p, err := parseHead([]byte(text))
+		if err == nil {
+			err = p.checkPayload()
+		}
 		theirs, theirErr := decodeByLibrary(text, attachment, p.attachments)
 		if err != nil {
 			if theirErr == nil && !refusedOnPurpose(err, text) {

@@ -130,7 +130,7 @@ func FuzzSession(f *testing.F) {
 	f.Cleanup(engine.Close)
 	request := func(method, query string, body []byte) string {
 		w := httptest.NewRecorder()
-		engine.ServeHTTP(w, httptest.NewRequest(method, "/socket.io/?EIO=4&transport=polling"+query, bytes.NewReader(body)))
+		engine.Serve(w, httptest.NewRequest(method, "/socket.io/?EIO=4&transport=polling"+query, bytes.NewReader(body)), engineio.Exchange{})
 		return w.Body.String()
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {

@@ -1,8 +1,6 @@
 package socketio
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
 // ErrNotConnected is returned for what is to be sent before a socket is
@@ -42,22 +41,14 @@ const (
 )
 
 func newSocket(sess *engineio.Session) *Socket {
-	return &Socket{id: newID(), sess: sess}
+	return &Socket{id: random.Text(idLength), sess: sess}
 }
 
-// newID makes a socket's id, which is public, unlike that of its session: 120
-// random bits.
-func newID() string {
-	var b [15]byte
-	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
+// idLength is that of a socket's ID, which is public, unlike that of its session.
+const idLength = 20
 
 // IsID reports whether a socket may have the id, though none has it now.
-func IsID(id string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(id)
-	return err == nil && len(b) == 15 && len(id) == base64.RawURLEncoding.EncodedLen(15) // else with line breaks
-}
+func IsID(id string) bool { return random.IsText(id, idLength) }
 
 // ID is the socket's id, which its client knows as socket.id. It is not the id
 // of the session.

@@ -81,7 +81,9 @@ func serve(t *testing.T, g gateway) *server {
 		BodyTimeout:    patience,
 		Logger:         zap.NewNop(),
 	}, sockets.Open)
-	srv := &server{httptest.NewServer(engine), sync.OnceFunc(engine.Close)}
+	srv := &server{httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		engine.Serve(w, r, engineio.Exchange{})
+	})), sync.OnceFunc(engine.Close)}
 	t.Cleanup(func() {
 		srv.closeSockets()
 		srv.Close()

@@ -12,7 +12,9 @@ type Group struct {
 	windows sync.Map // key → *Rolling
 }
 
-// Allow is [Rolling.Allow] for the key's window, now.
+// Allow accepts and counts an event if fewer than limit were accepted in the
+// key's window that ends now. A limit or window of 0 or less is none: the event
+// is accepted and not counted. Both may differ from call to call.
 func (g *Group) Allow(key string, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}

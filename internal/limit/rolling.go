@@ -45,31 +45,21 @@ type Result struct {
 	RetryAfter time.Duration
 }
 
-// Allow accepts and counts an event if fewer than limit were accepted in the
-// window that ends now. A limit or window of 0 or less is none: the event is
-// accepted and not counted.
-//
-// now should carry a monotonic clock reading, as that of [time.Now] does; a
-// time before one already seen is taken for the latter. limit and window may
-// differ from call to call: what was accepted before counts against the new
-// limit in the new window, as far as the old window had not dropped it yet.
-func (r *Rolling) Allow(now time.Time, limit int, window time.Duration) Result {
-	if limit <= 0 || window <= 0 {
-		return Result{OK: true}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.allow(now, limit, window)
-}
-
-// allowNow reads the clock when its turn has come, so that it counts an event
-// at the time at which it accepts it.
+// allowNow is allow at the current time. It reads the clock when its turn has
+// come, so that it counts an event at the time at which it accepts it.
 func (r *Rolling) allowNow(limit int, window time.Duration) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.allow(time.Now(), limit, window)
 }
 
+// allow accepts and counts an event if fewer than limit were accepted in the
+// window that ends now. It needs mu.
+//
+// now should carry a monotonic clock reading, as that of [time.Now] does; a
+// time before one already seen is taken for the latter. limit and window may
+// differ from call to call: what was accepted before counts against the new
+// limit in the new window, as far as the old window had not dropped it yet.
 func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	if r.begin.IsZero() {
 		r.begin = now

@@ -1,23 +1,42 @@
 package limit
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// sayEvery is how often the log hears of what strangers can cause at will.
-const sayEvery = 10 * time.Second
+// logEvery is the interval between log lines that clients can cause at will.
+const logEvery = 10 * time.Second
 
-// Seldom is for a line of the log that is written at most once in 10 seconds,
-// whoever sets the clock. Its zero value has not been.
-type Seldom struct{ last atomic.Pointer[time.Time] }
+// Seldom bounds how often a log line is written that clients can cause at will:
+// once in 10 seconds, and Burst times before that applies. It does not depend on
+// the wall clock. All its methods may be called concurrently, and its zero value
+// is ready for use.
+type Seldom struct {
+	// Burst is how many lines may be written at once. Default: 1.
+	Burst int
 
-// Now says whether the line is to be written.
+	once       sync.Once // makes limiter
+	limiter    *rate.Limiter
+	suppressed atomic.Int64 // since the last line
+}
+
+// Now reports whether the line is to be written.
 func (s *Seldom) Now() bool {
-	last := s.last.Load()
-	if last != nil && time.Since(*last) < sayEvery {
-		return false
+	_, ok := s.Allow()
+	return ok
+}
+
+// Allow reports whether the line is to be written, and how many were suppressed
+// since the last one.
+func (s *Seldom) Allow() (suppressed int64, ok bool) {
+	s.once.Do(func() { s.limiter = rate.NewLimiter(rate.Every(logEvery), max(1, s.Burst)) })
+	if !s.limiter.Allow() {
+		s.suppressed.Add(1)
+		return 0, false
 	}
-	now := time.Now()
-	return s.last.CompareAndSwap(last, &now)
+	return s.suppressed.Swap(0), true
 }

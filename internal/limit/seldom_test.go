@@ -23,3 +23,26 @@ func TestWhatStrangersCauseIsLoggedEveryTenSecondsAtMost(t *testing.T) {
 		}
 	})
 }
+
+func TestLinesAfterABurstAreCountedUntilTheNextOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line := limit.Seldom{Burst: 10}
+		said, suppressed := 0, int64(0)
+		for range 100 {
+			if n, ok := line.Allow(); ok {
+				said++
+				suppressed += n
+			}
+		}
+		if said != 10 || suppressed != 0 {
+			t.Errorf("said %d times, with %d suppressed", said, suppressed)
+		}
+		time.Sleep(10 * time.Second)
+		if n, ok := line.Allow(); !ok || n != 90 {
+			t.Errorf("%v, with %d suppressed", ok, n)
+		}
+		if n, ok := line.Allow(); ok {
+			t.Errorf("said again, with %d suppressed", n)
+		}
+	})
+}

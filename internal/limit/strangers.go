@@ -14,12 +14,11 @@ const MaxStrangers = 10_000
 // remembered: while there are that many, new keys have no limit. All its methods
 // may be called concurrently. The zero value is ready for use.
 type Strangers[K comparable] struct {
-	mu            sync.Mutex     // guards all below
-	recent, older map[K]*Rolling // those that came in this window, and in the last only
-	began         time.Time      // of this window
+	mu     sync.Mutex // guards recent
+	recent Recent[K, *Rolling]
 }
 
-// Allow is [Rolling.Allow] for the key's window, now.
+// Allow accepts and counts an event, as [Group.Allow] does.
 func (s *Strangers[K]) Allow(key K, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}
@@ -32,27 +31,14 @@ func (s *Strangers[K]) Allow(key K, limit int, window time.Duration) Result {
 
 // rolling is the key's, or nil if there is no room for it.
 func (s *Strangers[K]) rolling(key K, window time.Duration) *Rolling {
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if age := now.Sub(s.began); age >= window || s.recent == nil {
-		s.older = s.recent
-		if age >= 2*window {
-			s.older = nil
+	r, known, free := s.recent.Get(key, window, MaxStrangers)
+	if free {
+		if !known {
+			r = new(Rolling)
 		}
-		s.recent, s.began = make(map[K]*Rolling), now
+		s.recent.Put(key, r)
 	}
-	r := s.recent[key]
-	if r != nil {
-		return r
-	}
-	r = s.older[key]
-	if len(s.recent) == MaxStrangers {
-		return r
-	}
-	if r == nil {
-		r = new(Rolling)
-	}
-	s.recent[key] = r
 	return r
 }

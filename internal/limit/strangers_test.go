@@ -38,7 +38,7 @@ func TestStrangersAreRememberedWithinBounds(t *testing.T) {
 			for key := range 2 * MaxStrangers {
 				s.Allow(round<<20|key, 1, time.Minute)
 			}
-			if n := len(s.recent) + len(s.older); n > 2*MaxStrangers {
+			if n := len(s.recent.newer) + len(s.recent.older); n > 2*MaxStrangers {
 				t.Fatalf("%d are remembered", n)
 			}
 			if round == 0 && s.Allow(-1, 1, time.Minute).OK {
@@ -53,7 +53,7 @@ func TestStrangersAreRememberedWithinBounds(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s.Allow(0, 1, time.Minute)
-		if n := len(s.recent) + len(s.older); n != 1 {
+		if n := len(s.recent.newer) + len(s.recent.older); n != 1 {
 			t.Errorf("%d are remembered after two windows", n)
 		}
 	})

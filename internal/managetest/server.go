@@ -111,6 +111,12 @@ func (s *Server) Delete(tb testing.TB, id string) {
 	}
 }
 
+// Apps is how many apps there are.
+func (s *Server) Apps() int {
+	apps, _ := s.Gateway.Registry.Apps("", 1_000_000)
+	return len(apps)
+}
+
 // MustHold fails the test unless the app is within its bounds, and the store
 // has it as the registry does.
 func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {

@@ -2,8 +2,6 @@
 package respond
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -14,16 +12,14 @@ import (
 // JSON answers with v, which must marshal. Caches must not keep it: it has
 // secrets, or was true for a moment only.
 func JSON(w http.ResponseWriter, status int, v any) {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // messages are read by people: "<" stays "<"
-	_ = enc.Encode(v)
+	body, _ := text.JSON(v)
+	body = append(body, '\n')
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(body)
 }
 
 // HTML answers with a page.

@@ -1,76 +1,132 @@
-// Package stats counts what a gateway does, in all and by app, for those who
-// operate it. It is on the way of every message: to count one is some atomic
-// additions and no allocation.
+// Package stats counts what a gateway does, in total and by app, as Prometheus
+// metrics. It is on the path of every message: counting one allocates nothing
+// and takes no lock. The metrics are collected, not registered, because Caddy
+// has a registry for each configuration and these numbers outlive it.
 package stats
 
 import (
-	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
-// Stats are the counts of one gateway. All methods may be called concurrently.
+// Stats are the metrics of one gateway. All methods may be called concurrently.
 type Stats struct {
-	// Subscribers has the number of deliveries of each message, Publishing the
-	// time that each took, in nanoseconds.
-	Subscribers, Publishing *Histogram
+	Reloads prometheus.Counter
+	Store   Store
 
-	PublishedBytes atomic.Uint64
-	DeliveredBytes atomic.Uint64
-	Refused        Refusals
-	Reloads        atomic.Uint64
-	Store          Store
-
-	apps apps
+	subscribers, publishing        prometheus.Histogram
+	messages, deliveries           *prometheus.Desc // count and sum of subscribers: see Collect
+	publishedBytes, deliveredBytes prometheus.Counter
+	refused                        *prometheus.CounterVec // by attempt and code
+	apps                           apps
 }
 
-// New begins to count.
+// New returns metrics that start at zero.
 func New() *Stats {
 	s := &Stats{
-		Subscribers: NewHistogram(0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
-		Publishing: newDurations(
-			10*time.Microsecond, 25*time.Microsecond, 50*time.Microsecond, 100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond,
-			time.Millisecond, 2500*time.Microsecond, 5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
-			100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond, time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second,
-		),
+		Reloads: newCounter("reloads_total", "Configurations that took the place of another without closing sockets."),
+		Store:   newStore(),
+		subscribers: prometheus.NewHistogram(histogramOpts("message_subscribers", "Deliveries of a message.",
+			0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)),
+		publishing: prometheus.NewHistogram(histogramOpts("publish_duration_seconds",
+			"Time from a publish's body having been read until the message is with its subscribers' queues.",
+			10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3,
+			0.1, 0.25, 0.5, 1, 2.5, 5, 10)),
+		messages: prometheus.NewDesc(namespace+"_messages_total",
+			"Messages that were accepted and handed to their subscribers.", nil, nil),
+		deliveries: prometheus.NewDesc(namespace+"_deliveries_total",
+			"Messages that were queued for a subscriber, each counted once for each.", nil, nil),
+		publishedBytes: newCounter("published_bytes_total", "Bytes of the data of the messages."),
+		deliveredBytes: newCounter("delivered_bytes_total", "Bytes of the data of the deliveries."),
+		refused: newCounterVec("refused_total", "What was refused, by what was attempted and the error's code.",
+			"attempt", "code"),
 	}
-	s.Store.init()
+	s.apps.other, s.apps.unknown = newApp(Other), newApp(Unknown)
 	return s
 }
 
-// Enter begins to count an app by itself, if fewer than MaxApps are.
+// Enter starts to count an app under its own name, if fewer than MaxApps are.
 func (s *Stats) Enter(app string) { s.apps.enter(app) }
 
-// Forget ends what is counted of an app by itself. In all it stays counted.
+// Forget removes an app's own metrics. The totals keep what they counted of it.
 func (s *Stats) Forget(app string) { s.apps.forget(app) }
 
-// App is where an app that exists is counted. Whoever keeps it across the app's
-// end counts for nobody.
+// App returns the metrics that an existing app is counted in. What is counted
+// in them after the app was forgotten is not collected.
 func (s *Stats) App(id string) *App { return s.apps.of(id) }
 
-// UnknownApp is where those are counted that claim an app which there is not.
-func (s *Stats) UnknownApp() *App { return &s.apps.unknown }
-
-// EachApp calls fn for what is counted by app, in no order; see [Other] and
-// [Unknown].
-func (s *Stats) EachApp(fn func(name string, app *App)) { s.apps.each(fn) }
+// UnknownApp collects requests that name an app that does not exist.
+func (s *Stats) UnknownApp() *App { return s.apps.unknown }
 
 // Published counts a message that was handed to its subscribers.
 func (s *Stats) Published(app *App, size, subscribers int, took time.Duration) {
-	published, deliveries := uint64(size), uint64(max(0, subscribers))
+	published, deliveries := float64(size), float64(max(0, subscribers))
 	delivered := published * deliveries
-	s.Subscribers.Observe(deliveries)
-	s.Publishing.observe(took)
-	s.PublishedBytes.Add(published)
-	s.DeliveredBytes.Add(delivered)
-	app.Messages.Add(1)
-	app.Deliveries.Add(deliveries)
-	app.PublishedBytes.Add(published)
-	app.DeliveredBytes.Add(delivered)
+	s.subscribers.Observe(deliveries)
+	s.publishing.Observe(max(0, took).Seconds())
+	s.publishedBytes.Add(published)
+	s.deliveredBytes.Add(delivered)
+	app.messages.Inc()
+	app.deliveries.Add(deliveries)
+	app.publishedBytes.Add(published)
+	app.deliveredBytes.Add(delivered)
 }
 
-// Refuse counts a refusal.
+// Refuse counts a refusal. Neither attempt nor code may come from a client:
+// each pair is kept.
 func (s *Stats) Refuse(app *App, attempt, code string) {
-	kind := Refusal{attempt, code}
-	s.Refused.add(kind, 1)
-	app.Refused.add(kind, 1)
+	s.refused.WithLabelValues(attempt, code).Inc()
+	app.refused.WithLabelValues(attempt, code).Inc()
 }
+
+// Describe implements prometheus.Collector.
+func (s *Stats) Describe(out chan<- *prometheus.Desc) {
+	out <- s.messages
+	out <- s.deliveries
+	for _, collector := range s.collectors() {
+		collector.Describe(out)
+	}
+	s.apps.other.Describe(out)
+}
+
+// Collect implements prometheus.Collector. The totals of messages and
+// deliveries are read from the histogram of subscribers: counters of their own
+// would be more memory that all cores write to at each message.
+func (s *Stats) Collect(out chan<- prometheus.Metric) {
+	var subscribers dto.Metric
+	if err := s.subscribers.Write(&subscribers); err != nil {
+		out <- prometheus.NewInvalidMetric(s.messages, err)
+	}
+	counted := subscribers.GetHistogram()
+	out <- prometheus.MustNewConstMetric(s.messages, prometheus.CounterValue, float64(counted.GetSampleCount()))
+	out <- prometheus.MustNewConstMetric(s.deliveries, prometheus.CounterValue, counted.GetSampleSum())
+	for _, collector := range s.collectors() {
+		collector.Collect(out)
+	}
+	s.apps.collect(out)
+}
+
+func (s *Stats) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		s.subscribers, s.publishing, s.publishedBytes, s.deliveredBytes, s.refused, s.Reloads, s.Store.took, s.Store.errors,
+	}
+}
+
+const namespace = "caddy_realtime"
+
+func newCounter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func newCounterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histogramOpts(name, help string, buckets ...float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
+}
+
+// Interface guard
+var _ prometheus.Collector = (*Stats)(nil)

@@ -1,19 +1,67 @@
 package stats_test
 
 import (
+	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 )
 
-// names are those under which apps are counted.
-func names(s *stats.Stats) map[string]*stats.App {
-	found := make(map[string]*stats.App)
-	s.EachApp(func(name string, app *stats.App) { found[name] = app })
-	return found
+// gather returns all series, from a registry as strict as Caddy's: by the
+// family's name without its prefix, and the values of its labels.
+func gather(t *testing.T, s *stats.Stats) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(s); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := make(map[string]float64)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			name := strings.TrimPrefix(family.GetName(), "caddy_realtime_")
+			for _, label := range metric.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			if h := metric.GetHistogram(); h != nil {
+				series[name+" count"], series[name+" sum"] = float64(h.GetSampleCount()), h.GetSampleSum()
+				continue
+			}
+			series[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+		}
+	}
+	return series
+}
+
+// check compares some series, of which 0 may also mean that there is none.
+func check(t *testing.T, s *stats.Stats, want map[string]float64) {
+	t.Helper()
+	got := gather(t, s)
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s is %v, want %v", name, got[name], value)
+		}
+	}
+}
+
+// named counts the apps that have series of their own.
+func named(series map[string]float64) int {
+	n := 0
+	for name := range series {
+		if strings.HasPrefix(name, "app_messages_total ") && name != "app_messages_total other" {
+			n++
+		}
+	}
+	return n
 }
 
 func TestAppsOverTheBoundAreCountedTogether(t *testing.T) {
@@ -25,16 +73,16 @@ func TestAppsOverTheBoundAreCountedTogether(t *testing.T) {
 		s.Enter(id)
 		s.Published(s.App(id), 10, 3, time.Millisecond)
 	}
-	found := names(s)
-	if len(found) != stats.MaxApps+2 {
-		t.Fatalf("%d names", len(found))
+	if n := named(gather(t, s)); n != stats.MaxApps {
+		t.Errorf("%d apps have series of their own", n)
 	}
-	if n := found["0"].Messages.Load(); n != 1 {
-		t.Errorf("the first app has %d messages", n)
-	}
-	if o := found[stats.Other]; o.Messages.Load() != more || o.Deliveries.Load() != 3*more || o.PublishedBytes.Load() != 10*more || o.DeliveredBytes.Load() != 30*more {
-		t.Errorf("the others have %d messages, %d deliveries", o.Messages.Load(), o.Deliveries.Load())
-	}
+	check(t, s, map[string]float64{
+		"app_messages_total 0":            1,
+		"app_messages_total other":        more,
+		"app_deliveries_total other":      3 * more,
+		"app_published_bytes_total other": 10 * more,
+		"app_delivered_bytes_total other": 30 * more,
+	})
 }
 
 func TestAppThatIsGoneLeavesItsPlaceAndTheTotal(t *testing.T) {
@@ -48,31 +96,26 @@ func TestAppThatIsGoneLeavesItsPlaceAndTheTotal(t *testing.T) {
 	s.Forget("0")
 	s.Forget("never was")
 	s.Published(gone, 10, 1, time.Millisecond) // was on its way
+	s.Refuse(gone, "publish", "rate_limited")
 	s.Enter("new")
 	s.Enter("too many")
-	found := names(s)
-	if found["0"] != nil || found["new"] == nil || found["too many"] != nil || len(found) != stats.MaxApps+2 {
-		t.Errorf("the names are %v", found)
+	series := gather(t, s)
+	for name := range series {
+		if strings.HasPrefix(name, "app_") && (strings.HasSuffix(name, " 0") || strings.Contains(name, " 0 ") || strings.Contains(name, "too many")) {
+			t.Errorf("there is %s", name)
+		}
 	}
-	if n := found[stats.Other].Messages.Load(); n != 0 {
-		t.Errorf("the others got %d messages", n)
+	if _, ok := series["app_messages_total new"]; !ok || named(series) != stats.MaxApps {
+		t.Errorf("%d apps have series of their own", named(series))
 	}
-	if n := s.Subscribers.Snapshot().Count; n != 2 {
-		t.Errorf("%d messages in all", n)
-	}
-	if s.App(strconv.Itoa(stats.MaxApps)) != found[stats.Other] {
+	check(t, s, map[string]float64{
+		"app_messages_total other":           0,
+		"messages_total":                     2,
+		"published_bytes_total":              20,
+		"refused_total publish rate_limited": 1,
+	})
+	if s.App(strconv.Itoa(stats.MaxApps)) != s.App("too many") {
 		t.Error("an app that had no place has got one")
-	}
-}
-
-func TestValuesAreInTheirBuckets(t *testing.T) {
-	h := stats.NewHistogram(0, 1, 10)
-	for _, v := range []uint64{0, 0, 1, 2, 10, 11, 1_000} {
-		h.Observe(v)
-	}
-	got := h.Snapshot()
-	if got.Count != 7 || got.Sum != 1_024 || got.Buckets[0] != 2 || got.Buckets[1] != 3 || got.Buckets[10] != 5 || len(got.Buckets) != 3 {
-		t.Errorf("got %+v", got)
 	}
 }
 
@@ -92,17 +135,37 @@ func TestNothingIsLostBetweenGoroutines(t *testing.T) {
 	}
 	all.Wait()
 	const n = goroutines * each
-	if a := s.App("a"); a.Messages.Load() != n || a.Deliveries.Load() != 2*n || s.DeliveredBytes.Load() != 4*n {
-		t.Errorf("%d messages, %d deliveries, %d bytes", a.Messages.Load(), a.Deliveries.Load(), s.DeliveredBytes.Load())
+	check(t, s, map[string]float64{
+		"messages_total":                                n,
+		"deliveries_total":                              2 * n,
+		"published_bytes_total":                         2 * n,
+		"delivered_bytes_total":                         4 * n,
+		"message_subscribers count":                     n,
+		"message_subscribers sum":                       2 * n,
+		"publish_duration_seconds count":                n,
+		"app_messages_total a":                          n,
+		"app_deliveries_total a":                        2 * n,
+		"refused_total publish rate_limited":            n,
+		"refused_total connect unknown_app":             n,
+		"app_refused_total a publish rate_limited":      n,
+		"app_refused_total unknown connect unknown_app": n,
+	})
+}
+
+func TestOperationsOfTheStoreAreCollectedBeforeTheFirst(t *testing.T) {
+	s := stats.New()
+	for _, operation := range []string{stats.Put, stats.Delete, stats.PutUsed, stats.Check} {
+		if _, ok := gather(t, s)["store_errors_total "+operation]; !ok {
+			t.Errorf("there is no %s", operation)
+		}
 	}
-	if got := s.Subscribers.Snapshot(); got.Count != n || got.Sum != 2*n {
-		t.Errorf("got %+v", got)
-	}
-	refused := make(map[stats.Refusal]uint64)
-	s.Refused.Each(func(kind stats.Refusal, n uint64) { refused[kind] = n })
-	if len(refused) != 2 || refused[stats.Refusal{Attempt: "publish", Code: "rate_limited"}] != n || refused[stats.Refusal{Attempt: "connect", Code: "unknown_app"}] != n {
-		t.Errorf("refused: %v", refused)
-	}
+	s.Store.Observe(stats.Put, time.Second, nil)
+	s.Store.Observe(stats.Put, time.Second, errors.New("no space left"))
+	check(t, s, map[string]float64{
+		"store_operation_duration_seconds put count": 2,
+		"store_operation_duration_seconds put sum":   2,
+		"store_errors_total put":                     1,
+	})
 }
 
 func TestMessageIsCountedWithoutAnAllocation(t *testing.T) {

@@ -1,50 +1,43 @@
 package stats
 
 import (
-	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A StoreOperation is what was asked of the keystore's disk.
-type StoreOperation int
-
-// The operations.
+// The operations on the keystore's disk, as metrics name them.
 const (
-	Put     StoreOperation = iota // an app was made or changed
-	Delete                        // an app was deleted
-	PutUsed                       // it was written down when keys were used
-	Check                         // somebody asked for the gateway's health
-	operations
+	Put     = "put"      // an app was created or changed
+	Delete  = "delete"   // an app was deleted
+	PutUsed = "put_used" // the times at which keys were used were stored
+	Check   = "check"    // a request for the gateway's health
 )
 
-// String is the operation's name in metrics.
-func (o StoreOperation) String() string {
-	return [operations]string{"put", "delete", "put_used", "check"}[o]
+// Store counts operations on the keystore's disk.
+type Store struct {
+	took   *prometheus.HistogramVec // also of those that failed
+	errors *prometheus.CounterVec
 }
 
-// Store counts what was asked of the keystore's disk.
-type Store [operations]StoreCounts
-
-// StoreCounts are those of one operation.
-type StoreCounts struct {
-	Took   *Histogram // in nanoseconds, also of those that failed
-	Errors atomic.Uint64
-}
-
-func (s *Store) init() {
-	for i := range s {
-		s[i].Took = newDurations(
-			100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond, time.Millisecond, 2500*time.Microsecond, 5*time.Millisecond,
-			10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond,
-			time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second,
-		)
+func newStore() Store {
+	s := Store{
+		took: prometheus.NewHistogramVec(histogramOpts("store_operation_duration_seconds",
+			"Time that operations on the keystore's disk took.",
+			100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), []string{"operation"}),
+		errors: newCounterVec("store_errors_total", "Operations on the keystore's disk that failed.", "operation"),
 	}
+	for _, operation := range []string{Put, Delete, PutUsed, Check} { // collected before the first one
+		s.took.WithLabelValues(operation)
+		s.errors.WithLabelValues(operation)
+	}
+	return s
 }
 
-// Observe counts one operation.
-func (s *Store) Observe(o StoreOperation, took time.Duration, err error) {
-	s[o].Took.observe(took)
+// Observe counts an operation.
+func (s *Store) Observe(operation string, took time.Duration, err error) {
+	s.took.WithLabelValues(operation).Observe(took.Seconds())
 	if err != nil {
-		s[o].Errors.Add(1)
+		s.errors.WithLabelValues(operation).Inc()
 	}
 }

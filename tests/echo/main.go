@@ -49,7 +49,8 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("listening on", listener.Addr()) // run.sh waits for this line
-	log.Fatal((&http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}).Serve(listener))
+	serve := func(w http.ResponseWriter, r *http.Request) { server.Serve(w, r, engineio.Exchange{}) }
+	log.Fatal((&http.Server{Handler: http.HandlerFunc(serve), ReadHeaderTimeout: 10 * time.Second}).Serve(listener))
 }
 
 // echo sends each Engine.IO message back.

@@ -1,0 +1,13 @@
+package limit
+
+import "time"
+
+// Allow is Group.Allow for one window, at a time of the test's choice.
+func (r *Rolling) Allow(now time.Time, limit int, window time.Duration) Result {
+	if limit <= 0 || window <= 0 {
+		return Result{OK: true}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.allow(now, limit, window)
+}
