@@ -3,7 +3,9 @@ package realtime
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,7 +40,7 @@ func TestDocumentsNameTestsThatThereAre(t *testing.T) {
 	examples := map[string]bool{"^$": true, "TestName": true, "FuzzName/0123456789abcdef": true}
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`|(tests/[\\w/-]+\\.test\\.mjs)")
 	commands := regexp.MustCompile("go test [^`\n]*-run (?:'([^']*)'|([^'`\\s]+))")
-	for _, document := range []string{"README.md", "DEVELOPERS.md", "SECURITY.md", "FAULTS.md"} {
+	for _, document := range append(documents(t), "README.md") {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +58,67 @@ func TestDocumentsNameTestsThatThereAre(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDocumentsRunWhatThereIs holds the commands in documents to the packages,
+// benchmarks and targets that they name.
+func TestDocumentsRunWhatThereIs(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		goTest     = regexp.MustCompile("go test [^`\n]+")
+		directory  = regexp.MustCompile(`\./[\w/]+`)
+		bench      = regexp.MustCompile(`-bench (\w+) `)
+		makeTarget = regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z/-]*)")
+	)
+	for _, document := range documents(t) {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range goTest.FindAllString(string(text), -1) {
+			for _, dir := range directory.FindAllString(command, -1) {
+				sources, err := filepath.Glob(dir + "/*_test.go")
+				if err != nil || len(sources) == 0 {
+					t.Errorf("%s runs %q, but %s has no tests: %v", document, command, dir, err)
+					continue
+				}
+				for _, match := range bench.FindAllStringSubmatch(command, -1) {
+					if !anyFileHas(t, sources, "func Benchmark"+match[1]) {
+						t.Errorf("%s runs %q, but %s has no such benchmark", document, command, dir)
+					}
+				}
+			}
+		}
+		for _, match := range makeTarget.FindAllStringSubmatch(string(text), -1) {
+			if !regexp.MustCompile(`(?m)^` + match[1] + `:`).Match(makefile) {
+				t.Errorf("%s runs make %s, but the Makefile has no such target", document, match[1])
+			}
+		}
+	}
+}
+
+// documents are the pages beside README.
+func documents(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	return append(pages, "CHANGELOG.md", "DEVELOPERS.md", "SECURITY.md", "FAULTS.md")
+}
+
+func anyFileHas(t *testing.T, files []string, text string) bool {
+	t.Helper()
+	return slices.ContainsFunc(files, func(file string) bool {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(source), text)
+	})
 }
 
 // matchesAny reports whether go test -run would run one of the tests.

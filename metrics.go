@@ -15,7 +15,7 @@ import (
 type metrics struct{ app *App }
 
 // The families that are read from elsewhere when they are collected; package
-// stats has the others. README's table has all of them.
+// stats has the others. docs/operating.md has a table of all.
 var (
 	connectionsDesc   = newDesc("connections", "Clients whose connection is open, also those that are about to connect.")
 	connectingDesc    = newDesc("connecting", "Clients whose connection is open and whose credentials are not checked.")

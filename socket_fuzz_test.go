@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// channelName is what README says that a channel is.
+// channelName is what docs/publish.md says that a channel is.
 var channelName = regexp.MustCompile(`^[A-Za-z0-9_\-=@,.;:/]{1,200}$`)
 
 // FuzzSubscribe reads the argument of a subscribe: a string that is a channel's

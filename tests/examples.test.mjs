@@ -1,6 +1,6 @@
 // Every example as a reader would run it, and what "make run" runs.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -187,12 +187,15 @@ test("subscribe.mjs hears events after a restart of the gateway", async () => {
 });
 
 describe("Caddyfiles that are printed are valid", () => {
-  const readme = readFileSync(join(root, "README.md"), "utf8");
   const files = { "examples/Caddyfile": readFileSync(example("Caddyfile"), "utf8") };
-  for (const [i, [, text]] of [...readme.matchAll(/^```caddyfile\n([^]*?)^```/gm)].entries()) {
-    files[`README.md, block ${i + 1}`] = text;
+  const pages = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`);
+  for (const page of ["README.md", ...pages]) {
+    const blocks = [...readFileSync(join(root, page), "utf8").matchAll(/^```caddyfile\n([^]*?)^```/gm)];
+    for (const [i, [, text]] of blocks.entries()) files[`${page}, block ${i + 1}`] = text;
   }
-  assert.equal(Object.keys(files).length, 7);
+  assert.ok(Object.keys(files).length >= 7);
+  // What the placeholders in them stand for.
+  const variables = { RATE: "600 1m", MAX_BODY: "1MiB", ORIGINS: "https://app.example.com", STATE_DIRECTORY: "/var/lib/caddy" };
   for (const [name, text] of Object.entries(files)) {
     test(name, async () => {
       const dir = mkdtempSync(join(tmpdir(), "realtime-"));
@@ -200,7 +203,7 @@ describe("Caddyfiles that are printed are valid", () => {
         const file = join(dir, "Caddyfile");
         writeFileSync(file, text);
         const validate = new Program(bin, ["validate", "--config", file], {
-          env: { ...process.env, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
+          env: { ...process.env, ...variables, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
         });
         assert.equal(await validate.exited, 0, validate.output);
       } finally {

@@ -1,5 +1,5 @@
 // Limits, each against the binary, with the stock client where it meets one:
-// what README's "Limits" says that a client gets.
+// what docs/operating.md's "Limits" says that a client gets.
 import assert from "node:assert/strict";
 import http from "node:http";
 import { connect } from "node:net";

@@ -249,9 +249,9 @@ describe("metrics", () => {
     socket.disconnect();
   });
 
-  test("README's table has every family, its kind and its labels, and no other", async () => {
-    const readme = readFileSync(join(root, "README.md"), "utf8");
-    const section = readme.match(/^## Metrics\n(.*?)^## /ms)[1];
+  test("docs/operating.md has every family, its kind and its labels, and no other", async () => {
+    const page = readFileSync(join(root, "docs/operating.md"), "utf8");
+    const section = page.match(/^## Metrics\n(.*?)^## /ms)[1];
     const documented = new Map();
     for (const [, names, kind] of section.matchAll(/^\| (`caddy_realtime_.*?) \| (\w+) \|/gm)) {
       for (const [, name, labels] of names.matchAll(/`(\w+)(?:\{(.*?)\})?`/g)) documented.set(name, `${kind} ${labels ?? ""}`);
@@ -259,6 +259,14 @@ describe("metrics", () => {
     const metrics = await scrape();
     const real = metrics.families().map((name) => [`caddy_realtime_${name}`, `${metrics.kind(name)} ${metrics.labels(name)}`]);
     assert.deepEqual(new Map([...documented].sort()), new Map(real.sort()));
+    // Also in its alerts, where histograms have their parts.
+    const family = (name) => name.replace(/_(bucket|sum|count)$/, "");
+    const named = new Set(page.match(/\bcaddy_realtime_\w+/g).map(family));
+    assert.deepEqual([...named].sort(), [...documented.keys()].sort());
+    for (const [, name, selected] of page.matchAll(/\b(caddy_realtime_\w+)\{([^}]*=[^}]*)\}/g)) {
+      const labels = documented.get(family(name)).split(/,? /).slice(1);
+      for (const [, label] of selected.matchAll(/(\w+)=/g)) assert.ok(labels.includes(label), `an alert selects ${name} by ${label}`);
+    }
   });
 
   test("every metric of the Grafana dashboard is there", async () => {

@@ -1,11 +1,11 @@
 // Behind a proxy: another Caddy, and nginx as most people configure it.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Caddy, transports } from "./lib/caddy.mjs";
+import { Caddy, root, transports } from "./lib/caddy.mjs";
 import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -40,8 +40,9 @@ const proxies = {
     return { origin: proxy.origin, stop: () => proxy.close() };
   },
 
-  /** What nginx's documentation has for websockets, and nothing for us. */
+  /** As docs/deploying.md has it. */
   async nginx(gateway) {
+    const [, site] = readFileSync(join(root, "docs/deploying.md"), "utf8").match(/^```nginx\n([^]*?)^```/m);
     const dir = mkdtempSync(join(tmpdir(), "realtime-nginx-"));
     const [port] = await freePorts(1);
     writeFileSync(
@@ -54,18 +55,7 @@ events {}
 http {
 	access_log off;
 	${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${dir}/${name};`).join("\n\t")}
-	map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-	server {
-		listen 127.0.0.1:${port};
-		location / {
-			proxy_pass http://127.0.0.1:${gateway.port};
-			proxy_http_version 1.1;
-			proxy_set_header Upgrade $http_upgrade;
-			proxy_set_header Connection $connection_upgrade;
-			proxy_set_header Host $http_host;
-			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-		}
-	}
+	${site.replace("listen 80;", `listen 127.0.0.1:${port};`).replace("http://127.0.0.1:8080", `http://127.0.0.1:${gateway.port}`)}
 }
 `,
     );

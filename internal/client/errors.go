@@ -43,7 +43,7 @@ var (
 // A Refusal is the server's no to a connection or to a subscription.
 type Refusal struct {
 	Channel string // that was refused; empty if it was the connection
-	Code    string // as in the README's table; may be empty
+	Code    string // as in the table of docs/publish.md; may be empty
 	Message string // for people
 }
 

@@ -88,7 +88,7 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	if n := g.metric(`cut_off_total{reason="queue_full"}`); n != stalled {
 		t.Errorf("the counter says %v, want %d", n, stalled)
 	}
-	lines := g.logged("client cut off: its queue is full") // bounded, see README
+	lines := g.logged("client cut off: its queue is full") // bounded, see docs/operating.md
 	if lines == 0 || lines > stalled {
 		t.Errorf("the log says it %d times of %d", lines, stalled)
 	}

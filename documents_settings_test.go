@@ -1,0 +1,166 @@
+package realtime
+
+import (
+	"io/fs"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// documentedSetting is a row of docs/configuration.md.
+type documentedSetting struct{ name, caddyfile, jsonName, json, bounds string }
+
+// documentedSettings are the rows of the page's section, or of all sections of
+// a lower level in it.
+func documentedSettings(t *testing.T, section string) []documentedSetting {
+	t.Helper()
+	page, err := os.ReadFile("docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(page), "\n## "+section+"\n")
+	if !found {
+		t.Fatalf("docs/configuration.md has no section %q", section)
+	}
+	text, _, _ := strings.Cut(after, "\n## ")
+	var settings []documentedSetting
+	row := regexp.MustCompile("(?m)^\\| `(\\w+) ?([^`]*)` \\| `\"(\\w+)\": ([^`]*)` \\| (.*?) \\|")
+	for _, match := range row.FindAllStringSubmatch(text, -1) {
+		settings = append(settings, documentedSetting{match[1], match[2], match[3], match[4], match[5]})
+	}
+	return settings
+}
+
+// TestConfigurationPageHasEverySettingWithItsDefaultAndBounds holds
+// docs/configuration.md to the code, in both directions.
+func TestConfigurationPageHasEverySettingWithItsDefaultAndBounds(t *testing.T) {
+	for _, c := range []struct {
+		section string
+		module  reflect.Type
+		forms   map[string]settingForms
+		load    loader
+	}{
+		{"Global option", reflect.TypeFor[App](), globalForms(), loadGlobal},
+		{"Directive", reflect.TypeFor[Handler](), siteForms(), loadSite},
+		{"Portal on a site", reflect.TypeFor[Portal](), nil, loadPortal},
+	} {
+		var names []string
+		for _, s := range documentedSettings(t, c.section) {
+			names = append(names, s.name)
+			if s.jsonName != s.name {
+				t.Errorf("%s: the row of %s has the JSON name %s", c.section, s.name, s.jsonName)
+			}
+			checkDocumentedDefault(t, s, c.load)
+			if form, ok := c.forms[s.name]; ok {
+				checkDocumentedBounds(t, s, form)
+			}
+		}
+		want := settingNames(c.module)
+		slices.Sort(names)
+		slices.Sort(want)
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: the page has %v, the code %v", c.section, names, want)
+		}
+	}
+}
+
+// checkDocumentedDefault loads what a row shows, in both forms, and expects
+// what is in force without it. A value in <…> stands for one that has no fixed
+// default.
+func checkDocumentedDefault(t *testing.T, s documentedSetting, load loader) {
+	t.Helper()
+	if strings.Contains(s.caddyfile, "<") {
+		return
+	}
+	unset, err := load("", "{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form, try := range map[string]func() (any, error){
+		"Caddyfile": func() (any, error) { return load("x {\n"+s.name+" "+s.caddyfile+"\n}", "") },
+		"JSON":      func() (any, error) { return load("", `{"`+s.name+`":`+s.json+`}`) },
+	} {
+		if got, err := try(); err != nil || !reflect.DeepEqual(got, unset) {
+			t.Errorf("%s in %s: the page's default gives %+v, %v; the code's is %+v", s.name, form, got, err, unset)
+		}
+	}
+}
+
+// checkDocumentedBounds expects the least, the most and the value for no limit
+// in a row. Paths and origins have no such bounds.
+func checkDocumentedBounds(t *testing.T, s documentedSetting, form settingForms) {
+	t.Helper()
+	least, most := form.min.caddyfile, form.max.caddyfile
+	if strings.Contains(least, "/") || strings.Contains(most, "/") {
+		return
+	}
+	if s.name == "drain" {
+		least = form.none.caddyfile
+	}
+	if text := "`" + least + "` to `" + most + "`"; !strings.Contains(s.bounds, text) {
+		t.Errorf("%s: the range is %q, which lacks %s", s.name, s.bounds, text)
+	}
+	if form.none != (forms{}) && !strings.Contains(s.bounds, "`"+form.none.caddyfile+"`") {
+		t.Errorf("%s: the range is %q, which lacks `%s`", s.name, s.bounds, form.none.caddyfile)
+	}
+}
+
+// TestLimitsPageHasTheDefaults holds the defaults in docs/operating.md's table
+// of limits to the code.
+func TestLimitsPageHasTheDefaults(t *testing.T) {
+	page, err := os.ReadFile("docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| [^|]+ \\| `(\\w+)` ([0-9][\\w ]*?)(?:;| \\|)").FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 10 {
+		t.Fatalf("only found %q", rows)
+	}
+	for _, row := range rows {
+		if want := globalForms()[row[1]].def.caddyfile; row[2] != want {
+			t.Errorf("the default of %s is %q, and %q in the table", row[1], want, row[2])
+		}
+	}
+}
+
+// TestLogLinesInTheDocumentsExist holds the messages in docs/operating.md to
+// the code, in which the rest of a message may follow.
+func TestLogLinesInTheDocumentsExist(t *testing.T) {
+	var code strings.Builder
+	err := fs.WalkDir(os.DirFS("."), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{"node_modules", ".git", "tests", "bench"}, entry.Name()):
+			return fs.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		code.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "\n## Logs\n")
+	section, _, _ := strings.Cut(after, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| (`.*?) \\| (?:info|warn|error) \\|").FindAllStringSubmatch(section, -1)
+	if len(rows) < 20 {
+		t.Fatalf("only found %q", rows)
+	}
+	for _, row := range rows {
+		for _, match := range regexp.MustCompile("`(.*?)`").FindAllStringSubmatch(row[1], -1) {
+			if !strings.Contains(code.String(), match[1]) {
+				t.Errorf("docs/operating.md has the log line %q, which the code has not", match[1])
+			}
+		}
+	}
+}
