@@ -31,6 +31,11 @@ build/caddy-race: $(SOURCES)
 	@mkdir -p $(@D)
 	XCADDY_RACE_DETECTOR=1 $(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --output $@
 
+# With a keystore and a broker of another Go module, as others write them.
+build/caddy-guests: $(SOURCES) $(wildcard tests/guests/*.go) tests/guests/go.mod
+	@mkdir -p $(@D)
+	$(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --with guests.example@v0.0.0=./tests/guests --output $@
+
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund
 	@touch $@
@@ -49,7 +54,7 @@ test-go: $(CADDY_BIN)
 
 # One file: make test-node FILES=tests/reload.test.mjs
 FILES ?= $(wildcard tests/*.test.mjs)
-test-node: $(CADDY_BIN) $(NODE_MODULES)
+test-node: $(CADDY_BIN) build/caddy-guests $(NODE_MODULES)
 	CADDY_BIN=$(abspath $(CADDY_BIN)) node scripts/nodetest.mjs $(FILES)
 
 # Clients over packets that are lost, late, doubled and out of order, in network

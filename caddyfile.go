@@ -52,6 +52,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	realtime {
 //		keystore        badger <dir>
+//		broker          memory
 //		rate_limit      600 1m
 //		max_body        1MiB
 //		body_timeout    10s
@@ -89,10 +90,19 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	err := eachSetting(d, func(name string, args []string) error {
-		if hasPlaceholder(args...) && name != "keystore" {
+		if hasPlaceholder(args...) {
 			return a.postpone(name, args)
 		}
 		return a.set(name, args)
+	}, map[string]func(*caddyfile.Dispenser) error{
+		"keystore": func(d *caddyfile.Dispenser) (err error) {
+			a.KeystoreRaw, err = parseGuest(d, keystores, "badger /var/lib/caddy/realtime")
+			return err
+		},
+		"broker": func(d *caddyfile.Dispenser) (err error) {
+			a.BrokerRaw, err = parseGuest(d, brokers, "memory")
+			return err
+		},
 	})
 	if err != nil {
 		return err
@@ -111,8 +121,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // set sets one setting to the values of its line.
 func (a *App) set(name string, args []string) (err error) {
 	switch name {
-	case "keystore":
-		a.Keystore, err = keystoreArgs(args)
 	case "rate_limit":
 		a.RateLimit, err = rateLimitArgs(args)
 	case "max_body":
@@ -200,7 +208,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = errors.New("unknown setting " + name + " of the directive realtime; there are: publish_path, socket_path, docs_path, origins" + elsewhere(name))
 		}
 		return err
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}
@@ -216,7 +224,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // eachSetting calls set for each line of the block, if there is one. It
 // refuses what no setting has: arguments before the block, blocks inside it,
 // and a second line for one setting. Every error gets the file and the line.
-func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) error) error {
+// guests read the lines of some settings, and their blocks.
+func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) error, guests map[string]func(*caddyfile.Dispenser) error) error {
 	name := d.Val()
 	if d.NextArg() {
 		return d.Errf("%s takes no argument, but got %s; its settings go into a block: %s { … }", name, d.Val(), name)
@@ -224,11 +233,20 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		args := d.RemainingArgs()
 		if seen[name] {
 			return d.Errf("%s is there twice; remove one", name)
 		}
 		seen[name] = true
+		if guest, ok := guests[name]; ok {
+			segment := d.NextSegment()
+			at := caddyfile.NewDispenser(segment)
+			at.Next()
+			if err := guest(caddyfile.NewDispenser(segment)); err != nil {
+				return at.WrapErr(err)
+			}
+			continue
+		}
+		args := d.RemainingArgs()
 		if err := set(name, args); err != nil {
 			return d.WrapErr(err)
 		}
@@ -241,7 +259,7 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 
 // globalSettings are those of the global option.
 var globalSettings = []string{
-	"keystore", "rate_limit", "max_body", "body_timeout", "max_channels", "ping_interval", "ping_timeout",
+	"keystore", "broker", "rate_limit", "max_body", "body_timeout", "max_channels", "ping_interval", "ping_timeout",
 	"connect_timeout", "max_connecting", "max_connections", "max_connections_per_ip", "connect_rate",
 	"message_rate", "max_packet", "auth_failures", "max_queue", "write_timeout", "drain",
 }
@@ -257,24 +275,6 @@ func elsewhere(name string) string {
 		return "; " + name + " goes into the global option realtime, at the top of the Caddyfile"
 	}
 	return ""
-}
-
-func keystoreArgs(args []string) (*Keystore, error) {
-	const example = "badger /var/lib/caddy/realtime"
-	if len(args) < 2 {
-		return nil, errMissingArg("keystore", example)
-	}
-	if len(args) > 2 {
-		return nil, errExtraArg("keystore", args[2], example)
-	}
-	if args[1] == "" {
-		return nil, errMissingArg("keystore", example)
-	}
-	k := &Keystore{Type: args[0], Path: args[1]}
-	if err := checkPlaceholders("keystore", args); err != nil || hasPlaceholder(k.Type) {
-		return k, err
-	}
-	return k, k.validate()
 }
 
 func rateLimitArgs(args []string) (*RateLimit, error) {

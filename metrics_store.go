@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
@@ -13,23 +14,42 @@ type countedStore struct {
 	counts *stats.Store
 }
 
+// counted counts what is asked of a store.
+func counted(store keystore.Store, counts *stats.Store) keystore.Store {
+	if shared, ok := store.(keystore.Shared); ok {
+		return countedShared{countedStore{store, counts}, shared}
+	}
+	return countedStore{store, counts}
+}
+
+// countedShared is a countedStore that is shared.
+type countedShared struct {
+	countedStore
+	shared keystore.Shared
+}
+
+// Watch implements keystore.Shared.
+func (s countedShared) Watch(changed func(id string)) { s.shared.Watch(changed) }
+
 // Put implements keystore.Store.
-func (s countedStore) Put(app *keystore.App) error {
-	return s.count(stats.Put, func() error { return s.Store.Put(app) })
+func (s countedStore) Put(ctx context.Context, before, after *keystore.App) error {
+	return s.count(stats.Put, func() error { return s.Store.Put(ctx, before, after) })
 }
 
 // Delete implements keystore.Store.
-func (s countedStore) Delete(id string) error {
-	return s.count(stats.Delete, func() error { return s.Store.Delete(id) })
+func (s countedStore) Delete(ctx context.Context, before *keystore.App) error {
+	return s.count(stats.Delete, func() error { return s.Store.Delete(ctx, before) })
 }
 
 // PutUsed implements keystore.Store.
-func (s countedStore) PutUsed(app string, keys map[string]time.Time) error {
-	return s.count(stats.PutUsed, func() error { return s.Store.PutUsed(app, keys) })
+func (s countedStore) PutUsed(ctx context.Context, app string, keys map[string]time.Time) error {
+	return s.count(stats.PutUsed, func() error { return s.Store.PutUsed(ctx, app, keys) })
 }
 
 // Check implements keystore.Store.
-func (s countedStore) Check() error { return s.count(stats.Check, s.Store.Check) }
+func (s countedStore) Check(ctx context.Context) error {
+	return s.count(stats.Check, func() error { return s.Store.Check(ctx) })
+}
 
 func (s countedStore) count(operation string, do func() error) error {
 	begun := time.Now()
@@ -39,4 +59,4 @@ func (s countedStore) count(operation string, do func() error) error {
 }
 
 // Interface guard
-var _ keystore.Store = countedStore{}
+var _ keystore.Shared = countedShared{}

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -25,9 +24,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	_ "github.com/seed-c079cc48/caddy-realtime/command" // caddy realtime …
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/site"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
@@ -40,9 +41,14 @@ func init() {
 // App is the Caddy app `realtime`: everything that is process-wide. A
 // configuration that only uses the directive gets one with the defaults.
 type App struct {
-	// Keystore says where apps and keys are kept. Its place must not change
-	// at a reload while sockets are to stay open.
-	Keystore *Keystore `json:"keystore,omitempty"`
+	// KeystoreRaw is where apps and keys are kept, a module that is a
+	// keystore.Opener. Default: badger, in Caddy's data directory. What it names
+	// must not change at a reload while sockets are to stay open.
+	KeystoreRaw json.RawMessage `json:"keystore,omitempty" caddy:"namespace=realtime.keystores inline_key=type"`
+
+	// BrokerRaw takes messages to their subscribers, a module that is a
+	// hub.Opener. Default: memory. It must not change either.
+	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=type"`
 
 	Settings
 
@@ -50,7 +56,8 @@ type App struct {
 	// values are not known before Provision.
 	postponed map[string]json.RawMessage
 
-	dir      string
+	keystore keystore.Opener
+	broker   hub.Opener
 	logger   *zap.Logger
 	handlers []*Handler              // those of the configuration
 	placed   []func() site.Placement // of the configuration's handlers
@@ -85,18 +92,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.setDefaults()
-	dir := filepath.Join(caddy.AppDataDir(), "realtime")
-	if a.Keystore != nil && a.Keystore.Path != "" {
-		dir = a.Keystore.Path
-	}
 	var err error
-	if a.dir, err = filepath.Abs(dir); err != nil {
-		return fmt.Errorf("keystore path: %w", err)
+	if a.keystore, err = loadGuest[keystore.Opener](ctx, a, "keystore", keystores, "KeystoreRaw", &a.KeystoreRaw, "badger"); err != nil {
+		return err
+	}
+	if a.broker, err = loadGuest[hub.Opener](ctx, a, "broker", brokers, "BrokerRaw", &a.BrokerRaw, "memory"); err != nil {
+		return err
 	}
 	if err := ctx.GetMetricsRegistry().Register(metrics{a}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	if rt, err := activeRuntime(); err == nil && rt.dir == a.dir {
+	if rt, err := activeRuntime(); err == nil && rt.key == a.runtimeKey() {
 		a.running = rt
 		rt.expect(a)
 	}
@@ -105,21 +111,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Validate checks the app's configuration.
 func (a *App) Validate() error {
-	if a.Keystore != nil {
-		if err := a.Keystore.validate(); err != nil {
-			return err
-		}
-	}
 	return a.Settings.validate()
 }
 
 // Start takes the runtime that earlier configurations used, or opens it.
 func (a *App) Start() error {
-	value, _, err := runtimes.LoadOrNew(runtimeKey(a.dir), func() (caddy.Destructor, error) {
-		return openRuntime(a.dir, a)
-	})
+	value, _, err := runtimes.LoadOrNew(a.runtimeKey(), func() (caddy.Destructor, error) { return openRuntime(a) })
 	if err != nil {
-		return fmt.Errorf("opening the keystore: %w", err)
+		return err
 	}
 	a.runtime, a.held, a.running = value.(*runtime), true, nil
 	a.runtime.start(a)
@@ -170,7 +169,7 @@ func (a *App) release() error {
 	}
 	a.held = false
 	a.runtime.stop(a)
-	_, err := runtimes.Delete(runtimeKey(a.dir))
+	_, err := runtimes.Delete(a.runtimeKey())
 	return err
 }
 
@@ -187,7 +186,7 @@ func (a *App) current() *runtime {
 		return a.runtime
 	default:
 	}
-	if rt, err := activeRuntime(); err == nil && rt.dir == a.dir {
+	if rt, err := activeRuntime(); err == nil && rt.key == a.runtimeKey() {
 		return rt
 	}
 	return nil

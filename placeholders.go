@@ -78,6 +78,10 @@ func (a *App) postpone(name string, args []string) error {
 	return err
 }
 
+// isGuest reports whether a setting is a guest module, which replaces its
+// placeholders itself.
+func isGuest(name string) bool { return name == "keystore" || name == "broker" }
+
 func isRate(name string) bool {
 	switch name {
 	case "rate_limit", "connect_rate", "message_rate", "auth_failures":
@@ -88,15 +92,6 @@ func isRate(name string) bool {
 
 // replace replaces the app's placeholders, and sets what had to wait for it.
 func (a *App) replace() error {
-	if k := a.Keystore; k != nil {
-		var err error
-		if k.Type, err = replaceSetting("keystore", k.Type); err != nil {
-			return err
-		}
-		if k.Path, err = replaceSetting("keystore", k.Path); err != nil {
-			return err
-		}
-	}
 	for _, name := range globalSettings {
 		value, ok := a.postponed[name]
 		if !ok {
@@ -172,7 +167,7 @@ func (a *App) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	for name, value := range fields {
-		if !slices.Contains(globalSettings, name) || name == "keystore" || !textHasPlaceholder(value) {
+		if !slices.Contains(globalSettings, name) || isGuest(name) || !textHasPlaceholder(value) {
 			continue
 		}
 		if a.postponed == nil {

@@ -204,7 +204,7 @@ func (p *Portal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		p.Path, err = pathArg(name, args, defaultPortalPath)
 		return err
-	})
+	}, nil)
 }
 
 // Interface guards

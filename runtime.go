@@ -28,15 +28,17 @@ import (
 // configuration uses it.
 var runtimes = caddy.NewUsagePool()
 
-// runtimeKey is the identity of a runtime: its keystore's directory, cleaned
-// and absolute. Nothing that a reload may change belongs in it.
-type runtimeKey string
+// runtimeKey is the identity of a runtime: those of its keystore and its broker.
+// Nothing that a reload may change belongs in it.
+type runtimeKey struct{ keystore, broker string }
+
+func (a *App) runtimeKey() runtimeKey { return runtimeKey{a.keystore.Identity(), a.broker.Identity()} }
 
 // runtime is what outlives a configuration: keys, channels and sockets. Each
 // configuration that runs on it brings settings and a log, the latest of which
 // are in force.
 type runtime struct {
-	dir       string
+	key       runtimeKey
 	log       *zap.Logger
 	lasting   *logging.Lasting
 	registry  *keystore.Registry
@@ -76,17 +78,17 @@ type runtime struct {
 const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and makes everything that stands on it.
-func openRuntime(dir string, first *App) (*runtime, error) {
-	rt := &runtime{dir: dir, lasting: logging.New(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
+func openRuntime(first *App) (*runtime, error) {
+	rt := &runtime{key: first.runtimeKey(), lasting: logging.New(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
 	rt.log = rt.lasting.Logger("realtime")
 	rt.current.Store(&first.Settings)
-	store, err := keystore.OpenBadger(dir, rt.lasting.Logger("realtime.keystore"))
+	store, err := first.keystore.Open(rt.lasting.Logger("realtime.keystore"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the keystore: %w", err)
 	}
-	rt.registry, err = keystore.Open(countedStore{store, &rt.stats.Store})
+	rt.registry, err = keystore.Open(counted(store, &rt.stats.Store))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the keystore: %w", err)
 	}
 	// A key that has expired takes its sockets with it.
 	rt.expiry = keystore.StartExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
@@ -100,12 +102,17 @@ func openRuntime(dir string, first *App) (*runtime, error) {
 			break
 		}
 	}
-	if rt.hub, err = newHub(hub.NewMemory()); err != nil {
-		return nil, errors.Join(err, rt.registry.Close())
+	broker, err := first.broker.Open(rt.lasting.Logger("realtime.broker"))
+	if err == nil {
+		rt.hub, err = newHub(broker)
+	}
+	if err != nil {
+		rt.expiry.Stop()
+		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
 	rt.gateway = &manage.Gateway{
-		KeystorePlace: dir,
+		KeystorePlace: rt.key.keystore,
 		Registry:      rt.registry,
 		Channels:      rt.hub,
 		Sockets:       &rt.sockets,
@@ -331,7 +338,7 @@ func (rt *runtime) Destruct() error {
 		rt.log.Error("the broker could not be closed", zap.Error(err))
 	}
 	if err := rt.registry.Close(); err != nil {
-		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.dir), zap.Error(err))
+		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.key.keystore), zap.Error(err))
 		return fmt.Errorf("closing the keystore: %w", err)
 	}
 	return nil

@@ -11,16 +11,6 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// Keystore says where apps and keys are kept.
-type Keystore struct {
-	// Type of the store. Default: "badger", the only one today.
-	Type string `json:"type,omitempty"`
-
-	// Path of the store's directory. Default: "realtime" in Caddy's data
-	// directory.
-	Path string `json:"path,omitempty"`
-}
-
 // RateLimit bounds publishes per app in a rolling window.
 type RateLimit struct {
 	// Publishes accepted in any window. 0 is no limit.

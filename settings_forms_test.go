@@ -54,6 +54,7 @@ func rateForms(of string) settingForms {
 // globalForms has a row for each setting of the global option.
 func globalForms() map[string]settingForms {
 	return map[string]settingForms{
+		"broker":        {min: forms{"memory", `{"type":"memory"}`}, under: forms{"carrier_pigeon", `{"type":"carrier_pigeon"}`}},
 		"keystore":      {min: forms{"badger /x", `{"type":"badger","path":"/x"}`}, under: forms{"redis /x", `{"type":"redis","path":"/x"}`}},
 		"rate_limit":    rateForms("publishes").byDefault("600 1m", `{"publishes":600,"window":"1m"}`),
 		"connect_rate":  rateForms("count").byDefault("0", `{"count":0}`),
@@ -247,7 +248,7 @@ func loadGlobal(block, text string) (any, error) {
 	if err := app.Validate(); err != nil {
 		return nil, err
 	}
-	return []any{app.dir, app.Settings}, nil
+	return []any{app.runtimeKey(), app.Settings}, nil
 }
 
 func loadSite(block, text string) (any, error) {

@@ -42,7 +42,8 @@ func newSite(t *testing.T, configure func(*App, *Handler)) *testSite {
 	if h.origins, err = access.ParseOrigins(h.Origins); err != nil {
 		t.Fatal(err)
 	}
-	if app.runtime, err = openRuntime(t.TempDir(), app); err != nil {
+	app.keystore, app.broker = &BadgerKeystore{dir: t.TempDir()}, new(MemoryBroker)
+	if app.runtime, err = openRuntime(app); err != nil {
 		t.Fatal(err)
 	}
 	close(app.started)

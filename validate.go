@@ -88,14 +88,6 @@ func (r *Rate) validate(name string) error {
 	return bounds.CheckRate(name, r.Count, time.Duration(r.Window))
 }
 
-// validate checks the keystore once its defaults are filled in.
-func (k *Keystore) validate() error {
-	if k.Type != "" && k.Type != "badger" {
-		return fmt.Errorf("unknown keystore %q; there is: badger", k.Type)
-	}
-	return nil
-}
-
 // validate checks the handler; a path that is empty is its default.
 func (h *Handler) validate() error {
 	publish, socket := cmp.Or(h.PublishPath, defaultPublishPath), cmp.Or(h.SocketPath, defaultSocketPath)

@@ -29,7 +29,7 @@ func slowGroup(s *settings, p *server.Peer, round int, r *results) error {
 		return nil
 	}
 	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
-		if err := crowd.Join(readers, 1, parallel); err != nil {
+		if err := crowd.Join(readers, 1, 1, parallel); err != nil {
 			return err
 		}
 		w := slowWork
@@ -72,7 +72,7 @@ func stormGroup(s *settings, p *server.Peer, round int, r *results) error {
 	}
 	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
 		first := load.NewCrowd(process.Target)
-		err := first.Join(idle, 1, parallel)
+		err := first.Join(idle, 1, 1, parallel)
 		time.Sleep(s.settle)
 		memory, memoryErr := process.WatchMemory()
 		first.Close()

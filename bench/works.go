@@ -15,9 +15,13 @@ import (
 type fanout struct {
 	channels, subscribers int // subscribers of each channel
 	publishers, payload   int
+	apps                  int // that the channels are of; 0 is 1
 }
 
 func (f fanout) String() string {
+	if f.apps > 1 {
+		return fmt.Sprintf("%dx%d-%dp-%da-%d", f.channels, f.subscribers, f.publishers, f.apps, f.payload)
+	}
 	return fmt.Sprintf("%dx%d-%dp-%d", f.channels, f.subscribers, f.publishers, f.payload)
 }
 
@@ -25,32 +29,33 @@ func (f fanout) String() string {
 // with the same connections. The curves of README.md go through them.
 var crowds = [][]fanout{
 	{
-		{1, 1000, 1, 100},
-		{1, 1000, 32, 100},
-		{1, 1000, 1, 1024},
-		{1, 1000, 32, 1024},
-		{1, 1000, 1, 16384},
-		{1, 1000, 32, 16384},
-		{1, 1000, 1, 4096},
-		{1, 1000, 1, 65536},
-		{1, 1000, 2, 100},
-		{1, 1000, 4, 100},
-		{1, 1000, 8, 100},
-		{1, 1000, 16, 100},
+		{1, 1000, 1, 100, 1},
+		{1, 1000, 32, 100, 1},
+		{1, 1000, 1, 1024, 1},
+		{1, 1000, 32, 1024, 1},
+		{1, 1000, 1, 16384, 1},
+		{1, 1000, 32, 16384, 1},
+		{1, 1000, 1, 4096, 1},
+		{1, 1000, 1, 65536, 1},
+		{1, 1000, 2, 100, 1},
+		{1, 1000, 4, 100, 1},
+		{1, 1000, 8, 100, 1},
+		{1, 1000, 16, 100, 1},
 	},
-	{{1, 1, 1, 100}},
-	{{1, 10, 1, 100}},
-	{{1, 100, 1, 100}},
-	{{1, 3000, 1, 100}},
-	{{1, 1, 16, 100}},
-	{{10, 1, 16, 100}},
-	{{100, 1, 16, 100}},
-	{{1000, 1, 16, 100}},
-	{{10000, 1, 16, 100}},
+	{{1, 1, 1, 100, 1}},
+	{{1, 10, 1, 100, 1}},
+	{{1, 100, 1, 100, 1}},
+	{{1, 3000, 1, 100, 1}},
+	{{1, 1, 16, 100, 1}},
+	{{10, 1, 16, 100, 1}},
+	{{100, 1, 16, 100, 1}},
+	{{1000, 1, 16, 100, 1}},
+	{{1000, 1, 16, 100, 16}},
+	{{10000, 1, 16, 100, 1}},
 }
 
 // large are works on the connections that idle are.
-var large = []fanout{{1, idle, 1, 100}, {1, idle, 32, 100}}
+var large = []fanout{{1, idle, 1, 100, 1}, {1, idle, 32, 100, 1}}
 
 // A group is works that share a server.
 type group func(s *settings, p *server.Peer, round int, r *results) error
@@ -75,6 +80,9 @@ const (
 // setting does where the setting matters.
 func concerns(p *server.Peer, work string) bool {
 	thousand := strings.HasPrefix(work, "1x1000-") || strings.HasPrefix(work, "1000x1-")
+	if strings.Contains(work, "a-") { // several apps
+		return p.Name == "ours" || p.Name == "before"
+	}
 	switch p.Name {
 	case "ours+tls":
 		return thousand || !strings.Contains(work, "x")
@@ -104,7 +112,7 @@ func fanouts(s *settings, p *server.Peer, round int, r *results, works []fanout)
 	}
 	return onServer(s, p, func(process *server.Process, crowd *load.Crowd) error {
 		if f := works[0]; !p.OnlyAnswers {
-			if err := crowd.Join(f.channels*f.subscribers, f.channels, parallel); err != nil {
+			if err := crowd.Join(f.channels*f.subscribers, f.channels, f.apps, parallel); err != nil {
 				return err
 			}
 		}
@@ -127,7 +135,7 @@ func onServer(s *settings, p *server.Peer, do func(*server.Process, *load.Crowd)
 func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, process *server.Process, crowd *load.Crowd) error {
 	for _, f := range works {
 		w := load.Work{
-			Publishers: f.publishers, Payload: f.payload, Channels: f.channels,
+			Publishers: f.publishers, Payload: f.payload, Channels: f.channels, Apps: f.apps,
 			Duration: warmup, Interval: s.interval,
 		}
 		if _, err := load.Do(process.Target, crowd, w, process.CPU); err != nil {
@@ -180,7 +188,7 @@ func largeGroup(s *settings, p *server.Peer, round int, r *results) error {
 	if !rest && len(works) == 0 {
 		return nil
 	}
-	if err := crowd.Join(idle-crowd.Size(), 1, parallel); err != nil {
+	if err := crowd.Join(idle-crowd.Size(), 1, 1, parallel); err != nil {
 		return err
 	}
 	if rest {
@@ -198,7 +206,7 @@ func largeGroup(s *settings, p *server.Peer, round int, r *results) error {
 func warmConnects(process *server.Process) error {
 	crowd := load.NewCrowd(process.Target)
 	defer crowd.Close()
-	if err := crowd.Join(100, 1, parallel); err != nil {
+	if err := crowd.Join(100, 1, 1, parallel); err != nil {
 		return err
 	}
 	w := load.Work{Publishers: 1, Payload: 100, Channels: 1, Duration: warmup}
@@ -212,7 +220,7 @@ func measureConnects(process *server.Process, crowd *load.Crowd, round int, r *r
 		return err
 	}
 	start := time.Now()
-	if err := crowd.Join(connects, 1, parallel); err != nil {
+	if err := crowd.Join(connects, 1, 1, parallel); err != nil {
 		return err
 	}
 	elapsed := time.Since(start)

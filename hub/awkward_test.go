@@ -96,6 +96,13 @@ func pause() {
 }
 
 func (b *awkward) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
+	for _, other := range b.net.brokers {
+		other.mu.Lock()
+		for len(other.queue) > 100 {
+			other.changed.Wait()
+		}
+		other.mu.Unlock()
+	}
 	b.net.mu.Lock()
 	defer b.net.mu.Unlock()
 	if b.net.offsets == nil {

@@ -1,6 +1,10 @@
 package hub
 
-import "context"
+import (
+	"context"
+
+	"go.uber.org/zap"
+)
 
 // A Broker numbers the messages of an app, and takes them to the hubs of all
 // machines. A hub starts it, and closes it. Its errors mean that a message was not
@@ -69,4 +73,17 @@ func (d Delivery) Flush() {
 	case d.first != nil:
 		d.first.Flush(nil)
 	}
+}
+
+// An Opener opens a broker. It is what a Caddy module of the namespace
+// realtime.brokers is, beside caddy.Module; modules are opened when a
+// configuration starts, and not to validate one.
+type Opener interface {
+	// Identity is the same for configurations that use the same broker, which a
+	// reload then leaves open, with all sockets. Operators see it: it has no
+	// secrets.
+	Identity() string
+
+	// Open opens the broker. It logs to logger.
+	Open(logger *zap.Logger) (Broker, error)
 }

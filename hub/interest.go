@@ -65,7 +65,7 @@ func (i *interests) acquire(ctx context.Context, n name) error {
 	in.count++
 	for !in.told || in.call != nil { // the call may be one that takes it back
 		if in.call == nil {
-			i.begin(n, in)
+			i.begin(n, in) //nolint:contextcheck // others may wait for the call, too
 		}
 		call := in.call
 		i.mu.Unlock()
@@ -78,7 +78,7 @@ func (i *interests) acquire(ctx context.Context, n name) error {
 		}
 		i.mu.Lock()
 		if err != nil {
-			i.leave(n, in)
+			i.leave(n, in) //nolint:contextcheck // nobody waits for what it begins
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (i *interests) begin(n name, in *interest) {
 		switch {
 		case in.count > 0:
 		case in.told:
-			i.begin(n, in)
+			i.begin(n, in) //nolint:contextcheck // a call of its own
 		default:
 			i.byName.Delete(n)
 		}

@@ -67,7 +67,7 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, jo
 			return err
 		}
 		if done, err := m.settled(channel, limit, joined); done { // meanwhile
-			h.interests.release(n)
+			h.interests.release(n) //nolint:contextcheck // nobody waits for what it begins
 			return err
 		}
 	}

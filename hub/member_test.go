@@ -15,7 +15,8 @@ import (
 // A member's channels are the same, and in the same order, however many there
 // are and in whatever order it leaves them.
 func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
-	onEach(t, func(t *testing.T, h *testHub) {
+	onEach(t, func(h *testHub) {
+		t := h.t
 		box := new(inbox)
 		m := h.Join("app", box)
 		var want []string

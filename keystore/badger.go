@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -202,7 +203,7 @@ func identify(db *badger.DB) error {
 }
 
 // Check implements [Store].
-func (b *Badger) Check() error {
+func (b *Badger) Check(context.Context) error {
 	return b.view(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(formatKey))
 		if err != nil {
@@ -247,7 +248,7 @@ func (b *Badger) checkSpace() error {
 }
 
 // Load implements [Store].
-func (b *Badger) Load() ([]*App, error) {
+func (b *Badger) Load(context.Context) ([]*App, error) {
 	var apps []*App
 	err := b.view(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(appPrefix)})
@@ -269,31 +270,74 @@ func (b *Badger) Load() ([]*App, error) {
 	return apps, err
 }
 
+// Get implements [Store].
+func (b *Badger) Get(_ context.Context, id string) (app *App, err error) {
+	err = b.view(func(tx *badger.Txn) error {
+		app, err = get(tx, id)
+		return err
+	})
+	return app, err
+}
+
+// get returns the app of that id, nil if there is none.
+func get(tx *badger.Txn, id string) (app *App, err error) {
+	item, err := tx.Get([]byte(appPrefix + id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the record of app %q cannot be read: %w", id, err)
+	}
+	err = item.Value(func(data []byte) error {
+		app, err = decodeApp(id, data)
+		return err
+	})
+	return app, err
+}
+
 // Put implements [Store].
-func (b *Badger) Put(app *App) error {
-	data, err := encodeApp(app)
+func (b *Badger) Put(_ context.Context, before, after *App) error {
+	data, err := encodeApp(after)
 	if err != nil {
 		return err
 	}
+	if err := b.compare(after.ID, before); err != nil {
+		return err
+	}
+	return b.change(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+after.ID), data) }, len(data) >= maxInline)
+}
+
+// compare returns ErrConflict if another app is kept than it is to be. One process
+// has the store open, and its registry makes one change at a time.
+func (b *Badger) compare(id string, want *App) error {
 	if err := b.checkSpace(); err != nil {
 		return err
 	}
-	return b.change(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+app.ID), data) }, len(data) >= maxInline)
+	return b.view(func(tx *badger.Txn) error {
+		kept, err := get(tx, id)
+		if err == nil && !same(kept, want) {
+			err = ErrConflict
+		}
+		return err
+	})
 }
 
 // Delete implements [Store].
-func (b *Badger) Delete(id string) error {
-	if err := b.checkSpace(); err != nil {
+func (b *Badger) Delete(ctx context.Context, before *App) error {
+	if kept, err := b.Get(ctx, before.ID); err != nil || kept == nil {
+		return err
+	}
+	if err := b.compare(before.ID, before); err != nil {
 		return err
 	}
 	return b.change(func(tx *badger.Txn) error {
-		return errors.Join(tx.Delete([]byte(appPrefix+id)), tx.Delete([]byte(usedPrefix+id)))
+		return errors.Join(tx.Delete([]byte(appPrefix+before.ID)), tx.Delete([]byte(usedPrefix+before.ID)))
 	}, false)
 }
 
 // LoadUsed implements [Store]. A record that cannot be read is left out: it is
 // no reason not to start.
-func (b *Badger) LoadUsed() (map[string]time.Time, error) {
+func (b *Badger) LoadUsed(context.Context) (map[string]time.Time, error) {
 	used := make(map[string]time.Time)
 	err := b.view(func(tx *badger.Txn) error {
 		it := tx.NewIterator(badger.IteratorOptions{Prefix: []byte(usedPrefix)})
@@ -310,7 +354,7 @@ func (b *Badger) LoadUsed() (map[string]time.Time, error) {
 }
 
 // PutUsed implements [Store].
-func (b *Badger) PutUsed(app string, keys map[string]time.Time) error {
+func (b *Badger) PutUsed(_ context.Context, app string, keys map[string]time.Time) error {
 	data, err := json.Marshal(keys)
 	if err != nil {
 		return err

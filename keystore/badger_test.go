@@ -113,7 +113,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := store.Put(app); err != nil {
+			if err := store.Put(t.Context(), nil, app); err != nil {
 				t.Fatal(err)
 			}
 			if err := store.Close(); err != nil {
@@ -309,7 +309,7 @@ func TestDamagedTableLosesNothingSilently(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		apps, err := store.Load()
+		apps, err := store.Load(t.Context())
 		if err == nil && len(apps) != 20 {
 			t.Errorf("byte %d of %d: %d apps of 20, and no error", at, len(good), len(apps))
 		}

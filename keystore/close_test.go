@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -19,10 +20,10 @@ func (h hangs) Close() error {
 	return nil
 }
 
-func (h hangs) Put(app *App) error {
+func (h hangs) Put(ctx context.Context, before, after *App) error {
 	close(h.begun)
 	<-h.thaw
-	return h.memory.Put(app)
+	return h.memory.Put(ctx, before, after)
 }
 
 func TestCloseDoesNotWaitForAStoreThatHangs(t *testing.T) {

@@ -27,7 +27,7 @@ func TestAddedKeyIsAsGoodAsTheFirst(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	kept, err := store.Load()
+	kept, err := store.Load(t.Context())
 	if err != nil || len(kept) != 1 || len(kept[0].Keys) != 3 {
 		t.Errorf("the store has %+v, %v", kept, err)
 	}

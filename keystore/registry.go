@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,36 +10,6 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
-
-// Store is where records live. What Put and Delete did is durable when they
-// return nil; after an error it may or may not be found at the next Load.
-type Store interface {
-	// Load returns all apps, in any order, or an error if one of them cannot
-	// be read.
-	Load() ([]*App, error)
-
-	// Put keeps an app, in the place of the one of its id. It may not change
-	// it.
-	Put(*App) error
-
-	// Delete removes the app of that id, if there is one, and what PutUsed kept
-	// of it.
-	Delete(id string) error
-
-	// LoadUsed returns when keys were last used, by their ids, as far as that
-	// was kept and can be read.
-	LoadUsed() (map[string]time.Time, error)
-
-	// PutUsed keeps when the keys of an app were last used, in the place of
-	// what it kept before. It need not be durable at once.
-	PutUsed(app string, keys map[string]time.Time) error
-
-	// Check reads from the store, and returns why that cannot be done.
-	Check() error
-
-	// Close ends the store; no other call follows it.
-	Close() error
-}
 
 // Why a change is refused, beside [ErrInvalidName].
 var (
@@ -55,8 +26,12 @@ type Registry struct {
 	list  list
 	usage usage
 
+	store  Store
+	ctx    context.Context // of what the store is asked, until Close gives up
+	cancel context.CancelFunc
+	others *others // who also change the store; nil if nobody can
+
 	mu       sync.Mutex // serialises changes, and guards all below
-	store    Store
 	watchers []func(before, after *App)
 	closed   bool
 
@@ -71,20 +46,29 @@ const closeTimeout = 2 * closeLimit
 // Open loads all apps. From then on the store belongs to the registry, which
 // closes it, also if Open fails.
 func Open(store Store) (*Registry, error) {
-	apps, err := store.Load()
+	r := &Registry{store: store, closeLimit: closeTimeout}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	shared, isShared := store.(Shared)
+	if isShared {
+		r.others = newOthers()
+		shared.Watch(r.others.note) // what changes while it is loaded is looked up after
+	}
+	apps, err := store.Load(r.ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading the keystore: %w", err), store.Close())
 	}
-	used, err := store.LoadUsed()
+	used, err := store.LoadUsed(r.ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading when keys were last used: %w", err), store.Close())
 	}
-	r := &Registry{store: store, closeLimit: closeTimeout}
 	slices.SortFunc(apps, order) // each is then the last in the list
 	for _, app := range apps {
 		r.show(app)
 	}
 	r.startUsage(used)
+	if isShared {
+		go r.follow()
+	}
 	return r, nil
 }
 
@@ -141,48 +125,64 @@ func (r *Registry) Create(name string) (Created, error) {
 
 // Update lets change work on a copy of an app, and puts the copy in the app's
 // place. An error of change is returned as it is, and nothing has happened;
-// the others are [ErrNotFound], [ErrInvalidName], [ErrClosed] and the store's.
+// the others are [ErrNotFound], [ErrInvalidName], [ErrClosed], [ErrConflict] and
+// the store's. change is called again if another process was faster.
 // An app's ID and Created stay. change must not call the registry to change
 // anything.
 func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before, err := r.changeable(id)
+	var after *App
+	err := r.change(id, func(before *App) error {
+		draft := before.clone()
+		if err := change(draft); err != nil {
+			return err
+		}
+		after = draft.clone() // of which change has kept nothing
+		after.ID, after.Created = before.ID, before.Created
+		var err error
+		if after.Name, err = cleanName(after.Name); err != nil {
+			return err
+		}
+		return r.put(before, after)
+	})
 	if err != nil {
-		return nil, err
-	}
-	draft := before.clone()
-	if err := change(draft); err != nil {
-		return nil, err
-	}
-	after := draft.clone() // of which change has kept nothing
-	after.ID, after.Created = before.ID, before.Created
-	if after.Name, err = cleanName(after.Name); err != nil {
-		return nil, err
-	}
-	if err := r.put(before, after); err != nil {
 		return nil, err
 	}
 	return after, nil
 }
 
 // Delete removes an app with its keys. The errors are [ErrNotFound],
-// [ErrClosed] and the store's.
+// [ErrClosed], [ErrConflict] and the store's.
 func (r *Registry) Delete(id string) error {
+	return r.change(id, func(before *App) error {
+		if err := r.store.Delete(r.ctx, before); err != nil {
+			return fmt.Errorf("deleting app %s: %w", id, err)
+		}
+		r.replace(before, nil)
+		return nil
+	})
+}
+
+// maxConflicts bounds how often a change is tried again that others were faster
+// than.
+const maxConflicts = 10
+
+// change makes a change to an app as it is, again if somebody else has changed it
+// meanwhile.
+func (r *Registry) change(id string, do func(before *App) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before, err := r.changeable(id)
-	if err != nil {
-		return err
+	for tries := 0; ; tries++ {
+		before, err := r.changeable(id)
+		if err != nil {
+			return err
+		}
+		if err = do(before); !errors.Is(err, ErrConflict) || tries == maxConflicts {
+			return err
+		}
+		if err := r.refresh(id); err != nil {
+			return err
+		}
 	}
-	if err := r.store.Delete(id); err != nil {
-		return fmt.Errorf("deleting app %s: %w", id, err)
-	}
-	r.apps.Delete(id)
-	r.list.remove(before)
-	r.forgetUsage(before, nil)
-	r.tell(before, nil)
-	return nil
 }
 
 // changeable is the app of that id. It needs mu.
@@ -199,15 +199,28 @@ func (r *Registry) changeable(id string) (*App, error) {
 
 // put makes an app durable, and then known. It needs mu.
 func (r *Registry) put(before, after *App) error {
-	if err := r.store.Put(after); err != nil {
+	if err := r.store.Put(r.ctx, before, after); err != nil {
 		return fmt.Errorf("storing app %s: %w", after.ID, err)
 	}
-	r.show(after)
+	r.replace(before, after)
+	return nil
+}
+
+// replace makes a change known that is in the store: before is nil for a new app,
+// after for one that is gone. It needs mu.
+func (r *Registry) replace(before, after *App) {
+	if after == nil {
+		r.apps.Delete(before.ID)
+		r.list.remove(before)
+	} else {
+		r.show(after)
+	}
 	if before != nil {
 		r.forgetUsage(before, after)
 	}
-	r.tell(before, after)
-	return nil
+	for _, fn := range r.watchers {
+		fn(before, after)
+	}
 }
 
 func (r *Registry) show(app *App) {
@@ -224,22 +237,15 @@ func (r *Registry) Watch(fn func(before, after *App)) {
 	r.watchers = append(r.watchers, fn)
 }
 
-// tell needs mu.
-func (r *Registry) tell(before, after *App) {
-	for _, fn := range r.watchers {
-		fn(before, after)
-	}
-}
-
 // Check reads from the store. It waits for a change that is under way, so that
 // a store which hangs is found, and returns the store's error or [ErrClosed].
-func (r *Registry) Check() error {
+func (r *Registry) Check(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return ErrClosed
 	}
-	return r.store.Check()
+	return r.store.Check(ctx)
 }
 
 // Close waits for a change that is under way, and closes the store. Later
@@ -259,6 +265,7 @@ func (r *Registry) Close() (err error) {
 		select {
 		case err = <-ended:
 		case <-timeout.C:
+			r.cancel()
 			err = fmt.Errorf("the keystore has not answered for %s, its disk hangs; it is left behind, and what was answered is on disk", time.Since(begin).Round(time.Millisecond))
 		}
 	})
@@ -271,8 +278,12 @@ func (r *Registry) close() error {
 	r.mu.Unlock()
 	close(r.usage.quit)
 	<-r.usage.ended
+	if r.others != nil {
+		r.others.stop()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writeUsage()
+	defer r.cancel()
 	return r.store.Close()
 }

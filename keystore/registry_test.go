@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,23 +21,35 @@ type memory struct {
 	closed int
 }
 
-func (m *memory) Load() ([]*App, error) { return slices.Collect(maps.Values(m.apps)), m.fail }
-
-func (m *memory) Put(app *App) error {
-	if m.fail == nil {
-		m.apps[app.ID] = app
-	}
-	return m.fail
+func (m *memory) Load(context.Context) ([]*App, error) {
+	return slices.Collect(maps.Values(m.apps)), m.fail
 }
 
-func (m *memory) Delete(id string) error {
-	if m.fail == nil {
-		delete(m.apps, id)
+func (m *memory) Get(_ context.Context, id string) (*App, error) { return m.apps[id], m.fail }
+
+func (m *memory) Put(_ context.Context, before, after *App) error {
+	switch {
+	case m.fail != nil:
+		return m.fail
+	case !same(m.apps[after.ID], before):
+		return ErrConflict
 	}
-	return m.fail
+	m.apps[after.ID] = after
+	return nil
 }
 
-func (m *memory) LoadUsed() (map[string]time.Time, error) {
+func (m *memory) Delete(_ context.Context, before *App) error {
+	switch now := m.apps[before.ID]; {
+	case m.fail != nil:
+		return m.fail
+	case now != nil && !same(now, before):
+		return ErrConflict
+	}
+	delete(m.apps, before.ID)
+	return nil
+}
+
+func (m *memory) LoadUsed(context.Context) (map[string]time.Time, error) {
 	all := make(map[string]time.Time)
 	for _, used := range m.used {
 		maps.Copy(all, used)
@@ -44,9 +57,9 @@ func (m *memory) LoadUsed() (map[string]time.Time, error) {
 	return all, nil
 }
 
-func (m *memory) Check() error { return m.fail }
+func (m *memory) Check(context.Context) error { return m.fail }
 
-func (m *memory) PutUsed(app string, used map[string]time.Time) error {
+func (m *memory) PutUsed(_ context.Context, app string, used map[string]time.Time) error {
 	if m.fail == nil {
 		m.used[app] = used
 	}

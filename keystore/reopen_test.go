@@ -3,6 +3,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -58,16 +59,16 @@ func starve() error {
 	fmt.Println("answered", n)
 	fmt.Println("refused", failure)
 	fmt.Println("and then", change(n+1))
-	fmt.Println("check", registry.Check())
+	fmt.Println("check", registry.Check(context.Background()))
 	if app, ok := registry.App(made.App.ID); !ok || app.Name != fmt.Sprint("change ", n) {
 		return fmt.Errorf("in memory it is %v", app)
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &enough); err != nil {
 		return err
 	}
-	for begin := time.Now(); registry.Check() != nil; time.Sleep(10 * time.Millisecond) { // between two looks
+	for begin := time.Now(); registry.Check(context.Background()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
 		if time.Since(begin) > 20*time.Second {
-			return errors.Join(errors.New("it was not opened anew"), registry.Check())
+			return errors.Join(errors.New("it was not opened anew"), registry.Check(context.Background()))
 		}
 	}
 	if err := change(n + 1); err != nil {
@@ -101,9 +102,9 @@ func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), dir) || !errors.Is(err, syscall.EBADF) {
 		t.Errorf("the change: %v", err)
 	}
-	for begin := time.Now(); store.Check() != nil; time.Sleep(10 * time.Millisecond) { // between two looks
+	for begin := time.Now(); store.Check(t.Context()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
 		if time.Since(begin) > 20*time.Second {
-			t.Fatalf("it was not opened anew: %v", store.Check())
+			t.Fatalf("it was not opened anew: %v", store.Check(t.Context()))
 		}
 	}
 	if err := store.change(func(*badger.Txn) error { return nil }, false); err != nil {

@@ -105,7 +105,7 @@ func (r *Registry) writeUsage() {
 				used[k.ID] = at
 			}
 		}
-		if r.store.PutUsed(id, used) != nil {
+		if r.store.PutUsed(r.ctx, id, used) != nil {
 			r.usage.mu.Lock()
 			r.usage.dirty[id] = struct{}{}
 			r.usage.mu.Unlock()

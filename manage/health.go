@@ -51,7 +51,7 @@ func (a *API) ready(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"keystore", func(context.Context) error { return g.Registry.Check() }},
+		{"keystore", g.Registry.Check},
 		{"delivery", g.Channels.Check},
 	} {
 		took, err := timed(r, &g.hanging, check.run)

@@ -37,7 +37,7 @@ func (c *conn) begin(do func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.rest = &rest{cancel: cancel}
 	c.server.rests.Go(func() {
-		defer c.resume()
+		defer c.resume() //nolint:contextcheck // each rest has a context of its own
 		defer cancel()
 		defer c.contain()
 		do(ctx)

@@ -38,11 +38,11 @@ func NewCrowd(target *Target) *Crowd {
 }
 
 // Join connects n more sockets, so many at a time, the i-th to channel i
-// modulo channels.
-func (c *Crowd) Join(n, channels, parallel int) error {
+// modulo channels, which is of app i modulo apps.
+func (c *Crowd) Join(n, channels, apps, parallel int) error {
 	every := max(1, n/sampled)
 	return each(n, parallel, func(i int) error {
-		s, err := c.dial(Channel(i % channels))
+		s, err := c.dial(c.target.of(i%channels, apps), Channel(i%channels))
 		if err == nil {
 			c.admit(s, i%every == 0)
 		}
@@ -90,9 +90,9 @@ func each(n, parallel int, do func(int) error) error {
 // a CONNECT now and then.
 const attempts = 3
 
-func (c *Crowd) dial(channel string) (*socket, error) {
+func (c *Crowd) dial(target *Target, channel string) (*socket, error) {
 	for left := attempts - 1; ; left-- {
-		s, err := dialSocket(c.target, channel, connectTimeout)
+		s, err := dialSocket(target, channel, connectTimeout)
 		if timeout, ok := errors.AsType[net.Error](err); left == 0 || !ok || !timeout.Timeout() {
 			return s, err
 		}

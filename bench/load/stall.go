@@ -13,7 +13,7 @@ import (
 // again. They are not expected to receive anything.
 func (c *Crowd) Stall(n, parallel int) error {
 	return each(n, parallel, func(int) error {
-		s, err := c.dial(Channel(0))
+		s, err := c.dial(c.target, Channel(0))
 		if err != nil {
 			return err
 		}

@@ -29,9 +29,25 @@ type Target struct {
 	// Headers are more lines of a publish, each with its CRLF.
 	Headers string
 
+	// Others are further apps of the server, for works on several.
+	Others []App
+
 	// From is the address that connections are from, nil for the system's
 	// choice.
 	From *net.TCPAddr
+}
+
+// An App is what is sent for one: see Target.
+type App struct{ Auth, Headers string }
+
+// of returns the target for the i-th of so many apps.
+func (t *Target) of(i, apps int) *Target {
+	if i %= max(apps, 1); i > 0 {
+		other := *t
+		other.Auth, other.Headers = t.Others[i-1].Auth, t.Others[i-1].Headers
+		return &other
+	}
+	return t
 }
 
 func (t *Target) dial() (net.Conn, error) {

@@ -12,6 +12,7 @@ type Work struct {
 	Publishers int
 	Payload    int // bytes of JSON
 	Channels   int
+	Apps       int // channel i is of app i modulo Apps, as is publisher i; 0 is 1
 	Duration   time.Duration
 
 	// Interval paces a publisher that is alone: zero sends the next message
@@ -35,7 +36,7 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 	crowd.begin(w.Payload)
 	publishers := make([]*publisher, w.Publishers)
 	for i := range publishers {
-		p, err := newPublisher(t, w.Payload)
+		p, err := newPublisher(t.of(i, w.Apps), w.Payload)
 		if err != nil {
 			return Outcome{}, err
 		}

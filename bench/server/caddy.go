@@ -65,9 +65,25 @@ func (p *Process) setUp(admin string, realtime, secure bool) error {
 		p.Target.Headers = publishHeaders("app_"+strings.Repeat("x", 20), "pk_live_"+strings.Repeat("x", 32))
 		return nil
 	}
+	for range apps {
+		app, err := newApp(admin)
+		if err != nil {
+			return err
+		}
+		p.Target.Others = append(p.Target.Others, app)
+	}
+	p.Target.Auth, p.Target.Headers = p.Target.Others[0].Auth, p.Target.Others[0].Headers
+	p.Target.Others = p.Target.Others[1:]
+	return nil
+}
+
+// apps are those of works on several.
+const apps = 16
+
+func newApp(admin string) (load.App, error) {
 	answer, err := http.Post("http://"+admin+"/realtime/apps", "application/json", strings.NewReader(`{"name":"bench"}`))
 	if err != nil {
-		return err
+		return load.App{}, err
 	}
 	defer answer.Body.Close()
 	var app struct {
@@ -76,14 +92,15 @@ func (p *Process) setUp(admin string, realtime, secure bool) error {
 		SubscribeKey string `json:"subscribe_key"`
 	}
 	if answer.StatusCode != http.StatusCreated {
-		return fmt.Errorf("making an app: %s", answer.Status)
+		return load.App{}, fmt.Errorf("making an app: %s", answer.Status)
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&app); err != nil {
-		return fmt.Errorf("making an app: %w", err)
+		return load.App{}, fmt.Errorf("making an app: %w", err)
 	}
-	p.Target.Auth = fmt.Sprintf(`{"appId":%q,"subscribeKey":%q}`, app.ID, app.SubscribeKey)
-	p.Target.Headers = publishHeaders(app.ID, app.PublishKey)
-	return nil
+	return load.App{
+		Auth:    fmt.Sprintf(`{"appId":%q,"subscribeKey":%q}`, app.ID, app.SubscribeKey),
+		Headers: publishHeaders(app.ID, app.PublishKey),
+	}, nil
 }
 
 func publishHeaders(app, key string) string {

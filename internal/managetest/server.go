@@ -125,7 +125,7 @@ func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {
 	if !ok {
 		tb.Fatalf("the app %s is gone", id)
 	}
-	stored, err := s.Store.Load()
+	stored, err := s.Store.Load(tb.Context())
 	if err != nil {
 		tb.Fatalf("the store cannot be read: %v", err)
 	}

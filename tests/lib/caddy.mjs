@@ -46,6 +46,7 @@ export class Caddy {
     caddy.tls = options.tls ?? false;
     caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
     caddy.descriptors = options.descriptors;
+    caddy.binary = options.binary ?? bin;
     caddy.configure(options);
     return caddy;
   }
@@ -65,10 +66,11 @@ export class Caddy {
   /**
    * Writes the Caddyfile, without loading it.
    * descriptors, at a start only: as many as the process may have open;
-   * admin: the admin endpoint's block, for its address; global: lines of the realtime global option; rateLimit: none unless given;
+   * binary, too: another than the one under test;
+   * admin: the admin endpoint's block, for its address; keystore: another one than badger; global: lines of the realtime global option; rateLimit: none unless given;
    * options: other global options; site: the site's lines; sites: further sites.
    */
-  configure({ admin = () => "", global = "", rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
+  configure({ admin = () => "", global = "", keystore = `badger ${this.store}`, rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
     writeFileSync(
       this.configFile,
       `{
@@ -80,7 +82,7 @@ export class Caddy {
 		format json
 	}
 	realtime {
-		keystore badger ${this.store}
+		keystore ${keystore}
 		rate_limit ${rateLimit}
 		${global}
 	}
@@ -98,7 +100,7 @@ ${sites}
   /** Starts the process with the configuration that was written last. */
   async boot() {
     const limit = this.descriptors ? ["sh", "-c", `ulimit -n ${this.descriptors}; exec "$0" "$@"`] : [];
-    const [file, ...args] = [...limit, bin, "run", "--config", this.configFile];
+    const [file, ...args] = [...limit, this.binary, "run", "--config", this.configFile];
     const child = spawn(file, args, { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
@@ -126,7 +128,7 @@ ${sites}
 
   /** Runs a command of the binary: its exit code and what it printed. */
   async command(...args) {
-    const child = spawn(bin, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.binary, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
     const [code] = await once(child, "close", 30_000);

@@ -102,7 +102,7 @@ func TestDiskThatHangsHoldsNeitherChangesNorAnExit(t *testing.T) {
 		}()
 		g.await("a request that waits", 20*time.Second, func() bool {
 			stacks, err := g.get("/debug/pprof/goroutine?debug=1")
-			return err == nil && strings.Contains(stacks, "portalVisit).changeApp")
+			return err == nil && strings.Contains(stacks, "portal.(*visit).changeApp")
 		})
 		g.expectEnd()
 		begin := time.Now()

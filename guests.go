@@ -1,0 +1,209 @@
+package realtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+func init() {
+	caddy.RegisterModule(new(BadgerKeystore))
+	caddy.RegisterModule(new(MemoryBroker))
+}
+
+// Namespaces of guest modules.
+const (
+	keystores = "realtime.keystores"
+	brokers   = "realtime.brokers"
+)
+
+// BadgerKeystore is the module `realtime.keystores.badger`, the default: apps and
+// keys in a directory of this machine.
+type BadgerKeystore struct {
+	// Path of the store's directory. Default: "realtime" in Caddy's data
+	// directory.
+	Path string `json:"path,omitempty"`
+
+	dir string // Path, absolute
+}
+
+// CaddyModule returns the Caddy module information.
+func (*BadgerKeystore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: keystores + ".badger", New: func() caddy.Module { return new(BadgerKeystore) }}
+}
+
+// Provision sets the module up. It opens nothing.
+func (k *BadgerKeystore) Provision(caddy.Context) error {
+	path, err := replaceSetting("keystore", k.Path)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		path = filepath.Join(caddy.AppDataDir(), "realtime")
+	}
+	if k.dir, err = filepath.Abs(path); err != nil {
+		return fmt.Errorf("keystore path: %w", err)
+	}
+	return nil
+}
+
+// Identity implements keystore.Opener.
+func (k *BadgerKeystore) Identity() string { return k.dir }
+
+// Open implements keystore.Opener.
+func (k *BadgerKeystore) Open(logger *zap.Logger) (keystore.Store, error) {
+	return keystore.OpenBadger(k.dir, logger)
+}
+
+// UnmarshalCaddyfile sets up the module: badger <dir>.
+func (k *BadgerKeystore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // badger
+	args := d.RemainingArgs()
+	const example = "badger /var/lib/caddy/realtime"
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return errMissingArg("keystore", example)
+	case len(args) > 1:
+		return errExtraArg("keystore", args[1], example)
+	case d.NextBlock(0):
+		return errors.New("keystore badger takes no block; remove the braces")
+	}
+	k.Path = args[0]
+	return checkPlaceholders("keystore", args)
+}
+
+// MemoryBroker is the module `realtime.brokers.memory`, the default: messages of
+// one process.
+type MemoryBroker struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*MemoryBroker) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: brokers + ".memory", New: func() caddy.Module { return new(MemoryBroker) }}
+}
+
+// Identity implements hub.Opener.
+func (*MemoryBroker) Identity() string { return "memory" }
+
+// Open implements hub.Opener.
+func (*MemoryBroker) Open(*zap.Logger) (hub.Broker, error) { return hub.NewMemory(), nil }
+
+// UnmarshalCaddyfile sets up the module: memory.
+func (*MemoryBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // memory
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return errExtraArg("broker", args[0], "memory")
+	}
+	if d.NextBlock(0) {
+		return errors.New("broker memory takes no block; remove the braces")
+	}
+	return nil
+}
+
+// parseGuest reads the line or the block of a guest module: its setting, the
+// module's name, and what that takes.
+func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMessage, error) {
+	d.Next()
+	setting := d.Val()
+	if !d.NextArg() {
+		return nil, errMissingArg(setting, example)
+	}
+	name := d.Val()
+	if hasPlaceholder(name) { // known when the configuration is loaded
+		return parseUnknownGuest(d, setting, example)
+	}
+	if err := checkGuest(setting, namespace, name); err != nil {
+		return nil, err
+	}
+	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(module, "type", name, nil), nil
+}
+
+// parseUnknownGuest reads the line of a module whose name is not known yet: what
+// that takes is taken for what it is in the example, a path or nothing.
+func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.RawMessage, error) {
+	args := append([]string{d.Val()}, d.RemainingArgs()...)
+	most := len(strings.Fields(example))
+	switch {
+	case len(args) < most || args[most-1] == "":
+		return nil, errMissingArg(setting, example)
+	case len(args) > most:
+		return nil, errExtraArg(setting, args[most], example)
+	}
+	if err := checkPlaceholders(setting, args); err != nil {
+		return nil, err
+	}
+	config := map[string]string{"type": args[0]}
+	if most > 1 {
+		config["path"] = args[1]
+	}
+	return json.Marshal(config)
+}
+
+// checkGuest says which modules there are if it is none of them.
+func checkGuest(setting, namespace, name string) error {
+	if _, err := caddy.GetModule(namespace + "." + name); err == nil {
+		return nil
+	}
+	var known []string
+	for _, module := range caddy.GetModules(namespace) {
+		known = append(known, module.ID.Name())
+	}
+	return fmt.Errorf("unknown %s %q; this Caddy was built with: %s", setting, name, strings.Join(known, ", "))
+}
+
+// loadGuest loads the guest module of a field of the app, the one of that name if
+// the configuration has none.
+func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field string, raw *json.RawMessage, name string) (guest T, err error) {
+	config := map[string]json.RawMessage{}
+	if len(*raw) > 0 {
+		if err := json.Unmarshal(*raw, &config); err != nil || config == nil {
+			return guest, fmt.Errorf(`%s is %s; it takes an object such as {"type":%q}`, setting, *raw, name)
+		}
+	}
+	if text, ok := config["type"]; ok {
+		if err := json.Unmarshal(text, &name); err != nil {
+			return guest, fmt.Errorf("%s's type is %s; it takes a string", setting, text)
+		}
+		if name, err = replaceSetting(setting, name); err != nil {
+			return guest, err
+		}
+	}
+	if err := checkGuest(setting, namespace, name); err != nil {
+		return guest, err
+	}
+	config["type"], _ = json.Marshal(name) // a string
+	if *raw, err = json.Marshal(config); err != nil {
+		return guest, err
+	}
+	module, err := ctx.LoadModule(app, field)
+	if err != nil {
+		return guest, fmt.Errorf("%s: %w", setting, err)
+	}
+	guest, ok := module.(T)
+	if !ok {
+		return guest, fmt.Errorf("the module %s.%s is of type %T, which is no %s", namespace, name, module, setting)
+	}
+	return guest, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*BadgerKeystore)(nil)
+	_ caddyfile.Unmarshaler = (*BadgerKeystore)(nil)
+	_ keystore.Opener       = (*BadgerKeystore)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryBroker)(nil)
+	_ hub.Opener            = (*MemoryBroker)(nil)
+)
