@@ -64,6 +64,7 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 		{"setting of the site", global("origins *"), "origins goes into the site's realtime directive", "3"},
 		{"setting twice", global("drain 1s\n\t\tdrain 2s"), "drain is there twice", "4"},
 		{"block in a setting", global("keystore badger /x {\n\t\t\tsync\n\t\t}"), "keystore badger takes no block", "3"},
+		{"block of a module not known yet", global("keystore {env.TYPE} /x {\n\t\t\tsync\n\t\t}"), "keystore {env.TYPE} takes no block", "3"},
 		{"keystore without type", global("keystore"), "write such as keystore badger /var/lib/caddy/realtime", "3"},
 		{"keystore without directory", global("keystore badger"), "keystore lacks its value", "3"},
 		{"keystore with an empty directory", global(`keystore badger ""`), "keystore lacks its value", "3"},

@@ -142,6 +142,9 @@ func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.Ra
 	case len(args) > most:
 		return nil, errExtraArg(setting, args[most], example)
 	}
+	if d.NextBlock(0) {
+		return nil, fmt.Errorf("%s %s takes no block, as its module is not known yet; write the module's name", setting, args[0])
+	}
 	if err := checkPlaceholders(setting, args); err != nil {
 		return nil, err
 	}

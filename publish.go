@@ -51,7 +51,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.trace(r, receipt, nil)
 		return
 	}
-	if _, ok := errors.AsType[*apierr.Error](err); !ok {
+	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // else its client has gone
 		e.logger.Error("publish failed", zap.Error(err))
 	}
 	refusal := e.docs.explain(apierr.As(err))

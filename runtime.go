@@ -92,6 +92,16 @@ func openRuntime(first *App) (*runtime, error) {
 	}
 	// A key that has expired takes its sockets with it.
 	rt.expiry = keystore.StartExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
+	broker, err := first.broker.Open(rt.lasting.Logger("realtime.broker"))
+	if err == nil {
+		rt.hub, err = newHub(broker)
+	}
+	if err != nil {
+		rt.expiry.Stop()
+		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
+	}
+	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
+	// Not before: other processes may change the store at any time.
 	rt.registry.Watch(rt.appChanged)
 	for page, next := rt.registry.Apps("", manage.MaxPage); ; page, next = rt.registry.Apps(next, manage.MaxPage) {
 		for _, app := range page {
@@ -102,15 +112,6 @@ func openRuntime(first *App) (*runtime, error) {
 			break
 		}
 	}
-	broker, err := first.broker.Open(rt.lasting.Logger("realtime.broker"))
-	if err == nil {
-		rt.hub, err = newHub(broker)
-	}
-	if err != nil {
-		rt.expiry.Stop()
-		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
-	}
-	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
 	rt.gateway = &manage.Gateway{
 		KeystorePlace: rt.key.keystore,
 		Registry:      rt.registry,
@@ -334,12 +335,15 @@ func (rt *runtime) Destruct() error {
 	rt.eio.Close()
 	rt.sio.Wait()
 	rt.expiry.Stop()
+	// The registry first: until then, a change by another process may have the
+	// broker forget an app.
+	closed := rt.registry.Close()
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))
 	}
-	if err := rt.registry.Close(); err != nil {
-		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.key.keystore), zap.Error(err))
-		return fmt.Errorf("closing the keystore: %w", err)
+	if closed != nil {
+		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.key.keystore), zap.Error(closed))
+		return fmt.Errorf("closing the keystore: %w", closed)
 	}
 	return nil
 }

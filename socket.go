@@ -367,21 +367,26 @@ func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 		s.refuse(e, channel, apierr.As(err))
 		return nil
 	}
-	if s.member.Ready(channel) {
-		s.join(context.Background(), e, channel)
+	limit, joined := s.maxChannels(), func() { s.answer(e, "subscribed", channel) }
+	if done, err := s.member.TrySubscribe(channel, limit, joined); done {
+		s.subscribed(e, channel, limit, err)
 		return nil
 	}
-	return func(ctx context.Context) { s.join(ctx, e, channel) }
+	return func(ctx context.Context) {
+		err := s.member.Subscribe(ctx, channel, limit, joined)
+		if ctx.Err() == nil || err == nil { // else nobody is there to be told
+			s.subscribed(e, channel, limit, err)
+		}
+	}
 }
 
-func (s *socket) join(ctx context.Context, e *socketio.Event, channel string) {
-	limit := s.maxChannels()
-	err := s.member.Subscribe(ctx, channel, limit, func() { s.answer(e, "subscribed", channel) })
+// subscribed goes on when the hub has answered.
+func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err error) {
 	switch {
 	case err == nil:
 		s.countSubscriptions()
 		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
-	case errors.Is(err, hub.ErrClosed), ctx.Err() != nil:
+	case errors.Is(err, hub.ErrClosed):
 		// Nobody is there to be told.
 	case errors.Is(err, hub.ErrTooMany):
 		s.refuse(e, channel, apierr.TooManyChannels(limit))

@@ -22,10 +22,12 @@ type Broker interface {
 	Publish(ctx context.Context, m *Message) (Receipt, error)
 
 	// Forget drops what is kept of an app that is gone for good. Were it published
-	// to again, its IDs would be new ones.
+	// to again, its IDs would be new ones. It must not block: changes of apps wait
+	// for it.
 	Forget(app string)
 
-	// Close returns when the handler is called no more.
+	// Close returns when the handler is called no more. It is also called after a
+	// Start that failed.
 	Close() error
 }
 

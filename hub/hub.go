@@ -6,6 +6,7 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -97,14 +98,15 @@ type channel[P any] struct {
 }
 
 // New makes a hub whose messages go through the broker, which it starts. encode is
-// called once for each message that has subscribers. Close ends the hub.
+// called once for each message that has subscribers. From then on the broker belongs
+// to the hub, which closes it, also if New fails.
 func New[P any](broker Broker, encode func(*Message) P) (*Hub[P], error) {
 	h := &Hub[P]{encode: encode, broker: broker, seed: maphash.MakeSeed()}
 	if interested, ok := broker.(Interested); ok {
 		h.interests = newInterests(interested)
 	}
 	if err := broker.Start(h); err != nil {
-		return nil, fmt.Errorf("starting the broker: %w", err)
+		return nil, errors.Join(fmt.Errorf("starting the broker: %w", err), broker.Close())
 	}
 	return h, nil
 }
@@ -127,10 +129,12 @@ type Receipt struct {
 // Publish has the broker take a message to every subscriber of its channel. It
 // waits while the channel is too far ahead of its subscribers' flushes, see
 // SetAhead, and never for a subscriber. m.Data may be reused once it has returned.
-// ctx bounds how long the broker may take.
+// ctx bounds both that and how long the broker may take.
 func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
 	if c := h.find(name{m.App, m.Channel}); c != nil {
-		c.admit(&m, h.ahead.Load())
+		if err := c.admit(ctx, &m, h.ahead.Load()); err != nil {
+			return Receipt{}, err
+		}
 		defer c.settle()
 		m.channel = c
 	}

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
@@ -27,10 +29,11 @@ type interest struct {
 }
 
 type interestCall struct {
-	on     bool
-	cancel context.CancelFunc
-	ended  chan struct{}
-	err    error // of one that is on; set when ended is closed
+	on        bool
+	cancel    context.CancelFunc
+	abandoned bool // canceled, as nobody waited for it any more; guarded by interests.mu
+	ended     chan struct{}
+	err       error // of one that is on and not abandoned; set when ended is closed
 }
 
 func newInterests(broker Interested) *interests {
@@ -44,12 +47,16 @@ func (i *interests) close() {
 	i.calls.Wait()
 }
 
-// ready reports whether acquire would not wait.
-func (i *interests) ready(n name) bool {
+// tryAcquire is acquire where that would not wait, and else does nothing.
+func (i *interests) tryAcquire(n name) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	in := i.byName.Get(n)
-	return in != nil && in.told && in.call == nil
+	if in == nil || !in.told || in.call != nil {
+		return false
+	}
+	in.count++
+	return true
 }
 
 // acquire counts one more who subscribes, and waits until the broker knows that
@@ -100,6 +107,7 @@ func (i *interests) leave(n name, in *interest) {
 	}
 	switch {
 	case in.call != nil && in.call.on:
+		in.call.abandoned = true
 		in.call.cancel() // and is taken back if it was too late for that
 	case in.call != nil:
 	case in.told:
@@ -117,13 +125,13 @@ func (i *interests) begin(n name, in *interest) {
 	in.call = call
 	i.calls.Go(func() {
 		defer cancel()
-		err := i.broker.Interest(ctx, n.app, n.channel, on)
+		err := i.call(ctx, n, on)
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		// One that failed to be taken back is as good as that: who comes next
 		// says so again.
 		in.told, in.call = on && err == nil, nil
-		if on { // else who waits begins another
+		if on && !call.abandoned { // else whoever waits by now begins another
 			call.err = err
 		}
 		close(call.ended)
@@ -135,4 +143,15 @@ func (i *interests) begin(n name, in *interest) {
 			i.byName.Delete(n)
 		}
 	})
+}
+
+// call tells the broker. It is another's code, whose panic is an error to those who
+// wait.
+func (i *interests) call(ctx context.Context, n name, on bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the broker panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return i.broker.Interest(ctx, n.app, n.channel, on)
 }

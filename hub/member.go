@@ -37,14 +37,6 @@ func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
 	return &Member[P]{hub: h, app: app, to: to}
 }
 
-// Ready reports whether a Subscribe would not wait.
-func (m *Member[P]) Ready(channel string) bool {
-	m.mu.Lock()
-	h := m.hub
-	m.mu.Unlock()
-	return h == nil || h.interests == nil || h.interests.ready(name{m.app, channel})
-}
-
 // Subscribe puts the member into a channel, if it is not there already and in
 // fewer than limit. joined is called at the moment from which on messages
 // arrive: what it sends comes before the first of them. It must not block.
@@ -71,10 +63,31 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, jo
 			return err
 		}
 	}
-	sub := &subscription[P]{member: m}
-	for !m.enter(sub, h.channel(n), joined) {
-	}
+	m.join(n, joined)
 	return nil
+}
+
+// TrySubscribe is Subscribe where that need not wait for the broker. Else it does
+// nothing, and done is false.
+func (m *Member[P]) TrySubscribe(channel string, limit int, joined func()) (done bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if done, err := m.settled(channel, limit, joined); done {
+		return true, err
+	}
+	n := name{m.app, channel}
+	if m.hub.interests != nil && !m.hub.interests.tryAcquire(n) {
+		return false, nil
+	}
+	m.join(n, joined)
+	return true, nil
+}
+
+// join puts the member into a channel. It needs mu.
+func (m *Member[P]) join(n name, joined func()) {
+	sub := &subscription[P]{member: m}
+	for !m.enter(sub, m.hub.channel(n), joined) {
+	}
 }
 
 // settled reports whether there is nothing to do, or nothing that may be done. It

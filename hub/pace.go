@@ -1,5 +1,7 @@
 package hub
 
+import "context"
+
 // SetAhead bounds how many bytes of messages a channel may be ahead of the
 // flushes to its subscribers; 0, as at first, is no bound. Publishers that are
 // faster than the machine can write then wait for it. Without a bound they fill
@@ -10,8 +12,9 @@ func (h *Hub[P]) SetAhead(bytes int) { h.ahead.Store(int64(bytes)) }
 // messageSize is about what a message takes beside its data in a queue.
 const messageSize = 64
 
-// admit waits until there is room for a message, and then owes it.
-func (c *channel[P]) admit(m *Message, limit int64) {
+// admit waits until there is room for a message, and then owes it; unless ctx
+// ends first.
+func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
 	size := len(m.Event) + len(m.Data) + messageSize
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -21,11 +24,20 @@ func (c *channel[P]) admit(m *Message, limit int64) {
 		}
 		flushed := c.flushed
 		c.mu.Unlock()
-		<-flushed
+		var err error
+		select {
+		case <-flushed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 		c.mu.Lock()
+		if err != nil {
+			return err
+		}
 	}
 	c.owed++
 	c.unflushed += size
+	return nil
 }
 
 // settle is called once for each that is owed, when it is done.

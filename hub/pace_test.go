@@ -1,6 +1,8 @@
 package hub_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -73,4 +75,38 @@ func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
 	if n := len(box.all()); n != 3 {
 		t.Errorf("%d messages arrived", n)
 	}
+}
+
+// A broker that takes its time owes the channel its messages meanwhile.
+func TestPublisherThatWaitsGivesUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, gate := newHub(t), make(chan struct{})
+		h.SetAhead(1)
+		for range 2 { // one would be flushed by the publisher itself
+			subscribe(t, h.Join("app", gated{gate, false}), "c")
+		}
+		publish(t, h, "app", "c", "1")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := h.Publish(ctx, hub.Message{App: "app", Channel: "c", Event: "e"})
+			ended <- err
+		}()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		default:
+			t.Error("it still waits")
+		}
+		close(gate)
+		synctest.Wait()
+		if r := publish(t, h, "app", "c", "2"); r.Offset != 2 {
+			t.Errorf("the next message has the offset %d, want 2", r.Offset)
+		}
+	})
 }

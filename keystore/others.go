@@ -109,6 +109,14 @@ func (r *Registry) lookUp(id string) error {
 	return nil
 }
 
+// doubt has an app looked up whose change has failed: the store may have made it
+// all the same, as when an answer was lost. Others then know it.
+func (r *Registry) doubt(id string) {
+	if r.others != nil {
+		r.others.note(id)
+	}
+}
+
 // all yields all apps.
 func (r *Registry) all() func(yield func(string, *App) bool) {
 	return func(yield func(string, *App) bool) {

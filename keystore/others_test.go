@@ -14,6 +14,7 @@ type shelf struct {
 	memory *memory
 	stores []*sharedStore
 	quiet  bool // nobody is told of changes
+	lost   bool // the answers to changes are lost, and nobody is told; they are made
 }
 
 type sharedStore struct {
@@ -42,6 +43,9 @@ func (s *sharedStore) Get(ctx context.Context, id string) (*App, error) {
 
 // tell needs the shelf's mu.
 func (s *sharedStore) tell(id string, err error) error {
+	if err == nil && s.shelf.lost {
+		return errors.New("the connection is lost")
+	}
 	if err == nil && !s.shelf.quiet {
 		for _, store := range s.shelf.stores {
 			go store.changed(id) // in any order, and some time
@@ -187,4 +191,28 @@ func TestChangesThatNobodyWasToldOfAreFound(t *testing.T) {
 	shelf.stores[1].changed("")
 	shelf.fail(nil)
 	eventually(t, "what was made is known", func() bool { _, ok := other.App(made); return ok && other.Len() == 2 })
+}
+
+func TestChangeWhoseAnswerWasLostIsKnownSoon(t *testing.T) {
+	shelf := newShelf()
+	r := shelf.open(t)
+	made := create(t, r, "shop")
+	lose := func(lost bool) {
+		shelf.mu.Lock()
+		defer shelf.mu.Unlock()
+		shelf.lost = lost
+	}
+	lose(true)
+	if _, err := r.RevokeKey(made.App.ID, publishKey(made)); err == nil {
+		t.Fatal("the answer was not lost")
+	}
+	eventually(t, "the key is revoked", func() bool {
+		app, _ := r.App(made.App.ID)
+		_, err := app.Check(Publish, made.PublishKey, time.Now())
+		return errors.Is(err, ErrKeyRevoked)
+	})
+	if err := r.Delete(made.App.ID); err == nil {
+		t.Fatal("the answer was not lost")
+	}
+	eventually(t, "the app is gone", func() bool { _, ok := r.App(made.App.ID); return !ok })
 }

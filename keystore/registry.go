@@ -155,6 +155,7 @@ func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 func (r *Registry) Delete(id string) error {
 	return r.change(id, func(before *App) error {
 		if err := r.store.Delete(r.ctx, before); err != nil {
+			r.doubt(id)
 			return fmt.Errorf("deleting app %s: %w", id, err)
 		}
 		r.replace(before, nil)
@@ -200,6 +201,7 @@ func (r *Registry) changeable(id string) (*App, error) {
 // put makes an app durable, and then known. It needs mu.
 func (r *Registry) put(before, after *App) error {
 	if err := r.store.Put(r.ctx, before, after); err != nil {
+		r.doubt(after.ID)
 		return fmt.Errorf("storing app %s: %w", after.ID, err)
 	}
 	r.replace(before, after)

@@ -33,7 +33,8 @@ type Store interface {
 	LoadUsed(ctx context.Context) (map[string]time.Time, error)
 
 	// PutUsed keeps when the keys of an app were last used, in the place of
-	// what it kept before. It need not be durable at once.
+	// what it kept before. It need not be durable at once. A Shared store keeps
+	// the later time of each key, as another process may know of a later use.
 	PutUsed(ctx context.Context, app string, keys map[string]time.Time) error
 
 	// Check reads from the store, and returns why that cannot be done.

@@ -45,7 +45,7 @@ func (o Operator) CreateApp(name string) (keystore.Created, error) {
 	})
 }
 
-// patchApp changes what the patch names. match says whether the app is as the
+// PatchApp changes what the patch names. match says whether the app is as the
 // operator has seen it.
 func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) error) (*keystore.App, error) {
 	change, err := patch.check()
@@ -68,7 +68,7 @@ func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) er
 	})
 }
 
-// deleteApp removes the app and its keys, and disconnects its sockets.
+// DeleteApp removes the app and its keys, and disconnects its sockets.
 func (o Operator) DeleteApp(id string) error {
 	_, err := complete(o, func() (none struct{}, err error) {
 		if err := o.gateway.Registry.Delete(id); err != nil {
@@ -80,7 +80,7 @@ func (o Operator) DeleteApp(id string) error {
 	return err
 }
 
-// addKey makes a key, which never expires if expires is nil.
+// AddKey makes a key, which never expires if expires is nil.
 func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
 	if kind != keystore.Publish && kind != keystore.Subscribe {
 		return keystore.Issued{}, apierr.InvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
@@ -111,7 +111,7 @@ func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *
 // MaxOverlap bounds how long a rotated key stays good.
 const MaxOverlap = 366 * 24 * time.Hour
 
-// rotateKey makes a key that takes another's place, which stays good for the
+// RotateKey makes a key that takes another's place, which stays good for the
 // overlap.
 func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 	stays, err := caddy.ParseDuration(overlap)
@@ -128,7 +128,7 @@ func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 	})
 }
 
-// revokeKey takes a key back: the next publish with it is refused, and its
+// RevokeKey takes a key back: the next publish with it is refused, and its
 // sockets are disconnected.
 func (o Operator) RevokeKey(app, key string) error {
 	_, err := complete(o, func() (none struct{}, err error) {
@@ -141,7 +141,7 @@ func (o Operator) RevokeKey(app, key string) error {
 	return err
 }
 
-// disconnect ends a connection. Its credentials stay good: a stock client does
+// Disconnect ends a connection. Its credentials stay good: a stock client does
 // not come back by itself, but a reload of its page does.
 func (o Operator) Disconnect(app, id string) error {
 	if !o.gateway.Sockets.Disconnect(app, id, "closed by an operator") {
@@ -156,6 +156,8 @@ func appError(err error, id string) error {
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return errNoSuchApp(id)
+	case errors.Is(err, keystore.ErrConflict): // again and again
+		return apierr.PreconditionFailed()
 	case errors.Is(err, keystore.ErrInvalidName):
 		return apierr.InvalidRequest("%s", err)
 	}

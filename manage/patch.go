@@ -168,7 +168,7 @@ func (g *Gateway) answerApp(w http.ResponseWriter, status int, app *keystore.App
 	respond.JSON(w, status, g.View(app))
 }
 
-// etag changes with what is stored of an app, and not with its connections.
+// ETag changes with what is stored of an app, and not with its connections.
 func ETag(app *keystore.App) string {
 	record, err := json.Marshal(app)
 	if err != nil {
@@ -178,7 +178,7 @@ func ETag(app *keystore.App) string {
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 }
 
-// checkMatch refuses a change of what the client has not seen (RFC 9110,
+// CheckMatch refuses a change of what the client has not seen (RFC 9110,
 // section 13.1.1).
 func CheckMatch(wanted []string, app *keystore.App) error {
 	if len(wanted) == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// checkQuery refuses a parameter that is not known, or is there twice: to ignore
+// CheckQuery refuses a parameter that is not known, or is there twice: to ignore
 // one answers another question than the one that was asked.
 func CheckQuery(r *http.Request, known ...string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)

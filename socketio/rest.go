@@ -8,8 +8,13 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// maxWaiting bounds what waits of a client whose last event takes time, in bytes.
-const maxWaiting = 256 << 10
+// maxWaiting bounds what waits of a client whose last event takes time, in bytes: a
+// subscribe to each of some thousand channels.
+const maxWaiting = 1 << 20
+
+// waitingSize is what a message takes beside its bytes, so that empty ones are
+// bounded, too.
+const waitingSize = 32
 
 var errWaiting = errors.New("it sends more than can wait while an event takes its time")
 
@@ -75,7 +80,7 @@ func (c *conn) take(message []byte, binary bool) {
 		c.do(message, binary)
 		return
 	}
-	if c.rest.size += len(message); c.rest.size > maxWaiting {
+	if c.rest.size += len(message) + waitingSize; c.rest.size > maxWaiting {
 		c.parseError(errWaiting)
 		return
 	}

@@ -110,12 +110,23 @@ func TestClientThatSendsTooMuchMeanwhileIsCutOff(t *testing.T) {
 	c := srv.connect()
 	c.send(`42["slow"]`)
 	ctx := receive(t, s.begun)
-	large := `42["large","` + strings.Repeat("x", 100<<10) + `"]`
+	large := `42["large","` + strings.Repeat("x", 400<<10) + `"]`
 	c.send(large, large)
 	if err := ctx.Err(); err != nil {
 		t.Fatal(err)
 	}
 	c.send(large)
+	c.wantClosed()
+	<-ctx.Done()
+}
+
+// Empty messages took no room of what may wait.
+func TestClientThatSendsTooManyMessagesMeanwhileIsCutOff(t *testing.T) {
+	s := newSlow()
+	c := serve(t, s.app()).connect()
+	c.send(`42["slow"]`)
+	ctx := receive(t, s.begun)
+	c.send(slices.Repeat([]string{"4"}, 40_000)...)
 	c.wantClosed()
 	<-ctx.Done()
 }

@@ -188,12 +188,24 @@ func (s *store) LoadUsed(context.Context) (used map[string]time.Time, err error)
 	return used, err
 }
 
+// PutUsed keeps what another process may know of a later use.
 func (s *store) PutUsed(_ context.Context, app string, keys map[string]time.Time) error {
-	text, err := json.Marshal(keys)
+	name := filepath.Join(s.dir, "used_"+app)
+	var kept map[string]time.Time
+	if text, err := os.ReadFile(name); err == nil && json.Unmarshal(text, &kept) != nil {
+		s.log.Warn("cannot be read", zap.String("file", name))
+	}
+	used := make(map[string]time.Time, len(keys))
+	for key, at := range keys {
+		if used[key] = at; kept[key].After(at) {
+			used[key] = kept[key]
+		}
+	}
+	text, err := json.Marshal(used)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(s.dir, "used_"+app), text, 0o600)
+	return os.WriteFile(name, text, 0o600)
 }
 
 func (s *store) Check(context.Context) error {
