@@ -33,7 +33,7 @@ func init() {
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
-		return nil, d.Err("the global option realtime is there twice; put its settings into one block")
+		return nil, d.Err("duplicate global option realtime; put its settings into one block")
 	}
 	var app App
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -160,7 +160,7 @@ func (a *App) set(name string, args []string) (err error) {
 	case "drain":
 		a.Drain, err = drainArg(args)
 	default:
-		err = errors.New("unknown setting " + name + " of the global option realtime; there are: " + strings.Join(globalSettings, ", ") + elsewhere(name))
+		err = errors.New("unknown setting " + name + " of the global option realtime; valid settings: " + strings.Join(globalSettings, ", ") + elsewhere(name))
 	}
 	return err
 }
@@ -205,7 +205,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			_, err = access.ParseOrigins(args)
 		default:
-			err = errors.New("unknown setting " + name + " of the directive realtime; there are: publish_path, socket_path, docs_path, origins" + elsewhere(name))
+			err = errors.New("unknown setting " + name + " of the directive realtime; valid settings: publish_path, socket_path, docs_path, origins" + elsewhere(name))
 		}
 		return err
 	}, nil)
@@ -234,7 +234,7 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if seen[name] {
-			return d.Errf("%s is there twice; remove one", name)
+			return d.Errf("duplicate %s; remove one", name)
 		}
 		seen[name] = true
 		if guest, ok := guests[name]; ok {
@@ -293,7 +293,7 @@ func rateArgs(name string, args []string, of, example string) (*Rate, error) {
 	}
 	count, err := strconv.Atoi(args[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s's %q is not a number of %s; write such as %s %s", name, args[0], of, name, example)
+		return nil, fmt.Errorf("%s's %q is not a number of %s; for example: %s %s", name, args[0], of, name, example)
 	}
 	r := &Rate{Count: count}
 	switch {
@@ -328,7 +328,7 @@ func sizeArg(name string, args []string, example string) (int64, error) {
 	}
 	n, err := humanize.ParseBytes(s)
 	if err != nil || n > math.MaxInt64 {
-		return 0, fmt.Errorf("%s %q is not a size; write such as %s %s", name, s, name, example)
+		return 0, fmt.Errorf("%s %q is not a size; for example: %s %s", name, s, name, example)
 	}
 	return int64(n), bounds.CheckSize(name, int64(n))
 }
@@ -357,7 +357,7 @@ func numberArg(name string, args []string, example string) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, fmt.Errorf("%s %q is not a number; write such as %s %s", name, s, name, example)
+		return 0, fmt.Errorf("%s %q is not a number; for example: %s %s", name, s, name, example)
 	}
 	return n, nil
 }
@@ -390,7 +390,7 @@ func anyDurationArg(name string, args []string, example string) (caddy.Duration,
 	}
 	d, err := caddy.ParseDuration(s)
 	if err != nil {
-		return 0, fmt.Errorf("%s %q is not a duration; write such as %s %s", name, s, name, example)
+		return 0, fmt.Errorf("%s %q is not a duration; for example: %s %s", name, s, name, example)
 	}
 	return caddy.Duration(d), nil
 }
@@ -406,11 +406,11 @@ func oneArg(name string, args []string, example string) (string, error) {
 }
 
 func errMissingArg(name, example string) error {
-	return fmt.Errorf("%s lacks its value; write such as %s %s", name, name, example)
+	return fmt.Errorf("%s is missing its value; for example: %s %s", name, name, example)
 }
 
 func errExtraArg(name, extra, example string) error {
-	return fmt.Errorf("%s has a value too many, %q; write such as %s %s", name, extra, name, example)
+	return fmt.Errorf("%s has an extra value, %q; for example: %s %s", name, extra, name, example)
 }
 
 // Interface guards

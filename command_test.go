@@ -88,12 +88,12 @@ func TestRefusalEndsListenWithTheReason(t *testing.T) {
 		{"listen a b c d", nil, "3 channels"},
 		{"listen", nil, "at least 1 arg"},
 		{"listen orders.42 --count -1", nil, "--count -1"},
-		{"listen orders.42 --max-message big", nil, "--max-message .*big.* is not a size; write such as --max-message 16MiB"},
+		{"listen orders.42 --max-message big", nil, "--max-message .*big.* is not a size; for example: --max-message 16MiB"},
 		{"listen orders.42 --max-message 0", nil, "--max-message is 0 B; it must be from"},
 		{"listen orders.42", settingsOf{"REALTIME_URL": ""}, "--origin https"},
 		{"listen orders.42 --origin localhost:8443", nil, "--origin is no origin.*https://"},
 		{"listen orders.42 --origin " + commandtest.ClosedOrigin(t), nil, "cannot reach .*refused.*--origin"},
-		{"listen orders.42 --origin https://" + s.addr, nil, "http:// rather"},
+		{"listen orders.42 --origin https://" + s.addr, nil, "http:// instead"},
 		{"listen orders.42 --path /elsewhere", nil, "/elsewhere.*check --origin and --path"},
 	} {
 		setAccount(t, s, app.App.ID, app.PublishKey, app.SubscribeKey, c.settings)

@@ -69,7 +69,7 @@ func (rt *runtime) closeSessions(limit time.Duration, polls, websockets []*engin
 	for now := begin; rt.eio.Len() > 0; now = <-tick.C {
 		elapsed := now.Sub(begin)
 		if elapsed > limit {
-			rt.log.Warn("drain is over, cutting off the rest", zap.Int("sessions", rt.eio.Len()))
+			rt.log.Warn("drain has ended, cutting off the remaining sessions", zap.Int("sessions", rt.eio.Len()))
 			return
 		}
 		due := len(websockets)

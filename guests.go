@@ -173,12 +173,12 @@ func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field str
 	config := map[string]json.RawMessage{}
 	if len(*raw) > 0 {
 		if err := json.Unmarshal(*raw, &config); err != nil || config == nil {
-			return guest, fmt.Errorf(`%s is %s; it takes an object such as {"type":%q}`, setting, *raw, name)
+			return guest, fmt.Errorf(`%s is %s; it must be an object, for example {"type":%q}`, setting, *raw, name)
 		}
 	}
 	if text, ok := config["type"]; ok {
 		if err := json.Unmarshal(text, &name); err != nil {
-			return guest, fmt.Errorf("%s's type is %s; it takes a string", setting, text)
+			return guest, fmt.Errorf("%s's type is %s; it must be a string", setting, text)
 		}
 		if name, err = replaceSetting(setting, name); err != nil {
 			return guest, err
@@ -197,7 +197,7 @@ func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field str
 	}
 	guest, ok := module.(T)
 	if !ok {
-		return guest, fmt.Errorf("the module %s.%s is of type %T, which is no %s", namespace, name, module, setting)
+		return guest, fmt.Errorf("the module %s.%s is of type %T, which is not a %s", namespace, name, module, setting)
 	}
 	return guest, nil
 }

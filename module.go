@@ -298,7 +298,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) warn(server *caddyhttp.Server) {
 	h.app.addresses.Check(h.logger, server)
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
-		h.logger.Warn("the server's write timeout cuts long-polls off; make it longer than ping_interval, or remove it",
+		h.logger.Warn("the server's write timeout cuts off long-polls; make it longer than ping_interval, or remove it",
 			zap.Duration("write_timeout", time.Duration(timeout)), zap.Duration("ping_interval", time.Duration(interval)))
 	}
 	if strings.Contains(os.Getenv("GODEBUG"), "http2xconnect=1") {
@@ -418,7 +418,7 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 // CONNECT why it may not stay. Who is not refused has entered.
 func (rt *runtime) admit(v *visitor) *apierr.Error {
 	if rt.draining.Load() {
-		return apierr.Unavailable("The server is shutting down. Connect anew.", time.Second)
+		return apierr.Unavailable("The server is shutting down. Reconnect.", time.Second)
 	}
 	settings := rt.settings()
 	limits := settings.connectionLimits()

@@ -65,7 +65,7 @@ func (a *App) postpone(name string, args []string) error {
 		most = 2
 	}
 	if len(args) > most {
-		return fmt.Errorf("%s has a value too many, %q", name, args[most])
+		return fmt.Errorf("%s has an extra value, %q", name, args[most])
 	}
 	if err := checkPlaceholders(name, args); err != nil {
 		return err
@@ -129,7 +129,7 @@ func settingArgs(name string, value json.RawMessage) ([]string, error) {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
 	if err := d.Decode(&fields); err != nil {
-		return nil, fmt.Errorf("%s is %s, which it does not take", name, value)
+		return nil, fmt.Errorf("%s cannot be %s", name, value)
 	}
 	var args []string
 	for _, field := range []string{of, "window"} {
@@ -149,7 +149,7 @@ func settingArgs(name string, value json.RawMessage) ([]string, error) {
 		args = append(args, text)
 	}
 	for field := range fields {
-		return nil, fmt.Errorf("%s has no field %q; it has: %s, window", name, field, of)
+		return nil, fmt.Errorf("%s has no field %q; its fields are %s and window", name, field, of)
 	}
 	if len(args) == 2 && args[0] == "0" {
 		args = args[:1] // no limit, in whatever window

@@ -200,7 +200,7 @@ func (p *Portal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	return eachSetting(d, func(name string, args []string) (err error) {
 		if name != "path" {
-			return errors.New("unknown setting " + name + " of the directive realtime_portal; there is: path")
+			return errors.New("unknown setting " + name + " of the directive realtime_portal; the only setting is path")
 		}
 		p.Path, err = pathArg(name, args, defaultPortalPath)
 		return err

@@ -183,7 +183,7 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 			size = maxBody
 		}
 		if !arriving.take(size) {
-			return apierr.Unavailable("Too many large publishes of this app arrive at a time. Send fewer at a time, or smaller ones.", time.Second)
+			return apierr.Unavailable("Too many large publishes of this app are arriving at once. Send fewer at a time, or smaller ones.", time.Second)
 		}
 		body.Grow(int(max(size-n, 0)) + bytes.MinRead)
 		var rest int64
@@ -230,7 +230,7 @@ func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 // bodyError says why a body could be read no further than n bytes.
 func (e publishEndpoint) bodyError(n int64, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return apierr.InvalidRequest("The body did not arrive within %s, only %d bytes of it. Send it whole, or a smaller one.",
+		return apierr.InvalidRequest("The body did not arrive completely within %s, only %d bytes of it. Send it faster, or a smaller one.",
 			text.ShortDuration(time.Duration(e.settings.BodyTimeout)), n)
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok { // Caddy's own request_body limit

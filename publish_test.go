@@ -85,7 +85,7 @@ func TestPublishRefusesBadBodies(t *testing.T) {
 		code, says string
 	}{
 		{"text", "hello", 400, "invalid_json", "byte 1:"},
-		{"a field twice", `{"channel":"c","channel":"d","event":"e"}`, 400, "invalid_request", `"channel" is there twice`},
+		{"a field twice", `{"channel":"c","channel":"d","event":"e"}`, 400, "invalid_request", `"channel" is duplicated`},
 		{"a channel's name", `{"channel":"a b","event":"e"}`, 422, "invalid_channel", "' ' at character 2"},
 		{"an event's name", `{"channel":"c","event":"a\nb"}`, 422, "invalid_event", `'\n' at character 2`},
 		{"a reserved event", `{"channel":"c","event":"connect_error"}`, 422, "reserved_event", `"connect_error"`},
@@ -144,7 +144,7 @@ func TestPublishRefusals(t *testing.T) {
 			key(s.shop.disabledKey)(r)
 		}, 403, "app_disabled", "Enable it"},
 		{"wrong key of a disabled app", header("X-App-Id", s.shop.disabledApp), 401, "invalid_key", ""},
-		{"no content type", header("Content-Type"), 415, "unsupported_media_type", "no Content-Type"},
+		{"no content type", header("Content-Type"), 415, "unsupported_media_type", "Content-Type is missing"},
 		{"form", header("Content-Type", "application/x-www-form-urlencoded"), 415, "unsupported_media_type", "x-www-form-urlencoded"},
 		{"text", header("Content-Type", "text/plain"), 415, "unsupported_media_type", "application/json"},
 		{"some other JSON", header("Content-Type", "application/vnd.api+json"), 415, "unsupported_media_type", "vnd.api+json"},
@@ -278,7 +278,7 @@ func TestPublishIsLimitedPerApp(t *testing.T) {
 		}
 	}
 	res, body := s.do(t, s.request(t, goodBody))
-	wantError(t, res, body, http.StatusTooManyRequests, "rate_limited", "2 times within 1m, its limit")
+	wantError(t, res, body, http.StatusTooManyRequests, "rate_limited", "2 times within 1m, which is its limit")
 	for _, header := range []string{"Retry-After", "Ratelimit-Reset"} {
 		if seconds, err := strconv.Atoi(res.Header.Get(header)); err != nil || seconds < 1 || seconds > 60 {
 			t.Errorf("%s is %q", header, res.Header.Get(header))

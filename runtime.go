@@ -136,7 +136,7 @@ func activeRuntime() (*runtime, error) {
 	}
 	app, err := ctx.AppIfConfigured("realtime")
 	if err != nil {
-		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site, and reload.", time.Second)
+		return nil, apierr.Unavailable("The running configuration does not use realtime. Add the realtime directive to a site and reload.", time.Second)
 	}
 	a := app.(*App)
 	select {

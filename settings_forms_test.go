@@ -315,7 +315,7 @@ func TestPlaceholdersAreReplacedWhenTheConfigurationIsLoaded(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		`{"max_body":"{http.request.host}"}`: "max_body: {http.request.host} has no value when the configuration is loaded",
-		`{"rate_limit":{"count":"{env.X}"}}`: `rate_limit has no field "count"; it has: publishes, window`,
+		`{"rate_limit":{"count":"{env.X}"}}`: `rate_limit has no field "count"; its fields are publishes and window`,
 		`{"max_body":{"a":"{env.X}"}}`:       "max_body",
 		`{"max_bodies":"{env.X}"}`:           `unknown field "max_bodies"`,
 		`{"max_body":"1MiB"}`:                "cannot unmarshal string",

@@ -177,7 +177,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 		return s.visitor.refusal
 	}
 	if s.visitor.keyInQuery {
-		return apierr.InvalidRequest("There is a key in the query string (%s), where it ends up in logs. "+
+		return apierr.InvalidRequest("The query string contains a key (%s), which ends up in logs. "+
 			"Send it in auth: io(url, { auth: { appId, subscribeKey } }), and rotate it.", s.visitor.query)
 	}
 	appID, secret, err := s.credentials(auth)

@@ -60,7 +60,7 @@ func (s *Settings) validate() error {
 		return err
 	}
 	if s.MaxQueue < s.MaxBody {
-		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could reach nobody; raise max_queue or lower max_body",
+		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could not be delivered; raise max_queue or lower max_body",
 			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody)))
 	}
 	if err := checkPacket(s.MaxPacket); err != nil {
@@ -120,19 +120,19 @@ func checkPath(name, p string) error {
 	case !strings.HasPrefix(p, "/"):
 		return fmt.Errorf("%s is %q; it must begin with /", name, p)
 	case strings.ContainsAny(p, "?#"):
-		return fmt.Errorf("%s is %q; it takes a path without query or fragment", name, p)
+		return fmt.Errorf("%s is %q; it must be a path without query or fragment", name, p)
 	case strings.ContainsAny(p, "*{}"):
-		return fmt.Errorf("%s is %q; it takes one path, without wildcards or placeholders", name, p)
+		return fmt.Errorf("%s is %q; it must be one path without wildcards or placeholders", name, p)
 	case strings.Contains(p, "%"):
 		return fmt.Errorf("%s is %q; write it decoded, without %%", name, p)
 	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return fmt.Errorf("%s is %q; it must not have spaces or control characters", name, p)
+		return fmt.Errorf("%s is %q; it must not contain spaces or control characters", name, p)
 	case p == "/" && name != "docs_path":
-		return fmt.Errorf("%s is /, where the site's own front page is; write such as %s", name, defaultPublishPath)
+		return fmt.Errorf("%s is /, which is the site's front page; write for example %s", name, defaultPublishPath)
 	case strings.TrimSuffix(p, "/") != strings.TrimSuffix(path.Clean(p), "/"):
 		return fmt.Errorf("%s is %q; write %s", name, p, path.Clean(p))
 	case p != "/" && strings.HasSuffix(p, "/") && name != "socket_path":
-		return fmt.Errorf("%s is %q; write it without the last /", name, p)
+		return fmt.Errorf("%s is %q; write it without the trailing /", name, p)
 	}
 	return nil
 }

@@ -106,13 +106,13 @@ func (a *Admission) Leave(ip string, over bool) {
 func (a *Admission) Log(log *zap.Logger, refusal *apierr.Error, ip string, limits Limits) {
 	switch {
 	case refusal.Code == "unavailable" && a.full.Now():
-		log.Warn("clients refused: as many are connected as may be; they try again by themselves, or raise max_connections",
+		log.Warn("clients refused: max_connections is reached; they retry by themselves, or raise max_connections",
 			zap.Int("max_connections", limits.Connections))
 	case refusal.Code == "too_many_connections" && a.crowded.Now():
-		log.Warn("clients refused: their address has as many connections as it may; raise max_connections_per_ip, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
+		log.Warn("clients refused: their address has reached its connection limit; raise max_connections_per_ip, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("max_connections_per_ip", limits.ConnectionsPerIP), zap.String("client_ip", ip))
 	case refusal.Code == "rate_limited" && a.hasty.Now():
-		log.Warn("clients refused: their address opens connections too fast; they try again by themselves, or raise connect_rate, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
+		log.Warn("clients refused: their address opens connections too fast; they retry by themselves, or raise connect_rate, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 			zap.Int("connections", limits.Connects), zap.Duration("window", limits.ConnectWindow), zap.String("client_ip", ip))
 	}
 }

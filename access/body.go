@@ -25,7 +25,7 @@ func CheckBodyType(r *http.Request) error {
 	case contentType == "application/json": // as nearly all send it
 		return nil
 	case contentType == "":
-		return apierr.UnsupportedMediaType("There is no Content-Type. Send Content-Type: application/json.")
+		return apierr.UnsupportedMediaType("The Content-Type is missing. Send Content-Type: application/json.")
 	}
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "application/json" {

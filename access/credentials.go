@@ -69,7 +69,7 @@ func PublishCredentials(r *http.Request) (appID, secret string, err error) {
 		return "", "", apierr.MissingKey(keystore.Publish, inQuery)
 	case isKey:
 		return "", "", apierr.InvalidRequest(
-			"There is a key in the query string (%s), where it ends up in logs. Send it in the Authorization header only, and rotate it.", inQuery)
+			"The query string contains a key (%s), which ends up in logs. Send it in the Authorization header only, and rotate it.", inQuery)
 	}
 	secret, err = bearer(authorization)
 	return appID, secret, err
@@ -82,7 +82,7 @@ func bearer(authorization string) (string, error) {
 	token = strings.TrimSpace(token)
 	switch {
 	case !found && strings.EqualFold(scheme, "Bearer"):
-		return "", apierr.WrongScheme("The Authorization header holds no key after Bearer. Write: Bearer pk_live_…")
+		return "", apierr.WrongScheme("The Authorization header has no key after Bearer. Write: Bearer pk_live_…")
 	case !found:
 		return "", apierr.WrongScheme("The Authorization header names no scheme. Write Bearer before the key: Bearer pk_live_…")
 	case !strings.EqualFold(scheme, "Bearer"):
@@ -107,7 +107,7 @@ func OnlyHeader(r *http.Request, name string) (string, error) {
 }
 
 func errDuplicateHeader(name string) *apierr.Error {
-	return apierr.InvalidRequest("The %s header holds more than one value. Send it once.", name)
+	return apierr.InvalidRequest("The %s header has more than one value. Send it once.", name)
 }
 
 // QueryCredential finds the query parameter in which somebody sent an app's

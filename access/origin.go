@@ -38,7 +38,7 @@ func ParseOrigins(list []string) (*Origins, error) {
 	o := &Origins{list: list, exact: make(map[string]struct{}, len(list))}
 	for i, s := range list {
 		if slices.Contains(list[:i], s) {
-			return nil, fmt.Errorf("the origin %s is there twice; remove one", originText(s))
+			return nil, fmt.Errorf("duplicate origin %s; remove one", originText(s))
 		}
 		switch s {
 		case "*":

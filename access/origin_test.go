@@ -118,7 +118,7 @@ func TestBadOriginsAreRefusedWithTheCure(t *testing.T) {
 		{"https://*.*.example", "wildcard"},
 		{"* https://a.example", "remove it or the others"},
 		{"https://a.example *", "remove it or the others"},
-		{"https://a.example https://b.example https://a.example", "twice"},
+		{"https://a.example https://b.example https://a.example", "duplicate"},
 	} {
 		if _, err := ParseOrigins(strings.Fields(c.list)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v, want %q", c.list, err, c.says)

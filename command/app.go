@@ -28,7 +28,7 @@ func createApp(c *adminClient, args []string) error {
 	if !ok {
 		return err
 	}
-	c.note("The keys are shown this once. The publish key is a secret of your backend.")
+	c.note("The keys are shown only this once. The publish key is a secret of your backend.")
 	return c.table(
 		[]string{"app", made.ID}, []string{"publish key", made.PublishKey}, []string{"subscribe key", made.SubscribeKey},
 	)
@@ -85,9 +85,9 @@ func allApps(c *adminClient) ([]manage.App, error) {
 		case page.Next == nil:
 			return apps, nil
 		case *page.Next == "" || *page.Next == query.Get("after"):
-			return nil, fmt.Errorf("%s answers that the page after %q is that page again, which no gateway does; check --address", c.addr, *page.Next)
+			return nil, fmt.Errorf("%s answers that the page after %q is the same page again; check --address", c.addr, *page.Next)
 		case size > maxList || pages == cmp.Or(c.maxPages, maxPages):
-			return nil, fmt.Errorf("%s answers a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
+			return nil, fmt.Errorf("%s answers with a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
 		}
 		query.Set("after", *page.Next)
 	}

@@ -116,7 +116,7 @@ func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
 	case o := <-done:
 		return o.text, o.err
 	case <-time.After(timeout):
-		return nil, fmt.Errorf("%s has not answered in full within %s. The request may have succeeded: look with caddy realtime app list, then try again. "+
+		return nil, fmt.Errorf("%s has not answered completely within %s. The request may have succeeded: check with caddy realtime app list, then try again. "+
 			"If that is not Caddy's admin endpoint, check --address", c.addr, timeout)
 	}
 }
@@ -143,10 +143,10 @@ func (c *adminClient) exchange(method, path string, body any) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminAnswer+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("the answer of %s broke off: %w. What was asked for may have been done: look with caddy realtime app show, then try again; "+
-			"if that is no admin endpoint of Caddy's, check --address", c.addr, err)
+		return nil, fmt.Errorf("the answer of %s broke off: %w. The request may have succeeded: check with caddy realtime app show, then try again; "+
+			"if that is not Caddy's admin endpoint, check --address", c.addr, err)
 	case len(text) > maxAdminAnswer:
-		return nil, fmt.Errorf("%s answers more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
+		return nil, fmt.Errorf("%s answers with more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
 	}
 	return text, nil
 }
@@ -154,10 +154,10 @@ func (c *adminClient) exchange(method, path string, body any) ([]byte, error) {
 // decode reads an answer.
 func (c *adminClient) decode(text []byte, into any) error {
 	if !json.Valid(text) {
-		return fmt.Errorf("%s answers what is not JSON; is that Caddy's admin endpoint? If not, give --address", c.addr)
+		return fmt.Errorf("%s does not answer with JSON; is that Caddy's admin endpoint? If not, use --address", c.addr)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s answers JSON that this command does not know: %w. Is that Caddy's admin endpoint, and of this version? If not, give --address", c.addr, err)
+		return fmt.Errorf("%s answers with JSON that this command does not understand: %w. Is that Caddy's admin endpoint, and of this version? If not, use --address", c.addr, err)
 	}
 	return nil
 }
@@ -199,10 +199,10 @@ func (c *adminClient) explain(err error) error {
 	var refusal struct{ Error json.RawMessage }
 	if !found || json.Unmarshal([]byte("{"+text), &refusal) != nil {
 		if strings.Contains(err.Error(), "HTTP 404") {
-			return fmt.Errorf("the Caddy at %s has no realtime module; build one as xcaddy.md says", c.addr)
+			return fmt.Errorf("the Caddy at %s has no realtime module; build one that has it, see xcaddy.md", c.addr)
 		}
 		return fmt.Errorf("no Caddy answers at the admin endpoint %s: %w. Is it running? "+
-			"If its admin endpoint is elsewhere, say so with --address or --config; with 'admin off' it has none", c.addr, err)
+			"If its admin endpoint is elsewhere, use --address or --config; with 'admin off' it has none", c.addr, err)
 	}
 	var ours struct{ Code, Message string }
 	if json.Unmarshal(refusal.Error, &ours) == nil && ours.Message != "" {

@@ -125,8 +125,8 @@ func TestListWithoutEndEndsAppList(t *testing.T) {
 		says     string
 		requests int
 	}{
-		"the same page again":  {[]string{"a"}, `the page after "a" is that page again.*check --address`, 2},
-		"the first page again": {[]string{""}, `the page after "" is that page again.*check --address`, 1},
+		"the same page again":  {[]string{"a"}, `the page after "a" is the same page again.*check --address`, 2},
+		"the first page again": {[]string{""}, `the page after "" is the same page again.*check --address`, 1},
 		"two pages in turn":    {[]string{"a", "b"}, `a list that has not ended after 7 pages and \d+ bytes.*check --address`, 7},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -144,16 +144,16 @@ func TestListWithoutEndEndsAppList(t *testing.T) {
 }
 
 func TestAnswerThatIsNoneOfTheAdminEndpointsFailsWithTheCure(t *testing.T) {
-	other := "JSON that this command does not know.*give --address"
+	other := "JSON that this command does not understand.*use --address"
 	for name, c := range map[string]struct {
 		answer func(string) []byte
 		says   string
 	}{
 		"JSON of another shape": {respondJSON(t, "200 OK", map[string]any{"apps": []any{[]any{}}, "keys": []any{[]any{}}, "id": []any{}, "publish_key": 1}), other},
 		"no object":             {respondJSON(t, "200 OK", []any{}), other},
-		"too deep":              {respondJSON(t, "200 OK", strings.Repeat("[", 20_000)), "not JSON.*give --address"},
-		"no JSON":               {respondJSON(t, "200 OK", "<html>"), "not JSON.*give --address"},
-		"half a body":           {halfABody("{"), "broke off.*may have been done.*check --address"},
+		"too deep":              {respondJSON(t, "200 OK", strings.Repeat("[", 20_000)), "does not answer with JSON.*use --address"},
+		"no JSON":               {respondJSON(t, "200 OK", "<html>"), "does not answer with JSON.*use --address"},
+		"half a body":           {halfABody("{"), "broke off.*may have succeeded.*check --address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newRawServer(t, c.answer)

@@ -14,10 +14,10 @@ import (
 func keyCommand() *cobra.Command {
 	add := adminCommand("add <app>", "Adds a key to an app", 1, addKey)
 	add.Flags().String("kind", "", "publish or subscribe (required)")
-	add.Flags().String("label", "", "What the key is for, for people")
-	add.Flags().String("expires", "", "How long the key is valid (720h, 30d) or until when (2030-01-31T12:00:00Z); for ever unless given")
-	rotate := adminCommand("rotate <app> <key>", "Makes a key that takes another's place", 2, rotateKey)
-	rotate.Flags().String("overlap", "24h", "How long the old key stays good")
+	add.Flags().String("label", "", "What the key is for")
+	add.Flags().String("expires", "", "How long the key is valid (720h, 30d) or until when (2030-01-31T12:00:00Z); forever unless given")
+	rotate := adminCommand("rotate <app> <key>", "Creates a key that replaces another", 2, rotateKey)
+	rotate.Flags().String("overlap", "24h", "How long the old key remains valid")
 	return group("key", "Adds, lists, rotates and revokes keys",
 		add, rotate,
 		adminCommand("list <app>", "Lists the keys of an app, without their text", 1, listKeys),
@@ -51,7 +51,7 @@ func parseExpires(text string, now time.Time) (time.Time, error) {
 				"write --expires 30d, or a time like %s", text, now.AddDate(0, 0, 30).UTC().Format(time.RFC3339))
 		}
 		if validity > maxValidity {
-			return time.Time{}, fmt.Errorf("--expires %q is more than 100 years; leave it out for a key that never expires", text)
+			return time.Time{}, fmt.Errorf("--expires %q is more than 100 years; omit it for a key that never expires", text)
 		}
 		expires = now.Add(validity)
 	}
@@ -66,7 +66,7 @@ func rotateKey(c *adminClient, args []string) error {
 	overlap := c.flags.String("overlap")
 	err := c.issue(keyPath(args[0], args[1], "rotate"), map[string]string{"overlap": overlap})
 	if err == nil {
-		c.note("The old key stays good for %s.", overlap)
+		c.note("The old key remains valid for %s.", overlap)
 	}
 	return err
 }
@@ -78,7 +78,7 @@ func (c *adminClient) issue(path string, body any) error {
 	if !ok {
 		return err
 	}
-	c.note("The key is shown this once.")
+	c.note("The key is shown only this once.")
 	return c.table([]string{"id", made.ID}, []string{string(made.Kind) + " key", made.Secret})
 }
 

@@ -26,7 +26,7 @@ func TestExpiresIsADurationOrATimeInTheFuture(t *testing.T) {
 		"0s":                   "not in the future",
 		"-1h":                  "not in the future",
 		"2029-12-31T23:59:59Z": "not in the future",
-		"2000000h":             "leave it out",
+		"2000000h":             "omit it",
 		"99999999999d":         "",
 	} {
 		if got, err := parseExpires(text, now); err == nil || !strings.Contains(err.Error(), says) {

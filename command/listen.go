@@ -21,8 +21,8 @@ import (
 func listenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "listen <channel>...",
-		Short: "Listens to channels, as a client does",
-		Long: `Subscribes to channels, as a client does, and prints the events published to
+		Short: "Listens to channels like a client",
+		Long: `Subscribes to channels like a client, and prints the events published to
 them until it is interrupted.
 
 A line is the event's name, a tab, and its data as JSON, or nothing where it has
@@ -41,7 +41,7 @@ key would end up in the shell's history and in lists of processes.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	siteFlags(cmd, "socket_path", "/socket.io")
-	cmd.Flags().Int("count", 0, "End after so many events; 0 is never")
+	cmd.Flags().Int("count", 0, "End after this many events; 0 means never")
 	cmd.Flags().String("max-message", humanize.IBytes(client.DefaultMaxMessage), "Largest message to accept; more than the gateway's max_body")
 	cmd.RunE = runE(listen)
 	return cmd
@@ -54,7 +54,7 @@ func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
 	}
 	count := fl.Int("count")
 	if count < 0 {
-		return fmt.Errorf("--count %d is less than nothing", count)
+		return fmt.Errorf("--count %d is negative", count)
 	}
 	maxMessage, err := messageSize(fl.String("max-message"))
 	if err != nil {
@@ -102,7 +102,7 @@ func (s siteAccount) explainEnd(err error) error {
 		if status.Location != "" {
 			return s.redirected(s.path, strconv.Itoa(status.Status)+" "+http.StatusText(status.Status), status.Location)
 		}
-		return fmt.Errorf("%s%s: %w, which is no answer of this gateway; check --origin and --path",
+		return fmt.Errorf("%s%s: %w, which is not an answer of this gateway; check --origin and --path",
 			s.origin, s.path, status)
 	}
 	return s.unreached(err)
@@ -113,7 +113,7 @@ func messageSize(text string) (int64, error) {
 	n, err := humanize.ParseBytes(text)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("--max-message %q is not a size; write such as --max-message 16MiB", text)
+		return 0, fmt.Errorf("--max-message %q is not a size; for example: --max-message 16MiB", text)
 	case n < 1 || n > bounds.MaxSize:
 		return 0, fmt.Errorf("--max-message is %s; it must be from 1 B to %s", humanize.IBytes(n), humanize.IBytes(bounds.MaxSize))
 	}

@@ -22,14 +22,14 @@ import (
 )
 
 func portalCommand() *cobra.Command {
-	cmd := adminCommand("portal", "Opens the portal to a browser on this machine", 0, openPortal)
-	cmd.Long = `Opens the portal to a browser on this machine, until it is interrupted.
+	cmd := adminCommand("portal", "Serves the portal to a browser on this machine", 0, openPortal)
+	cmd.Long = `Serves the portal to a browser on this machine, until it is interrupted.
 
 Caddy's admin endpoint refuses pages that are opened from a browser's address
 line, and no browser reaches a unix socket. This serves the endpoint's portal,
 and nothing else of it, on a port of the loopback interface to whoever has the
 link that it prints. The link is valid until the command ends.`
-	cmd.Flags().Uint16("port", 0, "Port to listen on; any free one unless given")
+	cmd.Flags().Uint16("port", 0, "Port to listen on; any free port by default")
 	return cmd
 }
 
@@ -49,7 +49,7 @@ func openPortal(c *adminClient, _ []string) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	c.note("Open this in a browser on this machine; Ctrl-C ends it.")
+	c.note("Open this link in a browser on this machine. Press Ctrl-C to stop.")
 	if _, err := fmt.Fprintln(c.out, p.link()); err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -145,9 +145,9 @@ func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Host != p.host: // a name that was made to point here
 		http.Error(w, "This is only for "+p.host+".", http.StatusForbidden)
 	case !known:
-		http.Error(w, "Open the link that caddy realtime portal has printed.", http.StatusForbidden)
+		http.Error(w, "Open the link that caddy realtime portal printed.", http.StatusForbidden)
 	case p.forgery.Check(r) != nil || fromElsewhere(r):
-		http.Error(w, "This comes from a page of another origin. Paste the link into the browser's address line.", http.StatusForbidden)
+		http.Error(w, "This request comes from a page of another origin. Paste the link into the browser's address bar.", http.StatusForbidden)
 	case page == "" || strings.HasPrefix(page, "app/") && !strings.Contains(page, "%") && path.Clean("/"+page+"x") == "/"+page+"x":
 		// Else the server takes the rest of a form from the proxy before it lets
 		// it answer, even where that is only the form's end, and the proxy cuts

@@ -26,8 +26,8 @@ const publishTimeout = 30 * time.Second
 func publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish <channel> <event> [<data>]",
-		Short: "Publishes an event, as a backend does",
-		Long: `Publishes an event with POST /publish, as a backend does.
+		Short: "Publishes an event like a backend",
+		Long: `Publishes an event with POST /publish, like a backend.
 
 <data> is JSON, @<file> is a file with JSON, and - is JSON on stdin; without it
 the event has no data. The origin, the app's id and its publish key are read
@@ -101,7 +101,7 @@ func (s siteAccount) showReceipt(cmd *cobra.Command, answer *http.Response, raw 
 	case valid && receipt.Error.Code != "" && receipt.Error.Message != "":
 		return errors.New(receipt.Error.Message)
 	case !valid || receipt.ID == "" || answer.StatusCode < 200 || answer.StatusCode > 299:
-		return fmt.Errorf("%s answers %s with %s, which is no answer of this gateway: nothing is known to be published. Check --origin and --path",
+		return fmt.Errorf("%s answers %s with %s, which is not an answer of this gateway: the event may not have been published. Check --origin and --path",
 			answer.Request.URL, answer.Status, describeBody(answer.Header.Get("Content-Type"), text))
 	case raw:
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), visible(compact(text)))
@@ -135,7 +135,7 @@ func readData(arg string, stdin io.Reader) (data json.RawMessage, err error) {
 		data = json.RawMessage(arg)
 	}
 	if err == nil && !json.Valid(data) {
-		err = errors.New(`the data is not JSON; text needs quotes of its own: '"like this"'`)
+		err = errors.New(`the data is not JSON; text needs its own quotes: '"like this"'`)
 	}
 	return data, err
 }
@@ -153,7 +153,7 @@ func readFile(name string) ([]byte, error) {
 func readAtMost(r io.Reader, most int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("the data has more than %s, the most that any max_body takes; send less", humanize.IBytes(uint64(most)))
+		err = fmt.Errorf("the data has more than %s, the highest possible max_body; send less", humanize.IBytes(uint64(most)))
 	}
 	return data, err
 }

@@ -20,7 +20,7 @@ type siteAccount struct{ origin, path, app, key string }
 // siteFlags adds the flags for it to a command. A flag for the key would end
 // up in the shell's history and in lists of processes.
 func siteFlags(cmd *cobra.Command, pathName, path string) {
-	cmd.Flags().String("origin", "", "The site's origin, such as https://example.com (REALTIME_URL or REALTIME_SOCKET_URL)")
+	cmd.Flags().String("origin", "", "The site's origin, for example https://example.com (REALTIME_URL or REALTIME_SOCKET_URL)")
 	cmd.Flags().String("path", path, "The site's "+pathName)
 	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
 }
@@ -36,12 +36,12 @@ func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
 	}
 	switch {
 	case fl.String("origin") == "" && urlsDiffer(os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL")):
-		return site, fmt.Errorf("REALTIME_URL is %s and REALTIME_SOCKET_URL is %s: unset one of them, or give --origin",
+		return site, fmt.Errorf("REALTIME_URL is %s and REALTIME_SOCKET_URL is %s: unset one of them, or use --origin",
 			os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL"))
 	case site.origin == "":
-		return site, errors.New("which site? Give --origin https://example.com, or set REALTIME_URL or REALTIME_SOCKET_URL")
+		return site, errors.New("which site? Use --origin https://example.com, or set REALTIME_URL or REALTIME_SOCKET_URL")
 	case site.app == "":
-		return site, errors.New("which app? Give --app app_…, or set REALTIME_APP_ID")
+		return site, errors.New("which app? Use --app app_…, or set REALTIME_APP_ID")
 	case site.key == "":
 		return site, fmt.Errorf("set %s to the app's %s", variable, what)
 	}
@@ -63,10 +63,10 @@ func (s siteAccount) redirected(path, status, location string) error {
 		to, err = at.Parse(location)
 	}
 	if err != nil || location == "" {
-		return fmt.Errorf("%s%s answers %s, a redirect without a usable address, which is no answer of this gateway; "+
+		return fmt.Errorf("%s%s answers %s, a redirect without a usable address, which is not an answer of this gateway; "+
 			"check --origin and --path", s.origin, s.path, status)
 	}
-	text := fmt.Sprintf("%s answers %s, a redirect to %s. It is not followed, so that the key goes nowhere else. If that is your gateway, give",
+	text := fmt.Sprintf("%s answers %s, a redirect to %s. It was not followed, to keep the key from going elsewhere. If that is your gateway, use",
 		at, status, to)
 	if origin := to.Scheme + "://" + to.Host; origin != at.Scheme+"://"+at.Host {
 		text += " --origin " + origin
@@ -80,11 +80,11 @@ func (s siteAccount) redirected(path, status, location string) error {
 // unreached adds the cure to an error of the network.
 func (s siteAccount) unreached(err error) error {
 	if _, untrusted := errors.AsType[x509.UnknownAuthorityError](err); untrusted {
-		return fmt.Errorf("%s is not trusted: %w. If its certificate is of a private CA, such as Caddy's own, "+
+		return fmt.Errorf("%s is not trusted: %w. If its certificate is from a private CA, for example Caddy's own, "+
 			"set SSL_CERT_FILE to that CA's certificate, or run 'caddy trust'", s.origin, err)
 	}
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
-		return fmt.Errorf("%s does not speak TLS: %w. Does --origin begin with http:// rather?", s.origin, err)
+		return fmt.Errorf("%s does not speak TLS: %w. Should --origin begin with http:// instead?", s.origin, err)
 	}
-	return fmt.Errorf("cannot reach %s: %w. Is the server running there? If it is elsewhere, say so with --origin", s.origin, err)
+	return fmt.Errorf("cannot reach %s: %w. Is the server running there? If it is elsewhere, use --origin", s.origin, err)
 }

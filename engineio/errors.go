@@ -31,12 +31,12 @@ var (
 	errUnknownTransport = newProtocolError(http.StatusBadRequest, 0, "Transport unknown",
 		`The query's transport must be "polling" or "websocket"; connect with socket.io-client 3 or 4.`)
 	errUnknownSession = newProtocolError(http.StatusBadRequest, 1, "Session ID unknown",
-		"The session has ended or was opened elsewhere; connect anew. Stock clients do so by themselves.")
+		"The session has ended or was opened elsewhere; reconnect. Stock clients do so by themselves.")
 	errHandshakeMethod = newProtocolError(http.StatusBadRequest, 2, "Bad handshake method",
 		"A session is opened with GET; a POST needs the sid of an open one.")
 	errBadRequest = newProtocolError(http.StatusBadRequest, 3, "Bad request",
 		"The request does not fit the session's transport or state: a session on polling has one GET and one POST at a time, "+
-			"and one that has moved to a websocket has none. Connect anew; stock clients do so by themselves.")
+			"and one that has moved to a websocket has none. Reconnect; stock clients do so by themselves.")
 	errJSONP = newProtocolError(http.StatusBadRequest, 3, "Bad request",
 		"JSONP (the query's j) is not served, as no browser since 2012 needs it; connect with socket.io-client 3 or 4.")
 	errSessionMethod = newProtocolError(http.StatusBadRequest, 3, "Bad request",
@@ -51,8 +51,8 @@ var (
 		"Websockets over HTTP/2 and HTTP/3 are not served; open them over HTTP/1.1, as browsers do by themselves.")
 	errUnsupportedVersion = newProtocolError(http.StatusBadRequest, 5, "Unsupported protocol version",
 		"This server speaks Engine.IO 4 (EIO=4): use socket.io-client 3 or 4.")
-	errClosing = newUnavailable("The server is shutting down; connect anew.")
-	errBusy    = newUnavailable("Too many clients are connecting at a time; try again in a second. Stock clients do so by themselves.")
+	errClosing = newUnavailable("The server is shutting down; reconnect.")
+	errBusy    = newUnavailable("Too many clients are connecting at once; try again in a second. Stock clients do so by themselves.")
 )
 
 // errAccept is for a panic of the Receiver's maker.

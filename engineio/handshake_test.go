@@ -123,8 +123,8 @@ func TestRefusalsNameTheCure(t *testing.T) {
 	for _, test := range []struct{ method, query, cure string }{
 		{"GET", "EIO=4&transport=polling&j=0", "connect with socket.io-client 3 or 4"},
 		{"DELETE", "EIO=4&transport=polling&sid=" + p.SID, "takes GET and POST"},
-		{"GET", "EIO=4&transport=polling&sid=" + moved.SID, "Connect anew"},
-		{"POST", "EIO=4&transport=polling&sid=" + moved.SID, "Connect anew"},
+		{"GET", "EIO=4&transport=polling&sid=" + moved.SID, "Reconnect"},
+		{"POST", "EIO=4&transport=polling&sid=" + moved.SID, "Reconnect"},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), test.method, srv.http.URL+"/?"+test.query, nil)
 		if err != nil {

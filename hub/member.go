@@ -7,7 +7,7 @@ import (
 )
 
 // ErrClosed is returned for a member that has left.
-var ErrClosed = errors.New("the subscriber has gone")
+var ErrClosed = errors.New("the subscriber is closed")
 
 // ErrTooMany is returned for one channel more than allowed.
 var ErrTooMany = errors.New("too many channels")

@@ -60,7 +60,7 @@ func parseAnswered(text []byte) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(string(text[:20]), 10, 64)
 	if err == nil && string(text) != lineOf(n) {
-		err = errors.New("its checksum is not that of its number")
+		err = errors.New("its checksum does not match its number")
 	}
 	return n, err
 }

@@ -169,7 +169,7 @@ func explain(dir string, err error) error {
 }
 
 func errInUse(dir string) error {
-	return fmt.Errorf("the keystore in %s is in use, most likely by another Caddy that runs: "+
+	return fmt.Errorf("the keystore in %s is in use, most likely by another running Caddy: "+
 		"change its configuration with `caddy reload` instead of a second start, "+
 		"or give this one another directory with `keystore badger <dir>`", dir)
 }
@@ -344,7 +344,7 @@ func (b *Badger) LoadUsed(context.Context) (map[string]time.Time, error) {
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			if err := it.Item().Value(func(data []byte) error { return json.Unmarshal(data, &used) }); err != nil {
-				b.log.Warn("it is not known when the keys of an app were last used: its record is damaged",
+				b.log.Warn("the last-use times of an app's keys are lost: its record is damaged",
 					zap.ByteString("record", it.Item().Key()), zap.Error(err))
 			}
 		}

@@ -17,7 +17,7 @@ import (
 // owner other than the user of this process, who could open it again.
 func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("it cannot be made, name another with `keystore badger <dir>`: %w", err)
+		return fmt.Errorf("it cannot be created, name another with `keystore badger <dir>`: %w", err)
 	}
 	if err := refuseForeign(dir); err != nil {
 		return err
@@ -35,9 +35,9 @@ func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 		return nil
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
-		return fmt.Errorf("others can look into it, and it cannot be closed to them; run chmod 700, or name another with `keystore badger <dir>`: %w", err)
+		return fmt.Errorf("other users can read it, and its permissions cannot be changed; run chmod 700, or name another with `keystore badger <dir>`: %w", err)
 	}
-	logger.Warn("others could look into the keystore's directory, which is now closed to them",
+	logger.Warn("other users could read the keystore's directory; its permissions have been fixed",
 		zap.String("dir", dir), zap.Stringer("mode", mode))
 	return nil
 }
@@ -57,7 +57,7 @@ func closeFiles(dir string, logger *zap.Logger) {
 		}
 	}
 	if err != nil {
-		logger.Warn("the keystore's files could not all be made private; its directory is", zap.String("dir", dir), zap.Error(err))
+		logger.Warn("some files of the keystore could not be made private, but its directory is", zap.String("dir", dir), zap.Error(err))
 	}
 }
 
@@ -79,7 +79,7 @@ func refuseForeign(dir string) error {
 	for _, entry := range entries {
 		// What Badger makes before MANIFEST, and what a new volume has.
 		if !slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found", answeredName}, entry.Name()) {
-			return fmt.Errorf("%s is not the keystore's alone, it has %s: name one that is with `keystore badger <dir>`, such as %s",
+			return fmt.Errorf("%s has other contents (%s): name a directory for the keystore alone with `keystore badger <dir>`, for example %s",
 				dir, entry.Name(), filepath.Join(dir, "realtime"))
 		}
 	}

@@ -27,7 +27,7 @@ const (
 // for the app.
 var (
 	ErrKeyNotFound  = errors.New("no such key")
-	ErrTooManyKeys  = fmt.Errorf("the app has %d good keys, which is the most", maxKeys)
+	ErrTooManyKeys  = fmt.Errorf("the app has %d valid keys, which is the maximum", maxKeys)
 	ErrInvalidLabel = fmt.Errorf("a label is at most %d printable characters", maxLabel)
 )
 

@@ -92,7 +92,7 @@ func decodeRecord(data []byte) (*App, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("something follows its %d bytes", d.InputOffset())
+		return nil, fmt.Errorf("unexpected data follows its %d bytes", d.InputOffset())
 	}
 	a := &App{
 		ID: r.ID, Name: r.Name, Created: r.Created, Disabled: r.Disabled,

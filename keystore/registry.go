@@ -268,7 +268,7 @@ func (r *Registry) Close() (err error) {
 		case err = <-ended:
 		case <-timeout.C:
 			r.cancel()
-			err = fmt.Errorf("the keystore has not answered for %s, its disk hangs; it is left behind, and what was answered is on disk", time.Since(begin).Round(time.Millisecond))
+			err = fmt.Errorf("the keystore has not answered for %s, its disk hangs; it was abandoned, and every answered change is on disk", time.Since(begin).Round(time.Millisecond))
 		}
 	})
 	return err

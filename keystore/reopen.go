@@ -67,7 +67,7 @@ func (b *Badger) write(change func(*badger.DB) error) error {
 		err = change(b.db)
 	}
 	if err != nil && !errors.Is(err, badger.ErrNoRewrite) {
-		b.log.Error("the keystore could not be written; it takes no changes until it has been opened anew, which is tried every second",
+		b.log.Error("the keystore could not be written; it accepts no changes until it has been reopened, which is retried every second",
 			zap.String("dir", b.dir), zap.Error(err))
 		b.broken = err
 		b.work.Go(func() { b.reopen(b.db) })
@@ -78,18 +78,18 @@ func (b *Badger) write(change func(*badger.DB) error) error {
 
 // refusal needs mu.
 func (b *Badger) refusal() error {
-	return fmt.Errorf("the keystore in %s failed and is being opened anew, see the log: %w", b.dir, b.broken)
+	return fmt.Errorf("the keystore in %s failed and is being reopened, see the log: %w", b.dir, b.broken)
 }
 
 // reopen puts another database into the place of one that failed. It runs until
 // that works, or the store is closed.
 func (b *Badger) reopen(failed *badger.DB) {
 	if err := failed.Close(); err != nil { // which waits until its files can be written
-		b.log.Warn("the keystore that failed could not be closed in order", zap.Error(err))
+		b.log.Warn("the failed keystore could not be closed cleanly", zap.Error(err))
 	}
 	b.mu.Lock()
 	if err := b.answered.file.Close(); err != nil {
-		b.log.Warn("the keystore that failed could not be closed in order", zap.Error(err))
+		b.log.Warn("the failed keystore could not be closed cleanly", zap.Error(err))
 	}
 	b.answered = nil
 	b.mu.Unlock()
@@ -99,11 +99,11 @@ func (b *Badger) reopen(failed *badger.DB) {
 		if err == nil {
 			b.broken = nil
 			b.mu.Unlock()
-			b.log.Info("the keystore was opened anew and takes changes", zap.String("dir", b.dir))
+			b.log.Info("the keystore was reopened and accepts changes", zap.String("dir", b.dir))
 			return
 		}
 		if b.broken.Error() != err.Error() { // news
-			b.log.Error("the keystore cannot be opened anew as yet", zap.Error(err))
+			b.log.Error("the keystore cannot be reopened yet", zap.Error(err))
 		}
 		b.broken = err
 		b.mu.Unlock()
@@ -135,7 +135,7 @@ func (b *Badger) Close() error {
 	case err := <-ended:
 		return err
 	case <-time.After(closeLimit): // and the goroutine ends when the files can be written, or with the process
-		return fmt.Errorf("the keystore in %s cannot finish its files, see the log; the next start does, and nothing is lost", b.dir)
+		return fmt.Errorf("the keystore in %s cannot finish its files, see the log; the next start will, and nothing is lost", b.dir)
 	}
 }
 
@@ -159,7 +159,7 @@ func (b *Badger) collectGarbage() {
 		}
 		closeFiles(b.dir, b.log) // those that were made since
 		if !errors.Is(err, badger.ErrNoRewrite) {
-			b.log.Warn("space of old records could not be freed", zap.Error(err))
+			b.log.Warn("the space of old records could not be freed", zap.Error(err))
 		}
 	}
 }

@@ -68,7 +68,7 @@ func starve() error {
 	}
 	for begin := time.Now(); registry.Check(context.Background()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
 		if time.Since(begin) > 20*time.Second {
-			return errors.Join(errors.New("it was not opened anew"), registry.Check(context.Background()))
+			return errors.Join(errors.New("it was not reopened"), registry.Check(context.Background()))
 		}
 	}
 	if err := change(n + 1); err != nil {
@@ -104,7 +104,7 @@ func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
 	}
 	for begin := time.Now(); store.Check(t.Context()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
 		if time.Since(begin) > 20*time.Second {
-			t.Fatalf("it was not opened anew: %v", store.Check(t.Context()))
+			t.Fatalf("it was not reopened: %v", store.Check(t.Context()))
 		}
 	}
 	if err := store.change(func(*badger.Txn) error { return nil }, false); err != nil {
@@ -132,7 +132,7 @@ func TestStoreWithoutDescriptorsFailsAndComesBack(t *testing.T) {
 		t.Errorf("the change that needed a file: %q", said["refused"])
 	}
 	for _, word := range []string{"and then", "check"} {
-		if !strings.Contains(said[word], "opened anew") {
+		if !strings.Contains(said[word], "reopened") {
 			t.Errorf("%s: %q", word, said[word])
 		}
 	}

@@ -58,7 +58,7 @@ type Shared interface {
 
 // ErrConflict is returned by a store for a change of what has been changed
 // meanwhile. The registry tries again with what is kept now.
-var ErrConflict = errors.New("the app has been changed by somebody else meanwhile; try again")
+var ErrConflict = errors.New("the app was changed by someone else in the meantime; try again")
 
 // An Opener opens a store. It is what a Caddy module of the namespace
 // realtime.keystores is, beside caddy.Module; modules are opened when a

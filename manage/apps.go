@@ -80,5 +80,5 @@ func (a *API) operator(g *Gateway, r *http.Request) Operator {
 }
 
 func errNoSuchApp(id string) *apierr.Error {
-	return apierr.NotFound("There is no app %s. GET /realtime/apps lists them.", text.Quote(id))
+	return apierr.NotFound("No app %s exists. GET /realtime/apps lists them.", text.Quote(id))
 }

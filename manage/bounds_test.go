@@ -72,7 +72,7 @@ func TestAKeyIsNoNameAndNoLabel(t *testing.T) {
 			"app":     s.Do("PATCH", "/realtime/apps/"+app.ID, `{"name":"`+key+`"}`),
 			"label":   s.Do("POST", "/realtime/keys/"+app.ID, `{"kind":"publish","label":"`+key+`"}`),
 		} {
-			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, "holds a key") || strings.Contains(body, key) {
+			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, "contains a key") || strings.Contains(body, key) {
 				t.Errorf("%s: %d %s", what, w.Code, body)
 			}
 		}

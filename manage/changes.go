@@ -97,15 +97,15 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 		break
 	}
 	c.hanging.Add(1)
-	o.logger.Error("a change has not been written; it is left behind, the disk of the keystore hangs", zap.String("dir", o.gateway.KeystorePlace))
+	o.logger.Error("a change has not been written and was abandoned; the keystore's disk hangs", zap.String("dir", o.gateway.KeystorePlace))
 	go func() {
 		made := <-ended
 		c.hanging.Add(-1)
 		if made.panic != "" {
-			o.logger.Error("panic in a change that was left behind", zap.String("panic", made.panic))
+			o.logger.Error("panic in an abandoned change", zap.String("panic", made.panic))
 			return
 		}
-		o.logger.Warn("a change that was left behind has ended", zap.NamedError("result", made.err))
+		o.logger.Warn("an abandoned change has ended", zap.NamedError("result", made.err))
 	}()
 	return none, HangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
 		"see to the disk of %s, and look before you repeat it.", o.gateway.KeystorePlace), changeTimeout)}

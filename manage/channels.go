@@ -36,7 +36,7 @@ func (a *API) listChannels(g *Gateway, app *keystore.App, w http.ResponseWriter,
 	}
 	prefix, after := query.Get("prefix"), query.Get("after")
 	if prefix != "" && message.CheckChannel(prefix) != nil {
-		return apierr.InvalidRequest("prefix is %s, with which no channel's name begins.", text.Quote(prefix))
+		return apierr.InvalidRequest("prefix is %s, but no channel name can begin with that.", text.Quote(prefix))
 	}
 	if after != "" && message.CheckChannel(after) != nil {
 		return NotAPlace(after)

@@ -29,7 +29,7 @@ func (a *API) connectionRoutes() []caddy.AdminRoute {
 }
 
 func noConnection(id string) *apierr.Error {
-	return apierr.NotFound("The app has no connection %s. It may have gone, or come back with another id.", text.Quote(id))
+	return apierr.NotFound("The app has no connection %s. It may have closed, or reconnected with another id.", text.Quote(id))
 }
 
 // listConnections answers a page of the app's connections, or of a channel's

@@ -44,7 +44,7 @@ func decodeStrict(body []byte, into any) error {
 	err := d.Decode(into)
 	if err == nil {
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", d.InputOffset())
+			return apierr.InvalidJSON("Unexpected data follows the JSON object at byte %d. Send one object per request.", d.InputOffset())
 		}
 		return checkFieldNames(body)
 	}
@@ -56,9 +56,9 @@ func decodeStrict(body []byte, into any) error {
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		name, _ := strconv.Unquote(field) // encoding/json quotes as Go does
-		return apierr.InvalidRequest("There is no field %s here.", text.Quote(name))
+		return apierr.InvalidRequest("Unknown field %s.", text.Quote(name))
 	}
-	return apierr.InvalidJSON("The body is not one whole JSON object.")
+	return apierr.InvalidJSON("The body is not one complete JSON object.")
 }
 
 // wanted says what a field of the admin API's bodies takes.
@@ -114,9 +114,9 @@ func checkFieldNames(body []byte) error {
 		value := s.Value()
 		switch {
 		case value[0] == '"' && !utf8.ValidString(jsonscan.Unquote(value)):
-			return apierr.InvalidRequest("%s has half of a surrogate pair, which is no character. Send the whole character.", text.Quote(name))
+			return apierr.InvalidRequest("%s has half of a surrogate pair, which is not a character. Send the complete character.", text.Quote(name))
 		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
-			return apierr.InvalidRequest("There is no field %s here. Names are in small letters.", text.Quote(name))
+			return apierr.InvalidRequest("Unknown field %s. Names are lowercase.", text.Quote(name))
 		case seen[name]:
 			return apierr.DuplicateField(name)
 		}

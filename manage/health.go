@@ -75,7 +75,7 @@ func timed(r *http.Request, hanging *atomic.Int32, check func(context.Context) e
 	begin := time.Now()
 	result := make(chan error, 1)
 	if hanging.Load() >= maxHanging {
-		return 0, fmt.Errorf("%d checks before this one have not ended", hanging.Load())
+		return 0, fmt.Errorf("%d earlier checks have not ended", hanging.Load())
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -92,7 +92,7 @@ func timed(r *http.Request, hanging *atomic.Int32, check func(context.Context) e
 		return time.Since(begin), err
 	case <-time.After(healthTimeout):
 		leave()
-		return time.Since(begin), fmt.Errorf("it takes more than %s", healthTimeout)
+		return time.Since(begin), fmt.Errorf("it took more than %s", healthTimeout)
 	case <-r.Context().Done():
 		leave()
 		return time.Since(begin), r.Context().Err()

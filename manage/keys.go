@@ -77,7 +77,7 @@ func expiresAt(raw json.RawMessage) (*time.Time, error) {
 			return new(time.Now().Add(good)), nil
 		}
 	}
-	return nil, apierr.InvalidRequest(`expires is %s. It takes how long the key is good, for example "90d", until when, "2099-12-31T18:00:00Z", or null for ever.`, text.Quote(strings.Trim(string(raw), `"`)))
+	return nil, apierr.InvalidRequest(`expires is %s. Send how long the key is valid, for example "90d", until when, for example "2099-12-31T18:00:00Z", or null for no expiry.`, text.Quote(strings.Trim(string(raw), `"`)))
 }
 
 // rotateKey answers with the new key's plain text.

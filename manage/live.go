@@ -30,7 +30,7 @@ func (g *Gateway) ServeLive(w http.ResponseWriter, r *http.Request, app string, 
 	}
 	watcher, err := g.Feeds.Watch(app)
 	if err != nil { // there are too many
-		return apierr.Unavailable("As many are watching as may at a time. Close a stream that nobody looks at.", time.Minute)
+		return apierr.Unavailable("Too many live streams are open. Close one that nobody is watching.", time.Minute)
 	}
 	defer watcher.Close()
 	s := stream{w: w, conn: http.NewResponseController(w)}

@@ -93,9 +93,9 @@ func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *
 		until = expires.UTC()
 		switch {
 		case !until.After(time.Now()): // the zero time too, which is never to the registry
-			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Give a time to come, or leave it out.")
+			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Send a future time, or omit it.")
 		case until.Year() > 9999: // which no record can hold
-			return keystore.Issued{}, apierr.InvalidRequest("expires is after the year 9999. Leave it out for a key that stays good.")
+			return keystore.Issued{}, apierr.InvalidRequest("expires is after the year 9999. Omit it for a key that does not expire.")
 		}
 	}
 	return complete(o, func() (keystore.Issued, error) {
@@ -116,7 +116,7 @@ const MaxOverlap = 366 * 24 * time.Hour
 func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 	stays, err := caddy.ParseDuration(overlap)
 	if err != nil || stays < 0 || stays > MaxOverlap {
-		return keystore.Issued{}, apierr.InvalidRequest(`overlap is how long the old key stays good, from "0s" to "366d": {"overlap":"24h"}.`)
+		return keystore.Issued{}, apierr.InvalidRequest(`overlap is how long the old key remains valid, from "0s" to "366d": {"overlap":"24h"}.`)
 	}
 	return complete(o, func() (keystore.Issued, error) {
 		issued, err := o.gateway.Registry.RotateKey(app, key, stays)
@@ -170,9 +170,9 @@ func keyError(err error, app, key string) error {
 	case errors.Is(err, keystore.ErrKeyNotFound):
 		return apierr.NotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", text.Quote(key), app)
 	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
-		return apierr.InvalidRequest("The key is not good any more, so nothing is to take its place. Add a key: POST /realtime/keys/%s.", app)
+		return apierr.InvalidRequest("The key is no longer valid, so it cannot be rotated. Add a key: POST /realtime/keys/%s.", app)
 	case errors.Is(err, keystore.ErrTooManyKeys):
-		return apierr.InvalidRequest("%s. Revoke those that are not used.", err)
+		return apierr.InvalidRequest("%s. Revoke unused keys.", err)
 	case errors.Is(err, keystore.ErrInvalidLabel):
 		return apierr.InvalidRequest("%s.", err)
 	}
@@ -185,5 +185,5 @@ func checkNoKey(what, s string) error {
 	if !text.HasKey(s) {
 		return nil
 	}
-	return apierr.InvalidRequest("%s holds a key, and would be kept and shown as it is. Send another, and rotate that key if it is in use.", what)
+	return apierr.InvalidRequest("%s contains a key, which would be stored and shown in plain text. Send something else, and rotate that key if it is in use.", what)
 }

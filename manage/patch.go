@@ -83,7 +83,7 @@ func (p *Patch) rate() (*keystore.Rate, error) {
 		Window    string `json:"window"`
 	}
 	if kind := jsonscan.Kind(p.RateLimit[0]); p.RateLimit[0] != '{' {
-		return nil, apierr.InvalidRequest(`rate_limit is %s. It takes {"publishes":600,"window":"1m"}, or null for the default.`, kind)
+		return nil, apierr.InvalidRequest(`rate_limit is %s. Send {"publishes":600,"window":"1m"}, or null for the default.`, kind)
 	}
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (p *Patch) limits() (l limits, err error) {
 			continue
 		}
 		if json.Unmarshal(f.raw, f.into) != nil || *f.into < 1 || *f.into > f.most {
-			return limits{}, apierr.InvalidRequest("%s is a whole number from 1 to %d, or null to take the bound away.", f.name, f.most)
+			return limits{}, apierr.InvalidRequest("%s is a whole number from 1 to %d, or null for no limit of its own.", f.name, f.most)
 		}
 	}
 	return l, nil

@@ -20,11 +20,11 @@ func CheckQuery(r *http.Request, known ...string) error {
 	for name, values := range query {
 		switch {
 		case !slices.Contains(known, name) && len(known) == 0:
-			return apierr.InvalidRequest("Unknown parameter %s. This takes none.", text.Quote(name))
+			return apierr.InvalidRequest("Unknown parameter %s. No parameters are allowed here.", text.Quote(name))
 		case !slices.Contains(known, name):
-			return apierr.InvalidRequest("Unknown parameter %s. This takes: %s.", text.Quote(name), strings.Join(known, ", "))
+			return apierr.InvalidRequest("Unknown parameter %s. Allowed: %s.", text.Quote(name), strings.Join(known, ", "))
 		case len(values) > 1:
-			return apierr.InvalidRequest("%s is there twice. Send it once.", name)
+			return apierr.InvalidRequest("%s is duplicated. Send it once.", name)
 		}
 	}
 	return nil
@@ -32,5 +32,5 @@ func CheckQuery(r *http.Request, known ...string) error {
 
 // errNotAPlace is for an "after" that is no page's next.
 func NotAPlace(after string) error {
-	return apierr.InvalidRequest("after is %s. Send the next of the page before, or leave it out for the first page.", text.Quote(after))
+	return apierr.InvalidRequest("after is %s. Send the previous page's next, or omit it for the first page.", text.Quote(after))
 }

@@ -31,9 +31,9 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 		"/realtime/openapi.yaml":         "",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PATCH", "DELETE"} {
-			says := "This takes none."
+			says := "No parameters are allowed here."
 			if known != "" && (method == "GET" || method == "HEAD") {
-				says = "This takes: " + known + "."
+				says = "Allowed: " + known + "."
 			}
 			w := s.Do(method, path+"?name=shop", "")
 			if w.Code == http.StatusMethodNotAllowed {
@@ -47,7 +47,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 			continue
 		}
 		w := s.Do("GET", path+"?limit=1&limit=2", "")
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "limit is there twice") {
+		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "limit is duplicated") {
 			t.Errorf("%s with a parameter twice: %d %s", path, w.Code, w.Body)
 		}
 	}
@@ -96,10 +96,10 @@ func TestKeyExpiresAfterADuration(t *testing.T) {
 	for expires, says := range map[string]string{
 		`"0s"`:       "expires is in the past",
 		`"-1h"`:      "expires is in the past",
-		`"tomorrow"`: `expires is \"tomorrow\". It takes how long the key is good`,
+		`"tomorrow"`: `expires is \"tomorrow\". Send how long the key is valid`,
 		`"1 h"`:      `for example \"90d\"`,
-		`3600`:       `expires is \"3600\". It takes`,
-		`[]`:         `or null for ever`,
+		`3600`:       `expires is \"3600\". Send how long`,
+		`[]`:         `or null for no expiry`,
 	} {
 		w := s.Do("POST", "/realtime/keys/"+app.ID, `{"kind":"publish","expires":`+expires+`}`)
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), says) {
@@ -117,7 +117,7 @@ func TestFieldOfTheWrongTypeIsNamed(t *testing.T) {
 		`{"enabled":"yes"}`:                          "enabled must be true or false, not a string.",
 		`{"allowed_origins":"x"}`:                    `allowed_origins must be a list of strings`,
 		`{"allowed_origins":[5]}`:                    `allowed_origins must be a list of strings`,
-		`{"rate_limit":600}`:                         `rate_limit is a number. It takes {\"publishes\":600,\"window\":\"1m\"}, or null`,
+		`{"rate_limit":600}`:                         `rate_limit is a number. Send {\"publishes\":600,\"window\":\"1m\"}, or null`,
 		`{"rate_limit":{"publishes":"600"}}`:         "publishes must be a whole number, not a string.",
 		`{"rate_limit":{"publishes":1.5}}`:           "publishes must be a whole number, not the number 1.5.",
 		`{"rate_limit":{"publishes":5,"window":60}}`: `window must be a duration, \"1m\", not a number.`,

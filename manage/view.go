@@ -50,7 +50,7 @@ func (k Key) State() (text string, valid bool) {
 	case k.Revoked != nil:
 		return "revoked " + k.Revoked.Format(time.DateTime), false
 	case k.Expires == nil:
-		return "good", true
+		return "valid", true
 	case time.Now().After(*k.Expires):
 		return "expired " + k.Expires.Format(time.DateTime), false
 	}

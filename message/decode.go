@@ -96,7 +96,7 @@ func CheckJSON(body []byte) error {
 	case strings.Contains(syntax.Error(), "max depth"):
 		return apierr.InvalidJSON("The body nests deeper than %d levels at byte %d. Send flatter data.", maxDepth, syntax.Offset)
 	case strings.Contains(syntax.Error(), "after top-level value"):
-		return apierr.InvalidJSON("Something follows the JSON object at byte %d. Send one object a request.", syntax.Offset)
+		return apierr.InvalidJSON("Unexpected data follows the JSON object at byte %d. Send one object per request.", syntax.Offset)
 	case strings.Contains(syntax.Error(), "unexpected end"):
 		return apierr.InvalidJSON("The JSON ends early, after %d bytes: the body was cut off, or a bracket or quote is not closed.", syntax.Offset)
 	}

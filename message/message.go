@@ -38,7 +38,7 @@ func New(channel, event string, data []byte) (Publication, error) {
 	}
 	if data != nil {
 		if CheckJSON(data) != nil {
-			return Publication{}, apierr.InvalidJSON(`The data is not JSON. A text is written in quotes: "hello".`)
+			return Publication{}, apierr.InvalidJSON(`The data is not JSON. Put text in quotes: "hello".`)
 		}
 		p.Data = data
 	}
@@ -57,7 +57,7 @@ func (p *Publication) check() error {
 		return err
 	}
 	if len(p.Except) > maxSocketID || !utf8.ValidString(p.Except) {
-		return apierr.InvalidRequest(`"except" is %s, no socket's id. Send what the client has as socket.id.`, text.Quote(p.Except))
+		return apierr.InvalidRequest(`"except" is %s, which is not a socket's id. Send the client's socket.id.`, text.Quote(p.Except))
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func CheckEvent(name string) error {
 		return apierr.ReservedEvent(name)
 	}
 	if !utf8.ValidString(name) {
-		return apierr.InvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send whole characters.")
+		return apierr.InvalidEvent("The event's name is not valid Unicode: it has half of a surrogate pair. Send complete characters.")
 	}
 	count := 0
 	for _, r := range name {

@@ -50,7 +50,7 @@ type keyRow struct {
 	manage.Key
 	Prefix     string
 	State      string
-	Good       bool
+	Valid      bool
 	Subscribes bool
 	Connected  int // sockets that it let in
 }
@@ -104,7 +104,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 
 func newKeyRow(k manage.Key, connected int) keyRow {
 	row := keyRow{Key: k, Prefix: k.Kind.Prefix(), Subscribes: k.Kind == keystore.Subscribe, Connected: connected}
-	row.State, row.Good = k.State()
+	row.State, row.Valid = k.State()
 	return row
 }
 

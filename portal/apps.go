@@ -62,7 +62,7 @@ func (v *visit) watch(id string) error {
 func (v *visit) app(id string) (*keystore.App, error) {
 	app, ok := v.gateway.Registry.App(id)
 	if !ok {
-		return nil, apierr.NotFound("There is no app %s. It may have been deleted.", text.Quote(id))
+		return nil, apierr.NotFound("No app %s exists. It may have been deleted.", text.Quote(id))
 	}
 	return app, nil
 }

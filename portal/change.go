@@ -17,11 +17,11 @@ import (
 // notices are what the portal says when it has done something.
 func notices() map[string]string {
 	return map[string]string{
-		"revoke":     "The key is revoked, and who used it is disconnected.",
-		"save":       "Saved: it is so from the next request on.",
+		"revoke":     "The key is revoked, and its sockets are disconnected.",
+		"save":       "Saved. The change applies from the next request.",
 		"disconnect": "The connection is closed.",
 		"publish":    "Published.",
-		"again":      "This form was sent already, so nothing was done this time. A key is shown once: if you have not copied it, rotate it.",
+		"again":      "This form was already sent, so nothing was done this time. A key is shown only once: if you have not copied it, rotate it.",
 	}
 }
 
@@ -60,7 +60,7 @@ func (v *visit) changeApp(id string) error {
 		_, err = o.PatchApp(id, v.patch(), func(app *keystore.App) error { return manage.CheckMatch(form["etag"], app) })
 	case "delete":
 		if strings.TrimSpace(form.Get("confirm")) != app.Name {
-			err = apierr.InvalidRequest("The name is another. Type %s to delete the app.", strconv.Quote(app.Name))
+			err = apierr.InvalidRequest("The name does not match. Type %s to delete the app.", strconv.Quote(app.Name))
 			break
 		}
 		if err = o.DeleteApp(id); err == nil {
@@ -104,7 +104,7 @@ func (v *visit) addKey(o manage.Operator, app string) (keystore.Issued, error) {
 	if text := form.Get("days"); text != "" {
 		days, err := strconv.Atoi(text)
 		if err != nil || days < 1 || days > 36500 {
-			return keystore.Issued{}, apierr.InvalidRequest("A key is good for 1 to 36500 days.")
+			return keystore.Issued{}, apierr.InvalidRequest("A key can be valid for 1 to 36500 days.")
 		}
 		expires = new(time.Now().AddDate(0, 0, days))
 	}

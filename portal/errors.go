@@ -12,34 +12,33 @@ type Error struct {
 	Cause, Cure string
 }
 
-// Errors are what a developer is to know of each code that publishing and
-// subscribing may meet.
+// Errors lists the codes that publishers and subscribers may get.
 func Errors() []Error {
 	const socket = 0
 	return []Error{
 		{"missing_app_id", http.StatusUnauthorized, "No X-App-Id header, or no appId in auth", "Send it there, never in the query string"},
 		{"missing_key", http.StatusUnauthorized, "No Authorization: Bearer …, or no subscribeKey in auth", "Send it there, never in the query string"},
-		{"unknown_app", http.StatusUnauthorized, "No app has this id: mistyped, deleted, or another server's", "Compare the id, and the origin"},
-		{"invalid_key", http.StatusUnauthorized, "Not a key of this app: cut off, or another app's", "Copy it whole, and compare the app id"},
-		{"wrong_key_kind", http.StatusUnauthorized, "Publish and subscribe key are mixed up", "pk_live_… publishes, sub_live_… connects"},
-		{"key_expired", http.StatusUnauthorized, "The key was rotated, or was made for a time that is over", "Use the new key"},
-		{"key_revoked", http.StatusUnauthorized, "The key was taken back", "Use another key of the app"},
-		{"app_disabled", http.StatusForbidden, "The app is switched off", "Ask whoever runs this server"},
-		{"origin_not_allowed", http.StatusForbidden, "The page's origin is not one of those that are allowed", "Have it added: the server's log has the line"},
+		{"unknown_app", http.StatusUnauthorized, "No app has this id: it is mistyped, deleted, or of another server", "Compare the id and the origin"},
+		{"invalid_key", http.StatusUnauthorized, "Not a key of this app: it is cut off, or belongs to another app", "Copy the whole key, and compare the app id"},
+		{"wrong_key_kind", http.StatusUnauthorized, "The publish and subscribe keys are mixed up", "pk_live_… publishes, sub_live_… connects"},
+		{"key_expired", http.StatusUnauthorized, "The key was rotated, or its lifetime has ended", "Use the new key"},
+		{"key_revoked", http.StatusUnauthorized, "The key was revoked", "Use another key of the app"},
+		{"app_disabled", http.StatusForbidden, "The app is disabled", "Ask the operator of this server"},
+		{"origin_not_allowed", http.StatusForbidden, "The page's origin is not allowed", "Ask the operator to add it: the server's log has the line"},
 		{"invalid_json", http.StatusBadRequest, "The body is not one JSON value in UTF-8", "Check quotes, commas and encoding"},
 		{"invalid_request", http.StatusBadRequest, "A wrong or unknown field, a header twice, a credential in the query string", "The message names it"},
-		{"not_found", http.StatusNotFound, "There is nothing at this path", "Check it"},
-		{"method_not_allowed", http.StatusMethodNotAllowed, "The path does not take this method", "The Allow header has those that it takes"},
-		{"payload_too_large", http.StatusRequestEntityTooLarge, "The body is over the limit, which the message names", "Send less, such as an id to fetch"},
+		{"not_found", http.StatusNotFound, "Nothing exists at this path", "Check the path"},
+		{"method_not_allowed", http.StatusMethodNotAllowed, "The path does not allow this method", "The Allow header lists the allowed methods"},
+		{"payload_too_large", http.StatusRequestEntityTooLarge, "The body is over the limit, which the message names", "Send less, for example an id to fetch"},
 		{"unsupported_media_type", http.StatusUnsupportedMediaType, "The body is not sent as application/json", "Set Content-Type"},
-		{"invalid_channel", http.StatusUnprocessableEntity, "A character or a length that a channel may not have", "1 to 200 of A-Z a-z 0-9 _ - = @ , . ; : /"},
+		{"invalid_channel", http.StatusUnprocessableEntity, "A character or length that is not allowed in channel names", "1 to 200 of A-Z a-z 0-9 _ - = @ , . ; : /"},
 		{"invalid_event", http.StatusUnprocessableEntity, "An empty, too long or unprintable event name", "1 to 200 printable characters"},
-		{"reserved_event", http.StatusUnprocessableEntity, "A name that socket.io-client or this server uses itself", "Use another, such as order.updated"},
+		{"reserved_event", http.StatusUnprocessableEntity, "A name that socket.io-client or this server uses itself", "Use another, for example order.updated"},
 		{"too_early", http.StatusTooEarly, "The request came in TLS early data (0-RTT), which can be replayed", "Send it again after the handshake"},
 		{"rate_limited", http.StatusTooManyRequests, "More publishes of the app, connections of your address or packets of the socket than the limit in its window", "Wait Retry-After seconds, which is always enough"},
-		{"unavailable", http.StatusServiceUnavailable, "The server starts, ends, or has too many connected, connecting or large publishes at once", "Try again after Retry-After seconds"},
+		{"unavailable", http.StatusServiceUnavailable, "The server is starting or shutting down, or has too many clients or large publishes at once", "Try again after Retry-After seconds"},
 		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},
-		{"too_many_connections", socket, "The app or your address has as many sockets as its limit; the message says which", "Close some, or have the limit raised"},
-		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let the backend do it"},
+		{"too_many_connections", socket, "The app or your address has reached its limit of sockets; the message says which", "Close some, or ask the operator to raise the limit"},
+		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let your backend publish"},
 	}
 }

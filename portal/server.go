@@ -103,11 +103,11 @@ func (v *visit) serve(find func() (*manage.Gateway, error)) {
 	v.guard()
 	err := v.forgery.Check(v.r)
 	if err != nil {
-		err = apierr.OriginNotAllowed("This comes from a page of another origin. Use the portal's own pages.")
+		err = apierr.OriginNotAllowed("This request comes from a page of another origin. Use the portal's own pages.")
 	} else if v.r.Method == http.MethodPost && access.IsEarly(v.r) {
 		err = apierr.TooEarly()
 	} else if !v.canonical() {
-		err = apierr.NotFound("There is no such page. The portal's addresses have no escaped characters.")
+		err = apierr.NotFound("This page does not exist. The portal's addresses have no escaped characters.")
 	} else if v.gateway, err = find(); err == nil {
 		err = v.route()
 	}
@@ -153,7 +153,7 @@ func (v *visit) route() error {
 	case !below:
 		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
 	}
-	return apierr.NotFound("There is no such page.")
+	return apierr.NotFound("This page does not exist.")
 }
 
 // parameters are those that a page takes.

@@ -99,7 +99,7 @@ func TestAKeyIsNoNameAndNoLabel(t *testing.T) {
 			"app":     s.send("app/"+app.ID, url.Values{"do": {"save"}, "name": {key}, "enabled": {"on"}}.Encode()),
 			"label":   s.send("app/"+app.ID, url.Values{"do": {"add-key"}, "kind": {"publish"}, "label": {key}}.Encode()),
 		} {
-			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, "holds a key") || strings.Contains(body, key) {
+			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, "contains a key") || strings.Contains(body, key) {
 				t.Errorf("%s: %d %s", what, w.Code, body)
 			}
 		}

@@ -33,12 +33,12 @@ const (
 
 var (
 	errEmpty       = errors.New("the packet is empty")
-	errUTF8        = errors.New("the packet is no UTF-8")
+	errUTF8        = errors.New("the packet is not UTF-8")
 	errType        = errors.New("no client sends packets of this type")
 	errAttachments = errors.New("illegal number of attachments")
 	errNamespace   = errors.New("the namespace is too long")
 	errID          = errors.New("illegal acknowledgement id")
-	errJSON        = errors.New("the payload is no JSON")
+	errJSON        = errors.New("the payload is not JSON")
 	errPayload     = errors.New("the payload does not fit the packet's type")
 	errArgs        = errors.New("too many arguments")
 )

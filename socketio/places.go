@@ -85,7 +85,7 @@ func (s *Server) enter(sess *engineio.Session) *place {
 	refused := s.refused.Add(1)
 	if crowded {
 		if s.crowded.Now() {
-			cfg.Logger.Warn("clients refused: too many of one address connect at a time; they try again by themselves; "+
+			cfg.Logger.Warn("clients refused: too many connecting from one address; they retry by themselves; "+
 				"raise max_connecting, of which an address has a quarter, or set trusted_proxies and trusted_proxies_strict if it is a proxy's",
 				zap.String("client_ip", addressText(address)), zap.Int("share", shareOf(cfg.MaxConnecting)),
 				zap.Int("max_connecting", cfg.MaxConnecting), zap.Uint64("refused_so_far", refused))
@@ -93,7 +93,7 @@ func (s *Server) enter(sess *engineio.Session) *place {
 		return nil
 	}
 	if s.full.Now() {
-		cfg.Logger.Warn("clients refused: too many connect at a time; they try again by themselves, or raise max_connecting",
+		cfg.Logger.Warn("clients refused: too many are connecting at once; they retry by themselves, or raise max_connecting",
 			zap.Int("max_connecting", cfg.MaxConnecting), zap.Uint64("refused_so_far", refused))
 	}
 	return nil

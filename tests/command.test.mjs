@@ -54,7 +54,7 @@ describe("caddy realtime", () => {
   test("an app's whole life", async () => {
     const created = await succeeds("app", "create", "shop");
     const [, id, publishKey, subscribeKey] = created.stdout.match(/^app +(\S+)\npublish key +(\S+)\nsubscribe key +(\S+)\n$/);
-    assert.match(created.stderr, /shown this once/);
+    assert.match(created.stderr, /shown only this once/);
     const app = { id, publish_key: publishKey, subscribe_key: subscribeKey };
     const socket = await caddy.subscriber(app, "orders");
 
@@ -77,7 +77,7 @@ describe("caddy realtime", () => {
     const gone = await admin("app", "show", id);
     assert.equal(gone.code, 1);
     assert.equal(gone.stdout, "");
-    assert.match(gone.stderr, new RegExp(`There is no app .*${id}`));
+    assert.match(gone.stderr, new RegExp(`No app .*${id}`));
   });
 
   test("a list of more apps than a page holds is whole", async () => {

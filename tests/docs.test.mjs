@@ -26,7 +26,7 @@ test("the docs page has the site's own origin, paths and limits, and its snippet
 
     const snippets = [...page.text.matchAll(/<pre[^>]*><code>([^]*?)<\/code><\/pre>/g)].map(([, code]) => text(code));
     assert.ok(text(page.text).includes("5 in any 1h"), "the limit");
-    assert.match(text(page.text), /Channels of a socket\s*7/);
+    assert.match(text(page.text), /Channels per socket\s*7/);
     for (const code of ["key_revoked", "rate_limited", "too_many_channels"]) assert.ok(page.text.includes(`id="${code}"`));
 
     const app = await caddy.app();

@@ -164,7 +164,7 @@ describe("SocketPublisher", () => {
   test("the gateway's reasons are the exception's", async () => {
     for (const [name, more, code, status, message] of [
       ["page", { REALTIME_PUBLISH_KEY: app.subscribe_key }, "wrong_key_kind", 401, /takes the app's publish key/],
-      ["page", { REALTIME_APP_ID: "app_none" }, "unknown_app", 401, /no app "app_none"/],
+      ["page", { REALTIME_APP_ID: "app_none" }, "unknown_app", 401, /No app "app_none"/],
       ["page", { REALTIME_PUBLISH_KEY: `${app.publish_key.slice(0, -1)}-` }, "invalid_key", 401, /copied whole/],
       ["channel", {}, "invalid_channel", 422, /has ' ' at character 3/],
       ["event", {}, "reserved_event", 422, /"connect" is reserved/],

@@ -108,7 +108,7 @@ const endless = (head, more) => hostile((socket) => {
 });
 
 describe("a server cannot make caddy realtime listen take much memory with", () => {
-  const tooLarge = /more than this client takes at a time.*set --max-message above its max_body/;
+  const tooLarge = /more than this client accepts at once.*set --max-message above its max_body/;
   const servers = {
     "a status line without end": [() => endless("HTTP/1.1 101 ", "x"), /its answer is over 128 KiB/],
     "a header line without end": [() => endless(`${opens}X: `, "x"), /its answer is over 128 KiB/],

@@ -162,7 +162,7 @@ test(
       });
     const { status, json } = await publish([kept, withdrawn]);
     assert.equal(status, 400);
-    assert.match(json.error.message, /The Origin header holds more than one value\. Send it once\./);
+    assert.match(json.error.message, /The Origin header has more than one value\. Send it once\./);
     assert.equal((await publish([kept])).status, 200);
   }),
 );

@@ -363,7 +363,7 @@ test("a path with other slashes, dots or escapes is ours; one with a slash at it
       assert.equal(answer.headers.location.split("?")[0], prefix + right);
       const { error } = JSON.parse(answer.text);
       assert.equal(error.code, "not_found");
-      assert.ok(error.message.includes(`Use ${prefix + right},`), error.message);
+      assert.ok(error.message.includes(`Use exactly ${prefix + right}.`), error.message);
     }
     const followed = await fetch(`http://localhost:${caddy.port}${prefix}/publish/`, {
       method: "POST",

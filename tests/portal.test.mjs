@@ -72,13 +72,13 @@ describe("the portal", () => {
     assert.equal(await tab.title(), "Apps · Realtime");
     assert.equal(answer.headers()["referrer-policy"], "same-origin");
     assert.deepEqual(await context.cookies(), [], "there is a cookie, which browsers send to all ports");
-    await tab.getByText("There is no app yet.").waitFor();
+    await tab.getByText("No apps yet.").waitFor();
     await picture(tab, "portal-empty");
 
     // Make an app, copy its keys.
     await fill(tab, tab.getByLabel("Name"), "Shop & <Co>");
     await tab.keyboard.press("Enter");
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("Copy now: shown only this once").waitFor();
     assert.equal(await tab.evaluate(() => document.activeElement.id), "issued", "the focus is not where the keys are");
     const copied = async (name) => {
       await press(tab, tab.getByRole("button", { name }));
@@ -128,8 +128,8 @@ describe("the portal", () => {
     // Rotate the subscribe key: the page stays.
     const row = tab.getByRole("row", { name: `sub_live_…${subscribeKey.slice(-4)}` });
     await press(tab, row.locator("summary", { hasText: "Rotate" }));
-    await press(tab, row.getByRole("button", { name: "Make its successor" }));
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await press(tab, row.getByRole("button", { name: "Rotate key" }));
+    await tab.getByText("Copy now: shown only this once").waitFor();
     const successor = await tab.locator("#new-subscribe").textContent();
     assert.notEqual(successor, subscribeKey);
     await row.getByText(/^until /).waitFor();
@@ -138,7 +138,7 @@ describe("the portal", () => {
 
     // Revoke the old one: the page is disconnected.
     await press(tab, row.locator("summary", { hasText: "Revoke" }));
-    await row.getByText("1 connected now are disconnected").waitFor();
+    await row.getByText("its connections (1 now) closed").waitFor();
     await press(tab, row.getByRole("button", { name: "Revoke this key" }));
     await tab.getByRole("status").filter({ hasText: "The key is revoked" }).waitFor();
     await until("the page is told", () => logged.some((line) => line === "gone: io server disconnect"));
@@ -168,7 +168,7 @@ describe("the portal", () => {
     await tab.getByLabel("Connections", { exact: true }).fill("7");
     await tab.getByLabel(/^Origins/).fill("https://a.example\nhttps://*.b.example");
     await tab.getByRole("button", { name: "Save" }).click();
-    await tab.getByText("Saved: it is so from the next request on.").waitFor();
+    await tab.getByText("Saved. The change applies from the next request.").waitFor();
     const saved = (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json;
     assert.equal(saved.name, "renamed");
     assert.deepEqual(saved.rate_limit, { publishes: 2, window: "1h" });
@@ -186,13 +186,13 @@ describe("the portal", () => {
     await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { max_channels: 3 });
     await tab.getByLabel("Name", { exact: true }).fill("overwritten");
     await tab.getByRole("button", { name: "Save" }).click();
-    await tab.getByRole("alert").filter({ hasText: "changed meanwhile" }).waitFor();
+    await tab.getByRole("alert").filter({ hasText: "changed in the meantime" }).waitFor();
     assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.name, "renamed");
 
     await tab.goto(`${portal.link}app/${app.id}`);
     await tab.getByLabel("Enabled").uncheck();
     await tab.getByRole("button", { name: "Save" }).click();
-    await tab.getByText("This app is off.").waitFor();
+    await tab.getByText("This app is disabled.").waitFor();
     await picture(tab, "portal-settings");
     await tab.getByRole("button", { name: "Publish", exact: true }).click();
     await tab.getByText(/^app_disabled: /).waitFor();
@@ -260,17 +260,17 @@ describe("the portal", () => {
 
     await tab.locator("summary", { hasText: "Delete this app" }).click();
     await tab.getByLabel("Type its name to confirm").fill("another");
-    await tab.getByRole("button", { name: "Delete for good" }).click();
+    await tab.getByRole("button", { name: "Delete permanently" }).click();
     await tab.getByRole("alert").filter({ hasText: 'Type "short-lived"' }).waitFor();
     const also = once(sockets[1], "disconnect");
     await tab.locator("summary", { hasText: "Delete this app" }).click();
     await tab.getByLabel("Type its name to confirm").fill("short-lived");
-    await tab.getByRole("button", { name: "Delete for good" }).click();
+    await tab.getByRole("button", { name: "Delete permanently" }).click();
     await tab.getByText("The app is deleted.").waitFor();
     await also;
     assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).status, 404);
     assert.equal((await tab.goto(`${portal.link}app/${app.id}`)).status(), 404);
-    await tab.getByText("There is no app").waitFor();
+    await tab.getByText("No app ").waitFor();
     await tab.close();
   });
 
@@ -295,7 +295,7 @@ describe("the portal", () => {
         assert.deepEqual((await apps()).map((app) => app.id), [id]);
         assert.equal(await keys(), before);
       }
-      await tab.getByText("This form was sent already").waitFor();
+      await tab.getByText("This form was already sent").waitFor();
     };
     await reloads("publish");
     await tab.locator("summary", { hasText: "Add a key" }).click();
@@ -345,7 +345,7 @@ describe("the portal", () => {
     await tab.goto(portal.link);
     await tab.getByLabel("Name").fill("plain");
     await tab.getByRole("button", { name: "Create app" }).click();
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("Copy now: shown only this once").waitFor();
     const [id, subscribe_key] = [await tab.locator("#app-id").textContent(), await tab.locator("#new-subscribe").textContent()];
     const socket = await caddy.subscriber({ id, subscribe_key }, "orders.42");
     const heard = once(socket, "order.updated");
@@ -400,7 +400,7 @@ describe("realtime_portal on a site", () => {
     await tab.getByText("alice").waitFor();
     await tab.getByLabel("Name").fill("team");
     await tab.getByRole("button", { name: "Create app" }).click();
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("Copy now: shown only this once").waitFor();
     await tab.locator("summary", { hasText: "curl" }).click();
     assert.ok((await tab.locator("#snippet-curl").textContent()).includes(`${caddy.origin}/publish`));
     await tab.getByText("0 connected", { exact: true }).waitFor();
@@ -418,7 +418,7 @@ describe("realtime_portal on a site", () => {
     assert.equal(tab.url(), `${caddy.origin}/apart/realtime/`);
     await tab.getByLabel("Name").fill("apart");
     await tab.getByRole("button", { name: "Create app" }).click();
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("Copy now: shown only this once").waitFor();
     await tab.getByRole("link", { name: "Realtime" }).click();
     await tab.getByRole("link", { name: "apart" }).click();
     await tab.getByText("0 connected", { exact: true }).waitFor();
@@ -469,7 +469,7 @@ test("the admin endpoint itself takes a browser, where its origins have the empt
     await tab.goto(`http://localhost:${caddy.adminPort}/realtime/`);
     await tab.getByLabel("Name").fill("direct");
     await tab.getByRole("button", { name: "Create app" }).click();
-    await tab.getByText("Copy now: shown this once").waitFor();
+    await tab.getByText("Copy now: shown only this once").waitFor();
     await tab.getByText("0 connected", { exact: true }).waitFor();
     await tab.getByRole("button", { name: "Publish", exact: true }).click();
     await tab.getByText(/^Published as \S+ to 0 subscribers\.$/).waitFor();

@@ -22,7 +22,7 @@ func InvalidRequest(format string, a ...any) *Error {
 
 // DuplicateField is for a field that an object has twice.
 func DuplicateField(name string) *Error {
-	return InvalidRequest("%q is there twice. Send it once.", name)
+	return InvalidRequest("%q is duplicated. Send it once.", name)
 }
 
 // MissingAppID says where the id belongs; inQuery names the query
@@ -63,7 +63,7 @@ func KeyAsAppID(kind keystore.Kind, sent string) *Error {
 
 func UnknownApp(id string) *Error {
 	return newError(http.StatusUnauthorized, "unknown_app",
-		"There is no app %s here. Compare the App ID with the portal's or with `caddy realtime app list`.", text.Quote(id))
+		"No app %s exists here. Compare the App ID with the portal or with `caddy realtime app list`.", text.Quote(id))
 }
 
 func InvalidKey(kind keystore.Kind) *Error {
@@ -82,12 +82,12 @@ func WrongKeyKind(want keystore.Kind) *Error {
 
 func KeyExpired(kind keystore.Kind) *Error {
 	return newError(http.StatusUnauthorized, "key_expired",
-		"This %s key has expired. Use the key that it was rotated to, or make one: caddy realtime key add.", kind)
+		"This %s key has expired. Use the key that replaced it, or create one: caddy realtime key add.", kind)
 }
 
 func KeyRevoked(kind keystore.Kind) *Error {
 	return newError(http.StatusUnauthorized, "key_revoked",
-		"This %s key was revoked. Use another key of the app, or make one: caddy realtime key add.", kind)
+		"This %s key was revoked. Use another key of the app, or create one: caddy realtime key add.", kind)
 }
 
 func AppDisabled() *Error {
@@ -105,25 +105,25 @@ func NotFound(format string, a ...any) *Error {
 
 func MethodNotAllowed(method, allow string) *Error {
 	e := newError(http.StatusMethodNotAllowed, "method_not_allowed",
-		"%s is not for this path. It takes: %s.", text.Quote(method), allow)
+		"%s is not allowed on this path. Allowed: %s.", text.Quote(method), allow)
 	e.Allow = allow
 	return e
 }
 
 func PreconditionFailed() *Error {
 	return newError(http.StatusPreconditionFailed, "precondition_failed",
-		"It was changed meanwhile: its ETag is not in If-Match. Read it again, and change that.")
+		"It was changed in the meantime: its ETag is not in If-Match. Read it again, then repeat the change.")
 }
 
 // OtherSpelling is for a path that is one of ours, written otherwise.
 func OtherSpelling(asked, right string) *Error {
-	return newError(http.StatusNotFound, "not_found", "This is %s. Use %s, written exactly so.", text.Quote(asked), right)
+	return newError(http.StatusNotFound, "not_found", "The path is %s. Use exactly %s.", text.Quote(asked), right)
 }
 
 // PayloadTooLarge takes the size as text, as only a declared one is known.
 func PayloadTooLarge(limit int64, size string) *Error {
 	return newError(http.StatusRequestEntityTooLarge, "payload_too_large",
-		"The body is %s bytes; the limit is %d. Send less, or raise max_body, the app's or that in the Caddyfile.", size, limit)
+		"The body is %s bytes; the limit is %d. Send less, or raise max_body for the app or in the Caddyfile.", size, limit)
 }
 
 func UnsupportedMediaType(format string, a ...any) *Error {
@@ -140,7 +140,7 @@ func InvalidEvent(format string, a ...any) *Error {
 
 func ReservedEvent(event string) *Error {
 	return newError(http.StatusUnprocessableEntity, "reserved_event",
-		"The event name %s is reserved by Socket.IO or by this server: clients would take it for something else. Use another, such as order.updated.",
+		"The event name %s is reserved by Socket.IO or by this server: clients would mistake it for another. Use another name, for example order.updated.",
 		text.Quote(event))
 }
 
@@ -153,29 +153,29 @@ func NotAllowed() *Error {
 // TooManyConnections is for a socket; it has no status.
 func TooManyConnections(limit int) *Error {
 	return newError(0, "too_many_connections",
-		"The app has %d connections, its limit. Close some, or raise the app's max_connections.", limit)
+		"The app has %d connections, which is its limit. Close some, or raise the app's max_connections.", limit)
 }
 
 // CrowdedAddress is for a socket; it has no status.
 func CrowdedAddress(limit int) *Error {
 	return newError(0, "too_many_connections",
-		"Your address has %d connections, the limit. Close some, or raise max_connections_per_ip in the Caddyfile.", limit)
+		"Your address has %d connections, which is the limit. Close some, or raise max_connections_per_ip in the Caddyfile.", limit)
 }
 
 // TooManyChannels is for a socket; it has no status.
 func TooManyChannels(limit int) *Error {
 	return newError(0, "too_many_channels",
-		"This socket is in %d channels, the limit. Unsubscribe from one first, or raise max_channels, the app's or that in the Caddyfile.", limit)
+		"This socket is in %d channels, which is the limit. Unsubscribe from one first, or raise max_channels for the app or in the Caddyfile.", limit)
 }
 
 func TooEarly() *Error {
 	return newError(http.StatusTooEarly, "too_early",
-		"This came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")
+		"This request came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")
 }
 
 func RateLimited(limit int, window, retryAfter time.Duration) *Error {
 	e := newError(http.StatusTooManyRequests, "rate_limited",
-		"This app has published %d times within %s, its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
+		"This app has published %d times within %s, which is its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
 		limit, text.ShortDuration(window), text.WholeSeconds(retryAfter))
 	e.RetryAfter = max(retryAfter, time.Second)
 	return e
@@ -183,7 +183,7 @@ func RateLimited(limit int, window, retryAfter time.Duration) *Error {
 
 func ConnectRate(limit int, window, retryAfter time.Duration) *Error {
 	e := newError(http.StatusTooManyRequests, "rate_limited",
-		"Your address has opened %d connections within %s, the limit. Try again in %s s, or raise connect_rate in the Caddyfile.",
+		"Your address has opened %d connections within %s, which is the limit. Try again in %s s, or raise connect_rate in the Caddyfile.",
 		limit, text.ShortDuration(window), text.WholeSeconds(retryAfter))
 	e.RetryAfter = max(retryAfter, time.Second)
 	return e
@@ -192,13 +192,13 @@ func ConnectRate(limit int, window, retryAfter time.Duration) *Error {
 // MessageRate is for a socket; it has no status.
 func MessageRate(limit int, retryAfter time.Duration) *Error {
 	return newError(0, "rate_limited",
-		"This socket has sent more than %d packets, the limit; nothing was done. Try again in %s s, and send fewer, or raise message_rate in the Caddyfile.",
+		"This socket has sent more than %d packets, which is the limit; the packet was ignored. Try again in %s s, and send fewer, or raise message_rate in the Caddyfile.",
 		limit, text.WholeSeconds(retryAfter))
 }
 
 // Full is for a server that has all the connections that it may have.
 func Full() *Error {
-	return Unavailable("The server has as many connections as it may. Try again, or raise max_connections in the Caddyfile.", time.Second)
+	return Unavailable("The server has reached its connection limit. Try again, or raise max_connections in the Caddyfile.", time.Second)
 }
 
 // Unavailable is for a server that starts, drains or failed.

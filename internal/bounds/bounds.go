@@ -35,7 +35,7 @@ func CheckDuration(name string, d time.Duration) error {
 func CheckSize(name string, n int64) error {
 	switch {
 	case n < 0:
-		return fmt.Errorf("%s is negative; write such as 1MiB", name)
+		return fmt.Errorf("%s is negative; write for example 1MiB", name)
 	case n < MinSize || n > MaxSize:
 		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
 			humanize.IBytes(uint64(n)), humanize.IBytes(MinSize), humanize.IBytes(MaxSize))

@@ -67,7 +67,7 @@ func (c *Config) setDefaults() {
 func (c *Config) address() (string, error) {
 	u, err := url.Parse(c.Origin)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%w: %q; write such as https://example.com", ErrOrigin, c.Origin)
+		return "", fmt.Errorf("%w: %q; for example: https://example.com", ErrOrigin, c.Origin)
 	}
 	scheme, ok := map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
 	if !ok {
@@ -225,7 +225,7 @@ func (c *Client) awaitAnswer(channel string) error {
 				continue
 			}
 			if c.waitingSize += eventOverhead + int64(len(p.payload)); c.waitingSize > c.cfg.MaxMessage {
-				return fmt.Errorf("%w: too many events came before the answer to a subscribe", ErrTooLarge)
+				return fmt.Errorf("%w: too many events arrived before the answer to a subscribe", ErrTooLarge)
 			}
 			c.waiting = append(c.waiting, e)
 		}

@@ -27,17 +27,17 @@ var (
 
 	// ErrSilent is a server that nothing was heard from for the time that its
 	// handshake promised. Connect anew.
-	ErrSilent = errors.New("the server sends no heartbeat any more")
+	ErrSilent = errors.New("the server no longer sends heartbeats")
 
 	// ErrDisconnected is a DISCONNECT: the server wants this client to stay
 	// away, as the credentials are no longer good.
 	ErrDisconnected = errors.New("the server disconnected this client")
 
 	// ErrProtocol is something that no gateway sends.
-	ErrProtocol = errors.New("the server sent what is no message of this gateway")
+	ErrProtocol = errors.New("the server sent something that is not a message of this gateway")
 
 	// ErrTooLarge is more than Config.MaxMessage at a time.
-	ErrTooLarge = errors.New("the server sent more than this client takes at a time")
+	ErrTooLarge = errors.New("the server sent more than this client accepts at once")
 )
 
 // A Refusal is the server's no to a connection or to a subscription.

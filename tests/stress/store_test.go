@@ -265,7 +265,7 @@ func TestStoreThatCannotMakeAFileComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			changed := g.changeUntilRefused(a) // all on one connection: no other would be accepted
-			wantWords(t, g.readLog(0), tc.says, "the keystore could not be written", "opened anew")
+			wantWords(t, g.readLog(0), tc.says, "the keystore could not be written", "reopened")
 			for range 3 {
 				if status, text := g.admin(http.MethodGet, "health", ""); status != http.StatusServiceUnavailable || !strings.Contains(text, "keystore") {
 					t.Errorf("health: %d %s", status, text)
@@ -280,7 +280,7 @@ func TestStoreThatCannotMakeAFileComesBack(t *testing.T) {
 			if n, err := g.publish(a, "c", "1"); n != 1 || err != nil {
 				t.Errorf("published to %d, %v", n, err)
 			}
-			g.await("the store is opened anew", 20*time.Second, func() bool {
+			g.await("the store is reopened", 20*time.Second, func() bool {
 				status, _ := g.admin(http.MethodGet, "health", "")
 				return status == http.StatusOK
 			})
