@@ -119,50 +119,15 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // set sets one setting to the values of its line.
-func (a *App) set(name string, args []string) (err error) {
-	switch name {
-	case "rate_limit":
-		a.RateLimit, err = rateLimitArgs(args)
-	case "max_body":
-		a.MaxBody, err = sizeArg(name, args, "1MiB")
-	case "body_timeout":
-		a.BodyTimeout, err = durationArg(name, args, "10s")
-	case "max_channels":
-		a.MaxChannels, err = countArg(name, args, "100")
-	case "ping_interval":
-		a.PingInterval, err = durationArg(name, args, "25s")
-	case "ping_timeout":
-		a.PingTimeout, err = durationArg(name, args, "20s")
-	case "connect_timeout":
-		a.ConnectTimeout, err = durationArg(name, args, "10s")
-	case "max_connecting":
-		a.MaxConnecting, err = countArg(name, args, "5000")
-	case "max_connections":
-		a.MaxConnections = new(int)
-		*a.MaxConnections, err = optionalCountArg(name, args, "10000")
-	case "max_connections_per_ip":
-		a.MaxConnectionsPerIP, err = optionalCountArg(name, args, "100")
-	case "connect_rate":
-		a.ConnectRate, err = rateArgs(name, args, "connections", "20 10s")
-	case "message_rate":
-		a.MessageRate, err = rateArgs(name, args, "packets", "1000 10s")
-	case "max_packet":
-		a.MaxPacket, err = sizeArg(name, args, "64KiB")
-		if err == nil {
-			err = checkPacket(a.MaxPacket)
-		}
-	case "auth_failures":
-		a.AuthFailures, err = rateArgs(name, args, "wrong credentials", "30 1m")
-	case "max_queue":
-		a.MaxQueue, err = sizeArg(name, args, "1MiB")
-	case "write_timeout":
-		a.WriteTimeout, err = durationArg(name, args, "10s")
-	case "drain":
-		a.Drain, err = drainArg(args)
-	default:
-		err = errors.New("unknown setting " + name + " of the global option realtime; valid settings: " + strings.Join(globalSettings, ", ") + elsewhere(name))
+func (a *App) set(name string, args []string) error {
+	setting, ok := findSetting(name)
+	if !ok {
+		return errors.New("unknown setting " + name + " of the global option realtime; valid settings: " + strings.Join(globalSettings(), ", ") + elsewhere(name))
 	}
-	return err
+	if err := setting.set(&a.Settings, args); err != nil {
+		return err
+	}
+	return setting.check(&a.Settings)
 }
 
 // UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
@@ -257,13 +222,6 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 	return nil
 }
 
-// globalSettings are those of the global option.
-var globalSettings = []string{
-	"keystore", "broker", "rate_limit", "max_body", "body_timeout", "max_channels", "ping_interval", "ping_timeout",
-	"connect_timeout", "max_connecting", "max_connections", "max_connections_per_ip", "connect_rate",
-	"message_rate", "max_packet", "auth_failures", "max_queue", "write_timeout", "drain",
-}
-
 // elsewhere helps who wrote a setting of the site into the global option, or
 // the other way round.
 func elsewhere(name string) string {
@@ -271,18 +229,10 @@ func elsewhere(name string) string {
 	case "publish_path", "socket_path", "docs_path", "origins":
 		return "; " + name + " goes into the site's realtime directive"
 	}
-	if slices.Contains(globalSettings, name) {
+	if slices.Contains(globalSettings(), name) {
 		return "; " + name + " goes into the global option realtime, at the top of the Caddyfile"
 	}
 	return ""
-}
-
-func rateLimitArgs(args []string) (*RateLimit, error) {
-	rate, err := rateArgs("rate_limit", args, "publishes", "600 1m")
-	if err != nil {
-		return nil, err
-	}
-	return &RateLimit{Publishes: rate.Count, Window: rate.Window}, nil
 }
 
 // rateArgs takes how many of something there may be in which window.
@@ -341,8 +291,8 @@ func countArg(name string, args []string, example string) (int, error) {
 	return n, bounds.CheckCount(name, n)
 }
 
-// optionalCountArg takes 0 for no limit, too.
-func optionalCountArg(name string, args []string, example string) (int, error) {
+// limitArg takes 0 for no limit, too.
+func limitArg(name string, args []string, example string) (int, error) {
 	n, err := numberArg(name, args, example+", or "+name+" 0 for no limit")
 	if err != nil {
 		return 0, err
@@ -369,18 +319,6 @@ func durationArg(name string, args []string, example string) (caddy.Duration, er
 		return 0, err
 	}
 	return d, bounds.CheckDuration(name, time.Duration(d))
-}
-
-// drainArg takes 0s, too, which closes sockets at once.
-func drainArg(args []string) (*caddy.Duration, error) {
-	d, err := anyDurationArg("drain", args, "15s")
-	switch {
-	case err != nil:
-		return nil, err
-	case d < 0:
-		return nil, errors.New("drain is negative; write drain 0s to close sockets at once")
-	}
-	return &d, checkDrain(d)
 }
 
 func anyDurationArg(name string, args []string, example string) (caddy.Duration, error) {

@@ -57,11 +57,12 @@ func replaceSetting(name, value string) (string, error) {
 
 // postpone keeps the line of a setting that has placeholders.
 func (a *App) postpone(name string, args []string) error {
-	if !slices.Contains(globalSettings, name) {
+	setting, ok := findSetting(name)
+	if !ok {
 		return a.set(name, args) // which knows what to say
 	}
 	most := 1
-	if isRate(name) {
+	if setting.rate {
 		most = 2
 	}
 	if len(args) > most {
@@ -78,26 +79,15 @@ func (a *App) postpone(name string, args []string) error {
 	return err
 }
 
-// isGuest reports whether a setting is a guest module, which replaces its
-// placeholders itself.
-func isGuest(name string) bool { return name == "keystore" || name == "broker" }
-
-func isRate(name string) bool {
-	switch name {
-	case "rate_limit", "connect_rate", "message_rate", "auth_failures":
-		return true
-	}
-	return false
-}
-
 // replace replaces the app's placeholders, and sets what had to wait for it.
 func (a *App) replace() error {
-	for _, name := range globalSettings {
+	for _, setting := range settingTable() {
+		name := setting.name
 		value, ok := a.postponed[name]
 		if !ok {
 			continue
 		}
-		args, err := settingArgs(name, value)
+		args, err := settingArgs(setting, value)
 		if err != nil {
 			return err
 		}
@@ -111,11 +101,12 @@ func (a *App) replace() error {
 
 // settingArgs returns what a postponed setting would have on its line, were
 // its values known.
-func settingArgs(name string, value json.RawMessage) ([]string, error) {
+func settingArgs(setting setting, value json.RawMessage) ([]string, error) {
+	name := setting.name
 	var text string
 	if json.Unmarshal(value, &text) == nil {
 		text, err := replaceSetting(name, text)
-		if err != nil || !isRate(name) {
+		if err != nil || !setting.rate {
 			return []string{text}, err
 		}
 		return strings.Fields(text), nil
@@ -167,7 +158,7 @@ func (a *App) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	for name, value := range fields {
-		if !slices.Contains(globalSettings, name) || isGuest(name) || !textHasPlaceholder(value) {
+		if _, ok := findSetting(name); !ok || !textHasPlaceholder(value) {
 			continue
 		}
 		if a.postponed == nil {

@@ -64,7 +64,7 @@ func TestPublishTellsAbsentDataFromNull(t *testing.T) {
 func TestPublishBodyOfTheLimitIsAccepted(t *testing.T) {
 	s := newPublishServer(t, nil)
 	frame := len(`{"channel":"c","event":"e","data":""}`)
-	body := `{"channel":"c","event":"e","data":"` + strings.Repeat("x", defaultMaxBody-frame) + `"}`
+	body := `{"channel":"c","event":"e","data":"` + strings.Repeat("x", (1<<20)-frame) + `"}`
 	if res, answer := s.do(t, s.request(t, body)); res.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", res.StatusCode, answer)
 	}
@@ -384,7 +384,7 @@ func TestBodyDeadlineDoesNotOutlastTheBody(t *testing.T) {
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 	before := time.Now()
 	s.endpoint.ServeHTTP(w, s.request(t, goodBody))
-	if len(w.set) != 2 || w.set[0].Before(before.Add(time.Duration(defaultBodyTimeout))) || !w.set[1].IsZero() {
+	if len(w.set) != 2 || w.set[0].Before(before.Add(time.Duration(s.endpoint.settings.BodyTimeout))) || !w.set[1].IsZero() {
 		t.Fatalf("deadlines set: %v", w.set)
 	}
 }

@@ -111,56 +111,6 @@ type Settings struct {
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
-// The defaults, which the Caddyfile's documentation repeats.
-const (
-	defaultPublishes      = 600
-	defaultWindow         = caddy.Duration(time.Minute)
-	defaultMaxBody        = 1 << 20
-	defaultBodyTimeout    = caddy.Duration(10 * time.Second)
-	defaultMaxChannels    = 100
-	defaultPingInterval   = caddy.Duration(25 * time.Second)
-	defaultPingTimeout    = caddy.Duration(20 * time.Second)
-	defaultConnectTimeout = caddy.Duration(10 * time.Second)
-	defaultMaxConnecting  = 5000
-	defaultMaxPacket      = 64 << 10
-	defaultMaxQueue       = 1 << 20
-	defaultWriteTimeout   = caddy.Duration(10 * time.Second)
-	defaultDrain          = caddy.Duration(15 * time.Second)
-)
-
-// setDefaults fills in what the configuration left out.
-func (s *Settings) setDefaults() {
-	if s.RateLimit == nil {
-		s.RateLimit = &RateLimit{Publishes: defaultPublishes, Window: defaultWindow}
-	}
-	if s.MaxConnections == nil {
-		n := defaultMaxConnections()
-		s.MaxConnections = &n
-	}
-	if s.ConnectRate == nil {
-		s.ConnectRate = new(Rate)
-	}
-	if s.MessageRate == nil {
-		s.MessageRate = &Rate{Count: 1000, Window: caddy.Duration(10 * time.Second)}
-	}
-	if s.AuthFailures == nil {
-		s.AuthFailures = &Rate{Count: 30, Window: caddy.Duration(time.Minute)}
-	}
-	if s.Drain == nil {
-		s.Drain = new(defaultDrain)
-	}
-	orDefault(&s.MaxBody, defaultMaxBody)
-	orDefault(&s.BodyTimeout, defaultBodyTimeout)
-	orDefault(&s.MaxPacket, defaultMaxPacket)
-	orDefault(&s.MaxChannels, defaultMaxChannels)
-	orDefault(&s.PingInterval, defaultPingInterval)
-	orDefault(&s.PingTimeout, defaultPingTimeout)
-	orDefault(&s.ConnectTimeout, defaultConnectTimeout)
-	orDefault(&s.MaxConnecting, defaultMaxConnecting)
-	orDefault(&s.MaxQueue, defaultMaxQueue)
-	orDefault(&s.WriteTimeout, defaultWriteTimeout)
-}
-
 func orDefault[T comparable](v *T, def T) {
 	var zero T
 	if *v == zero {

@@ -7,78 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
-	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
-
-// validate checks the settings once their defaults are filled in.
-func (s *Settings) validate() error {
-	if s.RateLimit != nil {
-		if err := bounds.CheckRate("rate_limit", s.RateLimit.Publishes, time.Duration(s.RateLimit.Window)); err != nil {
-			return err
-		}
-	}
-	for _, v := range []struct {
-		name string
-		rate *Rate
-	}{
-		{"connect_rate", s.ConnectRate},
-		{"message_rate", s.MessageRate},
-		{"auth_failures", s.AuthFailures},
-	} {
-		if err := v.rate.validate(v.name); err != nil {
-			return err
-		}
-	}
-	for _, v := range []struct {
-		name  string
-		value caddy.Duration
-	}{
-		{"ping_interval", s.PingInterval},
-		{"ping_timeout", s.PingTimeout},
-		{"connect_timeout", s.ConnectTimeout},
-		{"write_timeout", s.WriteTimeout},
-		{"body_timeout", s.BodyTimeout},
-	} {
-		if err := bounds.CheckDuration(v.name, time.Duration(v.value)); err != nil {
-			return err
-		}
-	}
-	if s.Drain != nil {
-		if err := checkDrain(*s.Drain); err != nil {
-			return err
-		}
-	}
-	if err := bounds.CheckSize("max_body", s.MaxBody); err != nil {
-		return err
-	}
-	if err := bounds.CheckSize("max_queue", s.MaxQueue); err != nil {
-		return err
-	}
-	if s.MaxQueue < s.MaxBody {
-		return fmt.Errorf("max_queue (%s) is less than max_body (%s): a message of that size could not be delivered; raise max_queue or lower max_body",
-			humanize.IBytes(uint64(s.MaxQueue)), humanize.IBytes(uint64(s.MaxBody)))
-	}
-	if err := checkPacket(s.MaxPacket); err != nil {
-		return err
-	}
-	if err := bounds.CheckCount("max_connecting", s.MaxConnecting); err != nil {
-		return err
-	}
-	if s.MaxConnections != nil {
-		if err := bounds.CheckLimit("max_connections", *s.MaxConnections); err != nil {
-			return err
-		}
-	}
-	if err := bounds.CheckLimit("max_connections_per_ip", s.MaxConnectionsPerIP); err != nil {
-		return err
-	}
-	return bounds.CheckCount("max_channels", s.MaxChannels)
-}
 
 // validate checks a rate, which may be nil.
 func (r *Rate) validate(name string) error {
@@ -137,15 +70,6 @@ func checkPath(name, p string) error {
 	return nil
 }
 
-// checkDrain lets the drain be 0 or, as older configurations have it,
-// negative, which is no drain.
-func checkDrain(d caddy.Duration) error {
-	if time.Duration(d) > bounds.MaxDuration {
-		return fmt.Errorf("drain is %s; it must be from 0s to %s", text.ShortDuration(time.Duration(d)), text.ShortDuration(bounds.MaxDuration))
-	}
-	return nil
-}
-
 // The bounds of max_packet. Credentials and the name of a channel fit into the
 // least; the most is what a stranger may make the process keep of a message
 // that never ends.
@@ -154,9 +78,9 @@ const (
 	maxPacket = 16 << 20
 )
 
-func checkPacket(n int64) error {
+func checkPacket(name string, n int64) error {
 	if n < minPacket || n > maxPacket {
-		return fmt.Errorf("max_packet is %d bytes; it must be from %s to %s", n, humanize.IBytes(minPacket), humanize.IBytes(maxPacket))
+		return fmt.Errorf("%s is %d bytes; it must be from %s to %s", name, n, humanize.IBytes(minPacket), humanize.IBytes(maxPacket))
 	}
 	return nil
 }
