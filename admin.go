@@ -26,7 +26,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.realtime", New: func() caddy.Module { return new(Admin) }}
 }
 
-// Provision sets the module up. It does not look for the app, see
+// Provision sets up the module. It does not look up the app, see
 // manage.API.Find.
 func (a *Admin) Provision(ctx caddy.Context) error {
 	logger := ctx.Logger(a)
@@ -43,13 +43,13 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		caddy.AdminRoute{Pattern: "/realtime/app/", Handler: caddy.AdminHandlerFunc(a.servePortal)})
 }
 
-// servePortal serves the portal to whoever the admin endpoint lets in.
+// servePortal serves the portal to everyone the admin endpoint admits.
 func (a *Admin) servePortal(w http.ResponseWriter, r *http.Request) error {
 	a.portal.Serve(w, r, portal.Visit{Gateway: activeGateway, Path: strings.TrimPrefix(r.URL.Path, "/realtime/")})
 	return nil
 }
 
-// activeGateway finds the gateway of the configuration that runs.
+// activeGateway returns the gateway of the running configuration.
 func activeGateway() (*manage.Gateway, error) {
 	rt, err := activeRuntime()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// nobodyIsCounted reports whether admission counts no connection, in total and of
+// nobodyIsCounted reports whether admission counts no connections, in total and for
 // this machine's address.
 func (s *testSite) nobodyIsCounted() bool {
 	const ip = "127.0.0.1"
@@ -27,8 +27,8 @@ func (s *testSite) nobodyIsCounted() bool {
 	return !over
 }
 
-// Refused and malformed handshakes, sessions that end in every way, and limits
-// that change meanwhile: nothing of them is counted when they are gone.
+// Neither refused and malformed handshakes, nor sessions that end in any way, nor
+// limits that change meanwhile leave anything counted after all clients have left.
 func TestAdmissionIsEmptyWhenAllHaveGone(t *testing.T) {
 	s := newSite(t, func(app *App, _ *Handler) {
 		second := caddy.Duration(time.Second)
@@ -41,17 +41,17 @@ func TestAdmissionIsEmptyWhenAllHaveGone(t *testing.T) {
 		wg.Go(func() {
 			for i := range 25 {
 				switch n := worker + i; n % 8 {
-				case 0: // no handshakes
+				case 0: // invalid handshakes
 					for _, query := range []string{"", "EIO=3&transport=polling", "EIO=4&transport=websocket", "EIO=4&transport=smoke", "EIO=4&transport=polling&j=1"} {
 						if answer, err := http.Get("http://" + s.addr + "/socket.io/?" + query); err == nil {
 							_ = answer.Body.Close()
 						}
 					}
-				case 1: // nobody comes for the session
+				case 1: // no client uses the session
 					if answer, err := http.Get("http://" + s.addr + "/socket.io/?EIO=4&transport=polling"); err == nil {
 						_ = answer.Body.Close()
 					}
-				case 2: // an upgrade that is given up
+				case 2: // an abandoned upgrade
 					if c, err := client.Dial(client.Config{Addr: s.addr, Transport: client.OverPolling, AppID: made.App.ID, Key: made.SubscribeKey}); err == nil {
 						_ = c.Close()
 					}
@@ -85,7 +85,7 @@ func TestAdmissionIsEmptyWhenAllHaveGone(t *testing.T) {
 	}
 }
 
-// An empty sid is none: the session that it opens is as any other.
+// An empty sid means no sid: it opens a session like any other.
 func TestAnEmptySessionIDOpensASession(t *testing.T) {
 	s := newSite(t, nil)
 	made := s.newApp()

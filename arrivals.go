@@ -2,27 +2,27 @@ package realtime
 
 import "sync"
 
-// maxArriving bounds what an app's large publishes take while they arrive, in
-// bytes. Without it whoever has one publish key could fill the machine's memory
-// with bodies that never end, and all apps would pay.
+// maxArriving bounds the memory, in bytes, of an app's large publishes while
+// their bodies arrive. Without it, anyone with a publish key could fill the
+// machine's memory with bodies that never end, at the expense of all apps.
 const maxArriving = 64 << 20
 
-// arrivals counts the bytes of large publishes that are being taken, by app. Its
-// zero value has none.
+// arrivals counts the bytes of large publishes in flight, by app. The zero value
+// is ready to use.
 type arrivals struct {
 	mu    sync.Mutex // guards byApp
 	byApp map[string]int64
 }
 
-// An arrival is one publish.
+// An arrival is one publish in flight.
 type arrival struct {
 	all  *arrivals
 	app  string
 	size int64
 }
 
-// take makes room for a publish of that size, if there is some: an app may
-// always take one, as its size is bounded by max_body.
+// take reserves memory for a publish of that size and reports whether there was
+// room. An app can always have one publish in flight: max_body bounds its size.
 func (a *arrival) take(size int64) bool {
 	a.all.mu.Lock()
 	defer a.all.mu.Unlock()
@@ -38,7 +38,7 @@ func (a *arrival) take(size int64) bool {
 	return true
 }
 
-// end gives back what take took.
+// end releases the memory that take reserved.
 func (a *arrival) end() {
 	if a.size == 0 {
 		return

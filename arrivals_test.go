@@ -11,7 +11,7 @@ import (
 )
 
 func TestLargePublishesOfAnAppAreBoundedWhileTheyArrive(t *testing.T) {
-	const size = 40 << 20 // two are too many
+	const size = 40 << 20 // two exceed the limit
 	s := newPublishServer(t, func(e *publishEndpoint) { e.settings.MaxBody = size })
 	first, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
@@ -30,7 +30,7 @@ func TestLargePublishesOfAnAppAreBoundedWhileTheyArrive(t *testing.T) {
 
 	for _, raw := range []string{
 		s.head("Content-Length: 31457280") + strings.Repeat("[", 100<<10),
-		s.head("Transfer-Encoding: chunked") + "19000\r\n" + strings.Repeat("[", 0x19000) + "\r\n0\r\n\r\n", // of any length
+		s.head("Transfer-Encoding: chunked") + "19000\r\n" + strings.Repeat("[", 0x19000) + "\r\n0\r\n\r\n", // of unknown length
 	} {
 		res, body, _ := s.sendRaw(t, raw)
 		wantError(t, res, body, http.StatusServiceUnavailable, "unavailable", "Too many large publishes")
@@ -52,10 +52,10 @@ func TestLargePublishesOfAnAppAreBoundedWhileTheyArrive(t *testing.T) {
 	await(t, "nothing is left", func() bool { return taken() == 0 })
 }
 
-// await waits for a condition.
+// await polls until a condition holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // between two looks
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // between two polls
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 20s: %s", what)
 		}

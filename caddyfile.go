@@ -23,8 +23,8 @@ import (
 func init() {
 	httpcaddyfile.RegisterGlobalOption("realtime", parseGlobalOption)
 	httpcaddyfile.RegisterHandlerDirective("realtime", parseDirective)
-	// After what guards a site, which "respond @strangers 403" does as well as
-	// basic_auth, and before what would answer every path.
+	// After directives that guard a site, including "respond @strangers 403" and
+	// basic_auth, and before directives that answer every path.
 	httpcaddyfile.RegisterDirectiveOrder("realtime", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterHandlerDirective("realtime_portal", parsePortalDirective)
 	httpcaddyfile.RegisterDirectiveOrder("realtime_portal", httpcaddyfile.Before, "reverse_proxy")
@@ -47,8 +47,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile sets up the app from the global option. Syntax, with the
-// defaults as values:
+// UnmarshalCaddyfile sets up the app from the global option. Syntax, with
+// default values:
 //
 //	realtime {
 //		keystore        badger <dir>
@@ -72,21 +72,21 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		drain           15s
 //	}
 //
-// Every value may have placeholders, for example {env.MAX_BODY}; see
+// Values can contain placeholders, for example {env.MAX_BODY}; see
 // checkPlaceholders.
 //
-// The keystore's directory is by default "realtime" in Caddy's data directory.
-// rate_limit is
-// publishes an app may make in any window of that length. max_channels is for
-// one socket; max_connecting bounds the clients that are about to connect at a
-// time, a quarter of them of one address; max_connections bounds all clients,
-// by default at nine tenths of the process's file descriptors, and
-// max_connections_per_ip those of one address.
-// connect_rate is connections that an address may open, message_rate packets
-// that a client may send, auth_failures wrong credentials that an address may
-// send before it is slowed down. 0 is no limit for these and rate_limit.
-// max_queue bounds the bytes that wait for one client, and is at least
-// max_body. "drain 0s" closes sockets at once at exit.
+// The keystore's directory defaults to "realtime" in Caddy's data directory.
+// rate_limit is the number of publishes per app in any window of that length.
+// max_channels applies to each socket. max_connecting limits the clients that
+// are connecting at the same time; one address can have a quarter of them.
+// max_connections limits all clients, by default to nine tenths of the
+// process's file descriptors; max_connections_per_ip limits the clients of one
+// address. connect_rate limits the connections that an address opens,
+// message_rate the packets that a client sends, and auth_failures the wrong
+// credentials that an address sends before it is slowed down. For all of these
+// and rate_limit, 0 means no limit. max_queue limits the bytes queued for one
+// client and must be at least max_body. "drain 0s" closes sockets immediately
+// at exit.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	err := eachSetting(d, func(name string, args []string) error {
@@ -108,7 +108,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if len(a.postponed) > 0 {
-		return nil // Validate sees all of them
+		return nil // Validate reports all of them
 	}
 	effective := a.Settings
 	effective.setDefaults()
@@ -130,8 +130,8 @@ func (a *App) set(name string, args []string) error {
 	return setting.check(&a.Settings)
 }
 
-// UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
-// defaults as values:
+// UnmarshalCaddyfile sets up the handler from the directive. Syntax, with
+// default values:
 //
 //	realtime [<matcher>] {
 //		publish_path /publish
@@ -140,16 +140,16 @@ func (a *App) set(name string, args []string) error {
 //		origins      *
 //	}
 //
-// There is no docs page unless docs_path names one. Origins are written as
-// https://app.example.com[:port], https://*.example.org for all subdomains at
-// any depth but not example.org itself, null, or * for any; pages of the site
-// itself need not be listed.
+// Without docs_path there is no documentation page. An origin is written as
+// https://app.example.com[:port]; https://*.example.org for all subdomains at
+// any depth, without example.org itself; null; or * for any origin. The site's
+// own pages need not be listed.
 //
 // The directive runs after basic_auth, handle and respond, and before
-// reverse_proxy and file_server. A path that a rewrite took away is still
-// served. A respond, redir or handle without a matcher answers everything: give
-// it one, as "@not_realtime not path /socket.io* /publish*". The log says so
-// when the configuration is loaded.
+// reverse_proxy and file_server. A path that a rewrite replaced is still served. A
+// respond, redir or handle without a matcher answers every request: give it one,
+// for example "@not_realtime not path /socket.io* /publish*". Caddy logs a warning
+// about this when it loads the configuration.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	err := eachSetting(d, func(name string, args []string) (err error) {
@@ -178,7 +178,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if h.hasPlaceholder() {
-		return nil // Provision sees their values
+		return nil // Provision checks their values
 	}
 	if err := h.validate(); err != nil {
 		return d.WrapErr(err)
@@ -186,10 +186,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// eachSetting calls set for each line of the block, if there is one. It
-// refuses what no setting has: arguments before the block, blocks inside it,
-// and a second line for one setting. Every error gets the file and the line.
-// guests read the lines of some settings, and their blocks.
+// eachSetting calls set for each line of the optional block. It rejects
+// arguments before the block, nested blocks, and duplicate settings. Errors
+// include the file and line. The functions in guests read the lines of their
+// settings, including nested blocks.
 func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) error, guests map[string]func(*caddyfile.Dispenser) error) error {
 	name := d.Val()
 	if d.NextArg() {
@@ -312,7 +312,7 @@ func numberArg(name string, args []string, example string) (int, error) {
 	return n, nil
 }
 
-// durationArg takes a duration from the bounds that all have.
+// durationArg parses a duration within the bounds of all durations.
 func durationArg(name string, args []string, example string) (caddy.Duration, error) {
 	d, err := anyDurationArg(name, args, example)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 )
 
-// FuzzSettings reads any text as the global option and as the directives. What
-// is accepted is valid, survives being written as JSON, and provisions.
+// FuzzSettings reads any text as the global option and as the directives. Accepted
+// text is valid, survives a round trip through JSON, and provisions.
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{
 		"realtime", "realtime {\n}", "realtime x", "realtime {\nkeystore badger /var/lib/x\nrate_limit 600 1m\nmax_body 1MiB\nmax_channels 100\nping_interval 25s\nping_timeout 20s\n" +
@@ -41,7 +41,7 @@ func FuzzSettings(f *testing.F) {
 			defer cancel()
 			if err := again.Provision(ctx); err != nil {
 				if strings.Contains(text, "{env.") || strings.Contains(text, "{file.") || strings.Contains(text, "{system.") || strings.Contains(text, "{time.now") {
-					return // a placeholder whose value, if it has one, the setting does not take
+					return // a placeholder without a value, or with an invalid one
 				}
 				t.Fatalf("%q cannot be provisioned: %v", text, err)
 			}
@@ -73,7 +73,7 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-// mustSurvive writes what was read from text as JSON, and reads that into again.
+// mustSurvive writes a module read from text as JSON and reads it back into again.
 func mustSurvive(t *testing.T, text string, read, again any) {
 	t.Helper()
 	config, err := json.Marshal(read)
@@ -85,9 +85,8 @@ func mustSurvive(t *testing.T, text string, read, again any) {
 	}
 }
 
-// FuzzCaddyfile puts lines into a whole Caddyfile. What adapts is taken by
-// Caddy as `caddy validate` takes it, and what does not adapt for a reason of
-// ours names the place.
+// FuzzCaddyfile puts lines into a whole Caddyfile. Caddy accepts whatever adapts, as in
+// `caddy validate`, and our own errors name the file and line.
 func FuzzCaddyfile(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"", "", ""},
@@ -102,7 +101,7 @@ func FuzzCaddyfile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, option, site, portal string) {
 		if strings.ContainsAny(option+site+portal, "{}\"`<\\#\x00") || strings.Contains(option+site+portal, "import") {
-			return // what would not stay within its block, or read files
+			return // it would leave its block or read files
 		}
 		adapted, err := adapt("{\nadmin off\npersist_config off\nauto_https off\nstorage file_system " + t.TempDir() + "\nrealtime {\n" + option + "\n}\n}\n" +
 			"http://localhost:0 {\nrealtime {\n" + site + "\n}\nrealtime_portal {\n" + portal + "\n}\n}\n")

@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the JSON of testdata/caddyfile anew")
 
-// TestCaddyfilesAdapt holds each fixture's Caddyfile against the JSON below
-// its line of dashes. After a wanted change: go test -run Adapt -update.
+// TestCaddyfilesAdapt compares each fixture's Caddyfile with the JSON below its line of
+// dashes. To update the JSON after an intended change: go test -run Adapt -update.
 func TestCaddyfilesAdapt(t *testing.T) {
 	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
 	if err != nil || len(files) == 0 {

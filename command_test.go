@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// settingsOf are the environment of a command, over that of setSite.
+// settingsOf is a command's environment, on top of that of setSite.
 type settingsOf map[string]string
 
 func TestMistakesOfPublishAreToldWithTheCure(t *testing.T) {
@@ -109,8 +109,8 @@ func TestRefusalEndsListenWithTheReason(t *testing.T) {
 	}
 }
 
-// setAccount sets the environment of publish and listen for a site, and then
-// what a case has of its own.
+// setAccount sets the environment of publish and listen for a site, then a test
+// case's own settings.
 func setAccount(t *testing.T, s *testSite, app, publishKey, subscribeKey string, settings settingsOf) {
 	t.Helper()
 	commandtest.SetSite(t, "http://"+s.addr)

@@ -8,7 +8,7 @@ import (
 
 func TestPanicWhileASocketConnectsLeavesNoneCounted(t *testing.T) {
 	shop := newShop(t)
-	rt := &runtime{registry: shop.registry} // without statistics, which is the panic
+	rt := &runtime{registry: shop.registry} // without statistics, which causes the panic
 	s := &socket{runtime: rt, visitor: new(visitor)}
 	func() {
 		defer func() {

@@ -26,7 +26,7 @@ func (s *sockets) CountByKey(app string) map[string]int {
 	return count
 }
 
-// List implements manage.Sockets. It looks at all sockets of the app, and is for
+// List implements manage.Sockets. It scans all sockets of the app: it is meant for
 // people, not for programs that poll.
 func (s *sockets) List(app, channel, after string, limit int) (page []manage.Connection, next string) {
 	found := slices.DeleteFunc(s.of(app), func(sock *socket) bool {
@@ -63,7 +63,7 @@ func (s *sockets) Disconnect(app, id, reason string) bool {
 	return true
 }
 
-// find finds a connected socket of an app, or returns nil.
+// find returns a connected socket of an app, or nil.
 func (s *sockets) find(app, id string) *socket {
 	for _, sock := range s.of(app) {
 		if sock.conn.ID() == id && sock.since.Load() != 0 {

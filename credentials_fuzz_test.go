@@ -16,9 +16,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// FuzzCredentials sends headers and a query as a stranger may. What gets in
-// has sent the app's id and a good key of it, once; what is refused is an
-// apierr.Error that does not repeat what stood behind Bearer.
+// FuzzCredentials sends arbitrary headers and an arbitrary query. An accepted request
+// has sent the app's ID and one of its valid keys, once each; a refusal is an
+// apierr.Error that does not repeat the text after Bearer.
 func FuzzCredentials(f *testing.F) {
 	s := newShop(f)
 	for _, seed := range [][5]string{
@@ -82,7 +82,7 @@ func FuzzCredentials(f *testing.F) {
 	})
 }
 
-// FuzzAuth reads the auth object of a handshake as encoding/json and as we do.
+// FuzzAuth decodes a handshake's auth object both with encoding/json and our own code.
 func FuzzAuth(f *testing.F) {
 	s := newShop(f)
 	for _, seed := range []string{
@@ -96,9 +96,9 @@ func FuzzAuth(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, auth []byte) {
 		if len(auth) == 0 {
-			auth = nil // a CONNECT without
+			auth = nil // a CONNECT without auth
 		} else if !json.Valid(auth) || !utf8.Valid(auth) {
-			return // refused before
+			return // refused earlier
 		}
 		socket := &socket{visitor: new(visitor)}
 		appID, secret, err := socket.credentials(auth)

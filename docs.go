@@ -21,12 +21,12 @@ import (
 
 const docsMethods = "GET, HEAD"
 
-// unknownOrigin stands in snippets and on the documentation page where the
-// site's origin is not known.
+// unknownOrigin replaces the site's origin, where it is not known, in snippets
+// and on the documentation page.
 const unknownOrigin = "https://YOUR_SITE"
 
-// serveDocs answers with the documentation page of the site: the product page
-// with this site's origin, paths and limits.
+// serveDocs responds with the documentation page, which contains this site's
+// origin, paths and limits.
 func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.refuse(w, r, apierr.MethodNotAllowed(r.Method, docsMethods))
@@ -39,21 +39,21 @@ func (h *Handler) serveDocs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	header := w.Header()
-	header.Set("Cache-Control", "no-store") // it says what Host the client sent
+	header.Set("Cache-Control", "no-store") // the page contains the client's Host
 	header.Set("Content-Security-Policy", h.docsPage.Policy())
 	header.Set("X-Content-Type-Options", "nosniff")
 	respond.HTML(w, http.StatusOK, page.Bytes())
 }
 
-// refuse answers with an error.
+// refuse responds with an error.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	site.Refuse(w, r, h.docsPlace(r).explain(apierr.As(err)))
 }
 
-// docsPlace is where a documentation page is, as one client sees its site.
+// docsPlace is the location of a documentation page as one client sees it.
 type docsPlace struct {
 	path   string // "" if there is none
-	host   string // as the client sent it
+	host   string // as sent by the client
 	secure bool
 }
 
@@ -64,8 +64,8 @@ func (h *Handler) docsPlace(r *http.Request) docsPlace {
 	return docsPlace{path: cmp.Or(h.DocsPath, "/"), host: r.Host, secure: site.IsSecure(r)}
 }
 
-// explain adds a link to the explanation of a refusal, if the site has one and
-// its origin is known.
+// explain adds a link to the documentation of the error, if the site has a
+// documentation page and its origin is known.
 func (d docsPlace) explain(refusal *apierr.Error) *apierr.Error {
 	if d.path == "" {
 		return refusal

@@ -93,7 +93,7 @@ func TestErrorsLinkToADocsPageAtTheRoot(t *testing.T) {
 	}
 }
 
-// documented is a handler with a documentation page, as Provision leaves it.
+// documented returns a handler with a documentation page, as Provision leaves it.
 func documented(t *testing.T, path string) *Handler {
 	t.Helper()
 	page, err := portal.NewDocsPage()

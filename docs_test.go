@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/portal"
 )
 
-// codesIn are what a file's matches capture, each once, in order.
+// codesIn returns the unique matches in a file, sorted.
 func codesIn(t *testing.T, file, pattern string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -25,7 +25,7 @@ func codesIn(t *testing.T, file, pattern string) []string {
 	return slices.Compact(codes)
 }
 
-// errorsTable is the document that has the table of errors, and the codes in it.
+// errorsTable returns the document with the table of errors, and the codes in it.
 func errorsTable(t *testing.T) (page string, codes []string) {
 	t.Helper()
 	pages, err := filepath.Glob("docs/*.md")
@@ -61,7 +61,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	if len(made) < 20 {
 		t.Fatalf("only found %v", made)
 	}
-	made = append(made, "not_allowed") // of a socket's acknowledgements only
+	made = append(made, "not_allowed") // only in a socket's acknowledgements
 	page, table := errorsTable(t)
 	for _, code := range table {
 		if !slices.Contains(made, code) {
@@ -72,7 +72,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 		if !slices.Contains(table, code) {
 			t.Errorf("%s has no %s", page, code)
 		}
-		if code != "precondition_failed" && !slices.Contains(guide, code) { // that is the admin API's
+		if code != "precondition_failed" && !slices.Contains(guide, code) { // admin API only
 			t.Errorf("the documentation page has no %s", code)
 		}
 	}

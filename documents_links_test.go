@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// markdownFiles returns the text of all Markdown files, by their paths.
+// markdownFiles returns the text of all Markdown files by path.
 func markdownFiles(t *testing.T) map[string]string {
 	t.Helper()
 	texts := make(map[string]string)
@@ -32,8 +32,7 @@ func markdownFiles(t *testing.T) map[string]string {
 	return texts
 }
 
-// prose is a document without its code, in which nothing is a link or a
-// heading.
+// prose returns a document without its code, in which nothing is a link or a heading.
 func prose(text string) string {
 	text = regexp.MustCompile("(?ms)^[ \t]*```.*?^[ \t]*```[ \t]*$").ReplaceAllString(text, "")
 	return regexp.MustCompile("`[^`\n]*`").ReplaceAllStringFunc(text, func(code string) string {
@@ -41,7 +40,7 @@ func prose(text string) string {
 	})
 }
 
-// anchors are the fragments that GitHub gives the headings of a document.
+// anchors returns the fragments that GitHub generates for a document's headings.
 func anchors(text string) map[string]bool {
 	found := make(map[string]bool)
 	link := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
@@ -53,8 +52,8 @@ func anchors(text string) map[string]bool {
 	return found
 }
 
-// brokenLink says what is wrong with a link to elsewhere in the repository, ""
-// if nothing is.
+// brokenLink describes what is wrong with a link to another place in the repository,
+// or returns "".
 func brokenLink(texts map[string]string, document, target string) string {
 	file, fragment, _ := strings.Cut(target, "#")
 	to := document

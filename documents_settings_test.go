@@ -13,8 +13,8 @@ import (
 // documentedSetting is a row of docs/configuration.md.
 type documentedSetting struct{ name, caddyfile, jsonName, json, bounds string }
 
-// documentedSettings are the rows of the page's section, or of all sections of
-// a lower level in it.
+// documentedSettings returns the rows of a section of the page, including its
+// subsections.
 func documentedSettings(t *testing.T, section string) []documentedSetting {
 	t.Helper()
 	page, err := os.ReadFile("docs/configuration.md")
@@ -34,8 +34,8 @@ func documentedSettings(t *testing.T, section string) []documentedSetting {
 	return settings
 }
 
-// TestConfigurationPageHasEverySettingWithItsDefaultAndBounds holds
-// docs/configuration.md to the code, in both directions.
+// TestConfigurationPageHasEverySettingWithItsDefaultAndBounds compares
+// docs/configuration.md with the code, in both directions.
 func TestConfigurationPageHasEverySettingWithItsDefaultAndBounds(t *testing.T) {
 	for _, c := range []struct {
 		section string
@@ -67,9 +67,8 @@ func TestConfigurationPageHasEverySettingWithItsDefaultAndBounds(t *testing.T) {
 	}
 }
 
-// checkDocumentedDefault loads what a row shows, in both forms, and expects
-// what is in force without it. A value in <…> stands for one that has no fixed
-// default.
+// checkDocumentedDefault loads the value in a row, in both forms, and expects the same
+// configuration as without it. A value in <…> has no fixed default.
 func checkDocumentedDefault(t *testing.T, s documentedSetting, load loader) {
 	t.Helper()
 	if strings.Contains(s.caddyfile, "<") {
@@ -89,7 +88,7 @@ func checkDocumentedDefault(t *testing.T, s documentedSetting, load loader) {
 	}
 }
 
-// checkDocumentedBounds expects the least, the most and the value for no limit
+// checkDocumentedBounds expects the minimum, the maximum and the value for no limit
 // in a row. Paths, origins and modules have no such bounds.
 func checkDocumentedBounds(t *testing.T, s documentedSetting, form settingForms) {
 	t.Helper()
@@ -111,8 +110,8 @@ func checkDocumentedBounds(t *testing.T, s documentedSetting, form settingForms)
 	}
 }
 
-// TestLimitsPageHasTheDefaults holds the defaults in docs/operating.md's table
-// of limits to the code.
+// TestLimitsPageHasTheDefaults compares the defaults in docs/operating.md's table of
+// limits with the code.
 func TestLimitsPageHasTheDefaults(t *testing.T) {
 	page, err := os.ReadFile("docs/operating.md")
 	if err != nil {
@@ -129,8 +128,8 @@ func TestLimitsPageHasTheDefaults(t *testing.T) {
 	}
 }
 
-// TestLogLinesInTheDocumentsExist holds the messages in docs/operating.md to
-// the code, in which the rest of a message may follow.
+// TestLogLinesInTheDocumentsExist checks that the messages in docs/operating.md are in
+// the code, where a message can continue.
 func TestLogLinesInTheDocumentsExist(t *testing.T) {
 	var code strings.Builder
 	err := fs.WalkDir(os.DirFS("."), ".", func(path string, entry fs.DirEntry, err error) error {

@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// TestPerformancePageHasTheMeasuredNumbers holds the table in
-// docs/performance.md to the measurements in bench/README.md, of which it has
-// rounded medians.
+// TestPerformancePageHasTheMeasuredNumbers compares the table in docs/performance.md
+// with the measurements in bench/README.md, whose medians it rounds.
 func TestPerformancePageHasTheMeasuredNumbers(t *testing.T) {
 	servers := []string{"ours", "node", "centrifuge", "loop"}
 	page := tableRows(t, "docs/performance.md", "## The result")
@@ -40,7 +39,7 @@ func TestPerformancePageHasTheMeasuredNumbers(t *testing.T) {
 		for i, server := range servers {
 			shown, err := number(cells[i])
 			if err != nil || measured[server] == nil {
-				continue // a word or nothing, as in "cuts clients off"
+				continue // a word or nothing, for example "cuts clients off"
 			}
 			want, err := number(measured[server][column])
 			if err != nil {
@@ -58,8 +57,8 @@ func TestPerformancePageHasTheMeasuredNumbers(t *testing.T) {
 	}
 }
 
-// tableRows are the rows of the first table below a heading, by their first
-// cell. The row of dashes is not among them.
+// tableRows returns the rows of the first table below a heading by their first cell,
+// without the row of dashes.
 func tableRows(t *testing.T, file, heading string) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -86,7 +85,7 @@ func tableRows(t *testing.T, file, heading string) map[string][]string {
 	return rows
 }
 
-// number is the one at the beginning of a cell.
+// number parses the number at the beginning of a cell.
 func number(cell string) (float64, error) {
 	first, _, _ := strings.Cut(cell, " ")
 	return strconv.ParseFloat(strings.ReplaceAll(first, ",", ""), 64)

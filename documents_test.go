@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestDocumentsNameTestsThatThereAre holds the promises of the documents to
-// the tests that they name.
+// TestDocumentsNameTestsThatThereAre checks that the tests named by the documents'
+// promises exist.
 func TestDocumentsNameTestsThatThereAre(t *testing.T) {
 	known := make(map[string]bool)
 	tests := regexp.MustCompile(`(?m)^func (Test\w+|Fuzz\w+)\(`)
@@ -60,8 +60,8 @@ func TestDocumentsNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestDocumentsRunWhatThereIs holds the commands in documents to the packages,
-// benchmarks and targets that they name.
+// TestDocumentsRunWhatThereIs checks that the packages, benchmarks and targets in the
+// documents' commands exist.
 func TestDocumentsRunWhatThereIs(t *testing.T) {
 	makefile, err := os.ReadFile("Makefile")
 	if err != nil {
@@ -100,7 +100,7 @@ func TestDocumentsRunWhatThereIs(t *testing.T) {
 	}
 }
 
-// documents are the pages beside README.
+// documents returns the pages apart from README.
 func documents(t *testing.T) []string {
 	t.Helper()
 	pages, err := filepath.Glob("docs/*.md")

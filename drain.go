@@ -10,37 +10,37 @@ import (
 )
 
 const (
-	// drainStep is how far apart websockets are closed, on average, as long as
-	// all of them fit into the drain: a process that starts next to this one,
-	// or after it, then meets its clients one by one.
+	// drainStep is the average interval between closing two websockets, as long
+	// as all of them fit into the drain: clients then reach the replacement
+	// process one at a time.
 	drainStep = time.Millisecond
 
-	// drainTick is how often the drain goes on.
+	// drainTick is the interval at which the drain closes websockets.
 	drainTick = 5 * time.Millisecond
 
-	// pollGrace is how long a client between two polls may take to come for
-	// the news. One that takes longer will find the listener closed.
+	// pollGrace is how long a client between two polls has to send the next one.
+	// A slower client finds the listener closed.
 	pollGrace = time.Second
 )
 
-// drain closes all sessions before the process ends, and returns when they are
-// closed or the time is up.
+// drain closes all sessions before the process exits. It returns when they are
+// closed or time is up.
 func (rt *runtime) drain() {
 	rt.beginDrain()
 	<-rt.drained
 }
 
-// beginDrain ends polls at once, as each holds a request of a server that
-// waits for it, and has websockets closed in jittered order over at most two
-// thirds of the time. It is a transport close for all of them: stock clients
-// come back, while DISCONNECT would keep them away.
+// beginDrain ends polls immediately, because the HTTP server waits for their
+// requests, and closes websockets in random order over at most two thirds of the
+// time. Clients see a transport close, after which stock clients reconnect; they
+// would not reconnect after a DISCONNECT.
 func (rt *runtime) beginDrain() {
 	rt.drainOnce.Do(func() {
 		rt.draining.Store(true)
 		rt.live.End()
 		limit := time.Duration(*rt.settings().Drain)
 		sessions := rt.eio.Sessions()
-		if len(sessions) == 0 || limit <= 0 { // who is left is cut off
+		if len(sessions) == 0 || limit <= 0 { // the remaining sessions are cut off
 			close(rt.drained)
 			return
 		}
@@ -60,7 +60,7 @@ func (rt *runtime) beginDrain() {
 
 func (rt *runtime) closeSessions(limit time.Duration, polls, websockets []*engineio.Session) {
 	defer close(rt.drained)
-	//nolint:gosec // the order is no secret
+	//nolint:gosec // the order is not a secret
 	rand.Shuffle(len(websockets), func(i, j int) { websockets[i], websockets[j] = websockets[j], websockets[i] })
 	spread := min(limit*2/3, time.Duration(len(websockets))*drainStep)
 	tick := time.NewTicker(drainTick)

@@ -27,8 +27,8 @@ const (
 	brokers   = "realtime.brokers"
 )
 
-// BadgerKeystore is the module `realtime.keystores.badger`, the default: apps and
-// keys in a directory of this machine.
+// BadgerKeystore is the module `realtime.keystores.badger`, the default: it keeps
+// apps and keys in a directory on this machine.
 type BadgerKeystore struct {
 	// Path of the store's directory. Default: "realtime" in Caddy's data
 	// directory.
@@ -42,7 +42,7 @@ func (*BadgerKeystore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: keystores + ".badger", New: func() caddy.Module { return new(BadgerKeystore) }}
 }
 
-// Provision sets the module up. It opens nothing.
+// Provision sets up the module. It does not open the store.
 func (k *BadgerKeystore) Provision(caddy.Context) error {
 	path, err := replaceSetting("keystore", k.Path)
 	if err != nil {
@@ -82,8 +82,8 @@ func (k *BadgerKeystore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return checkPlaceholders("keystore", args)
 }
 
-// MemoryBroker is the module `realtime.brokers.memory`, the default: messages of
-// one process.
+// MemoryBroker is the module `realtime.brokers.memory`, the default: it delivers
+// messages within one process.
 type MemoryBroker struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -109,8 +109,8 @@ func (*MemoryBroker) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseGuest reads the line or the block of a guest module: its setting, the
-// module's name, and what that takes.
+// parseGuest reads a setting that names a guest module: the setting, the module's
+// name, and the module's arguments or block.
 func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMessage, error) {
 	d.Next()
 	setting := d.Val()
@@ -118,7 +118,7 @@ func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMess
 		return nil, errMissingArg(setting, example)
 	}
 	name := d.Val()
-	if hasPlaceholder(name) { // known when the configuration is loaded
+	if hasPlaceholder(name) { // resolved when the configuration is loaded
 		return parseUnknownGuest(d, setting, example)
 	}
 	if err := checkGuest(setting, namespace, name); err != nil {
@@ -131,8 +131,8 @@ func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMess
 	return caddyconfig.JSONModuleObject(module, "type", name, nil), nil
 }
 
-// parseUnknownGuest reads the line of a module whose name is not known yet: what
-// that takes is taken for what it is in the example, a path or nothing.
+// parseUnknownGuest reads the line of a module whose name is not known yet. It
+// assumes the arguments of the example's module: a path or none.
 func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.RawMessage, error) {
 	args := append([]string{d.Val()}, d.RemainingArgs()...)
 	most := len(strings.Fields(example))
@@ -155,7 +155,8 @@ func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.Ra
 	return json.Marshal(config)
 }
 
-// checkGuest says which modules there are if it is none of them.
+// checkGuest returns an error that lists the available modules if name is not
+// one of them.
 func checkGuest(setting, namespace, name string) error {
 	if _, err := caddy.GetModule(namespace + "." + name); err == nil {
 		return nil
@@ -167,8 +168,8 @@ func checkGuest(setting, namespace, name string) error {
 	return fmt.Errorf("unknown %s %q; this Caddy was built with: %s", setting, name, strings.Join(known, ", "))
 }
 
-// loadGuest loads the guest module of a field of the app, the one of that name if
-// the configuration has none.
+// loadGuest loads the guest module of a field of the app. name is the default
+// module, for a configuration that names none.
 func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field string, raw *json.RawMessage, name string) (guest T, err error) {
 	config := map[string]json.RawMessage{}
 	if len(*raw) > 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// Caddy opens the listeners of a configuration before or after it starts this
-// app, and closes them again if another app fails.
+// Caddy opens the listeners of a configuration before or after it starts this app, and
+// closes them again if another app fails.
 func TestPollsAreHeldFromWhenAConfigurationIsExpectedUntilThereIsOneAgain(t *testing.T) {
 	s := newSite(t, nil)
 	made := s.newApp()
@@ -41,7 +41,7 @@ func TestPollsAreHeldFromWhenAConfigurationIsExpectedUntilThereIsOneAgain(t *tes
 	working := next()
 	s.expect(working)
 	s.start(working)
-	// Polls are still at the server of the configuration before: its hold is
-	// for as long as it runs.
+	// Polls are still at the previous configuration's server, whose hold lasts as
+	// long as it runs.
 	held("working", func() { close(s.handler.ending) })
 }

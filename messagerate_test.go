@@ -12,7 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// rated serves with a message rate of a number in an hour, and one channel.
+// rated serves with one channel per socket and a message rate of packets per hour.
 func rated(t *testing.T, packets int) *testSite {
 	t.Helper()
 	return newSite(t, func(app *App, _ *Handler) {
@@ -21,7 +21,7 @@ func rated(t *testing.T, packets int) *testSite {
 	})
 }
 
-// next is the next packet that a client gets.
+// next waits for the client's next packet.
 func (m *mailbox) next() string {
 	m.t.Helper()
 	select {
@@ -39,7 +39,7 @@ func TestOverTheMessageRateNothingIsDoneAndTheClientIsTold(t *testing.T) {
 			const most = 40
 			s := rated(t, most)
 			made := s.newApp()
-			m := s.dial(transport, made.App.ID, made.SubscribeKey) // a packet
+			m := s.dial(transport, made.App.ID, made.SubscribeKey) // counts as a packet
 			for range most - 1 {
 				m.emit(`["noise"]`)
 			}
@@ -62,7 +62,7 @@ func TestOverTheMessageRateNothingIsDoneAndTheClientIsTold(t *testing.T) {
 			if n := s.hub.Subscriptions(); n != 0 {
 				t.Errorf("%d subscriptions", n)
 			}
-			for range most { // beyond twice the limit; the last ones meet a closed connection
+			for range most { // more than twice the limit; the last ones meet a closed connection
 				_ = m.Write(`42["noise"]`)
 			}
 			select {
@@ -80,7 +80,7 @@ func TestOverTheMessageRateNothingIsDoneAndTheClientIsTold(t *testing.T) {
 func TestAClientMaySubscribeToAllItsChannelsWhateverTheMessageRateIs(t *testing.T) {
 	s := rated(t, 1)
 	made := s.newApp()
-	const channels = 200 // the app's own
+	const channels = 200 // the app's limit
 	if _, err := s.registry.Update(made.App.ID, func(a *keystore.App) error { a.MaxChannels = channels; return nil }); err != nil {
 		t.Fatal(err)
 	}

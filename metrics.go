@@ -8,14 +8,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// metrics collects what the runtime counts, for Caddy's own metrics: its admin
-// endpoint's /metrics and its metrics handler. It only reads, so the numbers go
-// on over reloads. What is counted by app is in families of its own, whose
-// series end with the app, while the totals never decrease.
+// metrics exports the runtime's counters through Caddy's own metrics: the admin
+// endpoint's /metrics and the metrics handler. It only reads them, so they
+// continue across reloads. Counters by app have their own families, whose series
+// end when the app is deleted; the totals never decrease.
 type metrics struct{ app *App }
 
-// The families that are read from elsewhere when they are collected; package
-// stats has the others. docs/operating.md has a table of all.
+// These families are read from other structures at collection; package stats has
+// the rest. docs/operating.md lists them all.
 var (
 	connectionsDesc   = newDesc("connections", "Clients whose connection is open, also those that are about to connect.")
 	connectingDesc    = newDesc("connecting", "Clients whose connection is open and whose credentials are not checked.")
@@ -33,8 +33,8 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_realtime_"+name, help, labels, nil)
 }
 
-// Describe implements prometheus.Collector. It is called before there is a
-// runtime.
+// Describe implements prometheus.Collector. Caddy calls it before the runtime
+// exists.
 func (metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
@@ -44,8 +44,8 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 	stats.New().Describe(out)
 }
 
-// Collect implements prometheus.Collector. At a reload Caddy's admin endpoint
-// is the new configuration's before its apps have started.
+// Collect implements prometheus.Collector. During a reload, Caddy's admin
+// endpoint uses the new configuration before its apps have started.
 func (m metrics) Collect(out chan<- prometheus.Metric) {
 	rt := m.app.current()
 	if rt == nil {
@@ -76,7 +76,7 @@ func (c collection) counter(desc *prometheus.Desc, n uint64, labels ...string) {
 	c.out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
 }
 
-// countRefusal counts a refusal of one who claims to be of an app.
+// countRefusal counts a refused request under the app that it claims to belong to.
 func countRefusal(s *stats.Stats, registry *keystore.Registry, claimed, attempt string, refusal *apierr.Error) {
 	app := s.UnknownApp()
 	if known, ok := registry.App(claimed); ok {

@@ -8,13 +8,13 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// countedStore counts what is asked of a store after its opening.
+// countedStore counts the operations on an open store.
 type countedStore struct {
 	keystore.Store
 	counts *stats.Store
 }
 
-// counted counts what is asked of a store.
+// counted returns a store that counts its operations.
 func counted(store keystore.Store, counts *stats.Store) keystore.Store {
 	if shared, ok := store.(keystore.Shared); ok {
 		return countedShared{countedStore{store, counts}, shared}
@@ -22,7 +22,7 @@ func counted(store keystore.Store, counts *stats.Store) keystore.Store {
 	return countedStore{store, counts}
 }
 
-// countedShared is a countedStore that is shared.
+// countedShared is a countedStore for a shared store.
 type countedShared struct {
 	countedStore
 	shared keystore.Shared

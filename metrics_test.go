@@ -2,7 +2,7 @@ package realtime
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// refused reads how many refusals of a kind are counted.
+// refused returns the count of a kind of refusal.
 func (s *testSite) refused(attempt, code string) float64 {
 	s.t.Helper()
 	registry := prometheus.NewPedanticRegistry()

@@ -1,4 +1,4 @@
-// Package realtime makes any Caddy a realtime gateway: backends publish over
+// Package realtime turns Caddy into a realtime gateway: backends publish over
 // HTTP, browsers and apps subscribe with the stock socket.io-client.
 //
 //	example.com {
@@ -38,42 +38,43 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// App is the Caddy app `realtime`: everything that is process-wide. A
-// configuration that only uses the directive gets one with the defaults.
+// App is the Caddy app `realtime`: all process-wide settings. A configuration
+// that uses only the directive gets an App with the defaults.
 type App struct {
-	// KeystoreRaw is where apps and keys are kept, a module that is a
-	// keystore.Opener. Default: badger, in Caddy's data directory. What it names
-	// must not change at a reload while sockets are to stay open.
+	// KeystoreRaw stores apps and keys. It is a module that implements
+	// keystore.Opener. Default: badger, in Caddy's data directory. To keep
+	// sockets open across a reload, the new configuration must use the same
+	// keystore.
 	KeystoreRaw json.RawMessage `json:"keystore,omitempty" caddy:"namespace=realtime.keystores inline_key=type"`
 
-	// BrokerRaw takes messages to their subscribers, a module that is a
-	// hub.Opener. Default: memory. It must not change either.
+	// BrokerRaw delivers messages to subscribers. It is a module that implements
+	// hub.Opener. Default: memory. The same rule applies to a reload.
 	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=realtime.brokers inline_key=type"`
 
 	Settings
 
-	// postponed are settings with placeholders, as JSON by their names: their
-	// values are not known before Provision.
+	// postponed holds settings with placeholders, as JSON by name. Their values
+	// are not known before Provision.
 	postponed map[string]json.RawMessage
 
 	keystore keystore.Opener
 	broker   hub.Opener
 	logger   *zap.Logger
-	handlers []*Handler              // those of the configuration
-	placed   []func() site.Placement // of the configuration's handlers
-	ctx      caddy.Context           // of Provision, for Cleanup
+	handlers []*Handler              // in this configuration
+	placed   []func() site.Placement // for these handlers
+	ctx      caddy.Context           // from Provision, for Cleanup
 	started  chan struct{}           // closed once runtime is set
 	runtime  *runtime                // set while held
-	held     bool                    // the runtime's reference is this app's to give back
+	held     bool                    // this app must release its reference to runtime
 
-	addresses site.AddressWarnings // about the HTTP servers
+	addresses site.AddressWarnings // for the HTTP servers
 
-	// hold has answers of its HTTP servers wait while there is another
-	// configuration beside this one.
+	// hold delays responses of this configuration's HTTP servers while another
+	// configuration is running too.
 	hold *engineio.Hold
 
-	// running is the runtime of the configuration that this one is to replace,
-	// nil if there is none on the same keystore, and once this one has started.
+	// running is the runtime of the configuration that this one replaces. It is
+	// nil if no configuration uses the same keystore, and after Start.
 	running *runtime
 }
 
@@ -82,9 +83,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "realtime", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision sets the app up. It opens nothing: `caddy validate` provisions
-// beside a running server. At a reload it waits for polling clients, as Caddy
-// opens the new listeners after it.
+// Provision sets up the app. It opens nothing, because `caddy validate` provisions
+// next to a running server. During a reload it waits for polling clients: Caddy
+// opens the new listeners afterwards.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.started, a.hold = make(chan struct{}), new(engineio.Hold)
@@ -114,7 +115,7 @@ func (a *App) Validate() error {
 	return a.Settings.validate()
 }
 
-// Start takes the runtime that earlier configurations used, or opens it.
+// Start acquires the runtime of the previous configuration or opens a new one.
 func (a *App) Start() error {
 	value, _, err := runtimes.LoadOrNew(a.runtimeKey(), func() (caddy.Destructor, error) { return openRuntime(a) })
 	if err != nil {
@@ -123,8 +124,7 @@ func (a *App) Start() error {
 	a.runtime, a.held, a.running = value.(*runtime), true, nil
 	a.runtime.start(a)
 	if len(a.handlers) == 0 {
-		// Nobody could reach the sockets that are left, nor could they come
-		// back.
+		// The remaining sockets can neither be reached nor reconnect.
 		for _, s := range a.runtime.eio.Sessions() {
 			s.Close(engineio.ServerShutdown)
 		}
@@ -134,7 +134,7 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop gives the runtime back, after a drain if the process is about to end.
+// Stop releases the runtime, after a drain if the process is exiting.
 func (a *App) Stop() error {
 	if a.held && caddy.Exiting() {
 		a.runtime.drain()
@@ -142,14 +142,14 @@ func (a *App) Stop() error {
 	return a.release()
 }
 
-// Cleanup gives the runtime back where Stop is not called: after a failed
-// Start of this or another app. A configuration that was only validated is
-// warned about here: no sooner are all routes there.
+// Cleanup releases the runtime where Caddy does not call Stop: after this or
+// another app failed to start. For a configuration that was only validated, it
+// logs warnings: all routes are not known any earlier.
 func (a *App) Cleanup() error {
 	select {
 	case <-a.started:
 	default:
-		if len(a.placed) > 0 { // else asking for the HTTP app could load it
+		if len(a.placed) > 0 { // otherwise this could load the HTTP app
 			if _, err := a.ctx.AppIfConfigured("http"); err == nil {
 				site.LogMisplaced(a.logger, a.placed)
 			}
@@ -158,7 +158,7 @@ func (a *App) Cleanup() error {
 	return a.release()
 }
 
-// release gives back what Start took, and nothing else: the pool counts.
+// release releases only what Start acquired: the pool counts references.
 func (a *App) release() error {
 	if a.running != nil {
 		a.running.forget(a)
@@ -173,13 +173,13 @@ func (a *App) release() error {
 	return err
 }
 
-// startTimeout bounds how long a request waits for the app: Caddy starts its
-// apps in no order, so the HTTP server may be first.
+// startTimeout bounds how long a request waits for the app: Caddy starts apps in
+// no particular order, so the HTTP server can be first.
 const startTimeout = 5 * time.Second
 
-// current returns the app's runtime, nil if there is none yet. At a reload it is
-// there before the app has started, and at one that fails the app never does,
-// though Caddy's servers may have got requests for it.
+// current returns the app's runtime, or nil if there is none yet. During a
+// reload, it exists before the app has started. If the reload fails, the app
+// never starts, although Caddy's servers may have received requests for it.
 func (a *App) current() *runtime {
 	select {
 	case <-a.started:
@@ -192,7 +192,7 @@ func (a *App) current() *runtime {
 	return nil
 }
 
-// await returns the runtime once there is one.
+// await waits for the app's runtime.
 func (a *App) await(r *http.Request) (*runtime, error) {
 	if rt := a.current(); rt != nil {
 		return rt, nil
@@ -217,22 +217,22 @@ func (a *App) awaitGateway(r *http.Request) (*manage.Gateway, error) {
 }
 
 // Handler is the HTTP handler `http.handlers.realtime`: POST /publish and the
-// Socket.IO endpoint of one site. A path that is not its own goes to the next
+// Socket.IO endpoint of one site. It passes requests for other paths to the next
 // handler.
 type Handler struct {
-	// PublishPath takes publishes. Default: /publish.
+	// PublishPath accepts publishes. Default: /publish.
 	PublishPath string `json:"publish_path,omitempty"`
 
 	// SocketPath is the Socket.IO endpoint; its trailing slash is optional.
 	// Default: /socket.io.
 	SocketPath string `json:"socket_path,omitempty"`
 
-	// DocsPath is where the documentation page is, for developers who publish
-	// and subscribe: with this site's origin, paths and limits. Default: none.
+	// DocsPath serves a documentation page for developers who publish and
+	// subscribe, with this site's origin, paths and limits. Default: none.
 	DocsPath string `json:"docs_path,omitempty"`
 
-	// Origins whose pages may use this site from a browser, as
-	// scheme://host[:port]; a host may begin with "*." for all its
+	// Origins whose pages can use this site from a browser, as
+	// scheme://host[:port]. A host that begins with "*." matches all
 	// subdomains. Default: any.
 	Origins []string `json:"origins,omitempty"`
 
@@ -240,10 +240,10 @@ type Handler struct {
 	logger   *zap.Logger
 	origins  *access.Origins
 	docsPage *portal.DocsPage // nil if there is none
-	ending   chan struct{}    // closed when the HTTP server is about to stop
+	ending   chan struct{}    // closed when the HTTP server shuts down
 	server   *caddyhttp.Server
-	placed   func() site.Placement // looks at the server's routes once
-	opaque   limit.Seldom          // the log line of site.Answer
+	placed   func() site.Placement // examines the server's routes once
+	opaque   limit.Seldom          // limits the log line of site.Answer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -251,13 +251,13 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.realtime", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision sets the handler up.
+// Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	if err := h.replace(); err != nil {
 		return err
 	}
-	if err := h.validate(); err != nil { // of what was written, before it is changed below
+	if err := h.validate(); err != nil { // before the settings are changed below
 		return err
 	}
 	orDefault(&h.PublishPath, defaultPublishPath)
@@ -284,8 +284,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if !ok {
 		return errors.New("realtime works in an HTTP server only")
 	}
-	// A reload lets the requests of the old server finish, and an exit waits
-	// for them for ever: polls must hear of both.
+	// A reload lets requests of the old server finish, and an exit waits for
+	// them without a timeout: both must end polls.
 	server.RegisterOnShutdown(sync.OnceFunc(h.end))
 	h.server = server
 	h.placed = sync.OnceValue(func() site.Placement { return site.PlacementOf(server, h) })
@@ -294,7 +294,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// warn tells of what is configured and will not work.
+// warn logs settings that cannot work as configured.
 func (h *Handler) warn(server *caddyhttp.Server) {
 	h.app.addresses.Check(h.logger, server)
 	if timeout, interval := server.WriteTimeout, h.app.PingInterval; timeout > 0 && timeout < interval {
@@ -306,8 +306,8 @@ func (h *Handler) warn(server *caddyhttp.Server) {
 	}
 }
 
-// end is called when the HTTP server is about to stop. If the process is too,
-// polls hear of that before they hear that they are to come again.
+// end is called when the HTTP server shuts down. If the process is exiting, polls
+// must learn that before they are told to poll again.
 func (h *Handler) end() {
 	if caddy.Exiting() {
 		select {
@@ -319,10 +319,10 @@ func (h *Handler) end() {
 	close(h.ending)
 }
 
-// ServeHTTP serves the gateway's own paths.
+// ServeHTTP serves the gateway's paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	place, exact := h.find(r.URL.Path)
-	if place == notOurs { // by the path as it is now, which a rewrite may have changed
+	if place == notOurs { // the current path, which a rewrite may have changed
 		original := site.OriginalURL(r)
 		if original == nil || original.Path == r.URL.Path {
 			return next.ServeHTTP(w, r)
@@ -338,10 +338,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// serve serves the place that a request is for; exact says that its path is the
-// place's own.
+// serve serves the place that a request is for. exact reports whether the path
+// is spelled exactly as configured.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exact bool) {
-	if place != publishPlace || !exact { // which bounds its bodies itself
+	if place != publishPlace || !exact { // a publish bounds its body itself
 		site.BoundBody(w, r, time.Duration(h.app.BodyTimeout))
 	}
 	switch {
@@ -377,8 +377,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 	}.ServeHTTP(w, r)
 }
 
-// serveSocket serves the Socket.IO endpoint. A refused origin gets as far as
-// its CONNECT: only there can the client be told why.
+// serveSocket serves the Socket.IO endpoint. A client with a refused origin gets
+// as far as its CONNECT, whose answer is the only way to tell it the reason.
 func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Request) {
 	allowed := h.origins.Allows(r)
 	if allowed {
@@ -390,14 +390,14 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		access.AnswerSocketPreflight(w, r)
 		return
 	}
-	if access.IsEarly(r) { // also a GET: it opens a session, or takes what waits for one
+	if access.IsEarly(r) { // GETs too: they open a session or take its packets
 		refusal := apierr.TooEarly()
 		rt.refuse("", "connect", refusal)
 		h.refuse(w, r, refusal)
 		return
 	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.hold}
-	if r.URL.Query().Get("sid") == "" { // as engineio asks
+	if r.URL.Query().Get("sid") == "" { // the same condition as in engineio
 		v := h.newVisitor(r, allowed)
 		if refusal := rt.admit(v); refusal != nil {
 			rt.refuse("", "connect", refusal)
@@ -414,8 +414,8 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 	rt.eio.Serve(w, r, exchange)
 }
 
-// admit lets a visitor open a session, if only to be told in the answer to its
-// CONNECT why it may not stay. Who is not refused has entered.
+// admit lets a visitor open a session, even if only the answer to its CONNECT
+// says why it cannot stay. If admit returns nil, the admission counts the visitor.
 func (rt *runtime) admit(v *visitor) *apierr.Error {
 	if rt.draining.Load() {
 		return apierr.Unavailable("The server is shutting down. Reconnect.", time.Second)
@@ -434,15 +434,15 @@ func (rt *runtime) admit(v *visitor) *apierr.Error {
 	return refusal
 }
 
-// refuseOrigin tells the log which line would let the origin in.
+// refuseOrigin logs the configuration line that would allow the origin.
 func (h *Handler) refuseOrigin(rt *runtime, w http.ResponseWriter, r *http.Request) {
 	access.ReflectOrigin(w.Header(), r)
 	rt.refused.Log(h.logger, h.origins, r)
 }
 
-// newVisitor keeps what a CONNECT needs of the request that opens its session.
-// Strings are copied where they would keep the whole request alive, and clipped
-// where an unauthenticated client could make them long.
+// newVisitor keeps the parts of the request that a later CONNECT needs. It copies
+// strings that would keep the whole request in memory, and clips those that an
+// unauthenticated client could make long.
 func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	v := &visitor{site: h.docsPlace(r), endpoint: h.endpoint(r)}
 	v.site.host = clip(r.Host)
@@ -452,17 +452,17 @@ func (h *Handler) newVisitor(r *http.Request, allowed bool) *visitor {
 	}
 	if !allowed {
 		v.refusal = access.SiteOriginError(r)
-	} else if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+	} else if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would check only the first
 		v.refusal = apierr.As(err)
 	}
 	v.query, v.keyInQuery = access.QueryCredential(r.URL.RawQuery)
 	return v
 }
 
-// clip copies a Host or an Origin. One that is longer than any host's name loses
-// its end, and then equals nothing that is allowed.
+// clip copies a Host or an Origin. It truncates values longer than any hostname;
+// a truncated value equals no allowed origin.
 func clip(s string) string {
-	const longest = 300 // https:// and a port beside the 253 characters of a name
+	const longest = 300 // a name of 253 characters, https:// and a port
 	if len(s) > longest {
 		return strings.ToValidUTF8(s[:longest], "") + "…"
 	}

@@ -22,13 +22,12 @@ const (
 	docsPagePlace
 )
 
-// find returns what the handler serves at a path, in a form that Caddy's path
-// matchers take for the same one: dots resolved and slashes merged, as they do.
-// exact is false for spellings that a matcher of the configured path may not
-// match, or that only match because matchers ignore case. These are not
-// served, so that what guards /publish cannot be avoided by /publish/.
+// find returns what the handler serves at a path. Like Caddy's path matchers, it
+// resolves dots and merges slashes. exact is false for spellings that a matcher of
+// the configured path might not match, or would match only because matchers ignore
+// case. These are not served, so that /publish/ cannot bypass a guard of /publish.
 func (h *Handler) find(p string) (found place, exact bool) {
-	switch { // without allocating
+	switch { // does not allocate
 	case p == h.PublishPath:
 		return publishPlace, true
 	case strings.TrimSuffix(p, "/") == h.SocketPath:
@@ -51,7 +50,7 @@ func (h *Handler) find(p string) (found place, exact bool) {
 	return notOurs, false
 }
 
-// path returns the path at which a place is served.
+// path returns the path that serves a place.
 func (h *Handler) path(p place) string {
 	switch p {
 	case publishPlace:
@@ -63,9 +62,9 @@ func (h *Handler) path(p place) string {
 	}
 }
 
-// redirect answers a request for another spelling of one of the handler's
-// paths. Clients that follow it come back with the same method and body, past
-// everything that guards the path.
+// redirect answers a request that spells one of the handler's paths differently.
+// Clients that follow the redirect repeat the method and body, and pass every
+// guard of the path.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 	right := h.path(to)
 	asked := site.OriginalURL(r)

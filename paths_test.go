@@ -48,7 +48,7 @@ func TestRedirectStaysOnTheSite(t *testing.T) {
 		{"/rt/publish/", "/publish/", "/rt/publish"},
 		{"//evil.example/publish/", "/publish/", "/evil.example/publish"},
 		{"//evil.example/..//publish/", "//evil.example/..//publish/", "/publish"},
-		{"/events", "/publish/", ""}, // a rewrite: the client cannot know better
+		{"/events", "/publish/", ""}, // a rewrite, which the client cannot know about
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		original := *r

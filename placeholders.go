@@ -13,14 +13,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// hasPlaceholder reports whether a value is known only when the configuration
+// hasPlaceholder reports whether a value is resolved only when the configuration
 // is loaded.
 func hasPlaceholder(values ...string) bool {
 	return slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, "{") })
 }
 
-// checkPlaceholders refuses placeholders that have no value when a
-// configuration is loaded, as those of a request. It reads no value, so that
+// checkPlaceholders rejects placeholders that have no value when a configuration
+// is loaded, for example those of a request. It does not resolve any, so
 // `caddy adapt` needs neither the variables nor the files of the server.
 func checkPlaceholders(name string, values []string) error {
 	for _, v := range values {
@@ -43,7 +43,7 @@ func errPlaceholder(name, key string) error {
 	return fmt.Errorf("%s: {%s} has no value when the configuration is loaded; a setting takes {env.NAME}, {file./path}, {system.…} and {time.now…}, not what a request has", name, key)
 }
 
-// replaceSetting returns a setting with its placeholders replaced.
+// replaceSetting returns a setting's value with its placeholders replaced.
 func replaceSetting(name, value string) (string, error) {
 	if err := checkPlaceholders(name, []string{value}); err != nil {
 		return "", err
@@ -55,7 +55,7 @@ func replaceSetting(name, value string) (string, error) {
 	return replaced, nil
 }
 
-// postpone keeps the line of a setting that has placeholders.
+// postpone stores the line of a setting that has placeholders.
 func (a *App) postpone(name string, args []string) error {
 	setting, ok := findSetting(name)
 	if !ok {
@@ -111,7 +111,7 @@ func settingArgs(setting setting, value json.RawMessage) ([]string, error) {
 		}
 		return strings.Fields(text), nil
 	}
-	// A rate with a placeholder for one of its values.
+	// A rate with placeholders in its fields.
 	of := "count"
 	if name == "rate_limit" {
 		of = "publishes"
@@ -131,7 +131,7 @@ func settingArgs(setting setting, value json.RawMessage) ([]string, error) {
 		delete(fields, field)
 		written := fmt.Sprint(v)
 		if _, isNumber := v.(json.Number); isNumber && field == "window" {
-			written += "ns" // as caddy.Duration reads it
+			written += "ns" // as caddy.Duration reads numbers
 		}
 		text, err := replaceSetting(name+"'s "+field, written)
 		if err != nil {
@@ -143,15 +143,15 @@ func settingArgs(setting setting, value json.RawMessage) ([]string, error) {
 		return nil, fmt.Errorf("%s has no field %q; its fields are %s and window", name, field, of)
 	}
 	if len(args) == 2 && args[0] == "0" {
-		args = args[:1] // no limit, in whatever window
+		args = args[:1] // no limit, whatever the window
 	}
 	return args, nil
 }
 
-// plainApp is an App that JSON reads and writes field by field.
+// plainApp is an App with the default JSON encoding.
 type plainApp App
 
-// UnmarshalJSON keeps what has placeholders for Provision.
+// UnmarshalJSON postpones settings with placeholders until Provision.
 func (a *App) UnmarshalJSON(text []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
@@ -194,8 +194,7 @@ func textHasPlaceholder(value json.RawMessage) bool {
 	return false
 }
 
-// MarshalJSON writes placeholders as they were read: their values may be
-// secrets.
+// MarshalJSON writes placeholders unresolved: their values can be secrets.
 func (a *App) MarshalJSON() ([]byte, error) {
 	text, err := json.Marshal((*plainApp)(a))
 	if err != nil || len(a.postponed) == 0 {
@@ -209,13 +208,13 @@ func (a *App) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// hasPlaceholder reports whether any setting of the site has one.
+// hasPlaceholder reports whether any setting of the site has a placeholder.
 func (h *Handler) hasPlaceholder() bool {
 	return hasPlaceholder(h.PublishPath, h.SocketPath, h.DocsPath) || hasPlaceholder(h.Origins...)
 }
 
-// replace replaces the handler's placeholders. One of origins may stand for
-// several, apart by spaces or commas.
+// replace replaces the handler's placeholders. A placeholder in origins can
+// resolve to several, separated by spaces or commas.
 func (h *Handler) replace() error {
 	var errs [4]error
 	h.PublishPath, errs[0] = replaceSetting("publish_path", h.PublishPath)
@@ -229,7 +228,7 @@ func (h *Handler) replace() error {
 		}
 		text, err := replaceSetting("origins", origin)
 		several := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		if err == nil && len(several) == 0 { // else an empty list, which is any origin
+		if err == nil && len(several) == 0 { // an empty list would allow any origin
 			err = fmt.Errorf("origins: %s has no origin; set it, or write * for any", origin)
 		}
 		errs[3] = errors.Join(errs[3], err)

@@ -25,20 +25,20 @@ func init() {
 }
 
 // Portal is the HTTP handler `http.handlers.realtime_portal`: the portal on a
-// site, for teams. It answers only who is authenticated, as by basic_auth or
-// any other handler that sets the placeholder {http.auth.user.id}: whoever
-// gets in may do everything with all apps. A path that is not its own goes to
-// the next handler.
+// site, for teams. It serves only authenticated users: basic_auth, or any other
+// handler that sets the placeholder {http.auth.user.id}, must run before it.
+// Every authenticated user fully controls all apps. It passes requests for other
+// paths to the next handler.
 type Portal struct {
-	// Path is where the portal is. Default: /realtime.
+	// Path serves the portal. Default: /realtime.
 	Path string `json:"path,omitempty"`
 
 	app    *App
 	server *portal.Server
 	logger *zap.Logger
-	ending chan struct{}         // closed when the HTTP server is about to stop
-	placed func() site.Placement // looks at the server's routes once
-	opaque limit.Seldom          // the log line of site.Answer
+	ending chan struct{}         // closed when the HTTP server shuts down
+	placed func() site.Placement // examines the server's routes once
+	opaque limit.Seldom          // limits the log line of site.Answer
 }
 
 const defaultPortalPath = "/realtime"
@@ -48,7 +48,7 @@ func (*Portal) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.realtime_portal", New: func() caddy.Module { return new(Portal) }}
 }
 
-// Provision sets the handler up.
+// Provision sets up the handler.
 func (p *Portal) Provision(ctx caddy.Context) error {
 	if err := p.setPath(); err != nil {
 		return err
@@ -68,13 +68,13 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 		return errors.New("realtime_portal works in an HTTP server only")
 	}
 	p.ending = make(chan struct{})
-	server.RegisterOnShutdown(sync.OnceFunc(func() { close(p.ending) })) // it waits for live views
+	server.RegisterOnShutdown(sync.OnceFunc(func() { close(p.ending) })) // the server waits for live views
 	p.placed = sync.OnceValue(func() site.Placement { return site.PlacementOf(server, p) })
 	p.app.placed = append(p.app.placed, p.placed)
 	return nil
 }
 
-// setPath makes the path that was written the one to serve.
+// setPath normalizes the configured path.
 func (p *Portal) setPath() (err error) {
 	if p.Path, err = replaceSetting("path", p.Path); err != nil {
 		return err
@@ -89,10 +89,10 @@ func (p *Portal) setPath() (err error) {
 	return nil
 }
 
-// ServeHTTP serves the portal to who is authenticated.
+// ServeHTTP serves the portal to authenticated users.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	path, ours := p.cut(r.URL.Path)
-	if !ours { // by the path as it is now, which a rewrite may have changed
+	if !ours { // the current path, which a rewrite may have changed
 		original := site.OriginalURL(r)
 		if original == nil || original.Path == r.URL.Path {
 			return next.ServeHTTP(w, r)
@@ -108,7 +108,7 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	return nil
 }
 
-// serve serves the path below the portal's own, which begins with a slash.
+// serve serves a path below the portal's own. path begins with a slash.
 func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 	site.BoundBody(w, r, time.Duration(p.app.BodyTimeout))
 	if path == "" {
@@ -128,17 +128,17 @@ func (p *Portal) serve(w http.ResponseWriter, r *http.Request, path string) {
 	p.server.Serve(w, r, visit)
 }
 
-// newPortal makes the portal's pages.
+// newPortal returns a server of the portal's pages.
 func newPortal(logger *zap.Logger) (*portal.Server, error) {
 	return portal.NewServer(portal.Config{Logger: logger, Sites: portalSites, Refuse: site.Refuse})
 }
 
-// portalSites are the sites of the running configuration, for snippets.
+// portalSites returns the sites of the running configuration, for snippets.
 func portalSites() []portal.Site {
 	var sites []portal.Site
 	for _, s := range site.ServedSites() {
 		if s.SocketPath == defaultSocketPath {
-			s.SocketPath = "" // as the stock client has it
+			s.SocketPath = "" // the stock client's default
 		}
 		sites = append(sites, portal.Site(s))
 	}
@@ -148,9 +148,9 @@ func portalSites() []portal.Site {
 	return sites
 }
 
-// cut returns what is below the portal's path, with its slash, and reports
-// whether a path is the portal's at all. Slashes are merged before the part
-// that names a channel, as Caddy's matchers do.
+// cut returns the rest of a path below the portal's, with its slash, and reports
+// whether the path belongs to the portal. Like Caddy's matchers, it merges slashes,
+// but only before the part that names a channel.
 func (p *Portal) cut(path string) (below string, ours bool) {
 	for _, path := range []string{path, caddyhttp.CleanPath(path, true)} {
 		below, ours = strings.CutPrefix(path, p.Path)
@@ -189,13 +189,13 @@ func parsePortalDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, 
 }
 
 // UnmarshalCaddyfile sets up the handler from the directive. Syntax, with the
-// default as value:
+// default value:
 //
 //	realtime_portal [<matcher>] {
 //		path /realtime
 //	}
 //
-// Put what authenticates users into the site, too: basic_auth /realtime* { … }.
+// The site must also authenticate users, for example: basic_auth /realtime* { … }.
 func (p *Portal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	return eachSetting(d, func(name string, args []string) (err error) {

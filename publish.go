@@ -22,13 +22,13 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// publishEndpoint serves POST /publish of one site. It is read only and safe
-// for concurrent use; copying it costs nothing but its size.
+// publishEndpoint serves POST /publish of one site. It is read-only and safe for
+// concurrent use, and cheap to copy.
 type publishEndpoint struct {
 	registry  *keystore.Registry
 	publisher *publisher
 
-	// settings have their defaults filled in.
+	// settings include the defaults.
 	settings *Settings
 
 	origins    *access.Origins
@@ -43,7 +43,7 @@ type publishEndpoint struct {
 
 const publishMethods = "POST, OPTIONS"
 
-// ServeHTTP answers one publish, or the preflight of one.
+// ServeHTTP answers a publish or its preflight.
 func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	authenticated := false
 	receipt, err := e.serve(w, r, &authenticated)
@@ -51,7 +51,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.trace(r, receipt, nil)
 		return
 	}
-	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // else its client has gone
+	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // otherwise the client has left
 		e.logger.Error("publish failed", zap.Error(err))
 	}
 	refusal := e.docs.explain(apierr.As(err))
@@ -65,8 +65,8 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	site.Refuse(w, r, refusal)
 }
 
-// tellRefused counts a refusal, and tells those who watch the app that the
-// request claims to be of.
+// tellRefused counts a refusal and reports it to the live views of the app that
+// the request claims to belong to.
 func (e publishEndpoint) tellRefused(r *http.Request, refusal *apierr.Error, authenticated bool) {
 	app := r.Header.Get("X-App-Id")
 	e.publisher.Refused(app, refusal)
@@ -79,8 +79,8 @@ func (e publishEndpoint) tellRefused(r *http.Request, refusal *apierr.Error, aut
 	})
 }
 
-// serve returns the message, none for what is no publish. It sets authenticated
-// once it knows that the request has a key of the app.
+// serve returns the receipt of the message, or none for a preflight. It sets
+// authenticated once the request has presented a key of the app.
 func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authenticated *bool) (message.Receipt, error) {
 	if err := e.checkOrigin(w, r); err != nil {
 		return message.Receipt{}, err
@@ -131,14 +131,14 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	return receipt, nil
 }
 
-// checkOrigin refuses pages that the site does not list, and lets the others
-// read every answer from here on.
+// checkOrigin rejects pages from origins that the site does not list, and lets the
+// others read every answer from here on.
 func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) error {
 	if !e.origins.Allows(r) {
 		e.refused.Log(e.logger, e.origins, r)
 		return access.SiteOriginError(r)
 	}
-	if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would see the first only
+	if _, err := access.OnlyHeader(r, "Origin"); err != nil { // an app's list would check only the first
 		return err
 	}
 	e.origins.SetCORS(w.Header(), r)
@@ -148,7 +148,7 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 	return nil
 }
 
-// authenticate finds the app whose key the request carries, and applies the
+// authenticate returns the app whose key the request carries, after checking the
 // app's own list of origins.
 func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
 	appID, secret, err := access.PublishCredentials(r)
@@ -164,17 +164,17 @@ func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
 	return app, e.appOrigins.Check(app, r)
 }
 
-// readBody reads the whole body, bounded in bytes and in time. A large one needs
-// room among those that arrive.
+// readBody reads the whole body within its limits of size and time. A large body
+// must acquire memory from arriving first.
 func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, maxBody int64, arriving *arrival) error {
 	if r.ContentLength > maxBody {
 		return apierr.PayloadTooLarge(maxBody, strconv.FormatInt(r.ContentLength, 10))
 	}
-	// A declared length is a claim: believe it as far as it costs nothing.
+	// A declared length is only a claim: trust it no further than is cheap.
 	body.Grow(int(min(max(r.ContentLength, 0), maxPooledBody-bytes.MinRead)) + bytes.MinRead)
 
 	conn := http.NewResponseController(w)
-	// A writer without deadlines leaves the server's own timeouts in force.
+	// A writer without deadlines leaves the server's timeouts in force.
 	_ = conn.SetReadDeadline(time.Now().Add(time.Duration(e.settings.BodyTimeout)))
 	n, err := body.ReadFrom(io.LimitReader(r.Body, min(maxBody+1, maxSmallBody)))
 	if err == nil && n == maxSmallBody {
@@ -191,7 +191,7 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 		n += rest
 	}
 	if err != nil {
-		// The deadline stays: the server may read on before it answers.
+		// The deadline stays: the server may keep reading before it answers.
 		site.CloseAfter(w, r)
 		return e.bodyError(n, err)
 	}
@@ -202,16 +202,16 @@ func (e publishEndpoint) readBody(w http.ResponseWriter, r *http.Request, body *
 	return nil
 }
 
-// maxSmallBody is the largest body that needs no room.
+// maxSmallBody is the largest body that does not count as arriving.
 const maxSmallBody = maxPooledBody - bytes.MinRead
 
-// maxDiscard bounds what is read of a body that is refused.
+// maxDiscard bounds how much of a rejected body is read.
 const maxDiscard = 8 << 20
 
-// discard reads what is left of a body that is refused, within the time for one,
-// unless it is far too large, broke off, or its client waits to be told. Who
-// still sends when the connection is closed never reads why, and net/http does
-// close it where a proxy has asked for that.
+// discard reads the rest of a rejected body, within the body timeout. It does
+// not if the body is far too large or broke off, or if the client waits for a
+// 100 Continue. A client that is still sending when the connection closes
+// never reads the reason, and net/http does close it if a proxy has asked for that.
 func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 1 || w.Header().Get("Connection") == "close" {
 		return
@@ -227,7 +227,7 @@ func (e publishEndpoint) discard(w http.ResponseWriter, r *http.Request) {
 	site.CloseAfter(w, r)
 }
 
-// bodyError says why a body could be read no further than n bytes.
+// bodyError explains why reading a body failed after n bytes.
 func (e publishEndpoint) bodyError(n int64, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return apierr.InvalidRequest("The body did not arrive completely within %s, only %d bytes of it. Send it faster, or a smaller one.",
@@ -239,7 +239,8 @@ func (e publishEndpoint) bodyError(n int64, err error) error {
 	return apierr.InvalidRequest("The body broke off after %d bytes. Send as many as its Content-Length says, or end its last chunk.", n)
 }
 
-// maxPooledBody keeps one large publish from being remembered for ever.
+// maxPooledBody bounds the buffers in the pool, so that a large publish does not
+// occupy memory forever.
 const maxPooledBody = 64 << 10
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}

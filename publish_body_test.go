@@ -27,7 +27,7 @@ func TestClientThatSendsTooMuchReadsWhyAndGoesOn(t *testing.T) {
 		if chunked {
 			r.ContentLength, r.TransferEncoding = -1, []string{"chunked"}
 		}
-		if err := r.Write(conn); err != nil { // all of it, before it reads
+		if err := r.Write(conn); err != nil { // sends everything before it reads
 			t.Fatalf("chunked %t: %v", chunked, err)
 		}
 		res, err := http.ReadResponse(answers, r)
@@ -42,9 +42,9 @@ func TestClientThatSendsTooMuchReadsWhyAndGoesOn(t *testing.T) {
 	}
 }
 
-// Such as nginx, which closes the connection to a server after each answer
-// unless it is told otherwise. What a server has not read of a body when it
-// closes takes the answer with it.
+// For example nginx, which closes the connection to a server after each response by
+// default. If the server closes a connection with part of the body unread, the response
+// is lost.
 func TestRefusedClientThatClosesReadsWhy(t *testing.T) {
 	s := newPublishServer(t, nil)
 	for name, refused := range map[string]struct {
@@ -70,7 +70,7 @@ func TestRefusedClientThatClosesReadsWhy(t *testing.T) {
 				}
 				r.Close = true
 				r.Header.Set(refused.header, refused.value)
-				if err := r.Write(conn); err != nil { // all of it, before it reads
+				if err := r.Write(conn); err != nil { // sends everything before it reads
 					t.Errorf("%s, %d bytes, chunked %t: %v", name, size, chunked, err)
 					continue
 				}
@@ -90,7 +90,7 @@ func TestRefusedClientThatClosesReadsWhy(t *testing.T) {
 	}
 }
 
-// Who declares a body and sends none is told what is wrong all the same.
+// A client that declares a body and sends none still gets the error.
 func TestRefusedClientThatStallsReadsWhy(t *testing.T) {
 	s := newPublishServer(t, func(e *publishEndpoint) { e.settings.BodyTimeout = caddy.Duration(100 * time.Millisecond) })
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// FuzzBodyType sends the headers that say what a body is. What is read as JSON
-// says that it is just that, once; the refusal of anything else can be read.
+// FuzzBodyType sends headers that describe the body. A body read as JSON is declared as
+// JSON, exactly once; the refusal of anything else is readable.
 func FuzzBodyType(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"application/json", "", ""},

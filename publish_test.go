@@ -259,7 +259,7 @@ func TestPublishFromABrowser(t *testing.T) {
 		t.Error("an allowed origin cannot read why it is refused")
 	}
 
-	// The app of the next two lists https://a.example only.
+	// The app of the next two requests allows only https://a.example.
 	res, body = s.do(t, publish("https://a.example", s.shop.narrowApp, s.shop.narrowKey))
 	if res.StatusCode != http.StatusOK {
 		t.Errorf("the app's own origin: %d %s", res.StatusCode, body)
@@ -295,7 +295,7 @@ func TestPublishIsLimitedPerApp(t *testing.T) {
 		t.Errorf("another app: %d %s", res.StatusCode, body)
 	}
 
-	// narrowApp has a limit of its own: 5 in an hour.
+	// narrowApp has its own limit: 5 per hour.
 	own := s.request(t, goodBody)
 	own.Header.Set("X-App-Id", s.shop.narrowApp)
 	own.Header.Set("Authorization", "Bearer "+s.shop.narrowKey)
@@ -360,7 +360,7 @@ func TestBrokenBodiesAreRefused(t *testing.T) {
 	if !closed {
 		t.Fatal("the connection stays open")
 	}
-	// A refusal before the body costs the client no upload.
+	// A refusal before the body saves the client an upload.
 	res, body, closed = s.sendRaw(t, s.head("Content-Length: 99999999999"))
 	wantError(t, res, body, http.StatusRequestEntityTooLarge, "payload_too_large", "is 99999999999 bytes")
 	if !closed {
@@ -368,7 +368,7 @@ func TestBrokenBodiesAreRefused(t *testing.T) {
 	}
 }
 
-// deadlines records the read deadlines that are set on it.
+// deadlines records the read deadlines that are set.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	set []time.Time

@@ -18,9 +18,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// A publisher is the one way of a message to its subscribers, whoever publishes
-// it: it applies the limits of the app, has the hub deliver, counts, and tells who
-// watches.
+// A publisher is the only path of a message to its subscribers, for every source
+// of publishes: it applies the app's limits, delivers through the hub, counts, and
+// informs live views.
 type publisher struct {
 	settings func() *Settings
 	limits   limit.Group
@@ -30,8 +30,8 @@ type publisher struct {
 	feeds    *live.Feeds
 }
 
-// Publish implements manage.Publisher. It does not keep p.Data: the bytes are of a
-// request's body, whose buffer the next request uses.
+// Publish implements manage.Publisher. It does not retain p.Data: the bytes belong
+// to a request's body, whose buffer is reused.
 func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
 	if m.Received.IsZero() {
 		m.Received = time.Now()
@@ -43,7 +43,7 @@ func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Pu
 	if size, most := int64(len(m.Data)), settings.maxBody(app); size > most {
 		return message.Receipt{}, limit.Result{}, apierr.PayloadTooLarge(most, strconv.FormatInt(size, 10))
 	}
-	// The rate comes last, so that what is refused for another reason costs nothing.
+	// Check the rate last: a publish refused for another reason must not count.
 	publishes, window := settings.rateLimit(app)
 	result := p.limits.Allow(app.ID, publishes, window)
 	if !result.OK {
@@ -68,7 +68,7 @@ func (p *publisher) Refused(app string, refusal *apierr.Error) {
 	countRefusal(p.stats, p.registry, app, "publish", refusal)
 }
 
-// maxBody is the app's bound of a publish, in bytes, but no more than the
+// maxBody returns the app's limit for a publish, in bytes, capped by the
 // configuration's.
 func (s *Settings) maxBody(app *keystore.App) int64 {
 	if app.MaxBody > 0 {
@@ -77,8 +77,8 @@ func (s *Settings) maxBody(app *keystore.App) int64 {
 	return s.MaxBody
 }
 
-// rateLimit is the app's own, or else the configuration's. No publishes are no
-// limit.
+// rateLimit returns the app's limit, or the configuration's if the app has none.
+// 0 publishes means no limit.
 func (s *Settings) rateLimit(app *keystore.App) (publishes int, window time.Duration) {
 	if app.Rate != nil {
 		return app.Rate.Limit, app.Rate.Window

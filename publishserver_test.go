@@ -25,7 +25,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 )
 
-// mustHub makes a hub on a broker.
+// mustHub creates a hub with a broker.
 func mustHub(tb testing.TB, broker hub.Broker) *hub.Hub[*engineio.Packet] {
 	tb.Helper()
 	h, err := newHub(broker)
@@ -35,7 +35,7 @@ func mustHub(tb testing.TB, broker hub.Broker) *hub.Hub[*engineio.Packet] {
 	return h
 }
 
-// recorder is a broker that remembers what comes to it, or fails with err.
+// recorder is a broker that records its messages, or fails with err.
 type recorder struct {
 	mu  sync.Mutex
 	got []string
@@ -85,7 +85,7 @@ type publishServer struct {
 	logs     *observer.ObservedLogs
 }
 
-// newPublishServer starts an endpoint; change adapts it before.
+// newPublishServer starts an endpoint, after change has adapted it.
 func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServer {
 	tb.Helper()
 	core, logs := observer.New(zap.DebugLevel)
@@ -111,7 +111,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 	return s
 }
 
-// request is a publish that is accepted, for a test to spoil.
+// request returns a valid publish, for a test to modify.
 func (s *publishServer) request(tb testing.TB, body string) *http.Request {
 	tb.Helper()
 	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, s.URL+"/publish", strings.NewReader(body))
@@ -124,7 +124,7 @@ func (s *publishServer) request(tb testing.TB, body string) *http.Request {
 	return r
 }
 
-// do sends the request and returns the answer with its body.
+// do sends the request and returns the response with its body.
 func (s *publishServer) do(tb testing.TB, r *http.Request) (*http.Response, string) {
 	tb.Helper()
 	res, err := s.Client().Do(r)
@@ -139,7 +139,7 @@ func (s *publishServer) do(tb testing.TB, r *http.Request) (*http.Response, stri
 	return res, string(body)
 }
 
-// wantError holds an answer against the one shape of errors.
+// wantError checks that a response is an error in the documented form.
 func wantError(tb testing.TB, res *http.Response, body string, status int, code, says string) {
 	tb.Helper()
 	var shape map[string]map[string]string
@@ -162,8 +162,8 @@ func wantError(tb testing.TB, res *http.Response, body string, status int, code,
 	}
 }
 
-// sendRaw writes bytes to the server and returns what it answers, with
-// whether it closed the connection then.
+// sendRaw writes bytes to the server. It returns the response, and whether the server
+// closed the connection afterwards.
 func (s *publishServer) sendRaw(t *testing.T, raw string) (*http.Response, string, bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())

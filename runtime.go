@@ -24,19 +24,19 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// runtimes holds the one runtime of each keystore for as long as a
-// configuration uses it.
+// runtimes holds one runtime per keystore and broker, as long as a configuration
+// uses it.
 var runtimes = caddy.NewUsagePool()
 
-// runtimeKey is the identity of a runtime: those of its keystore and its broker.
-// Nothing that a reload may change belongs in it.
+// runtimeKey identifies a runtime by its keystore and broker. It must not contain
+// anything that a reload can change.
 type runtimeKey struct{ keystore, broker string }
 
 func (a *App) runtimeKey() runtimeKey { return runtimeKey{a.keystore.Identity(), a.broker.Identity()} }
 
-// runtime is what outlives a configuration: keys, channels and sockets. Each
-// configuration that runs on it brings settings and a log, the latest of which
-// are in force.
+// A runtime holds the state that outlives a configuration: keys, channels and
+// sockets. The settings and the log are those of the latest configuration that
+// runs on it.
 type runtime struct {
 	key       runtimeKey
 	log       *zap.Logger
@@ -61,9 +61,9 @@ type runtime struct {
 	appOrigins access.AppOrigins
 	sites      atomic.Pointer[siteOrigins]
 
-	mu       sync.Mutex // guards what follows
-	configs  []*App     // the started ones; two while a reload is under way
-	expected *App       // one that is about to start
+	mu       sync.Mutex // guards configs and expected
+	configs  []*App     // started; two during a reload
+	expected *App       // about to start
 
 	drainOnce sync.Once
 	draining  atomic.Bool
@@ -71,13 +71,13 @@ type runtime struct {
 
 	closed chan struct{} // closed with the runtime
 
-	shrinking sync.WaitGroup // shrink, which Destruct waits for
+	shrinking sync.WaitGroup // waits for shrink
 }
 
-// upgradeTimeout is Node's default.
+// upgradeTimeout is the default of the Node server.
 const upgradeTimeout = 10 * time.Second
 
-// openRuntime opens the keystore and makes everything that stands on it.
+// openRuntime opens the keystore and creates everything that depends on it.
 func openRuntime(first *App) (*runtime, error) {
 	rt := &runtime{key: first.runtimeKey(), lasting: logging.New(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
 	rt.log = rt.lasting.Logger("realtime")
@@ -90,7 +90,7 @@ func openRuntime(first *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the keystore: %w", err)
 	}
-	// A key that has expired takes its sockets with it.
+	// Disconnect the sockets of expired keys.
 	rt.expiry = keystore.StartExpiry(rt.registry.App, func(app *keystore.App) { rt.sockets.recheck(app.ID, app) })
 	broker, err := first.broker.Open(rt.lasting.Logger("realtime.broker"))
 	if err == nil {
@@ -101,7 +101,7 @@ func openRuntime(first *App) (*runtime, error) {
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
-	// Not before: other processes may change the store at any time.
+	// Watch before reading the apps: other processes can change the store at any time.
 	rt.registry.Watch(rt.appChanged)
 	for page, next := rt.registry.Apps("", manage.MaxPage); ; page, next = rt.registry.Apps(next, manage.MaxPage) {
 		for _, app := range page {
@@ -128,10 +128,10 @@ func openRuntime(first *App) (*runtime, error) {
 	return rt, nil
 }
 
-// activeRuntime finds the runtime of the configuration that runs.
+// activeRuntime returns the runtime of the running configuration.
 func activeRuntime() (*runtime, error) {
 	ctx := caddy.ActiveContext()
-	if ctx.Context == nil { // of the first configuration not all apps have started
+	if ctx.Context == nil { // not all apps of the first configuration have started
 		return nil, apierr.Unavailable("The server is starting. Try again.", time.Second)
 	}
 	app, err := ctx.AppIfConfigured("realtime")
@@ -147,12 +147,12 @@ func activeRuntime() (*runtime, error) {
 	}
 }
 
-// newHub makes a hub whose messages are packets for clients.
+// newHub returns a hub that encodes messages as packets for clients.
 func newHub(broker hub.Broker) (*hub.Hub[*engineio.Packet], error) {
 	return hub.New(broker, func(m *hub.Message) *engineio.Packet { return socketio.EventPacket(m.Event, m.Data) })
 }
 
-// shrinkPause is between two searches for memory that limits no longer need.
+// shrinkPause is the interval at which unused memory of limits is released.
 const shrinkPause = time.Minute
 
 // shrink runs until the runtime is closed.
@@ -169,8 +169,8 @@ func (rt *runtime) shrink() {
 	}
 }
 
-// appChanged takes note of a change to an app: before is nil for a new one, now
-// for one that is gone.
+// appChanged applies a change to an app. before is nil if the app was created, now
+// is nil if it was deleted.
 func (rt *runtime) appChanged(before, now *keystore.App) {
 	switch {
 	case before == nil: // a new app has no sockets
@@ -187,7 +187,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 	rt.sockets.recheck(before.ID, now)
 }
 
-// settings are those of the configuration in force.
+// settings returns the settings in force.
 func (rt *runtime) settings() *Settings { return rt.current.Load() }
 
 func (rt *runtime) socketConfig() socketio.Config {
@@ -200,7 +200,8 @@ func (rt *runtime) socketConfig() socketio.Config {
 	}
 }
 
-// addressOf is a session's address in limits, not valid where it has none.
+// addressOf returns a session's client prefix, which is not valid if the client has
+// no address.
 func addressOf(data any) netip.Prefix {
 	customer, _ := access.ClientPrefix(data.(*visitor).ip)
 	return customer
@@ -224,7 +225,7 @@ func (rt *runtime) engineConfig() engineio.Config {
 	}
 }
 
-// describe says in the log whose session it is.
+// describe returns the log fields that identify a session's client.
 func describe(data any) []zap.Field {
 	v, ok := data.(*visitor)
 	if !ok {
@@ -234,22 +235,22 @@ func describe(data any) []zap.Field {
 }
 
 const (
-	// settleLimit bounds how long a reload waits for polls, whose answers are
-	// held meanwhile.
+	// settleLimit bounds how long a reload waits for polls, whose answers it
+	// holds meanwhile.
 	settleLimit = 1100 * time.Millisecond
 
-	// endedLimit bounds how long a reload waits for the HTTP servers of the one
-	// before to tell their polls that they end, which Caddy does not wait for.
+	// endedLimit bounds how long a reload waits for the previous configuration's
+	// HTTP servers to end their polls. Caddy does not wait for that.
 	endedLimit = time.Second
 
 	// closeTime is how long after the end of a configuration its HTTP servers
-	// may take to close their listeners: Caddy ends its apps in no order.
+	// can take to close their listeners: Caddy stops apps in no particular order.
 	closeTime = 100 * time.Millisecond
 )
 
-// expect prepares for a configuration that is about to start, on HTTP servers
-// that may listen before it does, or that may fail and close their listeners
-// again: every client on polling has a poll here by then, and keeps it.
+// expect prepares for a configuration that is about to start. Its HTTP servers may
+// listen before it starts, or fail and close their listeners again. By then, every
+// polling client has a poll on this runtime, and keeps it.
 func (rt *runtime) expect(a *App) {
 	rt.eio.AwaitEnded(endedLimit)
 	a.hold.Begin()
@@ -260,7 +261,7 @@ func (rt *runtime) expect(a *App) {
 	rt.eio.Settle(settleLimit)
 }
 
-// forget is for a configuration that was expected and does not start.
+// forget reverts expect for a configuration that does not start.
 func (rt *runtime) forget(a *App) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -270,7 +271,7 @@ func (rt *runtime) forget(a *App) {
 	}
 }
 
-// start puts a configuration in force.
+// start makes a configuration the one in force.
 func (rt *runtime) start(a *App) {
 	rt.mu.Lock()
 	rt.configs = append(rt.configs, a)
@@ -279,11 +280,11 @@ func (rt *runtime) start(a *App) {
 	}
 	rt.configure()
 	rt.mu.Unlock()
-	rt.live.End() // their requests are of servers that are to end
+	rt.live.End() // their requests belong to servers that are closing
 }
 
-// stop takes a configuration out: after a reload the old one, after a failed
-// reload the new.
+// stop removes a configuration: the old one after a reload, the new one after a
+// failed reload.
 func (rt *runtime) stop(a *App) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -294,8 +295,8 @@ func (rt *runtime) stop(a *App) {
 	rt.configure()
 }
 
-// holdAnswers holds answers to polls while there are two configurations. It
-// needs mu.
+// holdAnswers holds answers to polls while there are two configurations. The
+// caller must hold mu.
 func (rt *runtime) holdAnswers() {
 	two := len(rt.configs) > 1 || rt.expected != nil
 	for _, config := range rt.configs {
@@ -307,36 +308,36 @@ func (rt *runtime) holdAnswers() {
 	}
 }
 
-// configure puts the latest configuration in force. It needs mu.
+// configure applies the latest configuration. The caller must hold mu.
 func (rt *runtime) configure() {
 	if len(rt.configs) == 0 {
-		return // what runs on, until it is closed, keeps the last
+		return // keep the last settings until the runtime is closed
 	}
 	rt.holdAnswers()
 	latest := rt.configs[len(rt.configs)-1]
 	rt.lasting.Use(latest.logger)
 	rt.current.Store(&latest.Settings)
-	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket may be in several channels
+	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket can be in several channels
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
 	rt.useSites()
 }
 
-// refuse counts a refusal of one who claims to be of an app.
+// refuse counts a refused request under the app that it claims to belong to.
 func (rt *runtime) refuse(claimed, attempt string, refusal *apierr.Error) {
 	countRefusal(rt.stats, rt.registry, claimed, attempt, refusal)
 }
 
-// Destruct implements caddy.Destructor: nobody uses the runtime any more, as
-// the configuration names another keystore, or none, or the process ends.
+// Destruct implements caddy.Destructor. Nothing uses the runtime anymore: the
+// configuration has another keystore or none, or the process is exiting.
 func (rt *runtime) Destruct() error {
 	close(rt.closed)
 	rt.shrinking.Wait()
 	rt.eio.Close()
 	rt.sio.Wait()
 	rt.expiry.Stop()
-	// The registry first: until then, a change by another process may have the
-	// broker forget an app.
+	// Close the registry first: until then, a change by another process can make
+	// the broker forget an app.
 	closed := rt.registry.Close()
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))

@@ -19,7 +19,7 @@ type otherProcess struct {
 
 func (o *otherProcess) Watch(changed func(id string)) { o.changed = changed }
 
-// Get finds no app: all were deleted.
+// Get finds no app: all are deleted.
 func (o *otherProcess) Get(_ context.Context, id string) (*keystore.App, error) {
 	o.asked <- id
 	return nil, nil
@@ -29,9 +29,9 @@ func (o *otherProcess) Identity() string { return "other process" }
 
 func (o *otherProcess) Open(*zap.Logger) (keystore.Store, error) { return o, nil }
 
-// delete returns once the gateway has taken note.
+// delete returns once the gateway has seen the deletion.
 func (o *otherProcess) delete(id string) {
-	for _, id := range []string{id, "another"} { // one is looked up after the other
+	for _, id := range []string{id, "another"} { // looked up in order: the second lookup follows the first change
 		o.changed(id)
 		for asked := ""; asked != id; {
 			asked = <-o.asked
@@ -39,7 +39,7 @@ func (o *otherProcess) delete(id string) {
 	}
 }
 
-// brokerOpening is a broker whose opening takes time.
+// brokerOpening is a broker that takes time to open.
 type brokerOpening struct {
 	MemoryBroker
 	meanwhile func()
@@ -50,7 +50,7 @@ func (b *brokerOpening) Open(logger *zap.Logger) (hub.Broker, error) {
 	return b.MemoryBroker.Open(logger)
 }
 
-// It used to be a panic that ended the process.
+// This used to cause a panic that ended the process.
 func TestAppMayBeDeletedElsewhereWhileTheGatewayOpens(t *testing.T) {
 	dir := t.TempDir()
 	store, err := keystore.OpenBadger(dir, zap.NewNop())

@@ -11,103 +11,102 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// RateLimit bounds publishes per app in a rolling window.
+// RateLimit bounds an app's publishes in a rolling window.
 type RateLimit struct {
-	// Publishes accepted in any window. 0 is no limit.
+	// Publishes accepted in any window. 0 means no limit.
 	Publishes int `json:"publishes"`
 
 	// Window is the window's length.
 	Window caddy.Duration `json:"window"`
 }
 
-// Rate bounds something in a window of time.
+// Rate bounds events in a window of time.
 type Rate struct {
-	// Count is how many there may be in a window. 0 is no limit.
+	// Count is the limit of events in a window. 0 means no limit.
 	Count int `json:"count"`
 
 	// Window is the window's length.
 	Window caddy.Duration `json:"window"`
 }
 
-// Settings are the process-wide limits and times of a configuration. All of
-// them can change at a reload; an open socket keeps what its client was told when
-// it was opened: its heartbeat and MaxPacket.
+// Settings are a configuration's process-wide limits and timeouts. A reload can
+// change all of them, but an open socket keeps the values its client received when
+// it connected: the heartbeat and MaxPacket.
 //
-// In JSON, a string with placeholders, for example "{env.MAX_BODY}", may stand
-// for any value. It is replaced at Provision and then read as in a Caddyfile:
+// In JSON, a string with placeholders, for example "{env.MAX_BODY}", can replace
+// any value. It is resolved at Provision and then parsed as in a Caddyfile:
 // "1MiB", "10s", or "600 1m" for a whole rate.
 type Settings struct {
-	// RateLimit of an app that has none of its own. Default: 600 in 1m.
+	// RateLimit applies to apps without a limit of their own. Default: 600 in 1m.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// MaxBody is the largest body of POST /publish, in bytes. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// BodyTimeout is how long a request's body may take to arrive, that of
-	// POST /publish or of a client on long-polling. An exit waits for it, so
-	// it had better be less than Drain. Default: 10s.
+	// BodyTimeout is how long a request's body can take to arrive, for
+	// POST /publish and for a client on long-polling. An exit waits for it, so
+	// it should be less than Drain. Default: 10s.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
-	// MaxChannels is how many channels one socket may subscribe to.
+	// MaxChannels is the number of channels one socket can subscribe to.
 	// Default: 100.
 	MaxChannels int `json:"max_channels,omitempty"`
 
 	// PingInterval is the time between the server's heartbeats. Default: 25s.
 	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
 
-	// PingTimeout is how long a client may take to answer a heartbeat.
+	// PingTimeout is how long a client can take to answer a heartbeat.
 	// Default: 20s.
 	PingTimeout caddy.Duration `json:"ping_timeout,omitempty"`
 
-	// ConnectTimeout is how long a client may take to send its credentials
+	// ConnectTimeout is how long a client can take to send its credentials
 	// once its transport is open. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
-	// MaxConnecting is how many clients may be between opening a connection
-	// and having their credentials accepted, at a time; one address may have a
-	// quarter of them, rounded up. Others are told to come back. Default: 5000.
+	// MaxConnecting limits the clients that have opened a connection but whose
+	// credentials are not accepted yet. One address can have a quarter of them,
+	// rounded up. Other clients are told to retry. Default: 5000.
 	MaxConnecting int `json:"max_connecting,omitempty"`
 
-	// MaxConnections is how many clients may be connected, those that are
-	// about to connect included. 0 is no limit. Default: nine tenths of the
-	// file descriptors that the process may have; no limit where the system
-	// sets none.
+	// MaxConnections limits the clients that are connected or connecting.
+	// 0 means no limit. Default: nine tenths of the file descriptors available
+	// to the process; no limit where the system sets none.
 	MaxConnections *int `json:"max_connections,omitempty"`
 
-	// MaxConnectionsPerIP is how many of them may be from one address; an IPv6
-	// address stands for its /64. Default: 0, no limit.
+	// MaxConnectionsPerIP limits them for each address; an IPv6 address counts
+	// as its /64. Default: 0, no limit.
 	MaxConnectionsPerIP int `json:"max_connections_per_ip,omitempty"`
 
-	// ConnectRate bounds the connections that one address may open. Default:
+	// ConnectRate limits the connections that one address opens. Default:
 	// no limit.
 	ConnectRate *Rate `json:"connect_rate,omitempty"`
 
-	// MessageRate bounds the packets that the client of one socket may send,
-	// answers to heartbeats aside. It may always send as many as it takes to
-	// subscribe to all the channels that it may, and to unsubscribe. Over it
-	// nothing is done for it, and with twice as many it is cut off. Default:
-	// 1000 in 10s.
+	// MessageRate limits the packets that one socket's client sends, without
+	// answers to heartbeats. A client can always send enough packets to
+	// subscribe to and unsubscribe from all channels it is allowed. Packets over
+	// the limit have no effect; at twice the limit the client is cut off.
+	// Default: 1000 in 10s.
 	MessageRate *Rate `json:"message_rate,omitempty"`
 
-	// MaxPacket is the largest message, or POST of long-polling, that a client
-	// may send, in bytes. Default: 64 KiB.
+	// MaxPacket is the size limit, in bytes, of a client's message or
+	// long-polling POST. Default: 64 KiB.
 	MaxPacket int64 `json:"max_packet,omitempty"`
 
-	// AuthFailures is how many wrong credentials an address may send in a
-	// window, or in up to two, before answers to the next are held for a
+	// AuthFailures limits the wrong credentials that an address sends in a
+	// window, or in up to two, before answers to further ones are delayed by a
 	// second. Default: 30 in 1m.
 	AuthFailures *Rate `json:"auth_failures,omitempty"`
 
-	// MaxQueue is how many bytes may wait for one client before it is cut
-	// off. Default: 1 MiB.
+	// MaxQueue limits the bytes queued for one client before it is cut off.
+	// Default: 1 MiB.
 	MaxQueue int64 `json:"max_queue,omitempty"`
 
-	// WriteTimeout is how long one write to a client may take before it is
-	// cut off, up to a quarter more. Default: 10s.
+	// WriteTimeout is how long one write to a client can take, up to a quarter
+	// more, before the client is cut off. Default: 10s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
-	// Drain is how long sockets may take to close at exit; 0, or a negative
-	// duration, closes them at once. Default: 15s.
+	// Drain is how long sockets can take to close at exit; 0 or a negative
+	// duration closes them immediately. Default: 15s.
 	Drain *caddy.Duration `json:"drain,omitempty"`
 }
 
@@ -118,9 +117,9 @@ func orDefault[T comparable](v *T, def T) {
 	}
 }
 
-// defaultMaxConnections leaves a tenth of the process's file descriptors to
-// Caddy's other sites, its admin endpoint and the store. It is 0, no limit,
-// where the system sets none that could be met.
+// defaultMaxConnections leaves a tenth of the process's file descriptors for
+// Caddy's other sites, its admin endpoint and the store. It returns 0, for no
+// limit, where the system sets none that could be reached.
 func defaultMaxConnections() int {
 	limit := descriptors.Limit() / 10 * 9
 	if limit > bounds.MaxCount {
@@ -129,7 +128,7 @@ func defaultMaxConnections() int {
 	return int(limit)
 }
 
-// connectionLimits are the limits of clients' connections.
+// connectionLimits returns the limits for client connections.
 func (s *Settings) connectionLimits() access.Limits {
 	return access.Limits{
 		Connections:      *s.MaxConnections,
@@ -139,7 +138,7 @@ func (s *Settings) connectionLimits() access.Limits {
 	}
 }
 
-// defaults are the limits of apps that have none of their own.
+// defaults returns the limits of apps without limits of their own.
 func (s *Settings) defaults() manage.Defaults {
 	return manage.Defaults{
 		Publishes:   s.RateLimit.Publishes,

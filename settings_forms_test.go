@@ -16,15 +16,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/access"
 )
 
-// forms are the ways to write one value of a setting.
+// forms are the two ways to write a setting's value.
 type forms struct{ caddyfile, json string }
 
-// settingForms are the bounds of a setting. What has no value of that sort is
-// left out.
+// settingForms are the bounds of a setting. Values that do not apply are empty.
 type settingForms struct {
 	def, none, min, max forms
-	under, over         forms  // which both forms refuse
-	with                string // more settings, without which a bound is not reached
+	under, over         forms  // rejected in both forms
+	with                string // other settings that make the bound reachable
 	withJSON            string
 }
 
@@ -113,9 +112,9 @@ func siteForms() map[string]settingForms {
 	}
 }
 
-// TestCaddyfileAndJSONSayTheSame holds every setting's JSON form against its
-// Caddyfile form: default, none, least and most, and what is refused. Both are
-// then written with placeholders for their values.
+// TestCaddyfileAndJSONSayTheSame compares every setting's JSON form with its Caddyfile
+// form: default, none, minimum and maximum, and rejected values. It then repeats this
+// with placeholders for the values.
 func TestCaddyfileAndJSONSayTheSame(t *testing.T) {
 	rows := globalForms()
 	for _, name := range settingNames(reflect.TypeFor[App]()) {
@@ -143,7 +142,7 @@ func TestCaddyfileAndJSONSayTheSame(t *testing.T) {
 	t.Run("portal path", func(t *testing.T) { checkForms(t, "path", pathForms("/realtime"), loadPortal) })
 }
 
-// settingNames are the names of a module's settings in JSON.
+// settingNames returns the JSON names of a module's settings.
 func settingNames(module reflect.Type) []string {
 	var names []string
 	for _, field := range reflect.VisibleFields(module) {
@@ -154,8 +153,8 @@ func settingNames(module reflect.Type) []string {
 	return names
 }
 
-// loader loads a configuration: from a Caddyfile's block if that is not empty,
-// else from JSON. It returns what is in force.
+// A loader loads a configuration from a Caddyfile's block, or from JSON if the block is
+// empty. It returns the configuration in force.
 type loader func(caddyfile, json string) (any, error)
 
 func checkForms(t *testing.T, name string, row settingForms, load loader) {
@@ -180,7 +179,7 @@ func checkForms(t *testing.T, name string, row settingForms, load loader) {
 				t.Errorf("not set: %+v, %v, want %+v", unset, err, fromJSON)
 			}
 		}
-		// The same with placeholders for the values.
+		// Repeat with placeholders for the values.
 		line, text := name, f.json
 		for i, value := range strings.Fields(f.caddyfile) {
 			variable := "REALTIME_TEST_" + strconv.Itoa(i)
@@ -216,7 +215,7 @@ func checkForms(t *testing.T, name string, row settingForms, load loader) {
 	}
 }
 
-// unmarshal reads a module as Caddy does: a Caddyfile by way of its JSON.
+// unmarshal reads a module like Caddy, which converts a Caddyfile to JSON first.
 func unmarshal(module, again caddyfile.Unmarshaler, block, text string) error {
 	if block == "" {
 		return caddy.StrictUnmarshalJSON([]byte(text), again)
@@ -264,7 +263,7 @@ func loadSite(block, text string) (any, error) {
 	}
 	_, err := access.ParseOrigins(h.Origins)
 	origins := strings.Join(h.Origins, " ")
-	if origins == "*" { // which is the same as none
+	if origins == "*" { // the same as no origins
 		origins = ""
 	}
 	return []any{cmp.Or(h.PublishPath, defaultPublishPath), cmp.Or(h.SocketPath, defaultSocketPath), h.DocsPath, origins}, err
@@ -328,8 +327,8 @@ func TestPlaceholdersAreReplacedWhenTheConfigurationIsLoaded(t *testing.T) {
 	}
 }
 
-// A secret that is in the environment stays out of the adapted JSON, which
-// Caddy writes to disk and shows on the admin endpoint.
+// Secrets in the environment stay out of the adapted JSON, which Caddy writes to disk
+// and shows on the admin endpoint.
 func TestAdaptedConfigurationHasPlaceholdersAndNotTheirValues(t *testing.T) {
 	t.Setenv("REALTIME_TEST_SECRET", "5")
 	adapted, err := adapt("{\n\trealtime {\n\t\tmax_channels {env.REALTIME_TEST_SECRET}\n\t\trate_limit {env.REALTIME_TEST_SECRET} 1m\n\t}\n}\n" +

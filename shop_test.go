@@ -10,23 +10,23 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// shop is a keystore with an app of each sort that a request may meet.
+// shop is a keystore with an app of each kind that requests can meet.
 type shop struct {
 	registry *keystore.Registry
 
-	// app is a usual one, with keys that are good, expired and revoked.
+	// app is an ordinary app with valid, expired and revoked keys.
 	app, publishKey, subscribeKey, expiredKey, revokedKey string
 
-	// other is another usual one.
+	// other is another ordinary app.
 	other, otherKey string
 
 	disabledApp, disabledKey string
 
-	// narrowApp allows https://a.example only, and 5 publishes in an hour.
+	// narrowApp allows only https://a.example and 5 publishes per hour.
 	narrowApp, narrowKey string
 }
 
-// openStore opens an empty keystore, which is closed with the test.
+// openStore opens an empty keystore, which is closed when the test ends.
 func openStore(tb testing.TB) (*keystore.Badger, *keystore.Registry) {
 	tb.Helper()
 	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
@@ -86,7 +86,7 @@ func newShop(tb testing.TB) *shop {
 	}
 }
 
-// oldKey is a publish key that was made some time ago.
+// oldKey returns a publish key that was created some time ago.
 func oldKey(secret string) keystore.Key {
 	hash := sha256.Sum256([]byte(secret))
 	return keystore.Key{ID: "key_" + secret, Kind: keystore.Publish, Hash: hash[:], Created: time.Now().Add(-time.Hour)}

@@ -11,18 +11,18 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/site"
 )
 
-// An endpoint is where a session was opened, beside the host: the listeners of
-// the server, and the path that the client asked for. Sessions share it.
+// An endpoint is where a session was opened, apart from the host: the server's
+// listeners and the path that the client requested. Sessions share it.
 type endpoint struct{ listen, path string }
 
-// siteOrigins are the sites of the running configurations, two of them while a
-// reload is in progress, and the origins that each of them allows. Its methods
-// may be called concurrently.
+// siteOrigins holds the sites of the running configurations, of which there are
+// two during a reload, and the origins that each site allows. Its methods are safe
+// for concurrent use.
 type siteOrigins struct {
 	handlers []*Handler
 
-	// known caches serving, as every CONNECT asks. Clients choose their host, so
-	// the number of entries is bounded.
+	// known caches serving, which every CONNECT calls. Clients choose their host,
+	// so the number of entries is bounded.
 	known   sync.Map // address → []*Handler
 	entries atomic.Int32
 }
@@ -35,14 +35,14 @@ type address struct {
 // maxKnownSites bounds the entries of siteOrigins.known.
 const maxKnownSites = 1000
 
-// any reports whether no site refuses an origin.
+// any reports whether all sites allow any origin.
 func (s *siteOrigins) any() bool {
 	return !slices.ContainsFunc(s.handlers, func(h *Handler) bool { return !h.origins.Any() })
 }
 
-// allow reports whether a site that may serve the address at which the session
-// was opened allows the origin of its client. An address that no site serves any
-// more may have been moved to any of them, so all of them are asked.
+// allow reports whether a site that may serve the session's address allows its
+// client's origin. If no site serves the address anymore, it may have moved to any
+// site, so the origin is checked against all of them.
 func (s *siteOrigins) allow(v *visitor) bool {
 	if len(s.handlers) == 0 || v.origin == nil {
 		return true
@@ -78,14 +78,14 @@ func (s *siteOrigins) serving(at address) []*Handler {
 	return serving
 }
 
-// endpoint returns where a request for the socket path arrived.
+// endpoint returns the endpoint at which a request for the socket path arrived.
 func (h *Handler) endpoint(r *http.Request) unique.Handle[endpoint] {
 	at := endpoint{path: h.path(socketPlace)}
 	if h.server != nil {
 		at.listen = strings.Join(h.server.Listen, "\n")
 	}
 	if original := site.OriginalURL(r); original != nil {
-		if found, _ := h.find(original.Path); found != socketPlace { // a prefix was cut off, or it was rewritten
+		if found, _ := h.find(original.Path); found != socketPlace { // rewritten, or a prefix was cut off
 			at.path = clip(original.Path)
 		}
 	}
@@ -104,15 +104,15 @@ func (h *Handler) mayServe(at address) bool {
 	return listens && site.MayReach(h.server, h, at.host, opened.path)
 }
 
-// useSites puts the sites of the running configurations in force. Sockets whose
-// origin is no longer allowed where they connected are disconnected as those of
-// a revoked key are. It needs mu.
+// useSites applies the sites of the running configurations. It disconnects sockets
+// whose origin is no longer allowed where they connected, like those of a revoked
+// key. The caller must hold mu.
 func (rt *runtime) useSites() {
 	sites := new(siteOrigins)
 	for _, config := range rt.configs {
 		sites.handlers = append(sites.handlers, config.handlers...)
 	}
-	rt.sites.Store(sites) // first: a socket that connects sees it, or is found
+	rt.sites.Store(sites) // first: a socket that is connecting either sees it or is found below
 	if sites.any() {
 		return
 	}

@@ -25,54 +25,54 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// A visitor is what is kept of the request that opened a session, for the
-// CONNECT which comes later and elsewhere.
+// A visitor holds what a later CONNECT needs of the request that opened the
+// session.
 type visitor struct {
 	ip     string
-	origin http.Header // Origin and nothing else, nil without
+	origin http.Header // only the Origin header; nil without one
 	site   docsPlace
 
 	endpoint unique.Handle[endpoint]
 
-	// refusal is why nobody may connect from there, if so. It waits for the
-	// CONNECT because only its answer reaches the client as connect_error.
+	// refusal is the reason to refuse any CONNECT of the session, or nil. It
+	// waits for the CONNECT, whose answer alone reaches the client as connect_error.
 	refusal *apierr.Error
 
-	// query names the query parameter that looks like credentials.
+	// query is the name of a query parameter that looks like credentials.
 	query string
 
-	// keyInQuery says that it is a key.
+	// keyInQuery reports whether that parameter is a key.
 	keyInQuery bool
 
-	// over says that it counts as such in the admission, opened that its session
-	// was opened.
+	// over reports whether the admission counts the visitor as over the limit,
+	// opened whether its session was opened.
 	over, opened bool
 
-	// socket is the last that was let in on the session.
+	// socket is the last socket admitted on the session.
 	socket atomic.Pointer[socket]
 }
 
-// request is what there is to know of an origin.
+// request returns a request with what is needed to check an origin.
 func (v *visitor) request() *http.Request {
 	return &http.Request{Header: v.origin, Host: v.site.host}
 }
 
-// A socket is one client: the rules of what it may do.
+// A socket is one client and the rules for what it can do.
 type socket struct {
 	runtime *runtime
 	conn    *socketio.Socket
 	visitor *visitor
-	app     string                        // the claimed app's id, "" before Connect
-	key     atomic.Pointer[keystore.Key]  // nil until it was checked
-	member  *hub.Member[*engineio.Packet] // set before since is
-	since   atomic.Int64                  // when it was let in, in Unix seconds; 0 before
-	stats   *stats.App                    // where it is counted, set when it is let in
+	app     string                        // claimed ID; "" before Connect
+	key     atomic.Pointer[keystore.Key]  // nil until checked
+	member  *hub.Member[*engineio.Packet] // set before since
+	since   atomic.Int64                  // when it was admitted, in Unix seconds; 0 before
+	stats   *stats.App                    // counts the socket; set when it is admitted
 	counted int                           // subscriptions already included in stats.Subscriptions
 
-	admitted bool // by runtime.sockets; Connect's own
+	admitted bool // by runtime.sockets; only Connect uses it
 }
 
-// A guest is a session that is counted in the admission until it ends.
+// A guest is a counted receiver: a session in the admission's counts until it ends.
 type guest struct {
 	engineio.Receiver
 	runtime *runtime
@@ -85,7 +85,7 @@ func (g guest) Closed(reason engineio.Reason) {
 	g.Receiver.Closed(reason)
 }
 
-// open begins to serve a session, as engineio.NewServer wants it.
+// open starts serving a session, as engineio.NewServer requires.
 func (rt *runtime) open(session *engineio.Session) engineio.Receiver {
 	receiver := rt.sio.Open(session)
 	if receiver == nil {
@@ -96,9 +96,9 @@ func (rt *runtime) open(session *engineio.Session) engineio.Receiver {
 	return guest{receiver, rt, v}
 }
 
-// neededPackets is how many packets a session's client may send in any case: a
-// subscribe and an unsubscribe for each of its channels, and what it takes to
-// connect. It blocks on nothing.
+// neededPackets returns how many packets a session's client can always send: those
+// to connect, and a subscribe and an unsubscribe for each channel. It does not
+// block.
 func neededPackets(data any) int {
 	const connecting = 10
 	if s := data.(*visitor).socket.Load(); s != nil {
@@ -107,7 +107,7 @@ func neededPackets(data any) int {
 	return connecting
 }
 
-// accept makes the rules of a socket that is about to connect.
+// accept returns the handler of a socket that is about to connect.
 func (rt *runtime) accept(conn *socketio.Socket) socketio.Handler {
 	v, _ := conn.Session().Data().(*visitor)
 	return &socket{runtime: rt, conn: conn, visitor: v}
@@ -116,7 +116,7 @@ func (rt *runtime) accept(conn *socketio.Socket) socketio.Handler {
 // Connect implements socketio.Handler.
 func (s *socket) Connect(auth json.RawMessage) error {
 	connected := false
-	defer func() { // also after a panic, of which socketio tells nobody else
+	defer func() { // also after a panic, which socketio reports to nothing else
 		switch {
 		case connected || s.app == "":
 		case s.since.Load() != 0:
@@ -145,7 +145,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
 }
 
-// tell tells those who watch the app.
+// tell sends an event to the app's live views.
 func (s *socket) tell(e live.Event) {
 	feeds := &s.runtime.live
 	if !feeds.Watched(s.app) {
@@ -158,15 +158,15 @@ func (s *socket) tell(e live.Event) {
 	feeds.Tell(s.app, e)
 }
 
-// countSubscriptions is called after each change to them. As the calls of a
-// Handler never overlap, those of a socket are always counted in full.
+// countSubscriptions must be called after each change to the socket's
+// subscriptions. Calls of a Handler never overlap, so no change is missed.
 func (s *socket) countSubscriptions() {
 	now := s.member.Len()
 	s.stats.Subscriptions.Add(float64(now - s.counted))
 	s.counted = now
 }
 
-// tellRefused counts a refusal, and tells those who watch the app.
+// tellRefused counts a refusal and reports it to the app's live views.
 func (s *socket) tellRefused(attempt, channel string, refusal *apierr.Error) {
 	s.runtime.refuse(s.app, attempt, refusal)
 	s.tell(live.Event{Kind: live.Refused, Attempt: attempt, Channel: channel, Code: refusal.Code, Cure: refusal.Message, Unauthenticated: attempt == "connect"})
@@ -187,7 +187,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.app = appID
 	s.runtime.sockets.add(appID, s)
 	if sites := s.runtime.sites.Load(); sites != nil && !sites.allow(s.visitor) {
-		return access.SiteOriginError(s.visitor.request()) // withdrawn since the session was opened
+		return access.SiteOriginError(s.visitor.request()) // withdrawn after the session was opened
 	}
 	app, err := s.authenticate(appID, secret)
 	if err != nil {
@@ -206,9 +206,9 @@ func (s *socket) connect(auth json.RawMessage) error {
 	return nil
 }
 
-// authenticate checks the credentials against the app as it is now. A change
-// or an expiry that comes meanwhile is either seen here or finds the socket's
-// key set, see sockets.recheck.
+// authenticate checks the credentials against the app's current state. A
+// concurrent change or expiry is either seen here or finds the socket's key set,
+// see sockets.recheck.
 func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 	for {
 		app, key, err := access.Authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
@@ -226,8 +226,8 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 	}
 }
 
-// credentials reads the handshake's auth. Names are matched exactly; what else
-// is in it is the application's.
+// credentials reads the handshake's auth. Field names match exactly; other fields
+// belong to the application.
 func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err error) {
 	var fields map[string]json.RawMessage
 	if auth != nil {
@@ -252,7 +252,7 @@ func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err er
 	return appID, secret, nil
 }
 
-// textField is a string of auth, "" where it is absent or null.
+// textField returns a string field of auth, or "" if it is absent or null.
 func textField(fields map[string]json.RawMessage, name string) (string, error) {
 	raw := fields[name]
 	if jsonscan.IsNull(raw) {
@@ -265,7 +265,7 @@ func textField(fields map[string]json.RawMessage, name string) (string, error) {
 	return text, nil
 }
 
-// mayStay says whether a live socket's credentials are still good after a
+// mayStay reports whether a connected socket's credentials are still valid after a
 // change to its app.
 func (s *socket) mayStay(app *keystore.App) bool {
 	if app.Disabled {
@@ -273,7 +273,7 @@ func (s *socket) mayStay(app *keystore.App) bool {
 	}
 	key := s.key.Load()
 	if key == nil {
-		return true // it will be checked against the changed app
+		return true // Connect checks it against the changed app
 	}
 	for _, k := range app.Keys {
 		if k.ID == key.ID {
@@ -283,14 +283,14 @@ func (s *socket) mayStay(app *keystore.App) bool {
 	return false
 }
 
-// mayStayFrom says whether a live socket's origin is allowed after a change to
-// its app.
+// mayStayFrom reports whether a connected socket's origin is still allowed after a
+// change to its app.
 func (s *socket) mayStayFrom(app *keystore.App) bool {
-	// One without a key will be checked against the changed app.
+	// Without a key yet, Connect checks the socket against the changed app.
 	return s.key.Load() == nil || s.runtime.appOrigins.Check(app, s.visitor.request()) == nil
 }
 
-// ID implements hub.Subscriber. The client knows it as socket.id.
+// ID implements hub.Subscriber. Clients see it as socket.id.
 func (s *socket) ID() string { return s.conn.ID() }
 
 // Queue implements hub.Subscriber.
@@ -301,7 +301,8 @@ func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
 	return nil
 }
 
-// Screen implements socketio.Screener: nothing that is refused is read first.
+// Screen implements socketio.Screener. It refuses an event before reading its
+// arguments.
 func (s *socket) Screen(e *socketio.Event) error {
 	if limit, wait := s.conn.Session().Excess(); limit > 0 {
 		return apierr.MessageRate(limit, wait)
@@ -328,8 +329,8 @@ func (s *socket) Event(e *socketio.Event) (rest func(context.Context)) {
 	return nil
 }
 
-// refuseEvent says that nothing was done. Clients cannot publish, for example:
-// that reaches nobody, and costs an answer only where one was asked for.
+// refuseEvent reports that an event had no effect. A client's attempt to publish,
+// for example, reaches nobody and gets an answer only if the client requested one.
 func (s *socket) refuseEvent(e *socketio.Event, refusal *apierr.Error) {
 	if e.Name == "subscribe" || e.Name == "unsubscribe" {
 		channel, _ := channelOf(e)
@@ -341,17 +342,17 @@ func (s *socket) refuseEvent(e *socketio.Event, refusal *apierr.Error) {
 	e.Ack(refused{refusal})
 }
 
-// refused is the acknowledgement of what was refused.
+// refused is the acknowledgement of a refused event.
 type refused struct {
 	Error *apierr.Error `json:"error"`
 }
 
-// inChannel is the answer to a subscribe or unsubscribe.
+// inChannel acknowledges a subscribe or unsubscribe.
 type inChannel struct {
 	Channel string `json:"channel"`
 }
 
-// maxChannels is the app's bound, or else the configuration's.
+// maxChannels returns the app's limit, or the configuration's if the app has none.
 func (s *socket) maxChannels() int {
 	if app, ok := s.runtime.registry.App(s.app); ok && app.MaxChannels > 0 {
 		return app.MaxChannels
@@ -359,8 +360,8 @@ func (s *socket) maxChannels() int {
 	return s.runtime.settings().MaxChannels
 }
 
-// subscribe puts the socket into a channel. The answer comes before the
-// channel's first event. If the broker has to be waited for, that is the rest.
+// subscribe adds the socket to a channel. The client gets the answer before the
+// channel's first event. rest is the part that waits for the broker, if any.
 func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 	channel, err := channelOf(e)
 	if err != nil {
@@ -374,20 +375,20 @@ func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 	}
 	return func(ctx context.Context) {
 		err := s.member.Subscribe(ctx, channel, limit, joined)
-		if ctx.Err() == nil || err == nil { // else nobody is there to be told
+		if ctx.Err() == nil || err == nil { // otherwise the client has left
 			s.subscribed(e, channel, limit, err)
 		}
 	}
 }
 
-// subscribed goes on when the hub has answered.
+// subscribed completes subscribe with the hub's answer.
 func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err error) {
 	switch {
 	case err == nil:
 		s.countSubscriptions()
 		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
 	case errors.Is(err, hub.ErrClosed):
-		// Nobody is there to be told.
+		// The client has left.
 	case errors.Is(err, hub.ErrTooMany):
 		s.refuse(e, channel, apierr.TooManyChannels(limit))
 	default:
@@ -396,7 +397,7 @@ func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err er
 	}
 }
 
-// unsubscribe takes the socket out of a channel, also if it was not in.
+// unsubscribe removes the socket from a channel, even if it was not subscribed.
 func (s *socket) unsubscribe(e *socketio.Event) {
 	channel, err := channelOf(e)
 	if err != nil {
@@ -410,14 +411,14 @@ func (s *socket) unsubscribe(e *socketio.Event) {
 }
 
 func (s *socket) answer(e *socketio.Event, event, channel string) {
-	data, _ := json.Marshal(inChannel{channel}) // a struct of a string
+	data, _ := json.Marshal(inChannel{channel}) // a struct with one string always marshals
 	s.conn.Send(socketio.EventPacket(event, data))
 	e.Ack(inChannel{channel})
 }
 
 func (s *socket) refuse(e *socketio.Event, channel string, refusal *apierr.Error) {
 	refusal = s.visitor.site.explain(refusal)
-	data, _ := json.Marshal(struct { // a struct of strings
+	data, _ := json.Marshal(struct { // a struct of strings always marshals
 		Channel string `json:"channel"`
 		*apierr.Error
 	}{channel, refusal})
@@ -426,8 +427,8 @@ func (s *socket) refuse(e *socketio.Event, channel string, refusal *apierr.Error
 	e.Ack(refused{refusal})
 }
 
-// channelOf reads the one argument of subscribe and unsubscribe. It returns
-// what could be read of it with the error.
+// channelOf reads the argument of subscribe and unsubscribe. With an error, it
+// returns as much of the channel's name as it could read.
 func channelOf(e *socketio.Event) (string, error) {
 	if len(e.Args) != 1 {
 		return "", errOneArgument(e.Name)
@@ -446,7 +447,7 @@ func errOneArgument(event string) *apierr.Error {
 	return apierr.InvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, event, event)
 }
 
-// maxEcho bounds how much of a bad channel's name comes back, in bytes.
+// maxEcho bounds how much of an invalid channel name is returned, in bytes.
 const maxEcho = 256
 
 // Disconnect implements socketio.Handler.

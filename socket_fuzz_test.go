@@ -11,11 +11,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// channelName is what docs/publish.md says that a channel is.
+// channelName matches the channel names that docs/publish.md allows.
 var channelName = regexp.MustCompile(`^[A-Za-z0-9_\-=@,.;:/]{1,200}$`)
 
-// FuzzSubscribe reads the argument of a subscribe: a string that is a channel's
-// name, and nothing else; a refusal repeats no more than a bit of it.
+// FuzzSubscribe decodes the argument of a subscribe. It must accept only a string that
+// is a channel name; a refusal repeats only a short part of it.
 func FuzzSubscribe(f *testing.F) {
 	for _, seed := range []string{
 		`"orders.42"`, `""`, `"a b"`, `"AZaz09_-=@,.;:/"`, `"\u0061"`, `"\ud800"`, `"a\n"`, `null`, `1`, `["a"]`, `{"channel":"a"}`, `true`, "\"\u00e9\"",
@@ -32,7 +32,7 @@ func FuzzSubscribe(f *testing.F) {
 			e.Args = append(e.Args, arg)
 		}
 		var value any
-		_ = json.Unmarshal(arg, &value) // a number that float64 does not hold is no string
+		_ = json.Unmarshal(arg, &value) // a number that float64 cannot hold is not a string
 		want, isText := value.(string)
 		channel, err := channelOf(e)
 		if ok := isText && channelName.MatchString(want) && !twice; ok != (err == nil) || ok && channel != want {

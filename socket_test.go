@@ -29,7 +29,7 @@ type testSite struct {
 	handler *Handler
 }
 
-// newSite serves with the defaults, but for what configure changes.
+// newSite starts a site with the defaults, after configure has changed them.
 func newSite(t *testing.T, configure func(*App, *Handler)) *testSite {
 	t.Helper()
 	app := &App{logger: zap.NewNop(), started: make(chan struct{}), hold: new(engineio.Hold)}
@@ -90,7 +90,7 @@ type mailbox struct {
 	packets chan string
 }
 
-// dial connects a client whose packets can be waited for.
+// dial connects a client and collects its packets.
 func (s *testSite) dial(transport client.Transport, app, key string) *mailbox {
 	s.t.Helper()
 	m := &mailbox{t: s.t, packets: make(chan string, 1000)}
@@ -106,7 +106,7 @@ func (s *testSite) dial(transport client.Transport, app, key string) *mailbox {
 	return m
 }
 
-// want waits for the next packets.
+// want waits for these packets.
 func (m *mailbox) want(packets ...string) {
 	m.t.Helper()
 	for _, want := range packets {
@@ -130,7 +130,7 @@ func (m *mailbox) emit(packets ...string) {
 	}
 }
 
-// until waits for a condition.
+// until polls until a condition holds.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -221,8 +221,8 @@ func TestBadSubscribesAreRefusedAndTheConnectionStays(t *testing.T) {
 	m.want(`2["subscribed",{"channel":"only"}]`)
 }
 
-// Its attachments are counted and not read: were they, a placeholder for one
-// that there is not would end the connection.
+// Attachments are counted but not read: otherwise a placeholder for a missing
+// attachment would end the connection.
 func TestASubscribeWithAttachmentsIsRefusedUnread(t *testing.T) {
 	s := newSite(t, nil)
 	made := s.newApp()
@@ -271,7 +271,7 @@ func TestClientCannotPublish(t *testing.T) {
 	other.want(`2["after"]`)
 }
 
-// connectError is the refusal that a client gets for a CONNECT with this auth.
+// connectError returns the error that a client gets for a CONNECT.
 func (s *testSite) connectError(query, origin, connect string) (code, message string) {
 	s.t.Helper()
 	request := client.HandshakeRequest(s.addr, "/socket.io/?EIO=4&transport=websocket"+query)
@@ -382,7 +382,7 @@ func TestDeletedAppDisconnectsItsSocketsAndNoOthers(t *testing.T) {
 			if err := s.registry.Delete(gone.App.ID); err != nil {
 				t.Fatal(err)
 			}
-			m.want("1") // DISCONNECT: stock clients do not come back
+			m.want("1") // DISCONNECT, after which stock clients do not reconnect
 			select {
 			case <-m.Done():
 			case <-time.After(5 * time.Second):
@@ -397,7 +397,7 @@ func TestDeletedAppDisconnectsItsSocketsAndNoOthers(t *testing.T) {
 func TestRevokedKeyDisconnectsItsSockets(t *testing.T) {
 	s := newSite(t, nil)
 	made, second := s.newApp(), s.newApp()
-	// A second key of the same app: another app's, as keys are made with apps.
+	// A second valid key of the same app, copied from another app's.
 	if _, err := s.registry.Update(made.App.ID, func(a *keystore.App) error {
 		a.Keys = append(a.Keys, second.App.Keys[1])
 		return nil
@@ -419,7 +419,7 @@ func TestRevokedKeyDisconnectsItsSockets(t *testing.T) {
 
 func TestSocketThatConnectsWhileItsAppIsDeletedDoesNotStay(t *testing.T) {
 	s := newSite(t, func(app *App, _ *Handler) {
-		app.AuthFailures = &Rate{Count: 1000, Window: caddy.Duration(time.Minute)} // nobody is slowed down
+		app.AuthFailures = &Rate{Count: 1000, Window: caddy.Duration(time.Minute)} // no address is slowed down
 	})
 	for range 100 {
 		made := s.newApp()

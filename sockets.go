@@ -6,16 +6,16 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// sockets knows the sockets of each app, connected and connecting, so that a
-// change of its keys or origins reaches them.
+// sockets tracks the connected and connecting sockets of each app, so that changes
+// to the app's keys or origins reach them.
 type sockets struct {
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below
 	byApp    map[string]map[*socket]struct{}
-	admitted map[string]int // of each app, those that were let in; none that is 0
+	admitted map[string]int // admitted sockets by app, without zeros
 }
 
-// add is called before a socket's credentials are checked: a change to the
-// app is then either seen by the check, or finds the socket here.
+// add must be called before a socket's credentials are checked: the check then
+// either sees a concurrent change to the app, or the change finds the socket here.
 func (s *sockets) add(app string, sock *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -28,9 +28,9 @@ func (s *sockets) add(app string, sock *socket) {
 	s.byApp[app][sock] = struct{}{}
 }
 
-// admit lets in a socket that was added, unless limit others of its app are in;
-// 0 is no limit. Only sockets that were let in count: others need no key to be
-// here.
+// admit admits an added socket unless its app already has limit admitted sockets;
+// 0 means no limit. Only admitted sockets count, because the others are here
+// without having presented a valid key.
 func (s *sockets) admit(app string, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +44,7 @@ func (s *sockets) admit(app string, limit int) bool {
 	return true
 }
 
-// leave removes a socket that was let in.
+// leave removes an admitted socket.
 func (s *sockets) leave(app string, sock *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,14 +54,14 @@ func (s *sockets) leave(app string, sock *socket) {
 	s.drop(app, sock)
 }
 
-// remove removes a socket that was not let in.
+// remove removes a socket that was not admitted.
 func (s *sockets) remove(app string, sock *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(app, sock)
 }
 
-// drop needs mu.
+// drop removes a socket. The caller must hold mu.
 func (s *sockets) drop(app string, sock *socket) {
 	delete(s.byApp[app], sock)
 	if len(s.byApp[app]) == 0 {
@@ -69,7 +69,7 @@ func (s *sockets) drop(app string, sock *socket) {
 	}
 }
 
-// of returns an app's sockets, also those that are connecting, in no order.
+// of returns an app's sockets, connected and connecting, in no particular order.
 func (s *sockets) of(app string) []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *sockets) of(app string) []*socket {
 	return list
 }
 
-// all returns the sockets of all apps, in no order.
+// all returns the sockets of all apps, in no particular order.
 func (s *sockets) all() []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +94,8 @@ func (s *sockets) all() []*socket {
 }
 
 // recheck disconnects sockets whose key or origin the app no longer accepts.
-// now is nil if the app was deleted. Stock clients do not reconnect by
-// themselves after it.
+// now is nil if the app was deleted. Stock clients do not reconnect automatically
+// afterwards.
 func (s *sockets) recheck(id string, now *keystore.App) {
 	for _, sock := range s.of(id) {
 		if now == nil || !sock.mayStay(now) {

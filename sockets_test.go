@@ -9,7 +9,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/tests/client"
 )
 
-// limited is an app that takes so many connections.
+// limited creates an app with a connection limit.
 func (s *testSite) limited(limit int) keystore.Created {
 	s.t.Helper()
 	made := s.newApp()
@@ -51,7 +51,7 @@ func TestOneClientMoreThanMayConnectAtOnceLeavesExactlyAsManyAsMay(t *testing.T)
 func TestClientsWithoutAValidKeyTakeNoConnectionOfTheApp(t *testing.T) {
 	s := newSite(t, nil)
 	made := s.limited(1)
-	// As they are while their credentials are checked.
+	// Their credentials are still being checked.
 	for range 10 {
 		s.sockets.add(made.App.ID, &socket{runtime: s.runtime})
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// trace tells the span that Caddy's tracing handler has opened for a publish,
-// if there is one, what became of it. The channel is not told: its name may be
-// a secret, and a trace goes to others.
+// trace adds the result of a publish to the span of Caddy's tracing handler, if
+// there is one. It omits the channel: its name can be a secret, and traces are
+// sent to other systems.
 func (e publishEndpoint) trace(r *http.Request, receipt message.Receipt, refusal *apierr.Error) {
 	span := trace.SpanFromContext(r.Context())
 	if !span.IsRecording() {

@@ -10,14 +10,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// untraced is a publish as it comes from Caddy, whose context has some values,
+// untraced returns a publish as Caddy passes it on, whose context has some values
 // but no span.
 func untraced() *http.Request {
 	ctx := context.Background()
 	for _, key := range []caddy.CtxKey{"a", "b", "c", "d", "e", "f"} {
-		ctx = context.WithValue(ctx, key, key) //nolint:fatcontext // nested is what it is to be
+		ctx = context.WithValue(ctx, key, key) //nolint:fatcontext // nesting is intended
 	}
-	r, _ := http.NewRequestWithContext(ctx, http.MethodPost, "/publish", http.NoBody) // the URL is good
+	r, _ := http.NewRequestWithContext(ctx, http.MethodPost, "/publish", http.NoBody) // the URL is valid
 	return r
 }
 

@@ -21,7 +21,7 @@ func (r *Rate) validate(name string) error {
 	return bounds.CheckRate(name, r.Count, time.Duration(r.Window))
 }
 
-// validate checks the handler; a path that is empty is its default.
+// validate checks the handler. An empty path means its default.
 func (h *Handler) validate() error {
 	publish, socket := cmp.Or(h.PublishPath, defaultPublishPath), cmp.Or(h.SocketPath, defaultSocketPath)
 	paths := []struct{ name, value string }{{"publish_path", publish}, {"socket_path", socket}}
@@ -47,7 +47,7 @@ const (
 	defaultSocketPath  = "/socket.io"
 )
 
-// checkPath takes what a request's decoded path can equal.
+// checkPath accepts paths that a request's decoded path can equal.
 func checkPath(name, p string) error {
 	switch {
 	case !strings.HasPrefix(p, "/"):

@@ -2,9 +2,9 @@ package access
 
 import "net/netip"
 
-// ClientPrefix is the address that limits hold against a client: an IPv6 address
-// stands for its /64, which is what one customer has. It is false for a client
-// without one, behind a unix socket.
+// ClientPrefix returns the address that limits apply to. An IPv6 address is
+// reduced to its /64, the network of a single customer. It returns false for a
+// client without an address, as on a unix socket.
 func ClientPrefix(ip string) (netip.Prefix, bool) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {

@@ -13,35 +13,35 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
-// Limits bound the connections of clients.
+// Limits limit the connections of clients.
 type Limits struct {
-	Connections      int           // 0 is no limit
-	ConnectionsPerIP int           // 0 is no limit
+	Connections      int           // 0 means no limit
+	ConnectionsPerIP int           // 0 means no limit
 	Connects         int           // per address in any ConnectWindow
-	ConnectWindow    time.Duration // in which connects are counted
+	ConnectWindow    time.Duration // the window for Connects
 }
 
 // Admission counts open connections, in total and by client prefix, and decides
-// who may open another one. The zero value has none.
+// whether a client can open another one. The zero value has no connections.
 type Admission struct {
 	rates limit.Strangers[netip.Prefix]
 
 	full, crowded, hasty limit.Seldom // log lines
 
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex // guards the fields below
 	total int
-	from  lean.Map[netip.Prefix, connections] // none that is empty
+	from  lean.Map[netip.Prefix, connections] // without empty entries
 }
 
-// connections are those of one client prefix. over counts clients beyond
+// connections counts those of one client prefix. over counts clients beyond
 // max_connections_per_ip, which are connected only to be told so.
 type connections struct{ within, over int }
 
-// Enter counts a connection, unless it is refused. over says that the client is
-// let in only to be told that its address has too many connections: a stock
-// client sees the reason in the answer to its CONNECT, but not in the answer to
-// a handshake. A prefix may have as many of those as of others, so that nobody
-// gains by it.
+// Enter counts a connection, unless it is refused. over means that the client
+// is admitted only to be told that its address has too many connections: a
+// stock client sees the reason in the answer to its CONNECT, but not in the
+// answer to a handshake. A prefix can have as many of those as of regular
+// connections, so nobody gains by it.
 func (a *Admission) Enter(ip string, limits Limits) (over bool, refusal *apierr.Error) {
 	prefix, known := ClientPrefix(ip)
 	if over, refusal = a.count(prefix, known, limits); refusal != nil || !known {
@@ -54,7 +54,7 @@ func (a *Admission) Enter(ip string, limits Limits) (over bool, refusal *apierr.
 	return over, nil
 }
 
-// count is Enter without the rate.
+// count is Enter without the rate limit.
 func (a *Admission) count(prefix netip.Prefix, known bool, limits Limits) (over bool, refusal *apierr.Error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,7 +102,8 @@ func (a *Admission) Leave(ip string, over bool) {
 	}
 }
 
-// Log names the setting for which a client was refused, at most once in a while.
+// Log logs the setting that a client was refused for, at most once per
+// interval.
 func (a *Admission) Log(log *zap.Logger, refusal *apierr.Error, ip string, limits Limits) {
 	switch {
 	case refusal.Code == "unavailable" && a.full.Now():

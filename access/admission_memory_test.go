@@ -19,7 +19,7 @@ func TestManyAddressesLeaveNoMemoryBehind(t *testing.T) {
 		}
 	}
 	for range 10 {
-		come("192.0.2.1") // and stay
+		come("192.0.2.1") // and stays connected
 	}
 	before := heapInUse()
 	for i := range many {
@@ -28,7 +28,7 @@ func TestManyAddressesLeaveNoMemoryBehind(t *testing.T) {
 	for i := range many {
 		e.Leave(address(i), false)
 	}
-	if left := heapInUse() - before; left > 16*many { // the map that held them had 114 for each
+	if left := heapInUse() - before; left > 16*many { // the map it replaced kept 114 for each
 		t.Errorf("%d bytes are left of %d addresses", left, many)
 	}
 	if here := e.from.Get(netip.MustParsePrefix("192.0.2.1/32")); here.within != 10 || e.total != 10 || e.from.Len() != 1 {
@@ -36,11 +36,11 @@ func TestManyAddressesLeaveNoMemoryBehind(t *testing.T) {
 	}
 }
 
-// heapInUse is what is left after a collection, in bytes.
+// heapInUse returns the bytes in use after a collection.
 func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // pools keep things for one more
+	runtime.GC() // pools keep objects for one more collection
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// bounded has limits; 0 is none.
+// bounded returns limits; 0 means none.
 func bounded(total, perIP, connects int, window time.Duration) Limits {
 	return Limits{Connections: total, ConnectionsPerIP: perIP, Connects: connects, ConnectWindow: window}
 }
 
-// outcome is what an address gets: "in", "over" or the code of a refusal.
+// outcome returns an address's result: "in", "over" or the code of a refusal.
 func outcome(e *Admission, ip string, s Limits) string {
 	over, refusal := e.Enter(ip, s)
 	switch {
@@ -37,16 +37,16 @@ func TestAnAddressHasItsConnectionsAndNobodyElses(t *testing.T) {
 	var e Admission
 	for i, step := range []struct{ ip, want string }{
 		{"192.0.2.1", "in"},
-		{"::ffff:192.0.2.1", "in"}, // the same
+		{"::ffff:192.0.2.1", "in"}, // the same address
 		{"192.0.2.1", "over"},
 		{"192.0.2.2", "in"},
 		{"192.0.2.1", "over"},
 		{"192.0.2.1", "429 too_many_connections"},
 		{"2001:db8:0:1::1", "in"},
-		{"2001:db8:0:1:ffff::1", "in"}, // one customer's
+		{"2001:db8:0:1:ffff::1", "in"}, // the same client prefix
 		{"2001:db8:0:1::2%eth0", "over"},
 		{"2001:db8:0:2::1", "in"},
-		{"", "in"}, // behind a unix socket all are
+		{"", "in"}, // on a unix socket, all clients get in
 		{"@", "in"},
 		{"", "in"},
 	} {
@@ -92,7 +92,7 @@ func TestConnectsOfAnAddressAreLimitedByTheirRate(t *testing.T) {
 			if got := outcome(&e, "192.0.2.1", s); got != "in" {
 				t.Fatal(got)
 			}
-			e.Leave("192.0.2.1", false) // a connect counts also when it is over
+			e.Leave("192.0.2.1", false) // a connect counts even after the connection has ended
 		}
 		time.Sleep(20 * time.Second)
 		_, refusal := e.Enter("192.0.2.1", s)
@@ -112,7 +112,8 @@ func TestConnectsOfAnAddressAreLimitedByTheirRate(t *testing.T) {
 	})
 }
 
-// Whoever comes and goes, under whatever limits: what is counted is who is there.
+// Whatever clients connect and leave, under whatever limits, the counts match
+// the open connections.
 func TestAdmissionCountsExactly(t *testing.T) {
 	type one struct {
 		ip   string
@@ -168,7 +169,7 @@ func TestRefusalsOfAdmissionAreLoggedSeldomWithTheirSetting(t *testing.T) {
 		e.Log(zap.New(core), crowded, "192.0.2.1", s)
 		e.Log(zap.New(core), apierr.ConnectRate(3, time.Minute, time.Second), "192.0.2.1", s)
 	}
-	if logs.Len() > 6 { // three, or once more if ten seconds have just passed
+	if logs.Len() > 6 { // three, or twice that if ten seconds have just passed
 		t.Errorf("%d lines", logs.Len())
 	}
 	for _, setting := range []string{"max_connections", "max_connections_per_ip", "connect_rate"} {

@@ -7,24 +7,24 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// AppOrigins keeps the parsed allowed origins of apps, as every request from a
-// page asks for them. Its zero value is empty; its methods may be called
+// AppOrigins caches the parsed allowed origins of apps, because every request
+// from a page needs them. Its zero value is empty; its methods can be called
 // concurrently.
 type AppOrigins struct {
 	parsed sync.Map // app id → parsedOrigins
 }
 
 type parsedOrigins struct {
-	app     *keystore.App // that they were parsed of: a changed app is another one
-	origins *Origins      // nil if the list cannot be read
+	app     *keystore.App // the version that was parsed: a change makes a new App
+	origins *Origins      // nil if the list is invalid
 }
 
-// Check refuses pages that the app does not list.
+// Check refuses pages whose origin the app does not list.
 func (a *AppOrigins) Check(app *keystore.App, r *http.Request) error {
 	if len(app.AllowedOrigins) == 0 || len(r.Header["Origin"]) == 0 {
 		return nil
 	}
-	if o := a.of(app); o == nil || !o.Allows(r) { // a list that cannot be read allows nobody
+	if o := a.of(app); o == nil || !o.Allows(r) { // an invalid list allows nobody
 		return appOriginError(r)
 	}
 	return nil
@@ -42,5 +42,5 @@ func (a *AppOrigins) of(app *keystore.App) *Origins {
 	return o
 }
 
-// Forget drops an app that is gone.
+// Forget drops an app that was deleted.
 func (a *AppOrigins) Forget(app string) { a.parsed.Delete(app) }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// CheckBodyType refuses what is not plain JSON in UTF-8.
+// CheckBodyType refuses anything but uncompressed JSON in UTF-8.
 func CheckBodyType(r *http.Request) error {
 	coding, err := OnlyHeader(r, "Content-Encoding")
 	if err != nil {
@@ -22,7 +22,7 @@ func CheckBodyType(r *http.Request) error {
 	switch {
 	case err != nil:
 		return err
-	case contentType == "application/json": // as nearly all send it
+	case contentType == "application/json": // nearly all clients send this
 		return nil
 	case contentType == "":
 		return apierr.UnsupportedMediaType("The Content-Type is missing. Send Content-Type: application/json.")

@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// SetCORS lets an allowed origin's scripts read the answer.
+// SetCORS lets scripts of an allowed origin read the answer.
 //
-// Where any origin is allowed the answer is "*", which a browser does not
-// accept for requests with credentials (withCredentials: true): reflecting
-// the origin instead would let any page in the world read what this site
-// answers to a visitor's cookies. Who needs cookies, for a sticky load
-// balancer, lists the origins; then they are reflected, with credentials.
+// If any origin is allowed, the answer is "*", which a browser does not accept
+// for requests with credentials (withCredentials: true). Reflecting the origin
+// instead would let any page in the world read what this site answers to a
+// user's cookies. Sites that need cookies, for a sticky load balancer, list
+// their origins; then the origin is reflected, with credentials.
 func (o *Origins) SetCORS(h http.Header, r *http.Request) {
 	if o.Any() {
 		h.Set("Access-Control-Allow-Origin", "*")
 		return
 	}
 	if len(r.Header["Origin"]) == 0 {
-		h.Add("Vary", "Origin") // a cache must not keep this answer for one with Origin
+		h.Add("Vary", "Origin") // a cache must not reuse this answer for a request with Origin
 		return
 	}
 	ReflectOrigin(h, r)
 }
 
-// ReflectOrigin lets the request's origin, whichever it is, read the answer.
-// A socket's refusal is for its client to read, so the socket's endpoint
-// calls it for refused origins too: all that they learn is that refusal.
+// ReflectOrigin lets the request's origin read the answer, whatever it is. A
+// client must be able to read why its socket is refused, so the socket endpoint
+// calls it for refused origins too: the refusal is all that they learn.
 func ReflectOrigin(h http.Header, r *http.Request) {
 	h.Add("Vary", "Origin")
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -35,7 +35,7 @@ func ReflectOrigin(h http.Header, r *http.Request) {
 	}
 }
 
-// IsPreflight reports whether a browser asks what it may send.
+// IsPreflight reports whether a request is a CORS preflight.
 func IsPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions &&
 		r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
@@ -50,8 +50,8 @@ func AnswerPublishPreflight(w http.ResponseWriter) {
 }
 
 // AnswerSocketPreflight answers a preflight for long-polling. The stock client
-// needs none as it comes; with extraHeaders it asks for those, and they do
-// nothing here, so all that are asked for are allowed, as the Node server does.
+// needs none by default; with extraHeaders it asks for those. They have no
+// effect here, so all requested headers are allowed, as the Node server does.
 func AnswerSocketPreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "GET, POST")
@@ -67,8 +67,8 @@ func preflight(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// isHeaderList reports whether s is a list of header names, of sane length,
-// that may be repeated in an answer.
+// isHeaderList reports whether s is a list of header names, of reasonable
+// length, that can be repeated in an answer.
 func isHeaderList(s string) bool {
 	return len(s) <= 1024 && strings.IndexFunc(s, func(c rune) bool {
 		isName := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'

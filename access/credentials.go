@@ -15,11 +15,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// maxSecret bounds what is hashed for an attacker; our keys are shorter.
+// maxSecret bounds how much an attacker can have hashed; our keys are shorter.
 const maxSecret = 256
 
-// Authenticate finds the app and its key that a publish or a connection
-// claims, or says which of the two is wrong.
+// Authenticate returns the app and the key that a publish or a connection
+// claims, or an error that says which of the two is wrong.
 func Authenticate(reg *keystore.Registry, kind keystore.Kind, appID, secret string, now time.Time) (*keystore.App, *keystore.Key, error) {
 	app, ok := reg.App(appID)
 	if !ok {
@@ -41,13 +41,14 @@ func Authenticate(reg *keystore.Registry, kind keystore.Kind, appID, secret stri
 	case err != nil:
 		return nil, nil, fmt.Errorf("checking a %s key of app %s: %w", kind, app.ID, err)
 	case app.Disabled:
-		// Only now: that an app is disabled concerns who holds a key of it.
+		// Checked last: only clients with a key of the app learn that it is
+		// disabled.
 		return nil, nil, apierr.AppDisabled()
 	}
 	return app, key, nil
 }
 
-// PublishCredentials reads the app's id and the key from a publish's headers.
+// PublishCredentials reads the app's id and key from the headers of a publish.
 func PublishCredentials(r *http.Request) (appID, secret string, err error) {
 	appID, err = OnlyHeader(r, "X-App-Id")
 	if err != nil {
@@ -75,8 +76,8 @@ func PublishCredentials(r *http.Request) (appID, secret string, err error) {
 	return appID, secret, err
 }
 
-// bearer takes the token out of an Authorization header. It never repeats
-// what it refuses: that may be a key.
+// bearer returns the token of an Authorization header. Its errors never repeat
+// the header, which may contain a key.
 func bearer(authorization string) (string, error) {
 	scheme, token, found := strings.Cut(authorization, " ")
 	token = strings.TrimSpace(token)
@@ -93,8 +94,8 @@ func bearer(authorization string) (string, error) {
 	return token, nil
 }
 
-// OnlyHeader is a header's value, "" where it is absent. Of two values one
-// would win by chance, here or in a proxy before us: that is an error.
+// OnlyHeader returns a header's value, or "" if it is absent. Two values are an
+// error: here or in a proxy in front, one of them would win by chance.
 func OnlyHeader(r *http.Request, name string) (string, error) {
 	switch values := r.Header[name]; len(values) {
 	case 0:
@@ -110,13 +111,13 @@ func errDuplicateHeader(name string) *apierr.Error {
 	return apierr.InvalidRequest("The %s header has more than one value. Send it once.", name)
 }
 
-// QueryCredential finds the query parameter in which somebody sent an app's
-// id or key, and whether its value is a key of ours.
+// QueryCredential finds a query parameter that contains an app's id or key, and
+// reports whether its value is one of our keys.
 func QueryCredential(rawQuery string) (name string, isKey bool) {
 	if rawQuery == "" {
 		return "", false
 	}
-	query, _ := url.ParseQuery(rawQuery) // of a bad query, what can be read
+	query, _ := url.ParseQuery(rawQuery) // of an invalid query, use what can be parsed
 	for param, values := range query {
 		switch {
 		case slices.ContainsFunc(values, LooksLikeKey):
@@ -128,13 +129,14 @@ func QueryCredential(rawQuery string) (name string, isKey bool) {
 	return name, false
 }
 
-// LooksLikeKey reports whether a value is a key of ours, or a header with one.
+// LooksLikeKey reports whether a value is one of our keys, or a header with
+// one.
 func LooksLikeKey(value string) bool {
 	value = strings.TrimPrefix(value, "Bearer ")
 	return strings.HasPrefix(value, keystore.Publish.Prefix()) || strings.HasPrefix(value, keystore.Subscribe.Prefix())
 }
 
-// namesCredential is wide on purpose: it chooses a message, no more.
+// namesCredential is broad on purpose: it only selects an error message.
 func namesCredential(param string) bool {
 	letters := strings.Map(func(r rune) rune {
 		if strings.ContainsRune("-_[].", r) {

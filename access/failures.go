@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// failureHold is for how long an answer is held. Somebody who loops with a
-	// wrong key is slowed down to as many a second as connections are used; who
-	// has a right one is never held, from the same address or another.
+	// failureHold is how long an answer is held. It slows a client that loops
+	// with a wrong key down to one attempt a second per connection. A client
+	// with a valid key is never held, whether from the same address or another.
 	failureHold = time.Second
 
-	// maxHeld bounds the answers that are held at a time, of all addresses.
-	// Others are given at once.
+	// maxHeld is how many answers are held at a time, across all addresses. Any
+	// others are sent at once.
 	maxHeld = 1000
 )
 
@@ -26,8 +26,8 @@ type Failures struct {
 	addresses limit.Strangers[netip.Prefix] // those whose answers were not held
 }
 
-// Hold counts a failure, or delays its answer if there were already count of them
-// in the window. It returns early if the context ends.
+// Hold counts a failure, or delays its answer if there were already count
+// failures in the window. It returns early if the context ends.
 func (f *Failures) Hold(ctx context.Context, ip string, count int, window time.Duration) {
 	prefix, ok := ClientPrefix(ip)
 	if !ok || f.addresses.Allow(prefix, count, window).OK {

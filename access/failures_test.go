@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// perMinute is how many failures the tests allow in a minute.
+// perMinute is how many failures per minute the tests allow.
 const perMinute = 30
 
-// held is how long a failure from an address is held.
+// held returns how long a failure from an address is held.
 func held(ctx context.Context, f *Failures, ip string) time.Duration {
 	begin := time.Now()
 	f.Hold(ctx, ip, perMinute, time.Minute)
@@ -25,7 +25,7 @@ func TestAddressWithManyWrongKeysIsSlowedDownAndNoOther(t *testing.T) {
 			if d := held(t.Context(), &f, "192.0.2.1"); d != 0 {
 				t.Fatalf("failure %d is held for %v", i, d)
 			}
-			held(t.Context(), &f, fmt.Sprintf("2001:db8:0:1::%x", i)) // one customer's
+			held(t.Context(), &f, fmt.Sprintf("2001:db8:0:1::%x", i)) // the same client prefix
 		}
 		for ip, want := range map[string]time.Duration{
 			"192.0.2.1": failureHold, "::ffff:192.0.2.1": failureHold, "2001:db8:0:1:ffff::1": failureHold,

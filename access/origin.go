@@ -13,27 +13,27 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// Origins are the web origins that may use a site, or an app, from a browser.
+// Origins are the web origins that can use a site, or an app, from a browser.
 // The zero value allows any. It is immutable once parsed.
 //
-// A page of the site itself (Origin and Host agree) is always allowed, and so
-// is a request without Origin: that is no browser, or a request that a
-// browser does not hide answers of.
+// A page of the site itself (Origin and Host match) is always allowed, and so
+// is a request without Origin: it is not from a browser, or browsers do not
+// hide its answer.
 type Origins struct {
 	list  []string            // as configured; empty or "*": any
-	exact map[string]struct{} // normalised, and "null" where it is listed
+	exact map[string]struct{} // normalised; with "null" if that is listed
 	wild  []wildOrigin
 }
 
-// wildOrigin is scheme://*.domain[:port]: every subdomain at any depth, but
-// not the domain itself.
+// wildOrigin is scheme://*.domain[:port]: all subdomains at any depth, but not
+// the domain itself.
 type wildOrigin struct {
 	scheme, suffix, port string
 }
 
-// ParseOrigins reads a list such as https://app.example.com:8443,
-// https://*.example.org or null (a sandboxed frame, a file). An empty list
-// and "*" allow any origin.
+// ParseOrigins parses a list of origins, for example
+// https://app.example.com:8443, https://*.example.org or null (a sandboxed
+// frame, a file). An empty list and "*" allow any origin.
 func ParseOrigins(list []string) (*Origins, error) {
 	o := &Origins{list: list, exact: make(map[string]struct{}, len(list))}
 	for i, s := range list {
@@ -68,19 +68,19 @@ func ParseOrigins(list []string) (*Origins, error) {
 	return o, nil
 }
 
-// Any reports whether no origin is refused.
+// Any reports whether every origin is allowed.
 func (o *Origins) Any() bool {
 	return len(o.list) == 0 || o.list[0] == "*"
 }
 
-// Allows reports whether the request's origin may use what o guards.
+// Allows reports whether the request's origin is allowed.
 func (o *Origins) Allows(r *http.Request) bool {
 	values := r.Header["Origin"]
 	if len(values) == 0 || o.Any() {
 		return true
 	}
 	if len(values) > 1 {
-		return false // no browser does that: somebody hopes we look at one only
+		return false // no browser does that: an attacker hopes we check only one
 	}
 	if _, ok := o.exact[values[0]]; ok {
 		return true
@@ -100,7 +100,7 @@ func (o *Origins) Allows(r *http.Request) bool {
 	})
 }
 
-// isSameHost compares hosts, not schemes: a proxy before us may end TLS.
+// isSameHost compares hosts, not schemes: a proxy in front may terminate TLS.
 func isSameHost(requestHost, scheme, host, port string) bool {
 	if scheme != "http" && scheme != "https" {
 		return false
@@ -109,12 +109,12 @@ func isSameHost(requestHost, scheme, host, port string) bool {
 	return problem == nil && h == host && p == port
 }
 
-// originProblem is why a text is no origin. write is what its author may have
-// meant, where that can be told.
+// originProblem says why a text is not an origin. write is what its author
+// probably meant, if that is clear.
 type originProblem struct{ what, write string }
 
-// splitOrigin is readOrigin for those who configure an origin: its error says
-// what to write, if that is accepted when it is written.
+// splitOrigin is readOrigin for configured origins: its error suggests what to
+// write, if that would be accepted.
 func splitOrigin(s string) (scheme, host, port string, err error) {
 	scheme, host, port, problem := readOrigin(s)
 	if problem == nil {
@@ -133,9 +133,9 @@ func splitOrigin(s string) (scheme, host, port string, err error) {
 	return "", "", "", fmt.Errorf("the origin %s %s%s", originText(s), problem.what, advice)
 }
 
-// readOrigin takes scheme://host[:port] apart, as a browser would write it:
-// lower case, no default port. Only the schemes of apps and files may have no
-// host, or a dot for one: file://, app://.
+// readOrigin splits scheme://host[:port] into its parts, normalised as a
+// browser writes them: lower case, no default port. Only the schemes of apps
+// and files can have no host, or a dot instead: file://, app://.
 func readOrigin(s string) (scheme, host, port string, problem *originProblem) {
 	bad := func(what, write string) (string, string, string, *originProblem) {
 		return "", "", "", &originProblem{what, write}
@@ -180,7 +180,7 @@ func readOrigin(s string) (scheme, host, port string, problem *originProblem) {
 	return scheme, host, port, nil
 }
 
-// splitCommas are the texts between the commas, each once.
+// splitCommas returns the distinct texts between the commas.
 func splitCommas(s string) []string {
 	var parts []string
 	for part := range strings.SplitSeq(s, ",") {
@@ -198,7 +198,8 @@ func joinOrigin(scheme, host, port string) string {
 	return scheme + "://" + host + port
 }
 
-// isScheme takes those of apps too: capacitor, chrome-extension, tauri.
+// isScheme also accepts the schemes of apps: capacitor, chrome-extension,
+// tauri.
 func isScheme(s string) bool {
 	for i, c := range []byte(s) {
 		isLetter := 'a' <= c && c <= 'z'
@@ -210,8 +211,8 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// addressHost is an IPv6 address in brackets, written in the one way of many;
-// "" for what is none.
+// addressHost returns an IPv6 address in brackets in its canonical form, or ""
+// if s is not one.
 func addressHost(s string) string {
 	inner, closed := strings.CutSuffix(s[1:], "]")
 	ip, err := netip.ParseAddr(inner)
@@ -221,8 +222,8 @@ func addressHost(s string) string {
 	return "[" + ip.String() + "]"
 }
 
-// lower leaves alone what is not ASCII: strings.ToLower makes a k of the
-// Kelvin sign, which is another host.
+// lower changes only ASCII letters: strings.ToLower turns the Kelvin sign into
+// a k, which is another host.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -251,13 +252,13 @@ func isHost(s string) bool {
 // maxOriginText bounds how much of an origin messages and logs repeat, in bytes.
 const maxOriginText = 256
 
-// originText is an origin as messages and logs repeat it.
+// originText formats an origin for messages and logs.
 func originText(s string) string {
 	s = text.MaskKeys(s)
 	return strconv.Quote(strings.ToValidUTF8(s[:min(len(s), maxOriginText)], ""))
 }
 
-// listable is the request's origin if it can be listed as it is.
+// listable returns the request's origin if it can be listed as it is.
 func listable(r *http.Request) (origin string, ok bool) {
 	values := r.Header["Origin"]
 	if len(values) != 1 || len(values[0]) > maxOriginText || strings.Contains(values[0], "*") || text.MaskKeys(values[0]) != values[0] {
@@ -267,8 +268,8 @@ func listable(r *http.Request) (origin string, ok bool) {
 	return values[0], err == nil || values[0] == "null"
 }
 
-// SiteOriginError refuses an origin that the site does not list. It tells the
-// cure, but not which other origins are listed: a stranger reads it.
+// SiteOriginError refuses an origin that the site does not list. It names the
+// cure, but not the other listed origins: unauthenticated clients read it.
 func SiteOriginError(r *http.Request) *apierr.Error {
 	if origin, ok := listable(r); ok {
 		return apierr.OriginNotAllowed("This site does not allow the origin %s. Add it to realtime's origins in the Caddyfile: origins … %s",
@@ -277,7 +278,7 @@ func SiteOriginError(r *http.Request) *apierr.Error {
 	return apierr.OriginNotAllowed("This site does not allow the origin %s. %s", originText(r.Header.Get("Origin")), notListable)
 }
 
-// appOriginError refuses an origin that the site allows, but the app does not.
+// appOriginError refuses an origin that the site allows but the app does not.
 func appOriginError(r *http.Request) *apierr.Error {
 	if origin, ok := listable(r); ok {
 		return apierr.OriginNotAllowed("This app does not allow the origin %s. Add it to the app's allowed origins, in the portal or through the admin API.",
@@ -291,10 +292,10 @@ const notListable = "No browser sends it so, and it cannot be listed. Send one O
 // maxHost is the longest host name with a port.
 const maxHost = 253 + len(":65535")
 
-// SiteOrigin is the origin under which a client addressed the site. It returns
-// false for a Host that is not a host name or IP address with an optional port:
-// a site that takes every host gets whatever a client sends, and people paste
-// the origin into a shell.
+// SiteOrigin returns the origin that a client used to address the site. It
+// returns false for a Host that is not a host name or IP address with an
+// optional port: a site that accepts every host gets whatever a client sends,
+// and people paste the origin into a shell.
 func SiteOrigin(host string, secure bool) (string, bool) {
 	scheme := "http"
 	if secure {
@@ -310,5 +311,5 @@ func SiteOrigin(host string, secure bool) (string, bool) {
 	return joinOrigin(scheme, name, port), true
 }
 
-// IsHost reports whether s is a host's name, which may have wildcards.
+// IsHost reports whether s is a host name, possibly with wildcards.
 func IsHost(s string) bool { return isHost(lower(s)) }

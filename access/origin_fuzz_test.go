@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// FuzzOrigins holds who is let in against another reading of the list, by
-// net/url: nobody but the site itself and what is listed gets in, and what is
-// listed does, as a browser sends it.
+// FuzzOrigins compares the admitted origins with another reading of the list,
+// by net/url: only the site itself and listed origins are admitted, and listed
+// origins are, as a browser sends them.
 func FuzzOrigins(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"", "https://a.example", ""},
@@ -67,7 +67,8 @@ func FuzzOrigins(f *testing.F) {
 	})
 }
 
-// isListed says whether an origin is one of the list's, or below one.
+// isListed reports whether an origin is in the list, or matches a wildcard in
+// it.
 func isListed(list []string, origin string) bool {
 	for _, s := range list {
 		below := strings.Replace(s, "://*.", "://", 1)
@@ -93,8 +94,7 @@ func isListed(list []string, origin string) bool {
 	return false
 }
 
-// isSite says whether an origin is that of the host that was asked, over HTTP
-// or HTTPS.
+// isSite reports whether an origin is that host's own, over HTTP or HTTPS.
 func isSite(origin, host string) bool {
 	sent, ok := asSent(origin)
 	for _, scheme := range []string{"http", "https"} {
@@ -105,13 +105,15 @@ func isSite(origin, host string) bool {
 	return false
 }
 
-// isSent says whether a browser sends the origin so, for a host that exists.
+// isSent reports whether a browser sends the origin in this form, for a host
+// that exists.
 func isSent(origin string) bool {
 	sent, ok := asSent(origin)
 	return origin == "null" || ok && sent == origin && !strings.ContainsAny(origin, "!$&'()+,;=~\"<>*")
 }
 
-// asSent is an origin as a browser writes it, as net/url and net/netip see it.
+// asSent returns an origin as a browser writes it, according to net/url and
+// net/netip.
 func asSent(origin string) (string, bool) {
 	u, err := url.Parse(origin)
 	if err == nil && u.Scheme != "http" && u.Scheme != "https" && strings.EqualFold(origin, u.Scheme+"://") {

@@ -195,7 +195,8 @@ func TestARefusedOriginIsLoggedOnceWithTheLineToAdd(t *testing.T) {
 	for range 3 {
 		refused.Log(logger, o, from("https://b.example"))
 	}
-	// What no browser sends must not end up in somebody's configuration.
+	// An origin that no browser sends must not end up in somebody's
+	// configuration.
 	for _, origin := range []string{"https://*.example", "https://x } respond", "junk", "https://" + strings.Repeat("x", 300)} {
 		refused.Log(logger, o, from(origin))
 	}

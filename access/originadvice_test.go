@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// sentOrigins are what browsers, web views and devices send.
+// sentOrigins are origins that browsers, web views and devices send.
 var sentOrigins = []string{
 	"file://", "null", "capacitor://localhost", "ionic://localhost", "app://.", "app://localhost",
 	"tauri://localhost", "http://tauri.localhost", "https://tauri.localhost",

@@ -13,16 +13,17 @@ import (
 )
 
 const (
-	// maxRefusedOrigins is how many origins are logged in a window.
+	// maxRefusedOrigins is how many origins are logged per window.
 	maxRefusedOrigins = 100
 
 	refusedOriginsWindow = 10 * time.Minute
 )
 
 // RefusedOrigins logs each refused origin once, with the line that would allow
-// it, so that an operator who forgot one finds it in the log. Any client chooses
-// what is logged here, so there is a bound for each window, and an origin is
-// forgotten if it was not refused for a window or two. Its zero value is empty.
+// it, so that operators find a forgotten origin in the log. Any client can
+// choose what is logged here, so the number per window is limited, and an
+// origin is forgotten after a window or two without a refusal. Its zero value
+// is empty.
 type RefusedOrigins struct {
 	mu     sync.Mutex // guards logged
 	logged limit.Recent[string, struct{}]
@@ -39,7 +40,7 @@ func (l *RefusedOrigins) Log(logger *zap.Logger, o *Origins, r *http.Request) {
 		zap.String("line", "origins "+strings.Join(append(slices.Clone(o.list), origin), " ")))
 }
 
-// isNew reports whether the origin is to be logged.
+// isNew reports whether the origin should be logged.
 func (l *RefusedOrigins) isNew(origin string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

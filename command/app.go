@@ -51,20 +51,20 @@ func listApps(c *adminClient, _ []string) error {
 	return c.table(rows...)
 }
 
-// Bounds of a list, for servers that are no gateway: a million apps, and some
-// 350,000 with two keys each.
+// Limits of a list, for servers that are not a gateway: a million apps, and
+// some 350,000 with two keys each.
 const (
 	maxPages = 5000
 	maxList  = 256 << 20 // bytes
 )
 
-// listPage is how many apps are asked for at a time: as many as fit into
+// listPage is how many apps are requested at a time: as many as fit into
 // maxAdminAnswer, however large they are.
 const listPage = 200
 
 // allApps reads page after page, at most maxList bytes in all.
 func allApps(c *adminClient) ([]manage.App, error) {
-	apps := []manage.App{} // in JSON, none is no null
+	apps := []manage.App{} // in JSON, an empty list, not null
 	size, pages := 0, 0
 	for query := (url.Values{"limit": {strconv.Itoa(listPage)}}); ; {
 		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)

@@ -19,9 +19,9 @@ func TestLargestPageOfAppsFitsIntoAnAnswer(t *testing.T) {
 		ID: strings.Repeat("x", 24), Name: strings.Repeat("\U0001F600", 100), Created: now,
 		RateLimit:      &manage.Rate{Publishes: 1_000_000, Window: "23h59m59.999999999s"},
 		MaxConnections: &large, MaxChannels: &large, MaxBody: &large, Connections: 1_000_000,
-		AllowedOrigins: []string{strings.Repeat("o", manage.MaxBody)}, // all that a PATCH can bring
+		AllowedOrigins: []string{strings.Repeat("o", manage.MaxBody)}, // as much as a PATCH can contain
 	}
-	for range 100 { // 50 in use, and 50 that have ended
+	for range 100 { // 50 valid keys and 50 invalid ones
 		app.Keys = append(app.Keys, manage.Key{
 			ID: strings.Repeat("x", 24), Kind: "subscribe", Label: strings.Repeat("\U0001F600", 100), Last4: "0000",
 			Created: now, Expires: &now, Revoked: &now, LastUsed: &now,
@@ -55,7 +55,7 @@ func TestAnswerOfTheAdminEndpointThatDoesNotEndIsCutOff(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "check --address") {
 		t.Errorf("got %v", err)
 	}
-	if n := <-sent; n > 64<<20 { // what the kernel takes is beside it
+	if n := <-sent; n > 64<<20 { // the kernel's buffers come on top
 		t.Errorf("%d MiB were read", n>>20)
 	}
 }

@@ -1,4 +1,4 @@
-// Package command is "caddy realtime …".
+// Package command implements "caddy realtime …".
 package command
 
 import (
@@ -46,14 +46,14 @@ Results are on stdout, notes on stderr. --json prints what the server answered.
 	})
 }
 
-// group is a command that only has others.
+// group returns a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short}
 	cmd.AddCommand(commands...)
 	return cmd
 }
 
-// adminCommand is a command that asks the admin endpoint.
+// adminCommand returns a command that uses the admin endpoint.
 func adminCommand(use, short string, args int, run func(c *adminClient, args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
@@ -71,8 +71,8 @@ func adminCommand(use, short string, args int, run func(c *adminClient, args []s
 	}
 }
 
-// runE has Caddy report a command's error as it does its own. Every command
-// runs through it, so that none prints what a terminal would act on.
+// runE makes Caddy report a command's error like its own errors. Every command
+// runs through it, so that none prints characters that a terminal acts on.
 func runE(run func(*cobra.Command, caddycmd.Flags, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		guardOutput(cmd)
@@ -85,29 +85,29 @@ func runE(run func(*cobra.Command, caddycmd.Flags, []string) error) func(*cobra.
 	}
 }
 
-// An adminClient asks the admin endpoint of a running Caddy.
+// An adminClient sends requests to the admin endpoint of a running Caddy.
 type adminClient struct {
 	addr  string
 	flags caddycmd.Flags
-	raw   bool // results are printed as they came
+	raw   bool // print results as received
 	out   io.Writer
 	notes io.Writer
 
-	timeout  time.Duration // of each request; 0 is adminTimeout
-	maxPages int           // of a list; 0 is maxPages
+	timeout  time.Duration // of each request; 0 means adminTimeout
+	maxPages int           // of a list; 0 means maxPages
 }
 
-// adminTimeout bounds a request to the admin endpoint, its answer included.
+// adminTimeout bounds a request to the admin endpoint, including its answer.
 const adminTimeout = 30 * time.Second
 
-// ask returns what the endpoint answers, unless that takes too long.
+// ask returns the endpoint's answer, or an error if that takes too long.
 func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
 	type outcome struct {
 		text []byte
 		err  error
 	}
 	done := make(chan outcome, 1)
-	go func() { // Caddy's client cannot be cancelled: a request without an answer ends with the process
+	go func() { // Caddy's client cannot be cancelled; an unanswered request ends with the process
 		text, err := c.exchange(method, path, body)
 		done <- outcome{text, err}
 	}()
@@ -162,12 +162,12 @@ func (c *adminClient) decode(text []byte, into any) error {
 	return nil
 }
 
-// maxAdminAnswer bounds an answer that is read, in bytes. The largest is a page
-// of apps, each with all the keys and origins that it may have.
+// maxAdminAnswer is the maximum size of an answer, in bytes. The largest is a
+// page of apps, each with the maximum of keys and origins.
 const maxAdminAnswer = 32 << 20
 
-// call asks, and decodes the answer. With --json it prints that instead, and
-// is false.
+// call sends a request and decodes the answer. With --json it prints the answer
+// instead, and returns false.
 func (c *adminClient) call(method, path string, body, into any) (bool, error) {
 	text, err := c.ask(method, path, body)
 	if err != nil {
@@ -192,8 +192,7 @@ func compact(text []byte) string {
 	return b.String()
 }
 
-// explain turns what the admin endpoint or the network said into something to
-// act on.
+// explain turns an error of the admin endpoint or the network into advice.
 func (c *adminClient) explain(err error) error {
 	_, text, found := strings.Cut(err.Error(), "{")
 	var refusal struct{ Error json.RawMessage }
@@ -211,7 +210,7 @@ func (c *adminClient) explain(err error) error {
 	return err
 }
 
-// table prints rows of columns. No cell can add a column or a row.
+// table prints rows of columns. A cell cannot add a column or a row.
 func (c *adminClient) table(rows ...[]string) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
@@ -225,15 +224,15 @@ func (c *adminClient) table(rows ...[]string) error {
 	return w.Flush()
 }
 
-// note says something that is no result.
+// note prints a line that is not a result.
 func (c *adminClient) note(format string, a ...any) { note(c.notes, format, a...) }
 
 // note prints a line.
 func note(to io.Writer, format string, a ...any) {
-	_, _ = fmt.Fprintln(to, visible(fmt.Sprintf(format, a...))) // nobody else to tell
+	_, _ = fmt.Fprintln(to, visible(fmt.Sprintf(format, a...))) // there is nowhere else to report it
 }
 
-// appPath and keyPath are of the admin API.
+// appPath and keyPath return paths of the admin API.
 func appPath(app string) string { return "/realtime/apps/" + url.PathEscape(app) }
 
 func keyPath(app string, more ...string) string {

@@ -13,8 +13,8 @@ import (
 
 const hostileText = "\u001b]0;owned\u0007\u009b2J\u202e\u007f\r\nforged\tx"
 
-// hostileApp is an answer of the admin endpoint whose texts are all hostile,
-// for whatever command reads it.
+// hostileApp is an answer of the admin endpoint in which every text is hostile,
+// for any command that reads it.
 func hostileApp() map[string]any {
 	key := map[string]any{
 		"id": hostileText, "name": hostileText, "kind": hostileText, "label": hostileText, "last4": hostileText,
@@ -42,7 +42,7 @@ func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {
 	redirect := answerWith("307 Temporary Redirect", "", "Location: /away%1b")
 	for name, c := range map[string]struct {
 		answer func(string) []byte
-		fails  string // what the error says; "" is for answers that may be taken
+		fails  string // what the error says; "" if the answer can be accepted
 	}{
 		"JSON":                             {answer: everything},
 		"JSON with characters as they are": {answer: respondJSON(t, "200 OK", hostileRaw)},
@@ -115,7 +115,7 @@ func TestListWithoutEndEndsAppList(t *testing.T) {
 	pages := func(t *testing.T, next ...string) *rawServer {
 		t.Helper()
 		n := 0
-		return newRawServer(t, func(string) []byte { // the command asks for one after the other
+		return newRawServer(t, func(string) []byte { // the command requests one after another
 			n++
 			return respondJSON(t, "200 OK", map[string]any{"apps": []any{}, "next": next[n%len(next)]})("")
 		})

@@ -37,8 +37,8 @@ func addKey(c *adminClient, args []string) error {
 	return c.issue(keyPath(args[0]), body)
 }
 
-// maxValidity bounds a duration of --expires: no time behind it is a valid
-// one in JSON for sure, and the duration itself ends at 292 years.
+// maxValidity bounds a duration of --expires: later times may not be valid in
+// JSON, and a duration itself is limited to 292 years.
 const maxValidity = 100 * 365 * 24 * time.Hour
 
 // parseExpires reads a duration from now, or a time (RFC 3339).

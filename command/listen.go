@@ -73,11 +73,11 @@ func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal also ends a write that is stuck
+	context.AfterFunc(ctx, stop) // a second signal also ends a blocked write
 	return l.run(ctx)
 }
 
-// explainEnd says why listening is over, and what to do.
+// explainEnd says why listening ended, and what to do.
 func (s siteAccount) explainEnd(err error) error {
 	switch {
 	case errors.Is(err, errNoOutput):
@@ -96,7 +96,7 @@ func (s siteAccount) explainEnd(err error) error {
 		return errors.New(refusal.Message)
 	}
 	if status, ok := errors.AsType[*client.StatusError](err); ok {
-		if status.Message != "" { // by the gateway
+		if status.Message != "" { // from the gateway
 			return errors.New(status.Message)
 		}
 		if status.Location != "" {
@@ -108,7 +108,7 @@ func (s siteAccount) explainEnd(err error) error {
 	return s.unreached(err)
 }
 
-// messageSize reads the largest message to accept, in bytes.
+// messageSize parses the maximum message size, in bytes.
 func messageSize(text string) (int64, error) {
 	n, err := humanize.ParseBytes(text)
 	switch {

@@ -11,30 +11,30 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/client"
 )
 
-// errNoOutput says that events cannot be printed any more.
+// errNoOutput means that events can no longer be printed.
 var errNoOutput = errors.New("cannot write to stdout")
 
-// A listener follows channels over as many connections as it takes.
+// A listener follows channels, reconnecting as often as needed.
 type listener struct {
 	site       siteAccount
 	channels   []string
-	count      int   // of events to show; 0 is no limit
+	count      int   // of events to show; 0 means no limit
 	maxMessage int64 // of a message, in bytes
 	show       func(client.Event) error
 	notes      io.Writer
 
 	shown     int
-	connected bool // at some time: the site and the credentials are right
+	connected bool // at least once: the site and the credentials are right
 	backoff   client.Backoff
 }
 
-// run returns nil when there were enough events or the context has ended, else
-// why it is of no use to go on.
+// run returns nil after enough events or when the context ends, else an error
+// that says why retrying is useless.
 func (l *listener) run(ctx context.Context) error {
 	for {
 		err := l.session(ctx)
 		if err == nil || ctx.Err() != nil {
-			return nil //nolint:nilerr // who interrupts a listener wants it to end
+			return nil //nolint:nilerr // an interrupt is a normal end, not an error
 		}
 		delay, again := l.again(err)
 		if !again {
@@ -49,7 +49,8 @@ func (l *listener) run(ctx context.Context) error {
 	}
 }
 
-// session is one connection, until its end; nil if that is for enough events.
+// session runs one connection until it ends. It returns nil after enough
+// events.
 func (l *listener) session(ctx context.Context) error {
 	c, err := client.Dial(ctx, client.Config{
 		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key,
@@ -81,9 +82,9 @@ func (l *listener) session(ctx context.Context) error {
 	}
 }
 
-// again says whether to connect anew, and when. A first connection that fails
-// is a mistake to be told, unless the server asks for patience; a later one is
-// the network's, or a server's that restarts.
+// again reports whether to reconnect, and when. If the first connection fails,
+// that is a mistake to report, unless the server asks to retry later; later
+// failures are due to the network or a restarting server.
 func (l *listener) again(err error) (time.Duration, bool) {
 	delay := l.backoff.Next()
 	status, ok := errors.AsType[*client.StatusError](err)
@@ -91,7 +92,8 @@ func (l *listener) again(err error) (time.Duration, bool) {
 		return max(delay, status.RetryAfter), true
 	}
 	if refusal, ok := errors.AsType[*client.Refusal](err); ok {
-		// After a loss the old connection may count until it has timed out.
+		// After a lost connection, the server may count the old one until it
+		// times out.
 		return delay, refusal.Code == "unavailable" || l.connected && refusal.Code == "too_many_connections"
 	}
 	for _, last := range []error{client.ErrDisconnected, client.ErrProtocol, client.ErrTooLarge, errNoOutput} {
@@ -102,7 +104,7 @@ func (l *listener) again(err error) (time.Duration, bool) {
 	return delay, l.connected
 }
 
-// noteWait says why there is no connection, and when the next is tried.
+// noteWait prints why there is no connection, and when the next attempt is.
 func (l *listener) noteWait(err error, delay time.Duration) {
 	text := "disconnected: %s; reconnecting in %s"
 	if !l.connected {

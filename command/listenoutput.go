@@ -13,8 +13,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// printLine prints an event as its name and data. There is always a tab, so
-// that "cut -f 2" is the data.
+// printLine prints an event's name and data. It always prints a tab, so that
+// "cut -f 2" returns the data.
 func printLine(out io.Writer) func(client.Event) error {
 	return func(e client.Event) error {
 		var data bytes.Buffer
@@ -27,7 +27,7 @@ func printLine(out io.Writer) func(client.Event) error {
 	}
 }
 
-// printJSON prints an event as one JSON object, with the time of its arrival.
+// printJSON prints an event as one JSON object, with its time of arrival.
 func printJSON(out io.Writer) func(client.Event) error {
 	return func(e client.Event) error {
 		line, err := text.JSON(struct {
@@ -43,11 +43,11 @@ func printJSON(out io.Writer) func(client.Event) error {
 }
 
 // maxPiece is how much of a line is escaped and written at a time, in bytes.
-// Escaped, text can be six times as long.
+// Escaping can make it six times as long.
 const maxPiece = 64 << 10
 
-// writeLine writes columns as visible text, with tabs between them. A short
-// line is one write.
+// writeLine writes columns as visible text, separated by tabs. A short line
+// takes one write.
 func writeLine(out io.Writer, columns ...[]byte) error {
 	var line bytes.Buffer
 	for i, text := range columns {
@@ -70,8 +70,8 @@ func writeLine(out io.Writer, columns ...[]byte) error {
 	return err
 }
 
-// wholeRunes returns how many of the first bytes of text, at most limit, cut no
-// character in two.
+// wholeRunes returns the length of the longest prefix of text, at most limit
+// bytes, that does not split a character.
 func wholeRunes(text []byte, limit int) int {
 	if len(text) <= limit {
 		return len(text)
@@ -81,15 +81,15 @@ func wholeRunes(text []byte, limit int) int {
 			return n
 		}
 	}
-	return limit // it is not UTF-8
+	return limit // not UTF-8
 }
 
-// visible writes characters that a terminal would act on, or that reorder what
-// is seen, as JSON's escapes. In JSON they can only stand in strings, so its
-// meaning stays.
+// visible escapes characters that a terminal acts on, or that reorder the
+// displayed text, as JSON does. In JSON they can only occur in strings, so its
+// meaning does not change.
 func visible(text string) string { return escape(text, "") }
 
-// escape is visible, and keeps some characters as they are.
+// escape is visible, but keeps some characters unchanged.
 func escape(text, keep string) string {
 	acts := func(r rune) bool { return actsOnTerminal(r) && !strings.ContainsRune(keep, r) }
 	text = strings.ToValidUTF8(text, "\ufffd")
@@ -100,7 +100,7 @@ func escape(text, keep string) string {
 	var b strings.Builder
 	b.Grow(len(text))
 	for _, r := range text {
-		if acts(r) { // all of them have four digits
+		if acts(r) { // four hex digits suffice for all of them
 			b.WriteString(`\u`)
 			b.Write([]byte{hex[r>>12], hex[r>>8&0xf], hex[r>>4&0xf], hex[r&0xf]})
 		} else {
@@ -111,7 +111,7 @@ func escape(text, keep string) string {
 }
 
 func actsOnTerminal(r rune) bool {
-	if ' ' <= r && r <= '~' { // most are
+	if ' ' <= r && r <= '~' { // the common case
 		return false
 	}
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'

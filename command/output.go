@@ -7,18 +7,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxErrorText bounds an error that is printed, in bytes: a server may have
-// written it.
+// maxErrorText bounds a printed error, in bytes: a server may have written it.
 const maxErrorText = 4 << 10
 
-// guardOutput makes what a command prints safe for a terminal. Commands print
-// what servers say; this is where it leaves the process.
+// guardOutput makes a command's output safe for a terminal. Commands print
+// texts from servers; this is where they leave the process.
 func guardOutput(cmd *cobra.Command) {
 	cmd.SetOut(visibleWriter{cmd.OutOrStdout()})
 	cmd.SetErr(visibleWriter{cmd.ErrOrStderr()})
 }
 
-// guardError does the same for the error that a command ends with.
+// guardError does the same for the error that a command returns.
 func guardError(err error) error {
 	if err == nil {
 		return nil
@@ -31,8 +30,8 @@ func guardError(err error) error {
 }
 
 // A visibleWriter writes visible text, and keeps line breaks and tabs: a value
-// that must not have those either goes through visible first. Each Write takes
-// whole characters.
+// that must not contain those either has to go through visible first. Each
+// Write takes whole characters.
 type visibleWriter struct{ to io.Writer }
 
 func (w visibleWriter) Write(p []byte) (int, error) {

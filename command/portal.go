@@ -62,7 +62,7 @@ func openPortal(c *adminClient, _ []string) error {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
-		err := server.Close() // live streams do not end by themselves
+		err := server.Close() // live streams do not end on their own
 		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
 			return e
 		}
@@ -70,16 +70,16 @@ func openPortal(c *adminClient, _ []string) error {
 	}
 }
 
-// A portalProxy passes requests on to the portal of an admin endpoint, from a
-// browser that has the link. It stands in for the endpoint's own checks, which
-// see a client of Caddy's and no browser.
+// A portalProxy forwards requests to the portal of an admin endpoint, from a
+// browser that has the link. It replaces the endpoint's own checks, which see a
+// client of Caddy's rather than a browser.
 //
-// The secret is the first segment of each page's path, and not a cookie:
-// browsers send a cookie to every port of a host, and so to whatever else
-// listens on it. A path is sent to one port, in no Referer to another, and ends
-// with the command.
+// The secret is the first segment of every page's path, not a cookie: browsers
+// send a cookie to every port of a host, and so to whatever else listens there.
+// A path is sent to one port only, is in no Referer to another, and becomes
+// invalid when the command ends.
 type portalProxy struct {
-	host    string // its own
+	host    string // of the proxy itself
 	secret  string
 	forgery *http.CrossOriginProtection
 	proxy   *httputil.ReverseProxy
@@ -93,7 +93,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 	to := &url.URL{Scheme: "http", Host: addr.JoinHostPort(0)}
 	dial := to.Host
 	if addr.IsUnixNetwork() {
-		dial, _, _ = strings.Cut(addr.Host, "|") // behind it are permissions
+		dial, _, _ = strings.Cut(addr.Host, "|") // permissions follow
 		to.Host = "127.0.0.1"
 	}
 	p := &portalProxy{host: host, secret: rand.Text(), forgery: http.NewCrossOriginProtection()}
@@ -109,7 +109,7 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 			r.Out.Header.Del("Cookie")
 			r.Out.Header.Del("Referer")
 			r.Out.Header.Del("Origin")
-			if !addr.IsUnixNetwork() { // there, the endpoint takes none
+			if !addr.IsUnixNetwork() { // on a unix socket, the endpoint accepts none
 				r.Out.Header.Set("Origin", to.String())
 			}
 		},
@@ -120,9 +120,9 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 			ResponseHeaderTimeout: adminTimeout,
 		},
 		ModifyResponse: func(answer *http.Response) error {
-			answer.Header.Del("Access-Control-Allow-Origin") // is for the endpoint's own
-			answer.Header.Del("Cache-Control")               // is set already
-			answer.Header.Del("Referrer-Policy")             // too
+			answer.Header.Del("Access-Control-Allow-Origin") // meant for the endpoint's own origin
+			answer.Header.Del("Cache-Control")               // already set
+			answer.Header.Del("Referrer-Policy")             // already set
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -132,49 +132,50 @@ func newPortalProxy(admin, host string) (*portalProxy, error) {
 	return p, nil
 }
 
-// link is the portal's root. Pages link to each other relatively, so the secret
-// stays in their paths.
+// link returns the URL of the portal's root. Pages use relative links, so the
+// secret stays in their paths.
 func (p *portalProxy) link() string { return "http://" + p.host + "/" + p.secret + "/" }
 
 // ServeHTTP implements http.Handler.
 func (p *portalProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "same-origin") // to another port, the secret would be in it
-	page, known := p.page(r.URL.EscapedPath())       // in which no page of the portal has an escape
+	w.Header().Set("Referrer-Policy", "same-origin") // a Referer to another port would contain the secret
+	page, known := p.page(r.URL.EscapedPath())       // the portal's pages have no escapes in their paths
 	switch {
-	case r.Host != p.host: // a name that was made to point here
+	case r.Host != p.host: // DNS rebinding: another name that resolves here
 		http.Error(w, "This is only for "+p.host+".", http.StatusForbidden)
 	case !known:
 		http.Error(w, "Open the link that caddy realtime portal printed.", http.StatusForbidden)
 	case p.forgery.Check(r) != nil || fromElsewhere(r):
 		http.Error(w, "This request comes from a page of another origin. Paste the link into the browser's address bar.", http.StatusForbidden)
 	case page == "" || strings.HasPrefix(page, "app/") && !strings.Contains(page, "%") && path.Clean("/"+page+"x") == "/"+page+"x":
-		// Else the server takes the rest of a form from the proxy before it lets
-		// it answer, even where that is only the form's end, and the proxy cuts
-		// off an endpoint to which it could not send all.
+		// Without full duplex, the server consumes the rest of a form, even if
+		// only its end is left, before the proxy can answer, and the proxy
+		// drops its connection to an endpoint to which it could not send
+		// everything.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		p.proxy.ServeHTTP(w, atPath(r, "/realtime/"+page))
-	default: // what else the endpoint has can do more than the portal
+	default: // the endpoint's other paths can do more than the portal
 		http.NotFound(w, r)
 	}
 }
 
-// page returns the part of a path behind the secret, and whether the secret is
-// the right one.
+// page returns the part of a path after the secret, and whether the secret is
+// correct.
 func (p *portalProxy) page(path string) (string, bool) {
 	secret, page, found := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return page, found && subtle.ConstantTimeCompare([]byte(secret), []byte(p.secret)) == 1
 }
 
 // fromElsewhere reports whether a page of another origin made a browser send
-// the request. Unlike CrossOriginProtection it does not except GET: other
+// the request. Unlike CrossOriginProtection, it does not exempt GET: other
 // origins have no business with the link, even if they know it.
 func fromElsewhere(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return site == "cross-site" || site == "same-site"
 }
 
-// atPath returns the request with another path.
+// atPath returns the request with a different path.
 func atPath(r *http.Request, path string) *http.Request {
 	moved, to := *r, *r.URL
 	to.Path, to.RawPath = path, ""

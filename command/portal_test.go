@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// The admin endpoint may answer a form before the proxy has seen that there is
-// no more of it.
+// The admin endpoint can answer a form before the proxy has seen its end.
 func TestPortalProxyPassesOnAllOfAnAnswerToAForm(t *testing.T) {
 	page := bytes.Repeat([]byte("portal"), 1<<15)
 	begun := make(chan struct{})

@@ -70,7 +70,8 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	request.Header.Set("Authorization", "Bearer "+site.key)
 	sender := &http.Client{
 		Timeout: publishTimeout,
-		// Go sends the key along to another port of the host, and from https to http.
+		// Go forwards the key to another port of the host, and from https to
+		// http.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	answer, err := sender.Do(request)
@@ -81,8 +82,8 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	return site.showReceipt(cmd, answer, fl.Bool("json"))
 }
 
-// showReceipt prints what came of a publish. Only the gateway's receipt is a
-// success: whatever else answers has published nothing.
+// showReceipt prints the result of a publish. Only the gateway's receipt means
+// success: any other answer means that nothing was published.
 func (s siteAccount) showReceipt(cmd *cobra.Command, answer *http.Response, raw bool) error {
 	if answer.StatusCode >= 300 && answer.StatusCode < 400 {
 		return s.redirected(s.path, answer.Status, answer.Header.Get("Location"))
@@ -111,7 +112,7 @@ func (s siteAccount) showReceipt(cmd *cobra.Command, answer *http.Response, raw 
 	return err
 }
 
-// describeBody says what an answer has that is no receipt.
+// describeBody describes an answer that is not a receipt.
 func describeBody(contentType string, text []byte) string {
 	switch {
 	case len(text) == 0:
@@ -124,7 +125,7 @@ func describeBody(contentType string, text []byte) string {
 	return "a body of type " + contentType
 }
 
-// readData is the JSON that an argument stands for.
+// readData returns the JSON that an argument stands for.
 func readData(arg string, stdin io.Reader) (data json.RawMessage, err error) {
 	switch {
 	case arg == "-":
@@ -149,7 +150,7 @@ func readFile(name string) ([]byte, error) {
 	return readAtMost(file, bounds.MaxSize)
 }
 
-// readAtMost reads what may not end, such as a pipe or a device.
+// readAtMost reads input that may not end, for example a pipe or a device.
 func readAtMost(r io.Reader, most int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err == nil && int64(len(data)) > most {

@@ -57,14 +57,14 @@ func newRawServer(t *testing.T, answer func(target string) []byte) *rawServer {
 	return s
 }
 
-// requests returns how many requests came.
+// requests returns the number of requests received.
 func (s *rawServer) requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.heard)
 }
 
-// respond is a server's answer to all requests: a status line without the
+// respond returns a server's answer to all requests: a status line without the
 // version, header lines, and a body.
 func answerWith(status, body string, headers ...string) func(string) []byte {
 	var text bytes.Buffer
@@ -76,7 +76,7 @@ func answerWith(status, body string, headers ...string) func(string) []byte {
 	return func(string) []byte { return text.Bytes() }
 }
 
-// respondJSON is the answer with a value, as it is if it is text.
+// respondJSON returns an answer with a value, unchanged if it is text.
 func respondJSON(t *testing.T, status string, value any) func(string) []byte {
 	t.Helper()
 	body, isText := value.(string)
@@ -90,7 +90,7 @@ func respondJSON(t *testing.T, status string, value any) func(string) []byte {
 	return answerWith(status, body, "Content-Type: application/json")
 }
 
-// halfABody announces 100 bytes, and sends those given.
+// halfABody announces 100 bytes, but sends only the given ones.
 func halfABody(begin string) func(string) []byte {
 	return func(string) []byte { return []byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + begin) }
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A siteAccount is whom a command speaks to and as, as a backend or a client.
+// A siteAccount is a site and the credentials for it, as a backend or a client.
 type siteAccount struct{ origin, path, app, key string }
 
-// siteFlags adds the flags for it to a command. A flag for the key would end
-// up in the shell's history and in lists of processes.
+// siteFlags adds the flags for a siteAccount to a command. There is no flag for
+// the key: it would end up in the shell's history and in process lists.
 func siteFlags(cmd *cobra.Command, pathName, path string) {
 	cmd.Flags().String("origin", "", "The site's origin, for example https://example.com (REALTIME_URL or REALTIME_SOCKET_URL)")
 	cmd.Flags().String("path", path, "The site's "+pathName)
 	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
 }
 
-// readSite reads flags and environment. The key is the one in the variable,
-// and described by what.
+// readSite reads flags and environment. The key comes from the given variable;
+// errors call it what.
 func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
 	site := siteAccount{
 		origin: cmp.Or(fl.String("origin"), cmp.Or(os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL"))),
@@ -48,14 +48,14 @@ func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
 	return site, nil
 }
 
-// urlsDiffer reports whether two variables for the origin are both set, to
-// different ones. A trailing slash makes no difference.
+// urlsDiffer reports whether two variables for the origin are both set and
+// differ. A trailing slash makes no difference.
 func urlsDiffer(a, b string) bool {
 	return a != "" && b != "" && strings.TrimSuffix(a, "/") != strings.TrimSuffix(b, "/")
 }
 
-// redirected is the error for a redirect, which is not followed: the key is for
-// the origin that the user has named, and for no other.
+// redirected returns the error for a redirect, which is not followed: the key
+// is meant only for the origin that the user named.
 func (s siteAccount) redirected(path, status, location string) error {
 	at, err := url.Parse(strings.TrimSuffix(s.origin, "/") + path)
 	var to *url.URL
@@ -77,7 +77,7 @@ func (s siteAccount) redirected(path, status, location string) error {
 	return errors.New(text)
 }
 
-// unreached adds the cure to an error of the network.
+// unreached adds the cure to a network error.
 func (s siteAccount) unreached(err error) error {
 	if _, untrusted := errors.AsType[x509.UnknownAuthorityError](err); untrusted {
 		return fmt.Errorf("%s is not trusted: %w. If its certificate is from a private CA, for example Caddy's own, "+

@@ -13,7 +13,7 @@ import (
 func TestCommandsDoNotWaitForeverForTheAdminEndpoint(t *testing.T) {
 	drip := func(conn net.Conn, begin, each string) {
 		for _, err := io.WriteString(conn, begin); err == nil; _, err = io.WriteString(conn, each) {
-			time.Sleep(time.Millisecond) // far below the timeout, so that it does not expire for want of progress
+			time.Sleep(time.Millisecond) // far below the timeout, so that lack of progress does not trigger it
 		}
 	}
 	for name, answer := range map[string]func(net.Conn){

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// TestMain lets a benchmark run its clients in a process of their own, so that
-// the server's time can be told from theirs.
+// TestMain can run a benchmark's clients in a separate process, so that their
+// CPU time can be told from the server's.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv("ENGINEIO_CLIENTS_OF"); addr != "" {
 		clients, _ := strconv.Atoi(os.Getenv("ENGINEIO_CLIENTS"))
@@ -87,7 +87,7 @@ func delivered(b *testing.B, sessions []*engineio.Session) {
 	}
 }
 
-// cpu is what this process has used.
+// cpu returns the CPU time that this process has used.
 func cpu() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
@@ -96,8 +96,8 @@ func cpu() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// One packet to a thousand websockets, waited for; and as fast as it goes, when
-// several go out in one write.
+// One packet to a thousand websockets: waiting for each packet, and as fast as
+// possible, when several go out in one write.
 func BenchmarkFanOut(b *testing.B) {
 	const clients = 1000
 	for name, burst := range map[string]int{"single": 1, "burst": 32} {
@@ -141,7 +141,7 @@ func BenchmarkSend(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		sessions[0].Send(packet)
-		for sessions[0].Queued() > 1<<20 { // a publisher has other clients to see to
+		for sessions[0].Queued() > 1<<20 { // a publisher serves other clients, too
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -160,7 +160,7 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
-// What it takes to hold a packet that came against the limit.
+// The cost of checking a received packet against the limit.
 func BenchmarkTally(b *testing.B) {
 	cfg := config()
 	cfg.MaxPackets, cfg.PacketWindow = 1<<29, time.Second
@@ -172,7 +172,7 @@ func BenchmarkTally(b *testing.B) {
 	}
 }
 
-// A publisher may have many sessions to send to.
+// A publisher can have many sessions to send to.
 func TestSendAllocatesNextToNothing(t *testing.T) {
 	srv := serve(t, config(), app{})
 	c := srv.dial()

@@ -15,14 +15,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// A bubble is a server without a network, in which time passes at once.
+// A bubble is a server without a network, in which time passes instantly.
 type bubble struct {
 	*engineio.Server
 	t     *testing.T
 	peers map[string]*peer
-	last  *peer // the last that was accepted
+	last  *peer // the last peer accepted
 
-	hijacking func() error // if not nil, called as a connection is taken over
+	hijacking func() error // if not nil, called while a connection is taken over
 }
 
 func inBubble(t *testing.T, cfg engineio.Config, test func(b *bubble)) {
@@ -40,7 +40,7 @@ func inBubble(t *testing.T, cfg engineio.Config, test func(b *bubble)) {
 	})
 }
 
-// do is one request of polling.
+// do sends one polling request.
 func (b *bubble) do(method, sid, body string) (int, string) {
 	r := httptest.NewRequestWithContext(b.t.Context(), method, "/?EIO=4&transport=polling&sid="+sid, strings.NewReader(body))
 	w := httptest.NewRecorder()
@@ -54,7 +54,7 @@ func (b *bubble) openPolling() *peer {
 	return b.peers[parseOpening(b.t, body).SID]
 }
 
-// gets polls.
+// gets polls and compares the answer.
 func (b *bubble) gets(p *peer, status int, want string) {
 	b.t.Helper()
 	if s, body := b.do(http.MethodGet, p.ID(), ""); s != status || s == http.StatusOK && body != want {
@@ -69,7 +69,7 @@ func (b *bubble) posts(p *peer, body string) {
 	}
 }
 
-// pipeWriter is a response that can be hijacked.
+// pipeWriter is a response whose connection can be hijacked.
 type pipeWriter struct {
 	*httptest.ResponseRecorder
 	conn      net.Conn
@@ -85,8 +85,8 @@ func (w *pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
 }
 
-// websocket shakes hands over a pipe, which holds no byte: what the client does
-// not read is not written.
+// websocket performs a handshake over a pipe, which buffers nothing: a write
+// that the client does not read does not complete.
 func (b *bubble) websocket(sid string) *socket {
 	b.t.Helper()
 	local, remote := net.Pipe()
@@ -115,7 +115,8 @@ func (b *bubble) dial() (*socket, *peer) {
 	return c, b.peers[c.SID]
 }
 
-// passed fails unless a time has passed since, up to two ticks of the wheel.
+// passed fails unless want has passed since, or up to two ticks of the wheel
+// more.
 func passed(t *testing.T, since time.Time, want time.Duration) {
 	t.Helper()
 	if took := time.Since(since); took < want || took > want+50*time.Millisecond {
@@ -123,7 +124,7 @@ func passed(t *testing.T, since time.Time, want time.Duration) {
 	}
 }
 
-// drained waits for the connection's end.
+// drained waits for the end of the connection.
 func (c *socket) drained() {
 	_, _ = io.Copy(io.Discard, c.in)
 }

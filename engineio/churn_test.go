@@ -14,14 +14,14 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// open opens a session without a trace in the test, reads OPEN, and returns the
-// connection.
+// open opens a session that the test does not track, reads OPEN, and returns
+// the connection.
 func (s *server) open() net.Conn {
 	s.t.Helper()
 	conn := s.raw(fmt.Sprintf(handshake, ""))
 	answer := make([]byte, 4096)
 	got := 0
-	for { // the handshake's answer, and OPEN behind it
+	for { // the handshake's answer, then OPEN
 		n, err := conn.Read(answer[got:])
 		got += n
 		if err != nil {
@@ -50,8 +50,8 @@ func (s *server) raw(request string) net.Conn {
 	return conn
 }
 
-// poll is one request on a connection of its own, and its answer if that is
-// wanted.
+// poll sends one request on its own connection, and returns the answer if that
+// is wanted.
 func (s *server) poll(sid, method, body string, wait bool) string {
 	s.t.Helper()
 	conn := s.raw(fmt.Sprintf("%s /?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
@@ -81,7 +81,7 @@ func (s *server) openRaw() string {
 	return ""
 }
 
-// waysToGo is every way in which a client can come and go.
+// waysToGo lists every way in which a client can connect and leave.
 var waysToGo = map[string]func(s *server){
 	"before the handshake": func(s *server) { s.raw("").Close() },
 	"within the handshake": func(s *server) { s.raw(handshake[:100]).Close() },
@@ -129,7 +129,8 @@ var waysToGo = map[string]func(s *server){
 // The Go library keeps goroutines, descriptors and 20 kB of each connection.
 func TestChurnLeavesNothingBehind(t *testing.T) {
 	cfg := config()
-	// Long enough for a busy machine to get to a client, short enough to wait for.
+	// Long enough for a busy machine to serve a client, short enough to wait
+	// for.
 	cfg.PingInterval, cfg.PingTimeout, cfg.UpgradeTimeout = 500*time.Millisecond, 3*time.Second, 3*time.Second
 	cfg.WriteTimeout = 3 * time.Second
 	srv := serve(t, cfg, app{})
@@ -180,12 +181,12 @@ func TestTwoThousandThatConnectAndDrop(t *testing.T) {
 	eventually(t, "nothing is left", func() bool {
 		return srv.Len() == 0 && len(srv.Sessions()) == 0 && runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
 	})
-	if grown := heap() - before; grown > 2000*600 { // a session alone is more
+	if grown := heap() - before; grown > 2000*600 { // a single session takes more
 		t.Errorf("%d bytes are left of each client", grown/2000)
 	}
 }
 
-// settled waits until what earlier tests left has gone, and measures.
+// settled waits until nothing of earlier tests is left, then measures.
 func settled(t *testing.T) (goroutines, files int, bytes int64) {
 	t.Helper()
 	debug.FreeOSMemory()

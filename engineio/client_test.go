@@ -17,7 +17,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// opening is what a client learns of its session.
+// opening is the handshake: what a client learns about its session.
 type opening struct {
 	SID          string   `json:"sid"`
 	Upgrades     []string `json:"upgrades"`
@@ -54,7 +54,7 @@ func (s *server) openPolling() *poller {
 	return p
 }
 
-// url is the address of the client's session.
+// url returns the address of the client's session.
 func (p *poller) url() string {
 	url := p.server.http.URL + "/engine.io/?EIO=4&transport=polling"
 	if p.SID != "" {
@@ -63,7 +63,7 @@ func (p *poller) url() string {
 	return url
 }
 
-// try is one request; the status is 0 if it fails.
+// try sends one request; the status is 0 if it fails.
 func (p *poller) try(ctx context.Context, method string, body io.Reader, header ...string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, method, p.url(), body)
 	if err != nil {
@@ -104,7 +104,7 @@ func (p *poller) post(payload string) (int, string) {
 	return p.do(p.server.t.Context(), http.MethodPost, strings.NewReader(payload))
 }
 
-// gets polls, and fails if the answer is another.
+// gets polls, and fails if the answer differs.
 func (p *poller) gets(status int, body string) {
 	p.server.t.Helper()
 	if s, b := p.get(); s != status || status == http.StatusOK && b != body {
@@ -112,7 +112,7 @@ func (p *poller) gets(status int, body string) {
 	}
 }
 
-// posts sends, and fails if the answer is another.
+// posts sends a payload, and fails if the answer differs.
 func (p *poller) posts(payload string, status int) {
 	p.server.t.Helper()
 	if s, b := p.post(payload); s != status || status == http.StatusOK && b != "ok" {
@@ -120,13 +120,13 @@ func (p *poller) posts(payload string, status int) {
 	}
 }
 
-// An answer is a request's status and body.
+// An answer is a response's status and body.
 type answer struct {
 	status int
 	body   string
 }
 
-// pending begins a poll, and returns once the server has it.
+// pending begins a poll, and returns once it has reached the server.
 func (p *poller) pending() <-chan answer {
 	p.server.t.Helper()
 	answers := p.background()
@@ -161,7 +161,7 @@ func is(t testing.TB, answers <-chan answer, status int, body string) {
 	}
 }
 
-// A socket is a websocket client that only does what it is told.
+// A socket is a websocket client that does only what it is told.
 type socket struct {
 	t    testing.TB
 	conn net.Conn
@@ -169,7 +169,7 @@ type socket struct {
 	opening
 }
 
-// handshake is the request of RFC 6455, section 1.3.
+// handshake is the request in RFC 6455, section 1.3.
 const (
 	handshake = "GET /engine.io/?EIO=4&transport=websocket%s HTTP/1.1\r\n" +
 		"Host: example.com\r\n" +
@@ -180,7 +180,7 @@ const (
 	handshakeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// websocket shakes hands, with more in the same segment.
+// websocket performs a handshake, with more bytes in the same segment.
 func (s *server) websocket(sid string, early ...byte) *socket {
 	s.t.Helper()
 	c := &socket{t: s.t, conn: s.connect()}
@@ -230,7 +230,7 @@ func (c *socket) send(s string) {
 	c.write(text(s))
 }
 
-// next reads a frame, as it is.
+// next reads a frame of any kind.
 func (c *socket) next() (ws.Frame, error) {
 	h, err := ws.ReadHeader(c.in)
 	if err == nil {
@@ -261,16 +261,15 @@ func (c *socket) gets(want string) {
 	}
 }
 
-// closes reads a close frame with a code, answers, and waits for the
-// connection's end.
+// closes reads a close frame with a code, answers it, and waits for the end of
+// the connection.
 func (c *socket) closes(code ws.StatusCode) {
 	c.t.Helper()
 	c.closeFrame(code)
 	c.ends()
 }
 
-// closeFrame reads a close frame with a code. Messages before it are passed
-// over.
+// closeFrame reads a close frame with a code. It skips messages before it.
 func (c *socket) closeFrame(code ws.StatusCode) {
 	c.t.Helper()
 	for {
@@ -292,7 +291,7 @@ func (c *socket) closeFrame(code ws.StatusCode) {
 	}
 }
 
-// ends answers a close and waits for the connection's end.
+// ends answers a close and waits for the end of the connection.
 func (c *socket) ends() {
 	c.t.Helper()
 	_, _ = c.conn.Write(masked(ws.NewCloseFrame(nil)))
@@ -313,7 +312,7 @@ func (p *poller) upgrade() *socket {
 	return c
 }
 
-// probe opens a websocket beside polling, and probes it.
+// probe opens a websocket during polling, and probes it.
 func (p *poller) probe() *socket {
 	p.server.t.Helper()
 	c := p.server.websocket(p.SID)
@@ -328,5 +327,5 @@ func parts(payload string) []string {
 	return strings.Split(payload, "\x1e")
 }
 
-// fill is a message of n bytes.
+// fill returns a message of n bytes.
 func fill(n int) []byte { return bytes.Repeat([]byte("x"), n) }

@@ -123,7 +123,7 @@ func TestAbortEndsAtOnce(t *testing.T) {
 	client.posts("4too late", 400)
 }
 
-// Its client still listens, and is to hear that nothing comes.
+// The client is still listening, and must learn that nothing more will arrive.
 func TestClientClosesItsPolling(t *testing.T) {
 	srv := serve(t, config(), app{})
 	t.Run("while a poll waits", func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestClientClosesItsPolling(t *testing.T) {
 	}
 }
 
-// A client that does not answer a close frame is not waited for.
+// Do not wait for a client that does not answer a close frame.
 func TestCloseDoesNotWaitForEver(t *testing.T) {
 	for proto, srv := range map[string]*server{
 		"plain": serve(t, config(), app{}),
@@ -179,7 +179,7 @@ func TestServerCloseLeavesNothing(t *testing.T) {
 	answers := waiting.pending()
 	moved := upgraded.upgrade()
 	probe := probing.probe()
-	silent := srv.websocket(polling.SID) // does not even probe
+	silent := srv.websocket(polling.SID) // does not even send a probe
 	var peers []*peer
 	for _, sid := range []string{websocket.SID, polling.SID, waiting.SID, upgraded.SID, probing.SID} {
 		peers = append(peers, srv.peer(sid))
@@ -200,7 +200,7 @@ func TestServerCloseLeavesNothing(t *testing.T) {
 	if n := len(srv.Sessions()); n != 0 {
 		t.Errorf("%d sessions are left", n)
 	}
-	srv.Close() // again
+	srv.Close() // a second time
 }
 
 // An HTTP server that is about to stop cannot wait for polls.

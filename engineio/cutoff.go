@@ -6,8 +6,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
-// cutoffBurst is how many clients the log names at once for each kind of cutoff,
-// before the lines of that kind are bounded.
+// cutoffBurst is how many clients the log names at once for each kind of
+// cutoff, before it limits the lines of that kind.
 const cutoffBurst = 10
 
 // A cutoff is a kind of log line about a client that was cut off.
@@ -18,7 +18,7 @@ const (
 	cutoffWriteTimeout
 	cutoffPingTimeout
 	cutoffFlood
-	cutoffKinds // their number
+	cutoffKinds // the number of kinds
 )
 
 func (c cutoff) String() string {
@@ -30,8 +30,8 @@ func (c cutoff) String() string {
 	}[c]
 }
 
-// cutoffLines are the log's, by kind: clients can have themselves cut off as
-// often as they like.
+// cutoffLines limits the log lines of each kind, because clients can get
+// themselves cut off as often as they like.
 type cutoffLines [cutoffKinds]limit.Seldom
 
 func (l *cutoffLines) init() {
@@ -40,9 +40,9 @@ func (l *cutoffLines) init() {
 	}
 }
 
-// log reports a client that was cut off, from a goroutine of its own, because
-// the caller holds mu and must not wait for a log. The session has not ended
-// yet, so Server.Close waits for it.
+// log reports a client that was cut off. It writes from a goroutine of its own,
+// because the caller holds mu and must not wait for a log. The session has not
+// ended yet, so Server.Close waits for the goroutine.
 func (s *Session) log(kind cutoff, fields ...zap.Field) {
 	cfg := s.server.cfg.Load()
 	entry := cfg.Logger.Check(zap.InfoLevel, kind.String())

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// Two requests of anybody are enough for a client to be cut off.
+// Two requests from anybody are enough to get a client cut off.
 func TestEachKindOfCutoffIsLoggedSeldomAndNoneIsLostFromTheCount(t *testing.T) {
 	const clients = 1000
 	for message, test := range map[string]struct {
@@ -37,7 +37,7 @@ func TestEachKindOfCutoffIsLoggedSeldomAndNoneIsLostFromTheCount(t *testing.T) {
 		"client cut off: a write timed out": {
 			func(cfg *engineio.Config) { cfg.WriteTimeout = time.Second },
 			func(b *bubble, p *peer) {
-				b.websocket("") // whose handshake is not read
+				b.websocket("") // its handshake is never read
 				p.Abort("test")
 			},
 		},

@@ -11,9 +11,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// What a client sends in the same segment as the handshake's end is there
-// before the session is. The Go library crashes of a pong, and loses a message
-// now and then.
+// What a client sends in the same segment as the end of the handshake arrives
+// before the session exists. The Go library crashes on such a pong, and now and
+// then loses a message.
 func TestNothingThatComesWithTheHandshakeIsLost(t *testing.T) {
 	srv := serve(t, config(), app{})
 	random := rand.New(rand.NewPCG(1, 2))
@@ -21,7 +21,7 @@ func TestNothingThatComesWithTheHandshakeIsLost(t *testing.T) {
 	for i := range garbage {
 		garbage[i] = byte(random.Uint32())
 	}
-	long := "4" + string(fill(10_000)) // more than any buffer holds
+	long := "4" + string(fill(10_000)) // larger than any buffer
 	half := text("4half")
 	ways := []struct {
 		early []byte
@@ -59,7 +59,7 @@ func TestNothingThatComesWithTheHandshakeIsLost(t *testing.T) {
 	}
 }
 
-// The probe and all that follows may come in one segment, too.
+// The probe and everything after it can arrive in one segment, too.
 func TestAnUpgradeInOneSegment(t *testing.T) {
 	srv := serve(t, config(), app{})
 	for i := range 300 {

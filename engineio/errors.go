@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// A protocolError is a refusal of a request as a Node server words it, with
-// the gateway's own error object beside it for people.
+// A protocolError refuses a request in the words of a Node server, and adds the
+// gateway's own error object for people.
 //
 // https://github.com/socketio/socket.io/blob/main/packages/engine.io/lib/server.ts
 type protocolError struct {
@@ -55,17 +55,17 @@ var (
 	errBusy    = newUnavailable("Too many clients are connecting at once; try again in a second. Stock clients do so by themselves.")
 )
 
-// errAccept is for a panic of the Receiver's maker.
+// errAccept is for a panic in the accept function of NewServer.
 var errAccept = newProtocolError(http.StatusInternalServerError, 3, "Bad request",
 	"The session could not be opened; the server's log says why.")
 
-// newUnavailable refuses what may well pass a second later.
+// newUnavailable refuses a request that can succeed a second later.
 func newUnavailable(cure string) *protocolError {
 	return newCoded(http.StatusServiceUnavailable, "unavailable", cure)
 }
 
-// newCoded refuses what a Node server has no words for, with the gateway's
-// own code.
+// newCoded refuses a request for a reason that a Node server has no words for,
+// with the gateway's own code.
 func newCoded(status int, code, cure string) *protocolError {
 	e := newProtocolError(status, 3, "Bad request", cure)
 	e.Error.Code = code

@@ -5,44 +5,44 @@ import (
 	"time"
 )
 
-// ServeHTTP is Serve with nothing known about the request.
+// ServeHTTP is Serve with an empty Exchange.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Serve(w, r, Exchange{}) }
 
-// Polled says whether a poll waits.
+// Polled reports whether a poll is waiting.
 func (s *Session) Polled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pending != nil
 }
 
-// Queued is what counts against MaxQueue.
+// Queued returns the bytes that count against MaxQueue.
 func (s *Session) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.queued
 }
 
-// Posting says whether a POST is under way.
+// Posting reports whether a POST is in progress.
 func (s *Session) Posting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.posting
 }
 
-// Beat is what the wheel calls.
+// Beat is the function that the wheel calls.
 func (s *Session) Beat(now time.Time) { s.beat(now) }
 
-// Upgrading says whether a websocket is probed.
+// Upgrading reports whether a websocket is being probed.
 func (s *Session) Upgrading() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.upgrading
 }
 
-// CancelRefused gives up a poll that waited when the session was upgraded.
+// CancelRefused gives up a poll that was waiting when the session was upgraded.
 func (s *Session) CancelRefused() { s.cancel(&pendingPoll{refused: true}) }
 
-// Packets is how many came in the window.
+// Packets returns the number of packets received in the current window.
 func (s *Session) Packets() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

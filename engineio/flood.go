@@ -7,16 +7,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// errFlood ends a websocket whose client sends more than it may.
+// errFlood ends a websocket whose client sends too many packets.
 var errFlood = errors.New("too many packets")
 
-// tally counts one thing that a client sent: a frame, or a packet of a POST.
-// It is false for one that has sent twice as much as it may in a window, and
-// is to be cut off.
+// tally counts one frame, or one packet of a POST, from the client. It returns
+// false if the client must be cut off: it has sent more than twice its limit in
+// a window.
 //
-// A window begins with the first packet after the last one: that takes 12 bytes
-// of a session, and lets no more than twice the limit into any time of its
-// length.
+// A window begins with the first packet after the last window. That takes 12
+// bytes per session, and allows at most twice the limit in any period of a
+// window's length.
 func (s *Session) tally() bool {
 	cfg := s.server.cfg.Load()
 	if cfg.MaxPackets == 0 {
@@ -32,7 +32,7 @@ func (s *Session) tally() bool {
 	return int(s.packets) <= 2*cfg.MaxPackets || int(s.packets) <= 2*s.maxPackets(cfg)
 }
 
-// maxPackets is how many packets the client may send in a window.
+// maxPackets returns how many packets the client may send in a window.
 func (s *Session) maxPackets(cfg *Config) int {
 	if cfg.NeededPackets == nil {
 		return cfg.MaxPackets
@@ -40,9 +40,9 @@ func (s *Session) maxPackets(cfg *Config) int {
 	return max(cfg.MaxPackets, cfg.NeededPackets(s.data))
 }
 
-// Excess says whether the client has sent more packets than it may: then limit
-// is how many that is, and wait how long it has to wait to send more. Else
-// limit is 0.
+// Excess reports whether the client has sent more packets than allowed. If so,
+// limit is the number allowed, and wait is how long until the client may send
+// more. Otherwise limit is 0.
 func (s *Session) Excess() (limit int, wait time.Duration) {
 	cfg := s.server.cfg.Load()
 	now := time.Since(s.server.began)
@@ -62,7 +62,7 @@ func (s *Session) noteFlood() {
 	s.server.stats.Floods.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != stateClosed { // else nobody waits for the log
+	if s.state != stateClosed { // once closed, nothing waits for the log
 		s.log(cutoffFlood, zap.Int32("packets", s.packets))
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// limited lets a client send ten packets in a minute.
+// limited allows a client ten packets per minute.
 func limited() engineio.Config {
 	cfg := config()
 	cfg.PingInterval = time.Hour
@@ -89,7 +89,7 @@ func TestAFloodBesideAProbeIsCutOff(t *testing.T) {
 	p := s.peer(c.SID)
 	probe := c.probe()
 	for range 21 {
-		_, _ = probe.conn.Write(masked(ws.NewPingFrame(nil))) // the last ones meet a closed connection
+		_, _ = probe.conn.Write(masked(ws.NewPingFrame(nil))) // the last ones reach a closed connection
 	}
 	p.endsWith(engineio.Flood)
 }
@@ -163,7 +163,7 @@ func TestWhatAClientNeedsItMaySend(t *testing.T) {
 	})
 }
 
-// A client on polling fills its POSTs up to what the handshake said.
+// A client on polling fills its POSTs up to the maxPayload of its handshake.
 func TestASessionKeepsTheMaxPayloadThatItsClientWasTold(t *testing.T) {
 	inBubble(t, config(), func(b *bubble) {
 		before := b.openPolling()

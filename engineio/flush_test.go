@@ -61,13 +61,13 @@ func TestFlushWakesAPoll(t *testing.T) {
 	is(t, answers, 200, "4hi")
 }
 
-// What the kernel does not take at once is left to a writer: no message is cut
-// and the publisher does not wait.
+// What the kernel does not accept at once is left to a writer: no message is
+// cut, and the publisher does not wait.
 func TestFlushToAStalledClientDoesNotBlock(t *testing.T) {
 	cfg := config()
 	cfg.MaxQueue = 4 << 20
 	srv := serve(t, cfg, app{})
-	c := srv.dial() // which does not read as yet
+	c := srv.dial() // it does not read yet
 	p := srv.peer(c.SID)
 	sent := 0
 	for p.Queued() < 1<<20 {

@@ -11,7 +11,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// closeCode is a websocket's status code (RFC 6455, section 7.4.1).
+// closeCode is a websocket status code (RFC 6455, section 7.4.1).
 type closeCode = ws.StatusCode
 
 const (
@@ -19,7 +19,7 @@ const (
 	closeGoingAway = ws.StatusGoingAway
 )
 
-// A frameError is a breach of the websocket protocol or of a limit, with the
+// A frameError is a violation of the websocket protocol or of a limit, with the
 // code to close with.
 type frameError struct {
 	code closeCode
@@ -28,22 +28,23 @@ type frameError struct {
 
 func (e *frameError) Error() string { return e.text }
 
-// readBuffer is what an idle websocket holds for reading, in bytes.
+// readBuffer is the size of an idle websocket's read buffer, in bytes.
 const readBuffer = 512
 
-// A frameReader reads whole messages and control frames from a client. It is
-// strict: masks, reserved bits and opcodes, fragments, control frames, UTF-8,
-// and size are all checked.
+// A frameReader reads whole messages and control frames from a client. It
+// strictly checks masks, reserved bits, opcodes, fragments, control frames,
+// UTF-8 and size.
 type frameReader struct {
 	src     *bufio.Reader
 	state   ws.State
 	header  [ws.MaxHeaderSize]byte
 	control [ws.MaxControlFramePayloadSize]byte
-	op      ws.OpCode // of the message under way
-	message *[]byte   // the message under way, nil while there is none
+	op      ws.OpCode // of the message in progress
+	message *[]byte   // the message in progress, or nil
 }
 
-// newFrameReader reads what came with the handshake first.
+// newFrameReader returns a reader that first reads what came with the
+// handshake.
 func newFrameReader(conn io.Reader, early []byte) *frameReader {
 	if len(early) > 0 {
 		conn = &earlyReader{early: early, rest: conn}
@@ -58,14 +59,14 @@ func (f *frameReader) wait() error {
 	return err
 }
 
-// idle says that nothing that came is left to be read, not even a part of a
-// message.
+// idle reports whether everything received has been read, with no message left
+// incomplete.
 func (f *frameReader) idle() bool { return f.src.Buffered() == 0 && !f.state.Fragmented() }
 
-// next returns a control frame, or a message once it is whole and at most
-// limit bytes long. The payload is valid until the next call. tally is called
-// for every frame, as a message may have any number; once it is false that is
-// errFlood.
+// next returns a control frame, or a complete message of at most limit bytes.
+// The payload is valid until the next call. next calls tally for every frame,
+// because a message can have any number of them, and returns errFlood once
+// tally returns false.
 func (f *frameReader) next(limit int, tally func() bool) (ws.OpCode, []byte, error) {
 	if f.message != nil && !f.state.Fragmented() {
 		f.release()
@@ -107,8 +108,8 @@ func (f *frameReader) next(limit int, tally func() bool) (ws.OpCode, []byte, err
 	}
 }
 
-// readStep is how much of a frame is allocated before it has arrived, so that
-// a length that is only claimed costs nothing.
+// readStep is how much of a frame is allocated before it has arrived, so that a
+// length that is only claimed costs nothing.
 const readStep = 16 << 10
 
 // readFragment appends one frame's payload to the message.
@@ -137,11 +138,10 @@ func (f *frameReader) readFragment(h ws.Header, limit int) error {
 	return nil
 }
 
-// messages holds buffers for messages that are being read, none for idle
-// clients.
+// messages holds buffers for messages being read. Idle clients hold none.
 var messages = sync.Pool{New: func() any { return new([]byte) }}
 
-// release gives the message's buffer back, unless it grew large.
+// release returns the message's buffer to the pool, unless it grew large.
 func (f *frameReader) release() {
 	if f.message != nil && cap(*f.message) <= readStep {
 		*f.message = (*f.message)[:0]
@@ -150,8 +150,7 @@ func (f *frameReader) release() {
 	f.message = nil
 }
 
-// An earlyReader reads what is left of the handshake's buffer, then the
-// connection.
+// An earlyReader reads the rest of the handshake's buffer, then the connection.
 type earlyReader struct {
 	early []byte
 	rest  io.Reader
@@ -167,7 +166,7 @@ func (r *earlyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// closeFrame encodes a close frame, which counts as a packet of the queue.
+// closeFrame encodes a close frame, which is queued like any packet.
 func closeFrame(code closeCode) *Packet {
 	if code == ws.StatusNoStatusRcvd {
 		return encode(ws.OpClose, 0, nil)

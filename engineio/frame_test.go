@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// rawFrame is a masked frame with any header; the mask is zero.
+// rawFrame encodes a masked frame with any header; the mask is zero.
 func rawFrame(first byte, length int, payload string) []byte {
 	frame := []byte{first, 0x80}
 	switch {
@@ -125,7 +125,7 @@ func TestBreachesOfTheProtocol(t *testing.T) {
 	}
 }
 
-// A client that goes on is not listened to for long.
+// A client that keeps sending is not read for long.
 func TestABreachIsNotWaitedOn(t *testing.T) {
 	srv := serve(t, config(), app{})
 	c := srv.dial()
@@ -165,7 +165,7 @@ func TestClaimedLengthsTakeNoMemory(t *testing.T) {
 		c := srv.dial()
 		c.write(rawFrame(fin|2, 1<<30, "a"))
 	}
-	// A frame that follows on another connection shows that they were read.
+	// A frame on another connection, sent later, shows that they were read.
 	c := srv.dial()
 	c.send("4hello")
 	c.gets("4hello")
@@ -174,10 +174,10 @@ func TestClaimedLengthsTakeNoMemory(t *testing.T) {
 	}
 }
 
-// heap is what is in use.
+// heap returns the memory in use.
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // pools need two
+	runtime.GC() // pools need two collections
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

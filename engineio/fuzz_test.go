@@ -26,8 +26,8 @@ func frames(list ...ws.Frame) (b []byte) {
 	return b
 }
 
-// Whatever comes, what is handed on is within the limits, and does not hang on
-// how the bytes were cut.
+// Whatever arrives, messages are within the limits, and do not depend on how
+// the bytes were split.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte(nil), 0, 10)
 	f.Add(frames(ws.NewTextFrame([]byte("4hello"))), 3, 100)
@@ -52,10 +52,10 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// unlimited lets any number of frames in.
+// unlimited accepts any number of frames.
 func unlimited() bool { return true }
 
-// readFuzzed reads to the end and returns all that was read as text.
+// readFuzzed reads to the end and returns everything as text.
 func readFuzzed(t *testing.T, r *frameReader, limit int) string {
 	t.Helper()
 	var log strings.Builder
@@ -95,7 +95,7 @@ func (n *noted) Text(payload []byte)   { n.log.WriteString("\x1e4" + string(payl
 func (n *noted) Binary(payload []byte) { n.log.WriteString("\x1eb" + string(payload)) }
 func (n *noted) Closed(Reason)         {}
 
-// The Go library's decoder is another opinion.
+// The Go library's decoder is a second opinion.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		"", "4", "4hello", "4a\x1e4b", "4a\x1e", "\x1e4a", "4a\x1e\x1e4b", "bAQID", "bAQI", "b", "b*", "bAQ==\x1e4\u20ac",
@@ -125,8 +125,8 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// decodeAsTheLibrary says what a payload holds, and whether all of it up to a
-// close has its place in a POST.
+// decodeAsTheLibrary returns what a payload holds, and whether everything in
+// it, up to a close, is allowed in a POST.
 func decodeAsTheLibrary(body []byte) (string, bool) {
 	var want strings.Builder
 	for part := range bytes.SplitSeq(body, []byte{separator}) {

@@ -157,7 +157,7 @@ func isRefusal(t *testing.T, body []byte, code int) {
 	}
 }
 
-// What RFC 6455, section 4.2.1 asks for.
+// The requirements of RFC 6455, section 4.2.1.
 func TestWebSocketHandshakeIsStrict(t *testing.T) {
 	srv := serve(t, config(), app{})
 	valid := strings.Replace(handshake, "%s", "", 1)
@@ -230,7 +230,7 @@ func TestWebSocketsOverHTTP2AreRefusedWithAReason(t *testing.T) {
 		t.Errorf("%s %s", response.Proto, response.Status)
 	}
 
-	// RFC 8441 as net/http hands it on.
+	// RFC 8441, as net/http presents it.
 	r = httptest.NewRequest(http.MethodConnect, "/?EIO=4&transport=websocket", nil)
 	r.ProtoMajor, r.ProtoMinor = 2, 0
 	r.Header.Set(":protocol", "websocket")
@@ -241,7 +241,7 @@ func TestWebSocketsOverHTTP2AreRefusedWithAReason(t *testing.T) {
 	}
 	isRefusal(t, recorder.Body.Bytes(), 3)
 
-	// Over HTTP/1.1 it is a method like others that open no session.
+	// Over HTTP/1.1, CONNECT is like any other method that opens no session.
 	r.ProtoMajor, r.ProtoMinor = 1, 1
 	recorder = httptest.NewRecorder()
 	srv.ServeHTTP(recorder, r)
@@ -296,7 +296,7 @@ func TestPanicWithinAccept(t *testing.T) {
 		t.Errorf("status %d", recorder.Code)
 	}
 	eventually(t, "the session is gone", func() bool { return server.Len() == 0 })
-	server.Close() // which waits for all sessions
+	server.Close() // waits for all sessions
 }
 
 func TestRequestsAfterCloseAreRefused(t *testing.T) {

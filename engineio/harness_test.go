@@ -18,11 +18,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// patience is how long a test waits for what has to happen. It only passes in
-// a test that fails.
+// patience is how long a test waits for something that must happen. It runs out
+// only in a test that fails.
 const patience = 20 * time.Second
 
-// config is one in which nothing ends by itself within a test.
+// config never ends anything on its own within a test.
 func config() engineio.Config {
 	return engineio.Config{
 		PingInterval:   time.Minute,
@@ -87,9 +87,9 @@ func (p *peer) mustBeOpen() {
 	}
 }
 
-// server is a real one, over HTTP. When its test ends it fails that if a
-// session is left, a Receiver was not told once, or a response was touched
-// after its handler had returned.
+// server is a real server, over HTTP. At the end of its test, it fails the test
+// if a session is left, if a Receiver was not told exactly once, or if a
+// response was used after its handler had returned.
 type server struct {
 	*engineio.Server
 	t      testing.TB
@@ -155,7 +155,7 @@ func newServer(t testing.TB, cfg engineio.Config, a app) *server {
 	return s
 }
 
-// peer is the server's side of a session that is open.
+// peer returns the server's side of an open session.
 func (s *server) peer(sid string) *peer {
 	s.t.Helper()
 	p, ok := s.peers.Load(sid)
@@ -178,7 +178,7 @@ func (p *peer) endsWith(want engineio.Reason) {
 	}
 }
 
-// connect is a connection to the server.
+// connect opens a connection to the server.
 func (s *server) connect() net.Conn {
 	s.t.Helper()
 	addr := s.http.Listener.Addr().String()
@@ -199,7 +199,8 @@ func (s *server) connect() net.Conn {
 	return conn
 }
 
-// guardedWriter fails the test if its response is used after the handler.
+// guardedWriter fails the test if the response is used after its handler
+// returns.
 type guardedWriter struct {
 	http.ResponseWriter
 	t        testing.TB
@@ -232,7 +233,7 @@ func (w *guardedWriter) Unwrap() http.ResponseWriter {
 	return w.ResponseWriter
 }
 
-// complaints fails a test for what net/http logs: panics, and headers written
+// complaints fails a test if net/http logs anything: panics, or headers written
 // twice.
 type complaints struct{ t testing.TB }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// beating has the heartbeat of stock servers.
+// beating is a config with the heartbeat of stock servers.
 func beating() engineio.Config {
 	cfg := config()
 	cfg.PingInterval, cfg.PingTimeout = 25*time.Second, 20*time.Second
@@ -60,11 +60,12 @@ func TestHeartbeatOfPolling(t *testing.T) {
 	})
 }
 
-// To the nanosecond, and not when the wheel turns: the official suite asks.
+// To the nanosecond, not at the next tick of the wheel: the official suite
+// checks it.
 func TestAPollAtThePingTimeoutIsTooLate(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		for _, wait := range []time.Duration{0, 7 * time.Millisecond, 24 * time.Millisecond} {
-			time.Sleep(wait) // another place between two ticks
+			time.Sleep(wait) // a different point between two ticks
 			early, late := b.openPolling(), b.openPolling()
 			opened := time.Now()
 			b.gets(early, 200, "2")
@@ -103,8 +104,8 @@ func TestPongsThatNobodyAskedForChangeNothing(t *testing.T) {
 	})
 }
 
-// A heartbeat that is longer than a turn of the wheel, and one that begins after
-// it had nothing to do.
+// A heartbeat longer than a turn of the wheel, and one that begins after the
+// wheel was idle.
 func TestHeartbeatsOfAllLengths(t *testing.T) {
 	for _, interval := range []time.Duration{time.Millisecond, 300 * time.Millisecond, 51200 * time.Millisecond, 10 * time.Minute} {
 		t.Run(interval.String(), func(t *testing.T) {
@@ -168,7 +169,7 @@ func TestASessionKeepsTheHeartbeatItWasOpenedWith(t *testing.T) {
 	})
 }
 
-// The client may be gone, so that nobody polls for the news.
+// The client may be gone, so that no poll fetches the close.
 func TestACloseThatNobodyFetchesEnds(t *testing.T) {
 	cfg := beating()
 	cfg.WriteTimeout = 10 * time.Second
@@ -181,7 +182,7 @@ func TestACloseThatNobodyFetchesEnds(t *testing.T) {
 		passed(t, began, 11*time.Second)
 		b.gets(p, 400, "")
 
-		c, p := b.dial() // which reads nothing
+		c, p := b.dial() // it reads nothing
 		began = time.Now()
 		p.Close("test")
 		p.endsWith("test")
@@ -190,7 +191,7 @@ func TestACloseThatNobodyFetchesEnds(t *testing.T) {
 	})
 }
 
-// Its ping is due, and the wheel about to say so, when a session is closed.
+// A ping is due, and the wheel is about to send it, when the session is closed.
 func TestAPingThatIsDueDoesNotCutAClosingSessionOff(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		p := b.openPolling()
@@ -203,7 +204,7 @@ func TestAPingThatIsDueDoesNotCutAClosingSessionOff(t *testing.T) {
 	})
 }
 
-// The client is not to pay for it.
+// The client must not be penalized.
 func TestAPingThatIsLateGivesTheClientItsWholeTime(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		t := b.t
@@ -220,7 +221,7 @@ func TestAPingThatIsLateGivesTheClientItsWholeTime(t *testing.T) {
 	})
 }
 
-// A farewell is kept for a moment, not for ever.
+// A farewell is kept for a moment, not forever.
 func TestAFarewellThatNobodyFetchesIsForgotten(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		t := b.t

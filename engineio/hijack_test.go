@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// A session may end as its websocket's handshake is answered.
+// A session can end while its websocket's handshake is being answered.
 
 func TestAbortWhileAConnectionIsTakenOver(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
@@ -74,7 +74,7 @@ func TestAConnectionThatCannotBeTakenOver(t *testing.T) {
 	})
 }
 
-// It is no news that it went.
+// The end of such a poll tells the session nothing.
 func TestARefusedPollThatIsGivenUpEndsNothing(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		p := b.openPolling()

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// A Hold has answers to requests wait while an HTTP server takes over from
-// another. Otherwise they would tell clients to connect anew while the kernel
-// may hand connections to a listener that is about to close, which resets them.
-// The zero value holds nothing, and neither does nil. All methods may be called
+// A Hold delays answers while one HTTP server takes over from another.
+// Otherwise the answers would tell clients to connect again while the kernel
+// can still give connections to a listener that is about to close, which resets
+// them. The zero value and nil hold nothing. All methods may be called
 // concurrently.
 type Hold struct {
-	// until is when the hold ends, the zero time if that is not known; nil
-	// where nothing is held.
+	// until is when the hold ends: the zero time if that is not known yet, nil
+	// if nothing is on hold.
 	until atomic.Pointer[time.Time]
 }
 
-// Begin holds answers from now on.
+// Begin puts answers on hold from now on.
 func (h *Hold) Begin() { h.until.Store(new(time.Time)) }
 
-// EndIn ends what Begin began, after a time.
+// EndIn ends the hold after d.
 func (h *Hold) EndIn(d time.Duration) {
 	if until := h.until.Load(); until != nil && until.IsZero() {
 		end := time.Now().Add(d)
@@ -29,7 +29,7 @@ func (h *Hold) EndIn(d time.Duration) {
 	}
 }
 
-// holds says whether answers are held.
+// holds reports whether answers are on hold.
 func (h *Hold) holds() bool {
 	if h == nil {
 		return false
@@ -39,24 +39,24 @@ func (h *Hold) holds() bool {
 }
 
 const (
-	// maxHold bounds how long an answer is held: longer than Settle and the
-	// start of a server take on a busy machine, and no longer than a session's
-	// queue has room for at a megabyte in two seconds.
+	// maxHold bounds how long an answer is on hold: longer than Settle and the
+	// start of a server take on a busy machine, but no longer than a session's
+	// queue lasts at a megabyte in two seconds.
 	maxHold = 2 * time.Second
 
-	// holdStep is how often a held answer looks whether it may go.
+	// holdStep is how often a held answer checks whether the hold has ended.
 	holdStep = 5 * time.Millisecond
 
-	// idleTime is how long an HTTP server that is ending may take to close its
-	// idle connections. It begins with that.
+	// idleTime is how long a stopping HTTP server may take to close its idle
+	// connections, which it does first.
 	idleTime = 20 * time.Millisecond
 
 	// returnTime is how long after the answer to its last poll a client is
-	// expected to be back; one that takes longer may have gone.
+	// expected back; a client that takes longer may have gone.
 	returnTime = time.Second
 )
 
-// hold waits while answers are held.
+// hold waits while answers are on hold.
 func (x Exchange) hold(ctx context.Context) {
 	if !x.Hold.holds() {
 		return
@@ -75,8 +75,8 @@ func (x Exchange) hold(ctx context.Context) {
 	}
 }
 
-// pause lets the server that is ending close its idle connections, on one of
-// which the client might answer what it is about to get.
+// pause lets the stopping server close its idle connections, because the client
+// might send its next request on one of them.
 func (x Exchange) pause(ctx context.Context) {
 	timer := time.NewTimer(idleTime)
 	defer timer.Stop()
@@ -86,9 +86,9 @@ func (x Exchange) pause(ctx context.Context) {
 	}
 }
 
-// AwaitEnded returns when no poll is at an HTTP server whose answers are on hold,
-// or at the limit. It is for one that a still later server is about to take over
-// from: those polls are about to be answered, and their clients to come back.
+// AwaitEnded returns when no poll is at an HTTP server whose answers are on
+// hold, or after limit. It is for a server that an even later one is about to
+// replace: those polls will be answered soon, and their clients will return.
 func (s *Server) AwaitEnded(limit time.Duration) {
 	s.await(limit, func(session *Session) bool {
 		return !session.held && (session.pending == nil || !session.pending.hold.holds())
@@ -96,8 +96,8 @@ func (s *Server) AwaitEnded(limit time.Duration) {
 }
 
 // Settle returns when every client on polling that is expected back has a poll
-// here, or at the limit. With answers on hold it is then safe to end their HTTP
-// server: none of its connections is between two requests, where it would be
+// here, or after limit. With answers on hold, their HTTP server can then end
+// safely: none of its connections is between two requests, where it would be
 // closed.
 func (s *Server) Settle(limit time.Duration) {
 	s.await(limit, func(session *Session) bool {
@@ -106,8 +106,8 @@ func (s *Server) Settle(limit time.Duration) {
 	})
 }
 
-// await returns when something holds for all sessions, each with its mu, or at
-// the limit.
+// await returns when holds is true for all sessions, or after limit. It calls
+// holds with the session's mu held.
 func (s *Server) await(limit time.Duration, holds func(*Session) bool) {
 	tick := time.NewTicker(holdStep)
 	defer tick.Stop()

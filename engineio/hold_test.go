@@ -12,7 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// exchange is one request with what its server knows, in the background.
+// exchange sends one request with its Exchange, in the background.
 func (b *bubble) exchange(ctx context.Context, x engineio.Exchange, method, sid, body string) <-chan answer {
 	answers := make(chan answer, 1)
 	go func() {
@@ -43,7 +43,7 @@ func TestAnswersAreHeldUntilTheServerEnds(t *testing.T) {
 		close(ending)
 		is(b.t, polled, 200, "4hello")
 		is(b.t, posted, 200, "ok")
-		passed(b.t, began, 520*time.Millisecond) // the server's idle connections are closed by then
+		passed(b.t, began, 520*time.Millisecond) // the server has closed its idle connections by then
 	})
 }
 
@@ -66,7 +66,7 @@ func TestAnswersAreHeldForTwoSecondsAtMost(t *testing.T) {
 	})
 }
 
-// What it held is lost, and its client is to learn of it.
+// The packets that it held are lost, and its client must learn of that.
 func TestAHeldPollThatIsGivenUpEndsTheSession(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		var hold engineio.Hold
@@ -101,16 +101,16 @@ func TestSettleWaitsForPolls(t *testing.T) {
 		settles(100 * time.Millisecond)
 		p.Send(engineio.TextPacket([]byte("hello")))
 		synctest.Wait()      // its poll is answered,
-		settles(time.Second) // and it does not come back
+		settles(time.Second) // and it does not return
 		settles(0)
 		hold.Begin()
 		p.Send(engineio.TextPacket([]byte("hello")))
 		b.exchange(b.t.Context(), x, http.MethodGet, p.ID(), "")
 		synctest.Wait()
-		settles(0) // the answer is held
+		settles(0) // the answer is on hold
 		hold.EndIn(0)
 		time.Sleep(100 * time.Millisecond)
-		settles(905 * time.Millisecond) // the hold looks every 5 ms
+		settles(905 * time.Millisecond) // the hold is checked every 5 ms
 		p.Abort("test")
 		settles(0)
 	})
@@ -120,7 +120,7 @@ func TestSettleTakesNoLongerThanItsLimit(t *testing.T) {
 	inBubble(t, beating(), func(b *bubble) {
 		p := b.openPolling()
 		began := time.Now()
-		for i := range 10 { // it is always about to come back
+		for i := range 10 { // it is always about to return
 			time.AfterFunc(time.Duration(i)*150*time.Millisecond, func() {
 				p.Send(engineio.TextPacket([]byte("hello")))
 				b.exchange(b.t.Context(), engineio.Exchange{}, http.MethodGet, p.ID(), "")
@@ -145,7 +145,7 @@ func TestPollsAtAServerThatIsToEndAreWaitedFor(t *testing.T) {
 		ending := make(chan struct{})
 		polled := b.exchange(b.t.Context(), engineio.Exchange{Ending: ending, Hold: &hold}, http.MethodGet, p.ID(), "")
 		synctest.Wait()
-		waits(0) // nobody has taken over
+		waits(0) // no server has taken over
 		hold.Begin()
 		waits(time.Second)
 		time.AfterFunc(100*time.Millisecond, func() { close(ending) })

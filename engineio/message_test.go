@@ -86,7 +86,7 @@ func TestFragmentsAreJoined(t *testing.T) {
 	}
 }
 
-// One byte at a time, as through a slow network.
+// One byte at a time, as over a slow network.
 func TestFramesMayTrickleIn(t *testing.T) {
 	srv := serve(t, config(), app{})
 	c := srv.dial()

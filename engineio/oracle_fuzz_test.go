@@ -21,10 +21,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// What one packet is on a websocket and on polling, gobwas and the Go library
-// read back as it was.
+// gobwas and the Go library read one packet back unchanged, from a websocket
+// and from polling.
 func FuzzPacket(f *testing.F) {
-	for _, n := range []uint16{0, 1, 124, 125, 126, 65533, 65534, 65535} { // where a header grows
+	for _, n := range []uint16{0, 1, 124, 125, 126, 65533, 65534, 65535} { // sizes at which the header grows
 		f.Add([]byte("a"), n, uint16(3), false)
 		f.Add([]byte{0xff}, n, uint16(0), true)
 	}
@@ -44,7 +44,7 @@ func FuzzPacket(f *testing.F) {
 			t.Fatalf("%.99q is the frame %.99q: %+v, %d bytes after it, %v", data, p.frame, frame.Header, rest.Len(), err)
 		}
 
-		// Text is JSON, which has no separator, nor what is not UTF-8.
+		// Text is JSON, which contains no separator and no invalid UTF-8.
 		decoded, err := parser.Parserv4().DecodePacket(types.NewStringBuffer(p.appendPayload(nil)))
 		if err != nil || decoded.Type != packet.MESSAGE {
 			t.Fatalf("%.99q is %.99q on polling: %v", data, p.appendPayload(nil), err)
@@ -58,7 +58,7 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// readFrame reads a frame of ours with gobwas.
+// readFrame reads one of our frames with gobwas.
 func readFrame(r *bytes.Reader) (f ws.Frame, err error) {
 	if f.Header, err = ws.ReadHeader(r); err != nil || f.Header.Length > int64(r.Len()) {
 		return f, cmp.Or(err, io.ErrUnexpectedEOF)
@@ -68,8 +68,8 @@ func readFrame(r *bytes.Reader) (f ws.Frame, err error) {
 	return f, err
 }
 
-// A client's frames are to us what they are to gobwas: the same messages and
-// control frames, up to the same end.
+// We read a client's frames as gobwas does: the same messages and control
+// frames, up to the same end.
 func FuzzFramesAsGobwas(f *testing.F) {
 	for _, seed := range [][]byte{
 		nil,
@@ -94,8 +94,8 @@ func FuzzFramesAsGobwas(f *testing.F) {
 		var breach *frameError
 		refused := errors.As(ourErr, &breach) && breach.code != ws.StatusMessageTooBig // gobwas reads on, to the end
 		if errors.Is(theirErr, wsutil.ErrInvalidUTF8) {
-			// Which gobwas finds before the message is whole, and so before
-			// what lies between its fragments, or instead of its end.
+			// gobwas finds this before the message is complete, and so before
+			// the frames between its fragments, or instead of its end.
 			for len(ours) > len(theirs) && ws.OpCode(ours[len(ours)-1][0]).IsControl() {
 				ours = ours[:len(ours)-1]
 			}
@@ -108,7 +108,8 @@ func FuzzFramesAsGobwas(f *testing.F) {
 	})
 }
 
-// readByUs returns all that was read, each with its opcode before it.
+// readByUs returns everything that was read, each payload preceded by its
+// opcode.
 func readByUs(r *frameReader) (read []string, err error) {
 	defer r.release()
 	for {
@@ -176,9 +177,9 @@ func (c *silentConn) Close() error {
 func (c *silentConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *silentConn) SetWriteDeadline(time.Time) error { return nil }
 
-// A websocket's session hands on the messages that its frames hold, answers
-// each ping with the same bytes, and says at the end why, with a code that may
-// be sent. What comes after a breach or a close reaches nobody.
+// A websocket's session hands on the messages in its frames, answers each ping
+// with the same bytes, and finally sends the reason for the end, with a valid
+// close code. Nothing after a violation or a close is handed on.
 func FuzzWebSocket(f *testing.F) {
 	for _, seed := range [][]byte{
 		frames(ws.NewTextFrame([]byte("4a")), ws.NewBinaryFrame([]byte("b")), ws.NewTextFrame([]byte("3"))),
@@ -211,7 +212,7 @@ func FuzzWebSocket(f *testing.F) {
 			}
 		}
 		session.endRead(conn, end == inOrder)
-		if log := complaints.TakeAll(); len(log) > 0 { // of a panic that was contained
+		if log := complaints.TakeAll(); len(log) > 0 { // a panic was contained
 			t.Errorf("%q: %v", input, log)
 		}
 
@@ -236,28 +237,29 @@ func FuzzWebSocket(f *testing.F) {
 				}
 			}
 		}
-		// A connection that breaks takes with it what was not written yet.
+		// A connection that breaks loses what was not written yet.
 		if end == inOrder && !slices.Equal(ponged, pongs) {
 			t.Errorf("%q is ponged %q, not %q", input, ponged, pongs)
 		}
 	})
 }
 
-// framesOf returns what frames hold, which FuzzFramesAsGobwas holds to gobwas.
+// framesOf returns the contents of frames; FuzzFramesAsGobwas checks it against
+// gobwas.
 func framesOf(input []byte) []string {
 	read, _ := readByUs(newFrameReader(bytes.NewReader(input), nil))
 	return read
 }
 
-// messagesOf is framesOf without what a websocket says to itself.
+// messagesOf is framesOf without control frames.
 func messagesOf(input []byte) []string {
 	return slices.DeleteFunc(framesOf(input), func(r string) bool {
 		return ws.OpCode(r[0]) == ws.OpPing || ws.OpCode(r[0]) == ws.OpPong
 	})
 }
 
-// expectOf says what a session makes of what frames hold: the messages as noted
-// notes them, and what is ponged.
+// expectOf returns what a session makes of the contents of frames: the messages
+// in the form that noted records, and the pongs.
 func expectOf(read []string) (messages string, pongs []string) {
 	for _, r := range read {
 		payload := r[1:]
@@ -278,7 +280,7 @@ func expectOf(read []string) (messages string, pongs []string) {
 			case decoded.Type != packet.PONG:
 				return messages, pongs
 			}
-		default: // a pong, which asks for nothing
+		default: // a pong needs no answer
 		}
 	}
 	return messages, pongs

@@ -15,12 +15,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// A checker sees that each of several senders' messages arrives once and in
+// A checker verifies that each message of several senders arrives once and in
 // order, up to the last.
 type checker struct {
 	t    testing.TB
 	next map[int]int
-	left int // senders that are not at their end
+	left int // senders that have not finished
 }
 
 func newChecker(t testing.TB, senders int) *checker {
@@ -28,12 +28,12 @@ func newChecker(t testing.TB, senders int) *checker {
 	return &checker{t: t, next: make(map[int]int), left: senders}
 }
 
-// numbered is a message of a sender, and perhaps its last.
+// numbered returns a message of a sender, which can be its last.
 func numbered(sender, i int, last bool) string {
 	return fmt.Sprintf("%d %d %t", sender, i, last)
 }
 
-// take is true behind the last message, or one that is wrong.
+// take returns true after the last message, or after a wrong one.
 func (c *checker) take(packet string) bool {
 	words := strings.Split(strings.TrimPrefix(packet, "4"), " ")
 	if len(words) != 3 || packet[0] != '4' {
@@ -58,8 +58,8 @@ const (
 	messages = 500
 )
 
-// sendAll sends concurrently to all sessions, so many messages or more until it
-// is enough.
+// sendAll sends to all sessions concurrently: a fixed number of messages, or
+// more until enough returns true.
 func sendAll(t testing.TB, enough func() bool, peers ...*peer) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -98,7 +98,7 @@ func TestMessagesOfManySendersArriveInOrder(t *testing.T) {
 	})
 }
 
-// collect polls until all messages are there.
+// collect polls until all messages have arrived.
 func (p *poller) collect(check *checker) {
 	p.server.t.Helper()
 	for {
@@ -143,7 +143,7 @@ func TestEventsOfAClientArriveInOrder(t *testing.T) {
 	}
 }
 
-// As stock clients do it: the poll that waits ends, then the client moves.
+// Like stock clients: the pending poll ends, then the client moves.
 func TestUpgradesWhileMessagesAreSentAtFullSpeed(t *testing.T) {
 	srv := serve(t, config(), app{})
 	const clients = 100
@@ -161,7 +161,7 @@ func TestUpgradesWhileMessagesAreSentAtFullSpeed(t *testing.T) {
 	for i, client := range pollers {
 		all.Go(func() {
 			check := newChecker(t, senders)
-			for range 1 + i%10 { // not all at the same time
+			for range 1 + i%10 { // spread over time
 				_, body := client.get()
 				client.takeAll(check, body)
 			}
@@ -193,7 +193,7 @@ func (p *poller) takeAll(check *checker, body string) {
 	}
 }
 
-// A client that POSTs while it moves is told apart by nobody.
+// Nothing decides whether a POST or the upgrade comes first.
 func TestPostsThatRaceAnUpgrade(t *testing.T) {
 	var received atomic.Int64
 	srv := serve(t, config(), app{text: func(*engineio.Session, []byte) { received.Add(1) }})
@@ -211,7 +211,7 @@ func TestPostsThatRaceAnUpgrade(t *testing.T) {
 		switch status := <-posted; status {
 		case http.StatusOK:
 			accepted++
-		case http.StatusBadRequest: // the websocket was first
+		case http.StatusBadRequest: // the websocket came first
 		default:
 			t.Fatalf("POST: %d", status)
 		}
@@ -220,7 +220,7 @@ func TestPostsThatRaceAnUpgrade(t *testing.T) {
 	}
 }
 
-// Nobody knows who comes first, but all ends, and once.
+// The order is undefined, but everything ends, and only once.
 func TestCloseRacesEverything(t *testing.T) {
 	srv := serve(t, config(), app{})
 	for i := range 150 {
@@ -256,7 +256,7 @@ func TestCloseRacesEverything(t *testing.T) {
 		})
 		racers.Wait()
 		cancel()
-		p.Abort("test") // it may be open still, or closing
+		p.Abort("test") // it may still be open, or closing
 	}
 	eventually(t, "all sessions are gone", func() bool { return srv.Len() == 0 })
 }

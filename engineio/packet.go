@@ -6,7 +6,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// The types of an Engine.IO packet, its first byte as text.
+// The types of Engine.IO packets: the first byte, as text.
 //
 // https://socket.io/docs/v4/engine-io-protocol/#packet-types
 const (
@@ -19,33 +19,32 @@ const (
 	typeNoop    = '6'
 )
 
-// typeBinary precedes a binary message, in base64, in a polling payload.
+// typeBinary precedes a base64-encoded binary message in a polling payload.
 const typeBinary = 'b'
 
-// separator stands between the packets of one polling payload.
+// separator separates the packets of a polling payload.
 const separator = 0x1e
 
-// A Packet is one message or control packet on its way to clients. It is
-// encoded once, as the websocket frame that carries it, never changes, and may
-// be sent to any number of sessions.
+// A Packet is one message or control packet for clients. It is encoded once, as
+// a websocket frame, never changes, and can be sent to any number of sessions.
 type Packet struct {
-	frame  []byte // header and payload; a server's frames have no mask
+	frame  []byte // header and payload; a server's frames are not masked
 	header int    // length of the frame's header
 	binary bool
 }
 
-// TextPacket encodes a text message whose payload is the parts joined.
+// TextPacket encodes a text message whose payload is the joined parts.
 func TextPacket(parts ...[]byte) *Packet {
 	return encode(ws.OpText, typeMessage, parts)
 }
 
-// BinaryPacket encodes a binary message. The data is copied.
+// BinaryPacket encodes a binary message. It copies data.
 func BinaryPacket(data []byte) *Packet {
 	return encode(ws.OpBinary, 0, [][]byte{data})
 }
 
-// encode builds the frame: a text packet begins with its type, a binary one is
-// bare.
+// encode builds the frame. A text packet begins with its type; a binary packet
+// has no type.
 func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 	length := 0
 	if op == ws.OpText {
@@ -66,10 +65,10 @@ func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 	return p
 }
 
-// maxHeader is the longest header of a frame without a mask.
+// maxHeader is the length of the longest unmasked frame header.
 const maxHeader = 10
 
-// frameHeader appends the header of one whole, unmasked frame (RFC 6455,
+// frameHeader appends the header of an unfragmented, unmasked frame (RFC 6455,
 // section 5.2).
 func frameHeader(b []byte, op ws.OpCode, length int) []byte {
 	b = append(b, 0x80|byte(op))
@@ -85,19 +84,19 @@ func frameHeader(b []byte, op ws.OpCode, length int) []byte {
 	}
 }
 
-// control encodes a packet that is no message.
+// control encodes a packet that is not a message.
 func control(packetType byte, payload ...byte) *Packet {
 	return encode(ws.OpText, packetType, [][]byte{payload})
 }
 
-// minSize is about what a packet takes beside its bytes. Without it a queue of
-// the smallest ones would hold twenty times its bound.
+// minSize is roughly a packet's overhead in memory. Without it, a queue of the
+// smallest packets would hold twenty times its bound.
 const minSize = 64
 
-// size is what the packet counts in a queue, in bytes.
+// size returns how many bytes the packet counts for in a queue.
 func (p *Packet) size() int { return max(len(p.frame), minSize) }
 
-// sizes is what packets count together.
+// sizes returns the sum of the packets' sizes.
 func sizes(packets []*Packet) int {
 	size := 0
 	for _, p := range packets {
@@ -106,7 +105,7 @@ func sizes(packets []*Packet) int {
 	return size
 }
 
-// appendPayload appends the packet as long-polling carries it.
+// appendPayload appends the packet in the form that long-polling uses.
 func (p *Packet) appendPayload(b []byte) []byte {
 	payload := p.frame[p.header:]
 	if !p.binary {
@@ -116,7 +115,7 @@ func (p *Packet) appendPayload(b []byte) []byte {
 	return base64.StdEncoding.AppendEncode(b, payload)
 }
 
-// Control packets that are the same for everyone.
+// Control packets that all sessions share.
 var (
 	pingPacket  = control(typePing)
 	closePacket = control(typeClose) // only for polling

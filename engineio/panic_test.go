@@ -52,7 +52,7 @@ func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 	other.posts("4hello", 200)
 	other.gets(200, "4hello")
 	eventually(t, "the sessions are gone", func() bool { return srv.Len() == 2 && len(srv.Sessions()) == 2 })
-	if n := logs.FilterMessage("panic in a session").Len(); n != 7 { // 5, and twice in Closed
+	if n := logs.FilterMessage("panic in a session").Len(); n != 7 { // five, and two in Closed
 		t.Errorf("%d panics were logged, not 7", n)
 	}
 }

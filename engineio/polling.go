@@ -13,14 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// openPolling opens a session on long-polling. Its id is the answer.
+// openPolling opens a session on long-polling and answers with its handshake.
 func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 	cfg := s.cfg.Load()
 	session, refusal := s.register(x, cfg)
 	if refusal != nil {
 		return refusal
 	}
-	session.setHeld(false) // Settle waits for the first poll from now on
+	session.setHeld(false) // from now on, Settle waits for the first poll
 	session.startHeartbeat()
 	if err := answer(w, cfg.WriteTimeout, session.openPacket("websocket")); err != nil {
 		session.Abort(TransportError)
@@ -31,16 +31,16 @@ func (s *Server) openPolling(w http.ResponseWriter, x Exchange) *protocolError {
 
 // A pendingPoll is a GET that waits for packets. Its own handler writes the
 // answer: nothing else ever touches its ResponseWriter. The session's mu guards
-// what others change of it.
+// the fields that others change.
 type pendingPoll struct {
 	woken   chan struct{}
-	hold    *Hold   // see Exchange
-	answer  *Packet // the last answer of a session that was closed
-	noop    bool    // the poll is to end, with nothing if need be
-	refused bool    // the session went over to a websocket
+	hold    *Hold   // see Exchange.Hold
+	answer  *Packet // the final answer of a closed session
+	noop    bool    // the poll must end, with a noop if nothing is queued
+	refused bool    // the session moved to a websocket
 }
 
-// wake has the handler look again.
+// wake makes the handler check again.
 func (p *pendingPoll) wake() {
 	select {
 	case p.woken <- struct{}{}:
@@ -48,11 +48,11 @@ func (p *pendingPoll) wake() {
 	}
 }
 
-// upgradePause is how long a poll waits while a websocket is probed, so that
-// a client which polls on neither waits for long nor spins.
+// upgradePause is how long a poll waits while a websocket is probed, so that a
+// client that keeps polling neither waits for long nor spins.
 const upgradePause = 50 * time.Millisecond
 
-// poll answers a GET with what is queued, as soon as something is.
+// poll answers a GET as soon as something is queued.
 func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	me, probed, refusal := s.park(x)
 	if refusal != nil {
@@ -88,8 +88,8 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 	}
 }
 
-// park makes a GET the session's pending poll. probed says that a websocket is
-// about to take its place.
+// park makes a GET the session's pending poll. probed reports that a websocket
+// is about to replace it.
 func (s *Session) park(x Exchange) (me *pendingPoll, probed bool, refusal *protocolError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,8 +112,8 @@ func (s *Session) park(x Exchange) (me *pendingPoll, probed bool, refusal *proto
 	return s.pending, s.probed, nil
 }
 
-// collect takes what the poll is to be answered with, nil while there is
-// nothing. end makes that a noop.
+// collect returns the packets that answer the poll, or nil if there are none
+// yet. If end is true, it returns a noop instead of nil.
 func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,8 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 	case me.answer != nil:
 		batch = []*Packet{me.answer}
 	case s.state == stateClosing && len(s.queue) == 0:
-		// Alone: stock clients act on a close before what came beside it.
+		// A close goes out alone: stock clients act on it before the packets
+		// beside it.
 		batch = []*Packet{closePacket}
 		s.state = stateClosed
 		if s.probe != nil {
@@ -143,7 +144,7 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 	return batch, nil
 }
 
-// hold waits while the answer to a poll is held.
+// hold waits while answers are on hold.
 func (s *Session) hold(ctx context.Context, x Exchange) {
 	if !x.Hold.holds() {
 		return
@@ -159,8 +160,8 @@ func (s *Session) setHeld(held bool) {
 	s.held, s.answered = held, time.Now()
 }
 
-// cancel ends a session whose client gave its poll up, unless that was refused
-// anyway.
+// cancel ends a session whose client gave up its poll, unless the poll was
+// about to be refused anyway.
 func (s *Session) cancel(me *pendingPoll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,10 +171,10 @@ func (s *Session) cancel(me *pendingPoll) {
 	}
 }
 
-// deliver answers a poll. What is in the answer counts as queued until it is
+// deliver answers a poll. The packets count as queued until the answer is
 // written.
 func (s *Session) deliver(w http.ResponseWriter, r *http.Request, batch []*Packet) {
-	err := r.Context().Err() // a client that has gone may seem to take an answer
+	err := r.Context().Err() // if the client has gone, a write can still seem to succeed
 	if err == nil {
 		if err = answer(w, s.server.cfg.Load().WriteTimeout, batch...); err != nil {
 			defer abandon()
@@ -182,12 +183,12 @@ func (s *Session) deliver(w http.ResponseWriter, r *http.Request, batch []*Packe
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if s.conn == nil || batch[0] != noopPacket { // else nothing is lost
+		if s.conn == nil || batch[0] != noopPacket { // otherwise nothing is lost
 			s.failWrite(err)
 		}
 		return
 	}
-	if first := batch[0]; first != noopPacket && first != closePacket { // which were not queued
+	if first := batch[0]; first != noopPacket && first != closePacket { // these two were never queued
 		s.queued -= sizes(batch)
 		s.putSpare(batch)
 	}
@@ -207,13 +208,13 @@ func answer(w http.ResponseWriter, timeout time.Duration, packets ...*Packet) er
 	return respond(w, timeout, body)
 }
 
-// respond writes a whole answer within a time.
+// respond writes a complete answer within timeout.
 func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
-	// A writer without deadlines has none to keep.
+	// Not every writer supports deadlines.
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(timeout))
 	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
@@ -226,18 +227,19 @@ func respond(w http.ResponseWriter, timeout time.Duration, body []byte) error {
 	return nil
 }
 
-// abandon ends a request whose answer did not go out whole. If its handler
-// returned, HTTP/3 would end the part that did as if it were the whole.
+// abandon aborts a request whose answer was not written in full. If its handler
+// returned, HTTP/3 would end the partial answer as if it were complete.
 func abandon() { panic(http.ErrAbortHandler) }
 
-// limitBody bounds how long a request's body may take to arrive. A refusal
-// needs that too: net/http reads what is left of a body before it answers.
+// limitBody bounds how long a request's body may take to arrive. Refused
+// requests need it too, because net/http reads the rest of a body before it
+// answers.
 func (s *Server) limitBody(w http.ResponseWriter) {
-	// A writer without deadlines has none to keep.
+	// Not every writer supports deadlines.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.Load().BodyTimeout))
 }
 
-// post takes the packets of a POST.
+// post handles the packets of a POST and answers it.
 func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
 	cfg := s.server.cfg.Load()
 	if refusal := s.takePost(w, r); refusal != nil {
@@ -251,18 +253,18 @@ func (s *Session) post(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 	return nil
 }
 
-// takePost takes the packets before there is an answer: whoever has that may
-// send the next POST at once.
+// takePost handles the packets before the answer is written: once the client
+// has the answer, it may send the next POST.
 func (s *Session) takePost(w http.ResponseWriter, r *http.Request) *protocolError {
 	if refusal := s.beginPost(); refusal != nil {
 		return refusal
 	}
 	defer s.endPost()
-	if !s.tally() { // also of a POST that holds nothing to be counted
+	if !s.tally() { // even a POST without packets counts
 		return s.endFlood()
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/octet-stream") {
-		s.Abort(ParseError) // binary payloads went with revision 3
+		s.Abort(ParseError) // binary payloads ended with revision 3
 		return errPayload
 	}
 	body, refusal := s.readBody(w, r, s.payloadBound())
@@ -279,8 +281,8 @@ func (s *Session) endFlood() *protocolError {
 	return errTooManyPackets
 }
 
-// beginPost makes sure that a session has one POST at a time, without which
-// its messages had no order.
+// beginPost ensures that a session has one POST at a time; otherwise its
+// messages would have no order.
 func (s *Session) beginPost() *protocolError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,7 +306,7 @@ func (s *Session) endPost() {
 	s.mu.Unlock()
 }
 
-// readBody reads a POST of at most limit bytes, in the time that limitBody set.
+// readBody reads a POST of at most limit bytes, in the time set by limitBody.
 func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *protocolError) {
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
@@ -321,12 +323,12 @@ func (s *Session) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	return body, nil
 }
 
-// maxDeclared is the largest body for which a buffer is made as its length is
-// declared. A client may declare more than it sends, so larger ones grow with
-// what arrives.
+// maxDeclared is the largest body whose buffer is allocated by its declared
+// length. A client can declare more than it sends, so larger buffers grow with
+// the data that arrives.
 const maxDeclared = 16 << 10
 
-// readAll reads a body, and no more than a byte over limit.
+// readAll reads a body, but at most one byte more than limit.
 func readAll(r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength < 0 || r.ContentLength > maxDeclared {
 		return io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
@@ -336,8 +338,9 @@ func readAll(r *http.Request, limit int) ([]byte, error) {
 	return body, err
 }
 
-// take hands the packets of a POST on, one by one, as a body may hold a great
-// many. The session ends at the first that is none, or has no place there.
+// take hands on the packets of a POST one at a time, because a body can hold
+// very many. The session ends at the first packet that is invalid or not
+// allowed there.
 func (s *Session) take(body []byte) *protocolError {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
@@ -370,14 +373,15 @@ func (s *Session) take(body []byte) *protocolError {
 	return nil
 }
 
-// badPayload ends a session whose client does not speak the protocol.
+// badPayload ends a session whose client violates the protocol.
 func (s *Session) badPayload() *protocolError {
 	s.Abort(ParseError)
 	return errPayload
 }
 
-// leave ends a session on polling whose client closed it. A poll that waits,
-// or the next one, is answered with a noop, as its client still listens.
+// leave ends a session on polling that its client closed. The pending poll, or
+// else the next one, is answered with a noop, because the client is still
+// listening.
 func (s *Session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

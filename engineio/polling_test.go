@@ -79,7 +79,7 @@ func TestInvalidPayloadsEndTheSession(t *testing.T) {
 			answers := client.pending()
 			client.posts(payload, 400)
 			p.endsWith(engineio.ParseError)
-			// What came before may have been echoed.
+			// Earlier messages may have been echoed.
 			if a := <-answers; a.status != 200 || a.body != "1" && a.body != "4a" {
 				t.Errorf("the poll was answered %d %q", a.status, a.body)
 			}
@@ -116,7 +116,7 @@ func TestOverlappingPostsEndTheSession(t *testing.T) {
 	client.posts("4second", 400)
 	p.endsWith(engineio.TransportError)
 	w.Close()
-	<-first // it is answered, with whatever
+	<-first // answered, with whatever there is
 }
 
 func TestPostsOneAfterTheOther(t *testing.T) {
@@ -128,7 +128,7 @@ func TestPostsOneAfterTheOther(t *testing.T) {
 	eventuallyGets(client, strings.TrimSuffix(strings.Repeat("4hello\x1e", 50), "\x1e"))
 }
 
-// eventuallyGets polls for a payload that may be split.
+// eventuallyGets polls for a payload that can be split.
 func eventuallyGets(client *poller, want string) {
 	client.server.t.Helper()
 	var got []string
@@ -155,7 +155,7 @@ func TestBodiesOverTheLimit(t *testing.T) {
 	client.posts(largest+"x", 413)
 	for _, size := range []int{1001, 100_000, 10e6} {
 		chunked := struct{ io.Reader }{strings.NewReader("4" + string(fill(size-1)))}
-		// net/http may close the connection while a large body is sent.
+		// net/http can close the connection while a large body is being sent.
 		status, body, err := client.try(t.Context(), http.MethodPost, chunked)
 		if err == nil && status != 413 {
 			t.Errorf("%d bytes in chunks: %d %s", size, status, body)
@@ -165,7 +165,7 @@ func TestBodiesOverTheLimit(t *testing.T) {
 	client.gets(200, "4still open")
 }
 
-// A client is to learn that its body was not heard.
+// A client must learn that its body was not received.
 func TestABodyThatBreaksOffEndsTheSession(t *testing.T) {
 	srv := serve(t, config(), app{})
 	client := srv.openPolling()
@@ -179,7 +179,7 @@ func TestABodyThatBreaksOffEndsTheSession(t *testing.T) {
 	p.endsWith(engineio.TransportError)
 }
 
-// stallingWriter is a response whose request's body can be given a deadline.
+// stallingWriter is a response that supports a deadline for the request's body.
 type stallingWriter struct {
 	*httptest.ResponseRecorder
 	body net.Conn
@@ -195,7 +195,7 @@ func TestABodyThatStallsEndsTheSession(t *testing.T) {
 		p := b.openPolling()
 		began := time.Now()
 		client, body := net.Pipe()
-		go func() { // a byte a second keeps no door open
+		go func() { // a byte per second does not extend the deadline
 			for range 40 {
 				_, _ = client.Write([]byte("4"))
 				time.Sleep(time.Second)
@@ -213,7 +213,7 @@ func TestABodyThatStallsEndsTheSession(t *testing.T) {
 	})
 }
 
-// net/http reads a body to its end before it answers, also one that is refused.
+// net/http reads a body to its end before it answers, even a refused one.
 func TestABodyThatNobodyReadsIsNotWaitedForEither(t *testing.T) {
 	for name, request := range map[string]string{
 		"unknown session": "POST /?EIO=4&transport=polling&sid=abc",
@@ -245,7 +245,7 @@ func TestABodyThatNobodyReadsIsNotWaitedForEither(t *testing.T) {
 	}
 }
 
-// A pipeListener accepts what it is given.
+// A pipeListener accepts the connections that it is given.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -282,7 +282,7 @@ func TestPipelinedRequests(t *testing.T) {
 	}
 }
 
-// eager calls a function as soon as an answer is on its way.
+// eager calls a function as soon as an answer is being sent.
 type eager struct {
 	*httptest.ResponseRecorder
 	then func()

@@ -10,9 +10,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// A websocket beside a session on polling takes it over if its first two
-// messages are the probe and the upgrade; what comes behind them is then the
-// session's. Else the session stays on polling, with all that waits for it.
+// A websocket that probes a session on polling takes the session over if its
+// first two messages are the probe and the upgrade; whatever follows belongs to
+// the session. Otherwise the session stays on polling, with everything in its
+// queue.
 func FuzzProbe(f *testing.F) {
 	probe, upgrade := ws.NewTextFrame([]byte("2probe")), ws.NewTextFrame([]byte("5"))
 	for _, seed := range [][]byte{
@@ -32,7 +33,7 @@ func FuzzProbe(f *testing.F) {
 		receiver, conn := new(noted), new(silentConn)
 		session := &Session{server: server, receiver: receiver, upgrading: true, maxPayload: 1 << 20}
 		session.timer.session = session
-		server.open.Add(2) // the session's, and the probe's
+		server.open.Add(2) // one for the session, one for the probe
 		server.live.Add(1)
 		if !session.Send(TextPacket([]byte("waits"))) {
 			t.Fatal("the session is not open")
@@ -65,7 +66,7 @@ func FuzzProbe(f *testing.F) {
 			}
 			session.Abort(TransportClose)
 		}
-		if log := complaints.TakeAll(); len(log) > 0 { // of a panic that was contained
+		if log := complaints.TakeAll(); len(log) > 0 { // a panic was contained
 			t.Errorf("%q: %v", input, log)
 		}
 	})

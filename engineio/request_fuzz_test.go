@@ -11,8 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// A request without the id of a session, which nobody can guess, opens one if
-// it asks for just that, and else is refused in the words of the protocol.
+// A request without a session's id, which is unguessable, opens a session if
+// that is exactly what it asks for, and is otherwise refused in the words of
+// the protocol.
 func FuzzRequest(f *testing.F) {
 	for _, query := range []string{
 		"EIO=4&transport=polling", "EIO=4&transport=polling&t=abc", "EIO=4&transport=websocket", "transport=polling&EIO=3", "EIO=4&transport=polling&sid=abc",

@@ -18,10 +18,10 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
-// Config holds the limits and times of a Server; all are required but
-// MaxPackets, NeededPackets and Describe. A session keeps the heartbeat and the
-// MaxPayload that its client was told when it was opened; the rest is read when
-// used.
+// Config holds the limits and timeouts of a Server. All fields are required
+// except MaxPackets, NeededPackets and Describe. A session keeps the heartbeat
+// settings and the MaxPayload that its client was told when it was opened;
+// everything else is read when it is used.
 type Config struct {
 	// PingInterval is the time between heartbeats.
 	PingInterval time.Duration
@@ -32,41 +32,40 @@ type Config struct {
 	// MaxPayload bounds one message from a client and one POST, in bytes.
 	MaxPayload int
 
-	// MaxQueue bounds what waits for one client, in bytes. A client over it
-	// is cut off.
+	// MaxQueue bounds the packets queued for one client, in bytes. A client
+	// over the limit is cut off.
 	MaxQueue int
 
-	// WriteTimeout bounds one write to a client, and how long a session that
-	// was closed may take to tell its client so.
+	// WriteTimeout bounds one write to a client, and how long a closed session
+	// may take to tell its client.
 	WriteTimeout time.Duration
 
-	// UpgradeTimeout bounds the probe of a websocket beside long-polling.
+	// UpgradeTimeout bounds the probe of a websocket during an upgrade.
 	UpgradeTimeout time.Duration
 
 	// BodyTimeout bounds how long a request's body may take to arrive.
 	BodyTimeout time.Duration
 
-	// MaxPackets is how many packets a client may send in a PacketWindow,
-	// websocket frames of every kind and POSTs included, and answers to pings
-	// not; 0 is any number. Over it, Session.Excess says so; a client that
-	// sends twice as many is cut off.
+	// MaxPackets is how many packets a client may send in a PacketWindow; 0
+	// means no limit. Websocket frames of every kind and POSTs count, answers
+	// to pings do not. Session.Excess reports a client over the limit; a client
+	// that sends twice as many is cut off.
 	MaxPackets   int
 	PacketWindow time.Duration
 
-	// NeededPackets, if not nil, says how many packets a session, known by
-	// its Data, may send even if that is more than MaxPackets. It must not
-	// block.
+	// NeededPackets, if not nil, returns how many packets a session may send,
+	// given its Data, even if that is more than MaxPackets. It must not block.
 	NeededPackets func(data any) int
 
 	Logger *zap.Logger
 
-	// Describe says in the log whose session it is, from its Data. It must not
-	// block.
+	// Describe returns log fields that say whose session it is, given its Data.
+	// It must not block.
 	Describe func(data any) []zap.Field
 }
 
-// A Receiver gets what one session receives. Calls for one session never
-// overlap; payloads are valid only during the call.
+// A Receiver handles what one session receives. Calls for one session never
+// overlap. Payloads are valid only during the call.
 type Receiver interface {
 	// Text is called for each text message.
 	Text(payload []byte)
@@ -74,21 +73,21 @@ type Receiver interface {
 	// Binary is called for each binary message.
 	Binary(payload []byte)
 
-	// Closed is called once, and last.
+	// Closed is called once, after all other calls.
 	Closed(reason Reason)
 }
 
 // Exchange is what the caller of Serve knows about a request.
 type Exchange struct {
-	// Ending, if not nil, is closed when the HTTP server is about to stop: a
-	// pending poll is then answered at once, so that its client polls again
-	// and reaches the next server.
+	// Ending, if not nil, is closed when the HTTP server is about to stop. A
+	// pending poll is then answered at once, so that its client polls again and
+	// reaches the next server.
 	Ending <-chan struct{}
 
-	// Hold, if not nil, has answers wait, until Ending is closed at the latest.
+	// Hold, if not nil, delays answers, until Ending is closed at the latest.
 	Hold *Hold
 
-	// Data is kept with a session that the request opens, see Session.Data.
+	// Data is stored in a session that the request opens; see Session.Data.
 	Data any
 }
 
@@ -104,14 +103,14 @@ type Server struct {
 	cutoffs cutoffLines
 
 	mu       sync.Mutex
-	sessions map[string]*Session // guarded by mu; holds closed ones that still owe their client an answer
+	sessions map[string]*Session // guarded by mu; includes closed ones that still owe an answer
 	closed   bool                // guarded by mu
 	open     sync.WaitGroup      // one for each session until Receiver.Closed has returned; added to under mu
 }
 
-// Stats counts what ended sessions, since the server was made.
+// Stats counts why sessions ended, since the server was created.
 type Stats struct {
-	// Overflows counts clients that were cut off with a full queue.
+	// Overflows counts clients that were cut off because of a full queue.
 	Overflows atomic.Uint64
 
 	// WriteTimeouts counts clients that were cut off because a write took
@@ -126,10 +125,10 @@ type Stats struct {
 	Floods atomic.Uint64
 }
 
-// NewServer makes a server and starts its heartbeat. accept is called for each
-// session before anything is read from it; what it sends goes out behind the
-// handshake. One that returns nil has the client told to come back later. Close
-// ends the server.
+// NewServer creates a server and starts its heartbeat. accept is called for
+// each session before anything is read from it; packets that it sends follow
+// the handshake. If accept returns nil, the client is told to try again later.
+// Close ends the server.
 func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
 	s := &Server{accept: accept, sessions: make(map[string]*Session), began: time.Now()}
 	s.cutoffs.init()
@@ -138,16 +137,17 @@ func NewServer(cfg Config, accept func(*Session) Receiver) *Server {
 	return s
 }
 
-// Configure changes the limits and times.
+// Configure changes the limits and timeouts.
 func (s *Server) Configure(cfg Config) { s.cfg.Store(&cfg) }
 
-// Len is the number of open sessions.
+// Len returns the number of open sessions.
 func (s *Server) Len() int { return int(s.live.Load()) }
 
 // Stats returns the server's counters.
 func (s *Server) Stats() *Stats { return &s.stats }
 
-// Sessions returns the sessions, in no order. Some may just have ended.
+// Sessions returns the sessions in no particular order. Some may have just
+// ended.
 func (s *Server) Sessions() []*Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,8 +158,8 @@ func (s *Server) Sessions() []*Session {
 	return sessions
 }
 
-// Close ends all sessions, each with a transport close, and returns when the
-// last has told its Receiver. Requests that come later are refused.
+// Close ends all sessions, each with a transport close, and returns once every
+// Receiver has been told. Later requests are refused.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -171,8 +171,8 @@ func (s *Server) Close() {
 	s.wheel.stop()
 }
 
-// Serve answers one request of the Engine.IO endpoint, whatever its path. It
-// returns once the answer is written; a websocket goes on without it.
+// Serve answers one request to the Engine.IO endpoint, whatever its path. It
+// returns once the answer is written; a websocket outlives the call.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, x Exchange) {
 	if r.Method == http.MethodConnect && r.ProtoMajor > 1 {
 		errExtendedConnect.write(w)
@@ -222,11 +222,11 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 	return errSessionMethod
 }
 
-// register opens a session; its client is still to be sent the openPacket.
+// register opens a session. The caller must still send its openPacket.
 func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	session := &Session{
 		server:     s,
-		id:         random.Text(20), // cannot be guessed
+		id:         random.Text(20), // unguessable
 		data:       x.Data,
 		interval:   cfg.PingInterval,
 		timeout:    cfg.PingTimeout,
@@ -234,7 +234,7 @@ func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 		nextPing:   time.Now().Add(cfg.PingInterval),
 	}
 	session.timer.session = session
-	session.receiving.Lock() // nothing is received, not even an end, before accept
+	session.receiving.Lock() // nothing is received before accept returns, not even a close
 	defer session.receiving.Unlock()
 	s.mu.Lock()
 	if s.closed {
@@ -260,14 +260,14 @@ func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	return session, nil
 }
 
-// forget drops a session that owes nobody an answer.
+// forget removes a session whose client needs no more answers.
 func (s *Server) forget(session *Session) {
 	s.mu.Lock()
 	delete(s.sessions, session.id)
 	s.mu.Unlock()
 }
 
-// openPacket tells a client of its session.
+// openPacket encodes the handshake, which tells a client about its session.
 func (s *Session) openPacket(upgrades ...string) *Packet {
 	handshake, err := json.Marshal(struct {
 		SID          string   `json:"sid"`
@@ -282,11 +282,13 @@ func (s *Session) openPacket(upgrades ...string) *Packet {
 	return control(typeOpen, handshake...)
 }
 
-// token says whether a comma-separated header holds a token, in any case.
+// token reports whether a comma-separated header contains a token, ignoring
+// case.
 func token(h http.Header, name, want string) bool {
 	for _, value := range h[name] {
 		for part := range strings.SplitSeq(value, ",") {
-			// EqualFold takes a long s for an s, which has more bytes.
+			// EqualFold equates s with the long s (U+017F), which has more
+			// bytes.
 			if part = strings.TrimSpace(part); len(part) == len(want) && strings.EqualFold(part, want) {
 				return true
 			}

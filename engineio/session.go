@@ -11,10 +11,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// Reason says why a session ended, in Socket.IO's words where it has some.
+// Reason says why a session ended, in Socket.IO's terms where they exist.
 type Reason string
 
-// The reasons that this package gives; callers of Close may give their own.
+// The reasons that this package gives; callers of Close can pass their own.
 const (
 	TransportClose Reason = "transport close"
 	TransportError Reason = "transport error"
@@ -23,33 +23,33 @@ const (
 	ForcedClose    Reason = "forced close"
 	ServerShutdown Reason = "server shutting down"
 
-	// SlowClient ends a client whose queue is full or whose write timed out.
+	// SlowClient means that the client's queue is full or that a write timed
+	// out.
 	SlowClient Reason = "slow client"
 
-	// Flood ends a client that sends too many packets.
+	// Flood means that the client sends too many packets.
 	Flood Reason = "flood"
 )
 
-// state of a session; it only goes forward.
+// state is the state of a session. It only moves forward.
 type state uint8
 
 const (
 	// stateOpen: messages pass.
 	stateOpen state = iota
 
-	// stateClosing: the client is still to be told, and gets what is queued.
+	// stateClosing: the client still gets what is queued, and then the close.
 	stateClosing
 
 	// stateClosed: nothing is sent or received any more.
 	stateClosed
 )
 
-// lingerTime is how long a session that is over waits for its client to have
-// heard of it.
+// lingerTime is how long an ended session waits for its client to learn of it.
 const lingerTime = time.Second
 
-// A Session is one Engine.IO client, over whichever transport it is on. All
-// its methods may be called concurrently, also by its Receiver.
+// A Session is an Engine.IO session with one client, on either transport. All
+// its methods may be called concurrently, including by its Receiver.
 type Session struct {
 	server   *Server
 	id       string
@@ -57,56 +57,56 @@ type Session struct {
 	receiver Receiver // set under receiving, before anything is read
 	interval time.Duration
 	timeout  time.Duration
-	timer    timer // of the server's wheel, which guards it
+	timer    timer // guarded by the server's wheel
 
-	maxPayload int // what the client was told
+	maxPayload int // what the handshake told the client
 
-	writeBy time.Time // the websocket's write deadline; belongs to whoever set writing, before that to the probe
+	writeBy time.Time // the websocket's write deadline; owned by whatever set writing, before that by the probe
 
 	receiving sync.Mutex // held while the receiver is called
 
-	bound atomic.Int64 // see Bound; 0 is maxPayload
+	bound atomic.Int64 // see Bound; 0 means maxPayload
 
-	mu     sync.Mutex // guards all below; never held while waiting, writing to a client or in a receiver
+	mu     sync.Mutex // guards everything below; never held while waiting, writing or calling a receiver
 	state  state
 	reason Reason
 
-	queue  []*Packet // what waits for the client, in order
+	queue  []*Packet // packets for the client, in order
 	spare  []*Packet // an empty queue for reuse
-	queued int       // bytes in the queue and in the write under way
+	queued int       // bytes in the queue and in the write in progress
 
-	maxQueue int // see Bound; 0 is the server's
+	maxQueue int // see Bound; 0 means the server's
 
 	conn    net.Conn        // the websocket, nil while the session is on polling
-	raw     syscall.RawConn // its descriptor for Flush, nil if its bytes take another way
-	writing bool            // a writer runs, or a Flush is owed
+	raw     syscall.RawConn // conn's descriptor for Flush, nil if writes must go through conn
+	writing bool            // a writer is running, or the caller of Queue is about to call Flush
 	written chan struct{}   // if not nil, closed when the writer ends
 
-	pending   *pendingPoll // the GET that waits for a packet
-	held      bool         // its answer is, see Exchange.Hold
-	answered  time.Time    // when the last was taken, or the session opened; zero on a websocket
-	posting   bool         // a POST is under way
-	farewell  bool         // the client closed and its next poll is to be answered
-	upgrading bool         // a websocket is probed
-	probe     net.Conn     // the probed websocket
-	probed    bool         // the probe was answered: polls are to end
+	pending   *pendingPoll // the GET that is waiting for packets
+	held      bool         // a poll's answer is on hold, see Exchange.Hold
+	answered  time.Time    // when the last answer was taken, or the session opened; zero on a websocket
+	posting   bool         // a POST is in progress
+	farewell  bool         // the client closed; its next poll still gets an answer
+	upgrading bool         // a websocket is being probed
+	probe     net.Conn     // the websocket being probed
+	probed    bool         // the probe was answered, so polls must end
 
-	pinged   bool      // a ping waits for its pong
-	excused  bool      // the pong has more time, if the process was stopped: not twice
+	pinged   bool      // a ping is waiting for its pong
+	excused  bool      // the pong got extra time if the process was stopped; it never does twice
 	nextPing time.Time // when the next ping is due
-	due      time.Time // when its pong is due, or the end of a session that is closing
+	due      time.Time // deadline of the pong, or of a session that is closing
 
-	windowEnd time.Duration // when packets are counted anew, since the server began
-	packets   int32         // how many came since the window began
+	windowEnd time.Duration // when the packet count starts again, as time since server.began
+	packets   int32         // packets received since the window began
 }
 
-// ID is the session's id, a secret between the server and its client.
+// ID returns the session's id, a secret between the server and its client.
 func (s *Session) ID() string { return s.id }
 
-// Data is what Exchange.Data held when the session was opened.
+// Data returns what Exchange.Data held when the session was opened.
 func (s *Session) Data() any { return s.data }
 
-// Transport is "polling" or "websocket".
+// Transport returns "polling" or "websocket".
 func (s *Session) Transport() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +117,8 @@ func (s *Session) Transport() string {
 }
 
 // Send queues packets for the client, in order and with nothing in between. It
-// never blocks. It is false when the session has ended, which it may just have
-// done for a full queue.
+// never blocks. It returns false if the session has ended, possibly just now
+// because its queue is full.
 func (s *Session) Send(packets ...*Packet) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,9 +129,10 @@ func (s *Session) Send(packets ...*Packet) bool {
 	return true
 }
 
-// Queue is Send for a caller that calls Flush if Queue returns true, and soon:
-// until then nobody else writes. Between the two it may let go of what the
-// write is not to wait behind, and queue packets for other sessions.
+// Queue is Send for a caller that writes by itself: if Queue returns true, the
+// caller must call Flush soon, and nothing else writes until then. In between,
+// it can release locks that it should not hold during the write, and queue
+// packets for other sessions.
 func (s *Session) Queue(p *Packet) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,14 +147,14 @@ func (s *Session) Queue(p *Packet) bool {
 	return true
 }
 
-// push queues packets of an open session, and cuts off its client if they are
-// too many. It needs mu.
+// push queues packets if the session is open, and cuts off a client whose queue
+// overflows. The caller holds mu.
 func (s *Session) push(packets []*Packet) bool {
 	if s.state != stateOpen {
 		return false
 	}
 	size := sizes(packets)
-	// One message may be larger than the bound when nothing else waits.
+	// A single message may exceed the bound if nothing else is queued.
 	if s.queued > 0 && s.queued+size > s.queueBound() {
 		s.server.stats.Overflows.Add(1)
 		s.log(cutoffQueueFull, zap.Int("queued", s.queued), zap.Int("packet", size))
@@ -165,9 +166,9 @@ func (s *Session) push(packets []*Packet) bool {
 	return true
 }
 
-// Bound holds the session to less than the server's MaxPayload and MaxQueue, as
-// suits a client that has not said who it is; 0 lifts a bound. It is for what is
-// received and sent from then on.
+// Bound gives the session lower limits than the server's MaxPayload and
+// MaxQueue, for a client that is not authenticated yet; 0 lifts a limit. It
+// applies to everything received and sent from then on.
 func (s *Session) Bound(maxPayload, maxQueue int) {
 	s.bound.Store(int64(maxPayload))
 	s.mu.Lock()
@@ -175,7 +176,7 @@ func (s *Session) Bound(maxPayload, maxQueue int) {
 	s.mu.Unlock()
 }
 
-// queueBound needs mu.
+// queueBound returns the limit of the queue, in bytes. The caller holds mu.
 func (s *Session) queueBound() int {
 	bound := s.server.cfg.Load().MaxQueue
 	if s.maxQueue > 0 {
@@ -184,7 +185,7 @@ func (s *Session) queueBound() int {
 	return bound
 }
 
-// payloadBound bounds what is received next.
+// payloadBound returns the limit of the next message received, in bytes.
 func (s *Session) payloadBound() int {
 	if bound := int(s.bound.Load()); bound > 0 {
 		return min(bound, s.maxPayload)
@@ -192,14 +193,14 @@ func (s *Session) payloadBound() int {
 	return s.maxPayload
 }
 
-// enqueue appends packets and wakes whoever can carry them. It needs mu.
+// enqueue appends packets and wakes the transport. The caller holds mu.
 func (s *Session) enqueue(size int, packets ...*Packet) {
 	s.queue = append(s.queue, packets...)
 	s.queued += size
 	s.wake()
 }
 
-// wake has whoever can carry the queue do so. It needs mu.
+// wake makes a writer or the pending poll send the queue. The caller holds mu.
 func (s *Session) wake() {
 	switch {
 	case s.conn != nil:
@@ -212,12 +213,12 @@ func (s *Session) wake() {
 	}
 }
 
-// adopt makes a websocket the session's transport, for packets of its own and
-// then what has waited. It needs mu.
+// adopt makes a websocket the session's transport. It sends the packets in
+// first, then those that were queued. The caller holds mu.
 func (s *Session) adopt(conn net.Conn, first ...*Packet) {
 	s.conn, s.raw = conn, rawConn(conn)
 	s.queue = append(first, s.queue...)
-	if s.state == stateClosing { // closed while nothing could carry the news
+	if s.state == stateClosing { // closed while there was no transport to say so
 		first = append(first, closeFrame(s.reason.code()))
 		s.queue = append(s.queue, first[len(first)-1])
 	}
@@ -226,7 +227,7 @@ func (s *Session) adopt(conn net.Conn, first ...*Packet) {
 	}
 }
 
-// takeQueue empties the queue. It needs mu.
+// takeQueue empties the queue and returns its packets. The caller holds mu.
 func (s *Session) takeQueue() []*Packet {
 	batch := s.queue
 	s.queue, s.spare = s.spare, nil
@@ -236,7 +237,7 @@ func (s *Session) takeQueue() []*Packet {
 // maxSpare is the longest queue that an idle session keeps for reuse.
 const maxSpare = 16
 
-// putSpare keeps an emptied queue for reuse. It needs mu.
+// putSpare keeps an emptied queue for reuse. The caller holds mu.
 func (s *Session) putSpare(batch []*Packet) {
 	if s.spare == nil && cap(batch) <= maxSpare {
 		clear(batch)
@@ -244,16 +245,16 @@ func (s *Session) putSpare(batch []*Packet) {
 	}
 }
 
-// Close ends the session in order: what is queued is written first, then the
-// client sees its transport close. The Receiver is told from elsewhere, never
-// within the call.
+// Close ends the session in order: queued packets are written first, then the
+// client sees its transport close. The Receiver is told from another goroutine,
+// never within the call.
 func (s *Session) Close(reason Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.close(reason, reason.code())
 }
 
-// code is what a websocket is closed with.
+// code returns the status code that a websocket is closed with.
 func (r Reason) code() closeCode {
 	if r == ServerShutdown {
 		return closeGoingAway
@@ -261,8 +262,7 @@ func (r Reason) code() closeCode {
 	return closeNormal
 }
 
-// close is Close with the status code that a websocket is closed with. It
-// needs mu.
+// close is Close with the status code for a websocket. The caller holds mu.
 func (s *Session) close(reason Reason, code closeCode) {
 	if s.state != stateOpen {
 		return
@@ -281,14 +281,14 @@ func (s *Session) close(reason Reason, code closeCode) {
 	s.server.wheel.schedule(&s.timer, s.due)
 }
 
-// Abort ends the session at once: what is queued is dropped.
+// Abort ends the session at once and drops what is queued.
 func (s *Session) Abort(reason Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abort(reason, closePacket)
 }
 
-// abort is Abort with the answer to a poll that waits. It needs mu.
+// abort is Abort with the answer to a pending poll. The caller holds mu.
 func (s *Session) abort(reason Reason, answer *Packet) {
 	if s.state == stateClosed {
 		return
@@ -304,7 +304,7 @@ func (s *Session) abort(reason Reason, answer *Packet) {
 		if reason == SlowClient || reason == PingTimeout {
 			discard(s.conn)
 		}
-		reset(s.conn) // its reader ends, and finishes the session
+		reset(s.conn) // its reader then ends and finishes the session
 		return
 	}
 	if s.pending != nil {
@@ -315,7 +315,8 @@ func (s *Session) abort(reason Reason, answer *Packet) {
 }
 
 // finish tells the receiver that the session is over. It is called once: by the
-// reader of a websocket, and for a session on polling by whoever closed it.
+// reader of a websocket or, on polling, by the function that closed the
+// session.
 func (s *Session) finish() {
 	s.mu.Lock()
 	s.state = stateClosed
@@ -328,7 +329,7 @@ func (s *Session) finish() {
 		s.server.forget(s)
 	}
 	s.receiving.Lock()
-	if s.receiver != nil { // else accept panicked
+	if s.receiver != nil { // nil if accept panicked
 		s.guard(func() { s.receiver.Closed(reason) })
 	}
 	s.receiving.Unlock()
@@ -336,8 +337,8 @@ func (s *Session) finish() {
 	s.server.open.Done()
 }
 
-// receive hands one message to the receiver, unless the session has ended. It
-// needs receiving.
+// receive hands one message to the receiver, unless the session has ended. The
+// caller holds receiving.
 func (s *Session) receive(payload []byte, binary bool) {
 	s.mu.Lock()
 	open := s.state == stateOpen
@@ -354,8 +355,8 @@ func (s *Session) receive(payload []byte, binary bool) {
 	})
 }
 
-// guard keeps a panic of one session's receiver from ending the process, and
-// with it every other session.
+// guard keeps a panic in one session's receiver from ending the process, and
+// every other session with it.
 func (s *Session) guard(call func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -366,20 +367,21 @@ func (s *Session) guard(call func()) {
 	call()
 }
 
-// reset closes a connection without a word, so that it never blocks: closing a
-// TLS connection would first write an alert to a client that may not read.
+// reset closes a connection without sending anything, so that it never blocks:
+// closing a TLS connection would first write an alert to a client that may not
+// be reading.
 func reset(conn net.Conn) { _ = transport(conn).Close() }
 
-// discard has the kernel drop what it holds for a client when the connection is
-// closed. For one that does not take it that may be megabytes, which otherwise
-// stay for minutes, or for hours if it takes a byte now and then.
+// discard makes the kernel drop unsent data when the connection is closed. For
+// a client that does not read, that can be megabytes, which would otherwise
+// stay for minutes, or for hours if the client reads a byte now and then.
 func discard(conn net.Conn) {
 	if tcp, ok := transport(conn).(interface{ SetLinger(seconds int) error }); ok {
-		_ = tcp.SetLinger(0) // one that is closed holds nothing
+		_ = tcp.SetLinger(0) // a closed connection holds nothing
 	}
 }
 
-// transport is what is below TLS.
+// transport returns the connection below TLS.
 func transport(conn net.Conn) net.Conn {
 	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		return secure.NetConn()

@@ -10,8 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// For the race detector: a session is known to Settle while accept still takes
-// its time.
+// For the race detector: Settle knows a session while accept is still running.
 func TestSettleMayLookAtASessionThatIsBeingOpened(t *testing.T) {
 	srv := serve(t, config(), app{accept: func(*engineio.Session) { time.Sleep(10 * time.Millisecond) }})
 	open := func() {
@@ -23,7 +22,7 @@ func TestSettleMayLookAtASessionThatIsBeingOpened(t *testing.T) {
 		defer answer.Body.Close()
 		_, _ = io.Copy(io.Discard, answer.Body)
 	}
-	open() // Settle waits for its poll, which does not come
+	open() // Settle waits for its poll, which never arrives
 	var settled sync.WaitGroup
 	settled.Go(func() { srv.Settle(300 * time.Millisecond) })
 	for range 5 {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Session ids stand in access logs. Who has read the id of a session that is on
-// a websocket can neither listen, send nor end it.
+// Session ids appear in access logs. With the id of a session on a websocket,
+// nobody can receive, send or end it.
 func TestAWebSocketsIdIsOfNoUse(t *testing.T) {
 	srv := serve(t, config(), app{})
 	client := srv.openPolling()

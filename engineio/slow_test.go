@@ -14,9 +14,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// sendUntilCut sends packets of 4 KB until the session is cut off, and waits for
-// others to keep up. It returns how many went and the longest time that one
-// took.
+// sendUntilCut sends packets of 4 KB until the session is cut off, waiting for
+// others to keep up. It returns the number sent and the longest time that a
+// single send took.
 func sendUntilCut(slow *peer, others ...*peer) (sent int, longest time.Duration) {
 	for {
 		packet := engineio.TextPacket(fmt.Appendf(nil, "%d", sent), fill(4000))
@@ -34,7 +34,7 @@ func sendUntilCut(slow *peer, others ...*peer) (sent int, longest time.Duration)
 	}
 }
 
-// stalled connects with small buffers, so that little is on its way.
+// stalled connects with small buffers, so that little is in flight.
 func (s *server) stalled() *socket {
 	s.t.Helper()
 	c := s.dial()
@@ -86,7 +86,7 @@ func TestAStalledClientIsCutOffAtTheQueuesBound(t *testing.T) {
 	}
 }
 
-// What waits for one client is bounded, not only what is counted.
+// The memory that waits for one client is bounded, not just the count.
 func TestAStalledClientTakesItsBoundOfMemory(t *testing.T) {
 	cfg := config()
 	cfg.MaxQueue = 4 << 20
@@ -159,8 +159,8 @@ func TestAStalledClientIsCutOffByTheWriteTimeout(t *testing.T) {
 	}
 }
 
-// sendMuch sends 12 MiB, more than a connection's buffers take: Linux lets that
-// of a sender grow to 4 MiB, and a receiver's does not grow while nobody reads.
+// sendMuch sends 12 MiB, more than a connection's buffers hold: Linux lets a
+// sender's grow to 4 MiB, and a receiver's does not grow while nothing reads.
 func (p *peer) sendMuch() {
 	p.Send(engineio.TextPacket(make([]byte, 12<<20)))
 }
@@ -181,7 +181,7 @@ func TestACloseThatCannotBeWrittenEnds(t *testing.T) {
 	}
 }
 
-// 10 kB a second is enough.
+// 10 kB per second is enough.
 func TestAClientThatIsMerelySlowCatchesUp(t *testing.T) {
 	cfg := config()
 	cfg.WriteTimeout = 10 * time.Second
@@ -233,7 +233,7 @@ func TestAMessageOverTheQueuesBoundPassesAlone(t *testing.T) {
 	p.endsWith(engineio.SlowClient)
 }
 
-// Several packets are one message, and come together or not at all.
+// Several packets form one message and arrive together or not at all.
 func TestSeveralPacketsAreQueuedTogether(t *testing.T) {
 	cfg := config()
 	cfg.MaxQueue = 1000
@@ -247,7 +247,7 @@ func TestSeveralPacketsAreQueuedTogether(t *testing.T) {
 	p.endsWith(engineio.SlowClient)
 }
 
-// The queue is empty at all times, whatever went through it.
+// The queue is empty throughout, however much has gone through it.
 func TestNothingCountsAsQueuedOnceItIsDelivered(t *testing.T) {
 	srv := serve(t, config(), app{})
 	client := srv.openPolling()

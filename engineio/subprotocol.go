@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// subprotocol returns the first subprotocol that a websocket's client offers,
-// "" if it offers none. A client that offers some closes the websocket if the
-// server selects none of them. Their meaning is the application's, so the first
-// is selected, as by a Node server. What is not a token (RFC 9110, section
-// 5.6.2) is never sent back.
+// subprotocol returns the first subprotocol that a websocket client offers, or
+// "" if it offers none. A client that offers any closes the websocket if the
+// server selects none. Their meaning is up to the application, so the first one
+// is selected, as a Node server does. An offer that is not a token (RFC 9110,
+// section 5.6.2) is never sent back.
 //
 // https://github.com/websockets/ws/blob/master/doc/ws.md#new-websocketserveroptions-callback
 func subprotocol(h http.Header) string {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A browser closes a websocket whose offer of subprotocols is not answered.
+// A browser closes a websocket if the server selects none of its subprotocols.
 func TestFirstSubprotocolIsSelectedIfItIsAToken(t *testing.T) {
 	srv := serve(t, config(), app{})
 	for offer, want := range map[string]string{

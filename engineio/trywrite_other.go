@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// rawConn is for systems whose sockets are written to without blocking.
+// rawConn returns nil: on this system, no socket is written to without
+// blocking.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func tryWrite(syscall.RawConn, []byte) int { return 0 }

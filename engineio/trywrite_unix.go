@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// rawConn is a connection's descriptor, nil if its bytes take another way, as
-// those of TLS do.
+// rawConn returns a connection's descriptor, or nil if bytes must not bypass
+// conn, as with TLS.
 func rawConn(conn net.Conn) syscall.RawConn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -21,10 +21,10 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// tryWrite writes what the kernel takes at once, and returns how much that was.
-// An error is left for the next write to find.
+// tryWrite writes what the kernel accepts at once, and returns the number of
+// bytes. The next write finds any error.
 func tryWrite(raw syscall.RawConn, b []byte) int {
 	n := 0
-	_ = raw.Control(func(fd uintptr) { n, _ = syscall.Write(int(fd), b) }) // descriptors of sockets do not block
+	_ = raw.Control(func(fd uintptr) { n, _ = syscall.Write(int(fd), b) }) // socket descriptors do not block
 	return max(n, 0)
 }

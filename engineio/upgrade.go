@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// upgrade takes a websocket that is to carry a session on polling. The client
-// probes it while polling goes on, and moves over with an upgrade packet.
+// upgrade accepts a websocket that will carry a session on polling. The client
+// probes it while polling continues, and switches with an upgrade packet.
 //
 // https://socket.io/docs/v4/engine-io-protocol/#upgrade
 func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError {
@@ -25,14 +25,14 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 	if s.state != stateOpen || s.conn != nil || s.upgrading {
 		s.mu.Unlock()
 		// Node's server completes the handshake before it closes, and clients
-		// need not be ready for an answer of another kind.
+		// may not expect any other answer.
 		if conn, _, err := hijack(w, r, key, timeout); err == nil {
 			reset(conn)
 		}
 		return nil
 	}
 	s.upgrading = true
-	s.server.open.Add(1) // the session holds one, so nobody has stopped waiting
+	s.server.open.Add(1) // the session still holds one, so Close has not stopped waiting
 	s.mu.Unlock()
 
 	conn, early, err := hijack(w, r, key, timeout)
@@ -56,25 +56,25 @@ func (s *Session) upgrade(w http.ResponseWriter, r *http.Request) *protocolError
 			s.endProbe(conn)
 			return
 		}
-		s.server.open.Done() // from here on it is the session's reader
+		s.server.open.Done() // from here on, it is the session's reader
 		go s.read(conn, frames)
 	}()
 	return nil
 }
 
-// endProbe gives a websocket up that did not become the session's transport.
+// endProbe gives up a websocket that did not become the session's transport.
 func (s *Session) endProbe(conn net.Conn) {
 	s.mu.Lock()
 	s.upgrading, s.probed, s.probe = false, false, nil
 	s.mu.Unlock()
 	if conn != nil {
-		reset(conn) // last: a client that sees it may poll and wait again
+		reset(conn) // last: once the client notices, it may poll and wait again
 	}
 	s.server.open.Done()
 }
 
-// awaitUpgrade answers the probe and moves the session over. It is false if
-// the session stays on polling.
+// awaitUpgrade answers the probe and moves the session to the websocket. It
+// returns false if the session stays on polling.
 func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 	cfg := s.server.cfg.Load()
 	if conn.SetReadDeadline(time.Now().Add(cfg.UpgradeTimeout)) != nil {
@@ -115,7 +115,7 @@ func (s *Session) awaitUpgrade(conn net.Conn, frames *frameReader) bool {
 	return true
 }
 
-// expectPacket reads one text packet, past websocket pings and pongs.
+// expectPacket reads one text packet, skipping websocket pings and pongs.
 func (s *Session) expectPacket(frames *frameReader, want string) bool {
 	for {
 		op, payload, err := frames.next(len(want), s.tally)

@@ -37,7 +37,7 @@ func TestUpgrade(t *testing.T) {
 				t.Error("the session did not move")
 			}
 
-			// HTTP requests are of another time.
+			// The session has no use for HTTP requests any more.
 			client.gets(400, "")
 			client.posts("4hello", 400)
 			c.send("4hello")
@@ -64,16 +64,16 @@ func TestAPollThatWaitsAtTheUpgradeIsRefused(t *testing.T) {
 	}
 }
 
-// Node's server lets the handshake pass, then closes.
+// Node's server completes the handshake, then closes.
 func TestASecondWebSocketIsClosed(t *testing.T) {
 	srv := serve(t, config(), app{})
 	client := srv.openPolling()
 	c := client.probe()
-	srv.websocket(client.SID).ends() // while the first probes
+	srv.websocket(client.SID).ends() // while the first one is probing
 	c.send("5")
 	c.send("4hello")
 	c.gets("4hello")
-	srv.websocket(client.SID).ends() // upgraded
+	srv.websocket(client.SID).ends() // already upgraded
 
 	direct := srv.dial()
 	srv.websocket(direct.SID).ends()
@@ -114,7 +114,7 @@ func TestAWebSocketThatDoesNotUpgradeLeavesPollingAsItWas(t *testing.T) {
 				client.posts("4hello", 200)
 				client.gets(200, "4hello")
 			}
-			client.upgrade() // it may try again
+			client.upgrade() // it can try again
 		})
 	}
 }
@@ -139,7 +139,7 @@ func TestAPollEndsInTimeWhileAWebSocketIsProbed(t *testing.T) {
 		}
 		passed(t, began, time.Second)
 
-		for range 3 { // of a client that polls on
+		for range 3 { // from a client that keeps polling
 			began = time.Now()
 			go poll()
 			if a := <-waits; a.status != 200 || a.body != "6" {
@@ -177,7 +177,7 @@ func TestAnUpgradeThatIsNotFinishedInTimeIsGivenUp(t *testing.T) {
 			c.send("2probe")
 			c.gets("3probe")
 			c.send("5")
-			time.Sleep(11 * time.Second) // which is no limit any more
+			time.Sleep(11 * time.Second) // no longer a limit
 			c.send("4hello")
 			c.gets("4hello")
 		}

@@ -1,7 +1,7 @@
 package engineio
 
 import (
-	"crypto/sha1" //nolint:gosec // RFC 6455 names it; nothing hangs on its strength
+	"crypto/sha1" //nolint:gosec // required by RFC 6455; security does not depend on it
 	"encoding/base64"
 	"errors"
 	"io"
@@ -31,7 +31,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchang
 		return nil
 	}
 	session.mu.Lock()
-	if session.state == stateClosed { // the server was, meanwhile
+	if session.state == stateClosed { // the server closed it meanwhile
 		session.mu.Unlock()
 		reset(conn)
 		return nil
@@ -43,9 +43,9 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, x Exchang
 	return nil
 }
 
-// handshakeKey returns the client's key if the request is a websocket
-// handshake (RFC 6455, section 4.2.1), else "". A body is refused, as net/http
-// would wait for it before it answers.
+// handshakeKey returns the client's key if the request is a websocket handshake
+// (RFC 6455, section 4.2.1), otherwise "". A request with a body is refused,
+// because net/http would wait for the body before it answers.
 func handshakeKey(r *http.Request) string {
 	keys := r.Header["Sec-Websocket-Key"]
 	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.ContentLength != 0 ||
@@ -59,24 +59,26 @@ func handshakeKey(r *http.Request) string {
 	return keys[0]
 }
 
-// handshakeGUID is RFC 6455's, section 1.3.
+// handshakeGUID is defined in RFC 6455, section 1.3.
 const handshakeGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// hijack answers the handshake and takes the connection over, with the bytes
-// that came in behind the request. Status and headers go through every writer
-// that wraps the server's own, so that they see them; the connection is taken
-// from the innermost, so that nothing of them is kept for a socket's life.
+// hijack answers the handshake and takes over the connection, with the bytes
+// that arrived after the request. Status and headers go through every wrapper
+// of the server's writer, so that the wrappers see them. The connection is
+// taken from the innermost writer, so that no wrapper is kept for the life of
+// the socket.
 func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Duration) (net.Conn, []byte, error) {
 	sum := sha1.Sum([]byte(key + handshakeGUID)) //nolint:gosec // see the import
 	h := w.Header()
 	h["Upgrade"] = []string{"websocket"}
 	h["Connection"] = []string{"Upgrade"}
-	// Some clients compare the name's case (caddyserver/caddy#6621).
+	// Some clients compare the case of this name (caddyserver/caddy#6621).
 	h["Sec-WebSocket-Accept"] = []string{base64.StdEncoding.EncodeToString(sum[:])}
 	if protocol := subprotocol(r.Header); protocol != "" {
 		h["Sec-WebSocket-Protocol"] = []string{protocol}
 	}
-	// The answer is small, but may stand behind others that are not read.
+	// The answer is small, but can be stuck after others that the client does
+	// not read.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout))
 	w.WriteHeader(http.StatusSwitchingProtocols)
 	for {
@@ -93,7 +95,7 @@ func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Dur
 	var early []byte
 	if n := buffered.Reader.Buffered(); n > 0 {
 		early = make([]byte, n)
-		_, _ = io.ReadFull(buffered.Reader, early) // they are buffered
+		_, _ = io.ReadFull(buffered.Reader, early) // already buffered
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		_ = conn.Close()
@@ -103,9 +105,9 @@ func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Dur
 }
 
 // read receives from the websocket until the session ends, and finishes it.
-// What came is taken deep down the stack, which then has grown and stays so;
-// so the wait for what comes next is a new goroutine's, in 2 KiB. It is kept
-// shallow, too, or the runtime would start all goroutines with more.
+// Handling a message grows the stack, and a grown stack stays large, so a new
+// goroutine waits for the next message in 2 KiB. That goroutine is kept
+// shallow, too, or the runtime would start all goroutines with a larger stack.
 func (s *Session) read(conn net.Conn, frames *frameReader) {
 	end := broken
 	if frames.wait() == nil {
@@ -118,16 +120,16 @@ func (s *Session) read(conn net.Conn, frames *frameReader) {
 	s.endRead(conn, end == inOrder)
 }
 
-// ending is how a websocket came to its end.
+// ending is how a websocket ended.
 type ending int
 
 const (
 	notYet  ending = iota
-	inOrder        // by a close frame from the client, or an answer to ours
+	inOrder        // with a close frame from the client, or its answer to ours
 	broken
 )
 
-// endRead finishes the session.
+// endRead closes the connection and finishes the session.
 func (s *Session) endRead(conn net.Conn, inOrder bool) {
 	s.mu.Lock()
 	if s.state == stateOpen {
@@ -149,7 +151,8 @@ func (s *Session) endRead(conn net.Conn, inOrder bool) {
 	s.finish()
 }
 
-// readFrames takes what has come, and what comes before that is whole.
+// readFrames handles everything received so far, and messages completed
+// meanwhile.
 func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
 	defer frames.release()
 	for {
@@ -182,8 +185,8 @@ func (s *Session) readFrames(conn net.Conn, frames *frameReader) ending {
 	}
 }
 
-// packet takes one text packet from a websocket. It is false if there is no
-// such packet, or none at this point.
+// packet handles one text packet from a websocket. It returns false if the
+// packet is invalid or not allowed at this point.
 func (s *Session) packet(p []byte) bool {
 	if len(p) == 0 {
 		return false
@@ -203,7 +206,7 @@ func (s *Session) packet(p []byte) bool {
 	return true
 }
 
-// closedByPeer answers a close frame with its own code.
+// closedByPeer answers a close frame with the client's own code.
 func (s *Session) closedByPeer(conn net.Conn, payload []byte) ending {
 	code := ws.StatusNoStatusRcvd
 	if len(payload) > 0 {
@@ -219,12 +222,12 @@ func (s *Session) closedByPeer(conn net.Conn, payload []byte) ending {
 	return inOrder
 }
 
-// maxDiscard is how much of a refused client's input is read on, in bytes, so
-// that it can read why before the connection is reset.
+// maxDiscard is how much more input of a refused client is read, in bytes, so
+// that the client can read the reason before the connection is reset.
 const maxDiscard = 1 << 20
 
-// refuse closes the websocket with a code, after a breach of the protocol or
-// too many packets.
+// refuse closes the websocket with a code, after a protocol violation or too
+// many packets.
 func (s *Session) refuse(conn net.Conn, reason Reason, code closeCode) ending {
 	s.mu.Lock()
 	s.close(reason, code)

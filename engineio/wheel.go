@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// A wheel calls sessions at their deadlines: one goroutine and no heap however
-// many there are. Deadlines are met to within a tick, never early.
+// A wheel calls sessions at their deadlines, with one goroutine and no heap
+// however many there are. Calls come within a tick of the deadline, never
+// early.
 type wheel struct {
 	call  func(*Session, time.Time)
 	start time.Time
@@ -18,9 +19,9 @@ type wheel struct {
 
 	ticked atomic.Pointer[tick]
 
-	mu    sync.Mutex // guards the timers and all below
+	mu    sync.Mutex // guards the timers and everything below
 	slots [wheelSlots]*timer
-	turn  int64 // the last tick that was served
+	turn  int64 // the last tick served
 	count int
 }
 
@@ -28,25 +29,25 @@ const (
 	// wheelTick is the wheel's precision.
 	wheelTick = 25 * time.Millisecond
 
-	// wheelSlots make one turn of 51.2 s, longer than the usual deadlines, so
-	// that a timer is looked at once.
+	// wheelSlots makes a turn 51.2 s long, longer than the usual deadlines, so
+	// that a timer is checked once.
 	wheelSlots = 2048
 )
 
-// A tick is a time at which the wheel looked at its timers.
+// A tick is a time at which the wheel checked its timers.
 type tick struct {
 	at time.Time
 
-	// The last stop of the process: two ticks with more than stopLimit between
-	// them. Both are zero if there was none.
+	// The last time that the process was stopped: two ticks more than stopLimit
+	// apart. Both are zero if it never was.
 	stopped, resumed time.Time
 }
 
-// stopLimit is more than ticks are apart on a machine that merely has much to
-// do.
+// stopLimit is longer than the gap between ticks on a machine that is merely
+// busy.
 const stopLimit = 8 * wheelTick
 
-// tick takes note of one.
+// tick records a tick.
 func (w *wheel) tick(now time.Time) {
 	last := w.ticked.Load()
 	next := &tick{at: now, stopped: last.stopped, resumed: last.resumed}
@@ -56,17 +57,17 @@ func (w *wheel) tick(now time.Time) {
 	w.ticked.Store(next)
 }
 
-// missed says whether the process was stopped when that time came: SIGSTOP, a
-// debugger, a virtual machine that was moved, or one that got no processor.
+// missed reports whether the process was stopped at that time: by SIGSTOP, by a
+// debugger, because its virtual machine was moved, or because it got no CPU.
 func (w *wheel) missed(at, now time.Time) bool {
 	last := w.ticked.Load()
 	if now.Sub(last.at) > stopLimit && at.After(last.at) {
-		return true // and the wheel has not turned since
+		return true // the wheel has not turned since
 	}
 	return at.After(last.stopped) && !at.After(last.resumed)
 }
 
-// lost returns how long the process was stopped since from, the last time.
+// lost returns how much of the process's last stop lies after from.
 func (w *wheel) lost(from time.Time) time.Duration {
 	last := w.ticked.Load()
 	if from.After(last.stopped) {
@@ -79,7 +80,7 @@ func (w *wheel) lost(from time.Time) time.Duration {
 type timer struct {
 	session    *Session
 	prev, next *timer
-	tick       int64 // 0: not in the wheel
+	tick       int64 // 0 if not in the wheel
 }
 
 func startWheel(call func(*Session, time.Time)) *wheel {
@@ -131,13 +132,13 @@ func (w *wheel) run() {
 	}
 }
 
-// due takes the timers out whose time has come.
+// due removes and returns the timers whose time has come.
 func (w *wheel) due(now time.Time) []*timer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var due []*timer
 	last := int64(now.Sub(w.start) / wheelTick)
-	// After a pause of more than a turn each slot needs one look.
+	// After a pause of more than a turn, each slot needs one check.
 	for tick := max(w.turn+1, last-wheelSlots+1); tick <= last; tick++ {
 		for t := w.slots[tick%wheelSlots]; t != nil; {
 			next := t.next
@@ -152,7 +153,7 @@ func (w *wheel) due(now time.Time) []*timer {
 	return due
 }
 
-// schedule sets a timer, or moves it.
+// schedule sets or moves a timer.
 func (w *wheel) schedule(t *timer, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -172,14 +173,14 @@ func (w *wheel) schedule(t *timer, at time.Time) {
 	}
 }
 
-// remove takes a timer out; a call for it may still be under way.
+// remove removes a timer; a call for it may still be running.
 func (w *wheel) remove(t *timer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unlink(t)
 }
 
-// unlink takes a timer out if it is in. It needs mu.
+// unlink removes a timer if it is in the wheel. The caller holds mu.
 func (w *wheel) unlink(t *timer) {
 	if t.tick == 0 {
 		return

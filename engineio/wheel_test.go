@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// recorded is a wheel that notes when it called whom.
+// recorded is a wheel that records when it called which session.
 func recorded() (*wheel, map[*Session]time.Time) {
 	calls := make(map[*Session]time.Time)
 	return startWheel(func(s *Session, _ time.Time) {
@@ -44,7 +44,7 @@ func TestTimersAreNeverEarlyAndATickLateAtMost(t *testing.T) {
 						tm = other
 					}
 				}
-			case 1: // taken out
+			case 1: // removed
 				if len(timers) > 0 {
 					other := timers[random.IntN(len(timers))]
 					removed[other.session] = calls[other.session].IsZero()
@@ -95,7 +95,7 @@ func TestTimersOfThePastAreCalledAtOnce(t *testing.T) {
 	})
 }
 
-// A process that was stopped has missed ticks, and more than a turn of them.
+// A process that was stopped has missed ticks, even more than a turn of them.
 func TestMissedTicksAreMadeUpFor(t *testing.T) {
 	w := &wheel{start: time.Now(), busy: make(chan struct{}, 1)}
 	const timers = 3 * wheelSlots
@@ -131,20 +131,20 @@ func TestAStopIsWhatTheWheelMissed(t *testing.T) {
 	after := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 	w := new(wheel)
 	w.ticked.Store(&tick{at: begin})
-	for _, ms := range []int{25, 50, 150, 3000, 3025} { // with one that is late, and a stop
+	for _, ms := range []int{25, 50, 150, 3000, 3025} { // including a late tick and a stop
 		w.tick(after(ms))
 	}
 	for _, c := range []struct {
 		at, now int
 		missed  bool
 	}{
-		{140, 3025, false}, // by then it was merely late
+		{140, 3025, false}, // merely late by then
 		{150, 3025, false},
 		{151, 3025, true},
 		{2999, 3030, true},
 		{3001, 3030, false},
 		{3030, 3200, false},
-		{3030, 3300, true}, // a request comes before the wheel turns again
+		{3030, 3300, true}, // a request arrives before the wheel turns again
 		{3020, 3300, false},
 	} {
 		if got := w.missed(after(c.at), after(c.now)); got != c.missed {

@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// writeSize is how much of a queue goes out in one write, in bytes. Larger
+// writeSize bounds how much of a queue one write sends, in bytes. Larger
 // packets are written alone, without a copy.
 const writeSize = 64 << 10
 
@@ -21,9 +21,9 @@ var writeBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// write sends the queue to the websocket until nothing waits. It runs only
-// while there is something to write; all that queues up behind a write goes
-// out together in the next.
+// write sends the queue to the websocket until the queue is empty. It runs only
+// while there is something to write. Packets that are queued during a write go
+// out together in the next one.
 func (s *Session) write(conn net.Conn) {
 	s.mu.Lock()
 	for {
@@ -47,11 +47,12 @@ func (s *Session) write(conn net.Conn) {
 	s.mu.Unlock()
 }
 
-// endWrite ends what began with writing being set. It needs mu.
+// endWrite marks the end of a writer or a Flush. The caller holds mu.
 func (s *Session) endWrite(conn net.Conn) {
 	s.writing = false
 	if s.state == stateClosing {
-		// The close frame is out; the reader waits for the client's a while.
+		// The close frame is sent; the reader waits lingerTime for the
+		// client's.
 		_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
 	}
 	if s.written != nil {
@@ -60,10 +61,10 @@ func (s *Session) endWrite(conn net.Conn) {
 }
 
 // Flush writes what is queued, for a caller to whom Queue returned true. It
-// goes out from the caller's own goroutine, as far as the kernel takes it at
-// once, which saves waking another; the rest, and everything over TLS, is left
-// to a writer. So Flush never blocks. If begun is not nil, a writer that has
-// the whole to do is in it until it runs.
+// writes as much as the kernel accepts at once from the caller's own goroutine,
+// which saves waking another. A writer goroutine sends the rest, and everything
+// over TLS. So Flush never blocks. If begun is not nil, a writer that has
+// everything to send is in begun until it runs.
 func (s *Session) Flush(begun *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +87,9 @@ func (s *Session) Flush(begun *sync.WaitGroup) {
 	}
 }
 
-// tryWrite writes what is queued, as far as the kernel takes it at once, and
-// leaves the rest in the queue. It needs mu, and gives it back meanwhile.
+// tryWrite writes as much of the queue as the kernel accepts at once, and
+// leaves the rest in the queue. The caller holds mu, which is released during
+// the write.
 func (s *Session) tryWrite() {
 	raw, batch := s.raw, s.takeQueue()
 	s.mu.Unlock()
@@ -105,13 +107,13 @@ func (s *Session) tryWrite() {
 		rest[0] = &Packet{frame: rest[0].frame[part:]}
 		s.queued += rest[0].size()
 	}
-	if s.state != stateClosed { // else the queue was dropped meanwhile
+	if s.state != stateClosed { // otherwise the queue was dropped meanwhile
 		s.queue = append(rest, s.queue...)
 	}
 }
 
-// tryWriteBatch writes what the kernel takes at once. It returns how many
-// packets that was, and how many bytes of the next.
+// tryWriteBatch writes as much as the kernel accepts at once. It returns the
+// number of packets written in full, and how many bytes of the next.
 func tryWriteBatch(raw syscall.RawConn, batch []*Packet) (written, part int) {
 	if len(batch) == 1 {
 		return progress(batch, tryWrite(raw, batch[0].frame))
@@ -129,8 +131,8 @@ func tryWriteBatch(raw syscall.RawConn, batch []*Packet) (written, part int) {
 	return written, part
 }
 
-// nextWrite is what goes out in one write: as many packets as fit into a
-// buffer, or one that is not copied.
+// nextWrite returns the bytes of one write: as many packets as fit into the
+// buffer, or a single packet that is not copied.
 func nextWrite(buffer []byte, batch []*Packet) []byte {
 	if len(batch) == 1 || len(batch[0].frame)+len(batch[1].frame) > writeSize {
 		return batch[0].frame
@@ -145,7 +147,7 @@ func nextWrite(buffer []byte, batch []*Packet) []byte {
 	return b
 }
 
-// progress is how many packets n bytes are, and how many bytes of the next.
+// progress splits n bytes into whole packets and bytes of the next.
 func progress(batch []*Packet, n int) (packets, part int) {
 	for _, p := range batch {
 		if n < len(p.frame) {
@@ -157,7 +159,7 @@ func progress(batch []*Packet, n int) (packets, part int) {
 	return packets, 0
 }
 
-// failWrite ends the session after a failed write. It needs mu.
+// failWrite ends the session after a failed write. The caller holds mu.
 func (s *Session) failWrite(err error) {
 	if s.state == stateClosed {
 		return
@@ -189,10 +191,10 @@ func (s *Session) writeBatch(conn net.Conn, batch []*Packet) error {
 	return nil
 }
 
-// writeFrame is one write with a deadline. That is set anew only when less
-// than the timeout is left of it, as setting it for each write would be a
-// twentieth of what a small one costs: a write has the timeout, and a quarter
-// more at most.
+// writeFrame performs one write with a deadline. It renews the deadline only if
+// less than the timeout is left, because setting it for each write would be a
+// twentieth of the cost of a small one. So a write has the timeout, and at most
+// a quarter more.
 func (s *Session) writeFrame(conn net.Conn, b []byte) error {
 	if len(b) == 0 {
 		return nil

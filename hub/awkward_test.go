@@ -11,24 +11,24 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
 )
 
-// A network is what brokers share that are as awkward as a broker may be: they
-// deliver late, from a goroutine of their own, and only what a hub is interested
-// in; telling them of that takes a while, and may fail.
+// A network connects brokers that are as awkward as a broker is allowed to be:
+// they deliver late, from a goroutine of their own, and only messages that a
+// hub is interested in. Telling them about interest takes a while and can fail.
 type network struct {
-	fail func(on bool) error // decides about an Interest; nil is none that fails
+	fail func(on bool) error // decides whether an Interest fails; nil means that none does
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards everything below
 	offsets map[string]uint64
 	brokers []*awkward
 }
 
-// An awkward broker is one hub's.
+// An awkward broker belongs to one hub.
 type awkward struct {
 	net     *network
 	handler hub.Handler
 	worker  sync.WaitGroup
 
-	mu         sync.Mutex // guards all below
+	mu         sync.Mutex // guards everything below
 	changed    sync.Cond
 	interested lean.Map[[2]string, bool]
 	queue      []*hub.Message
@@ -45,7 +45,7 @@ func (n *network) join() *awkward {
 	return b
 }
 
-// settle waits until all that was published has been delivered.
+// settle waits until everything published has been delivered.
 func (n *network) settle() {
 	for _, b := range n.brokers {
 		b.mu.Lock()
@@ -88,7 +88,7 @@ func (b *awkward) work() {
 	}
 }
 
-// pause lets others run.
+// pause lets other goroutines run.
 func pause() {
 	for range 3 {
 		runtime.Gosched()
@@ -113,7 +113,7 @@ func (b *awkward) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error
 	copied.Offset = b.net.offsets[m.App]
 	copied.ID = "awkward-" + strconv.FormatUint(copied.Offset, 36)
 	copied.Data = bytes.Clone(m.Data)
-	clear(m.Data) // which is its caller's again
+	clear(m.Data) // it belongs to its caller again
 	receipt := hub.Receipt{ID: copied.ID, Offset: copied.Offset}
 	for _, other := range b.net.brokers {
 		receipt.Subscribers += other.handler.Subscribers(m.App, m.Channel)

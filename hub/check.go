@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Check delivers a message to a subscriber of its own, in an app that cannot be,
-// and fails if it does not arrive before ctx ends.
+// Check delivers a message to a subscriber that it creates, in an app that
+// cannot exist, and fails if the message does not arrive before ctx ends.
 func (h *Hub[P]) Check(ctx context.Context) error {
 	p, channel := probe[P]{make(chan struct{}, 1)}, rand.Text()
 	member := h.Join("", p)

@@ -2,30 +2,30 @@ package hub
 
 import "sync"
 
-// batchSize is how many subscribers are flushed by one goroutine. Their writes
-// take it some milliseconds; a larger channel is shared among processors.
-// Smaller batches cost more, as processors that write at the same time wait
-// for each other in the kernel, and a message that comes next finds fewer
-// queues to join.
+// batchSize is how many subscribers one goroutine flushes. Their writes take it
+// some milliseconds; a larger channel is shared among processors. Smaller
+// batches cost more: processors that write at the same time wait for each other
+// in the kernel, and the next message finds fewer queues to join.
 const batchSize = 1024
 
-// A batch is some of those that wait to be flushed. It is owed by its channel.
+// A batch is a group of subscribers that wait for a flush. Its channel counts
+// it in owed.
 type batch[P any] struct {
 	channel *channel[P]
 	all     []Flusher
 	begun   sync.WaitGroup
 }
 
-// waiting are those that wait to be flushed after a message: one, or a batch
-// with that one in it.
+// waiting holds the subscribers that wait for a flush after a message: a single
+// one, or a batch that includes first.
 type waiting[P any] struct {
 	first Flusher
 	batch *batch[P]
 }
 
-// wait adds one. A batch that is full is flushed from a goroutine of its own,
-// which ends soon, as a Flush never blocks; so nobody waits for it but those
-// who need to. It needs the channel's mu.
+// wait adds a subscriber. A full batch is flushed from a goroutine of its own,
+// which ends soon because a Flush never blocks; so nothing waits for it unless
+// it must. The caller holds the channel's mu.
 func (h *Hub[P]) wait(c *channel[P], w *waiting[P], f Flusher) {
 	if w.first == nil {
 		w.first = f
@@ -48,12 +48,13 @@ func (h *Hub[P]) wait(c *channel[P], w *waiting[P], f Flusher) {
 	w.batch.all = append(w.batch.all, f)
 }
 
-// delivery is what the broker is to flush. One who is alone is flushed by the
-// publisher itself, which saves waking another goroutine; what that one
-// leaves to another is not waited for, as it would be waking one.
+// delivery returns what the broker must flush. The publisher flushes a single
+// subscriber itself, which saves waking another goroutine. It does not wait for
+// what that Flush leaves to another goroutine, because that would again mean
+// waking one.
 func (w *waiting[P]) delivery(subscribers int) Delivery {
 	d := Delivery{Subscribers: subscribers, first: w.first}
-	if w.batch != nil { // else a nil in an interface
+	if w.batch != nil { // otherwise the interface would hold a nil pointer
 		d.batch = w.batch
 	}
 	return d

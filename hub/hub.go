@@ -1,6 +1,6 @@
 // Package hub carries the messages of channels to their subscribers. It knows
-// neither transports nor protocols: a message is encoded once by a function of
-// its user, and each subscriber is handed the result.
+// neither transports nor protocols: a function of the package's user encodes
+// each message once, and every subscriber gets the result.
 package hub
 
 import (
@@ -22,41 +22,41 @@ type Message struct {
 	Channel string
 	Event   string
 
-	// Data is JSON as it was sent, nil if there was none.
+	// Data is JSON, exactly as it was sent, or nil if there was none.
 	Data json.RawMessage
 
-	// Except is the ID of a subscriber who is left out, "" for nobody.
+	// Except is the ID of a subscriber that does not get the message, or "".
 	Except string
 
 	// Offset is the message's number in its app, from 1, without gaps. The
-	// broker gives it.
+	// broker sets it.
 	Offset uint64
 
-	// channel is where the publisher's hub has found the channel, a *channel[P];
+	// channel is the channel that the publisher's hub found, a *channel[P], or
 	// nil if it had no subscribers.
 	channel any
 }
 
-// A Subscriber is handed the messages of its channels as a payload P.
+// A Subscriber receives the messages of its channels as a payload P.
 type Subscriber[P any] interface {
-	// ID is what a Message's Except names. It does not change.
+	// ID is the value that Message.Except refers to. It does not change.
 	ID() string
 
-	// Queue takes one delivery of a message, and returns who now waits for a
-	// Flush, or nil. It must neither block nor call the hub: the channel waits
-	// for it.
+	// Queue accepts one delivery of a message, and returns the Flusher that now
+	// waits for a Flush, or nil. It must neither block nor call the hub,
+	// because the channel waits for it.
 	Queue(payload P) Flusher
 }
 
-// A Flusher sends what a Queue has taken.
+// A Flusher sends what Queue has accepted.
 type Flusher interface {
-	// Flush is called when no lock is held any more, but it must not block:
-	// others wait for it. What it leaves to another goroutine is in begun
-	// until that has begun.
+	// Flush is called with no lock held, but it must not block, because others
+	// wait for it. begun counts the work that Flush leaves to another
+	// goroutine, until that goroutine has begun.
 	Flush(begun *sync.WaitGroup)
 }
 
-// A Hub knows who has subscribed to what. All its methods may be called
+// A Hub knows the subscribers of every channel. All its methods may be called
 // concurrently.
 type Hub[P any] struct {
 	encode    func(*Message) P
@@ -69,11 +69,10 @@ type Hub[P any] struct {
 	ahead     atomic.Int64 // see SetAhead
 }
 
-// shardCount bounds how many goroutines can look up or change channels at a
-// time.
+// shardCount bounds how many goroutines can look up or change channels at once.
 const shardCount = 64
 
-// name is a channel's: two apps' channels never meet.
+// name identifies a channel. It includes the app, so apps never share channels.
 type name struct{ app, channel string }
 
 type shard[P any] struct {
@@ -81,25 +80,25 @@ type shard[P any] struct {
 	channels lean.Map[name, *channel[P]]
 }
 
-// A channel that has subscribers. Its lock is held while a message is handed
-// to them, so that one comes wholly before or after another, and a subscription
-// between two messages.
+// A channel has subscribers. Its lock is held while a message is handed to
+// them, so that messages do not interleave, and a subscription falls between
+// two messages.
 type channel[P any] struct {
 	hub  *Hub[P]
 	name name
 
-	mu   sync.Mutex         // guards all below
-	subs []*subscription[P] // in no order
-	gone bool               // the last has left and the channel is out of the map
+	mu   sync.Mutex         // guards everything below
+	subs []*subscription[P] // in no particular order
+	gone bool               // the last subscriber has left and the channel is no longer in the map
 
-	unflushed int           // bytes of messages since everybody was flushed
-	owed      int           // publishes and batches that are under way
-	flushed   chan struct{} // if not nil, closed when nothing is owed
+	unflushed int           // bytes of messages since all subscribers were flushed
+	owed      int           // publishes and batches in flight
+	flushed   chan struct{} // if not nil, closed when owed drops to 0
 }
 
-// New makes a hub whose messages go through the broker, which it starts. encode is
-// called once for each message that has subscribers. From then on the broker belongs
-// to the hub, which closes it, also if New fails.
+// New creates a hub that sends its messages through the broker, and starts the
+// broker. encode is called once for each message that has subscribers. The
+// broker belongs to the hub from then on: the hub closes it, even if New fails.
 func New[P any](broker Broker, encode func(*Message) P) (*Hub[P], error) {
 	h := &Hub[P]{encode: encode, broker: broker, seed: maphash.MakeSeed()}
 	if interested, ok := broker.(Interested); ok {
@@ -111,7 +110,8 @@ func New[P any](broker Broker, encode func(*Message) P) (*Hub[P], error) {
 	return h, nil
 }
 
-// Close closes the broker, once nobody publishes or subscribes any more.
+// Close closes the broker. Call it when nobody publishes or subscribes any
+// longer.
 func (h *Hub[P]) Close() error {
 	if h.interests != nil {
 		h.interests.close()
@@ -119,17 +119,17 @@ func (h *Hub[P]) Close() error {
 	return h.broker.Close()
 }
 
-// Receipt is what the publisher of a message is told.
+// Receipt is what the publisher of a message learns.
 type Receipt struct {
 	ID          string
 	Offset      uint64
-	Subscribers int // as far as they were known when the message was accepted
+	Subscribers int // as far as known when the message was accepted
 }
 
-// Publish has the broker take a message to every subscriber of its channel. It
-// waits while the channel is too far ahead of its subscribers' flushes, see
-// SetAhead, and never for a subscriber. m.Data may be reused once it has returned.
-// ctx bounds both that and how long the broker may take.
+// Publish makes the broker carry a message to every subscriber of its channel.
+// It waits while the channel is too far ahead of its subscribers' flushes (see
+// SetAhead), but never for a single subscriber. m.Data can be reused once it
+// has returned. ctx bounds both that wait and the broker's time.
 func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
 	if c := h.find(name{m.App, m.Channel}); c != nil {
 		if err := c.admit(ctx, &m, h.ahead.Load()); err != nil {
@@ -144,7 +144,7 @@ func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
 // Deliver implements Handler.
 func (h *Hub[P]) Deliver(m *Message) (d Delivery) {
 	c, _ := m.channel.(*channel[P])
-	if c == nil || c.hub != h || !c.enter() { // there may be another by now
+	if c == nil || c.hub != h || !c.enter() { // a new channel may exist by now
 		c = h.find(name{m.App, m.Channel})
 		if c == nil || !c.enter() {
 			return Delivery{}
@@ -154,7 +154,7 @@ func (h *Hub[P]) Deliver(m *Message) (d Delivery) {
 	whole := false
 	defer func() {
 		c.mu.Unlock()
-		if !whole { // after a panic: who has got the message is not left waiting
+		if !whole { // after a panic: flush those that already got the message
 			w.delivery(0).Flush()
 		}
 	}()
@@ -183,7 +183,7 @@ func (c *channel[P]) enter() bool {
 	return true
 }
 
-// find returns a channel that has subscribers, or nil.
+// find returns the channel if it has subscribers, otherwise nil.
 func (h *Hub[P]) find(key name) *channel[P] {
 	s := h.shard(key)
 	s.mu.RLock()
@@ -191,7 +191,7 @@ func (h *Hub[P]) find(key name) *channel[P] {
 	return s.channels.Get(key)
 }
 
-// Channels is the number of channels that have subscribers.
+// Channels returns the number of channels that have subscribers.
 func (h *Hub[P]) Channels() int {
 	n := 0
 	for i := range h.shards {
@@ -203,16 +203,16 @@ func (h *Hub[P]) Channels() int {
 	return n
 }
 
-// Subscriptions is the number of subscribers of all channels, one that is in
-// two of them counted twice.
+// Subscriptions returns the number of subscribers of all channels; a subscriber
+// of two channels counts twice.
 func (h *Hub[P]) Subscriptions() int { return int(h.subs.Load()) }
 
 func (h *Hub[P]) shard(n name) *shard[P] {
 	return &h.shards[maphash.Comparable(h.seed, n)%shardCount]
 }
 
-// channel finds or makes a channel; it may be gone again by the time that the
-// caller has its lock.
+// channel finds or creates a channel, which may be gone again by the time the
+// caller holds its lock.
 func (h *Hub[P]) channel(n name) *channel[P] {
 	s := h.shard(n)
 	s.mu.Lock()
@@ -225,11 +225,11 @@ func (h *Hub[P]) channel(n name) *channel[P] {
 	return c
 }
 
-// Forget drops what is kept of an app that is gone for good and has no
+// Forget drops the state of an app that is gone for good and has no
 // subscribers.
 func (h *Hub[P]) Forget(app string) { h.broker.Forget(app) }
 
-// drop takes a channel that is gone out of the map.
+// drop removes a channel that is gone from the map.
 func (h *Hub[P]) drop(c *channel[P]) {
 	s := h.shard(c.name)
 	s.mu.Lock()

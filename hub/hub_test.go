@@ -18,7 +18,7 @@ import (
 
 var background = context.Background()
 
-// inbox is a subscriber that keeps what it gets.
+// inbox is a subscriber that keeps what it receives.
 type inbox struct {
 	id  string
 	mu  sync.Mutex
@@ -43,20 +43,21 @@ func (b *inbox) all() []string {
 // A testHub is a hub on one of the brokers.
 type testHub struct {
 	*hub.Hub[string]
-	t       *testing.T // whose hub it is; nil in a benchmark
+	t       *testing.T // the hub's test; nil in a benchmark
 	awkward bool
 
-	// settle waits until all that was published has been delivered.
+	// settle waits until everything published has been delivered.
 	settle func()
 }
 
-// got is what a subscriber has got of what was published.
+// got returns what a subscriber has received of what was published.
 func (h *testHub) got(b *inbox) []string {
 	h.settle()
 	return b.all()
 }
 
-// rounds is how often a test does something: an awkward broker takes its time.
+// rounds returns how often a test repeats something, because an awkward broker
+// takes its time.
 func (h *testHub) rounds(n int) int {
 	if h.awkward {
 		return n / 10
@@ -72,7 +73,7 @@ func (h *testHub) expectEmpty(t *testing.T) {
 	}
 }
 
-// newHub makes a hub on the broker in memory.
+// newHub creates a hub on the memory broker.
 func newHub(tb testing.TB) *testHub {
 	tb.Helper()
 	return newHubOn(tb, hub.NewMemory(), func() {})
@@ -94,8 +95,8 @@ func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 	return &testHub{h, t, awkward, settle}
 }
 
-// onEach runs a test on each broker: the one in memory, an awkward one, and an
-// awkward one that other hubs are on, too.
+// onEach runs a test on each broker: the memory broker, an awkward one, and an
+// awkward one that other hubs share.
 func onEach(t *testing.T, test func(h *testHub)) {
 	t.Helper()
 	t.Run("memory", func(t *testing.T) { test(newHub(t)) })
@@ -276,8 +277,8 @@ func TestOneChannelTooManyIsRefused(t *testing.T) {
 	})
 }
 
-// F7 of the notes on other servers: a subscriber that goes while it
-// subscribes stayed in the channel for ever.
+// F7 of the notes on other servers: a subscriber that left while it subscribed
+// stayed in the channel forever.
 func TestSubscriberThatGoesWhileItSubscribesIsInNoChannel(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		t := h.t
@@ -295,8 +296,8 @@ func TestSubscriberThatGoesWhileItSubscribesIsInNoChannel(t *testing.T) {
 	})
 }
 
-// F7 too: a join while the last member leaves went into a room that was no
-// longer there.
+// F7 too: a join while the last member leaves went into a room that no longer
+// existed.
 func TestJoinWhileTheLastLeavesIsNotLost(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		t := h.t
@@ -423,7 +424,7 @@ func TestManyChannelsLeaveNoMemoryBehind(t *testing.T) {
 		}
 		m.Close()
 	}
-	if left := heap() - before; left > 8*many { // the maps that held them had 65 for each
+	if left := heap() - before; left > 8*many { // the maps that held them took 65 for each
 		t.Errorf("%d bytes are left of %d channels", left, many)
 	}
 	if n := h.Channels(); n != 100 {
@@ -436,11 +437,11 @@ func TestManyChannelsLeaveNoMemoryBehind(t *testing.T) {
 	}
 }
 
-// heap is what is in use, in bytes.
+// heap returns the memory in use, in bytes.
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // pools keep things for one more
+	runtime.GC() // pools keep things for one more collection
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

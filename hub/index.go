@@ -1,15 +1,17 @@
 package hub
 
-// indexAt is the number of channels above which a member has an index of them.
-// Below that a search of the list is as fast, and an index would take memory.
+// indexAt is the number of channels above which a member indexes them. Below
+// that, searching the list is as fast, and an index would take memory.
 const indexAt = 32
 
-// index holds where in Member.subs each of a member's channels is. A channel
-// that the member leaves becomes nil in subs, so that the others stay where they
-// are; once half of subs is nil, compact removes them.
+// index maps each of a member's channels to its position in Member.subs. When
+// the member leaves a channel, its entry in subs becomes nil, so that the
+// others keep their positions; once half of subs is nil, compact removes the
+// nils.
 type index map[string]int
 
-// len is the number of channels that the member is in. It needs mu.
+// len returns the number of channels that the member is in. The caller holds
+// mu.
 func (m *Member[P]) len() int {
 	if m.index != nil {
 		return len(m.index)
@@ -17,7 +19,8 @@ func (m *Member[P]) len() int {
 	return len(m.subs)
 }
 
-// find returns where in subs a channel's subscription is, or -1. It needs mu.
+// find returns the position of a channel's subscription in subs, or -1. The
+// caller holds mu.
 func (m *Member[P]) find(channel string) int {
 	if m.index != nil {
 		if i, ok := m.index[channel]; ok {
@@ -33,7 +36,7 @@ func (m *Member[P]) find(channel string) int {
 	return -1
 }
 
-// add appends a subscription to subs. It needs mu.
+// add appends a subscription to subs. The caller holds mu.
 func (m *Member[P]) add(sub *subscription[P]) {
 	m.subs = append(m.subs, sub)
 	switch {
@@ -44,8 +47,8 @@ func (m *Member[P]) add(sub *subscription[P]) {
 	}
 }
 
-// remove takes the i-th subscription out of subs, and keeps their order. It
-// needs mu.
+// remove removes the i-th subscription from subs and keeps the order. The
+// caller holds mu.
 func (m *Member[P]) remove(i int) {
 	if m.index == nil {
 		last := len(m.subs) - 1
@@ -61,8 +64,8 @@ func (m *Member[P]) remove(i int) {
 	}
 }
 
-// compact rebuilds subs and the index without the nils, or without an index if
-// few are left. It needs mu.
+// compact rebuilds subs and the index without the nils, or drops the index if
+// few subscriptions are left. The caller holds mu.
 func (m *Member[P]) compact(left int) {
 	subs := make([]*subscription[P], 0, left)
 	for _, sub := range m.subs {

@@ -9,31 +9,32 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
 )
 
-// interests tell an Interested broker which channels have subscribers. There is
-// one for each channel that has some, or somebody who waits to be one.
+// interests tells an Interested broker which channels have subscribers. It
+// holds an interest for each channel that has subscribers, or clients waiting
+// to subscribe.
 type interests struct {
 	broker Interested
-	ctx    context.Context // of what nobody waits for, until close
+	ctx    context.Context // for calls that nobody waits for; ends with close
 	cancel context.CancelFunc
-	calls  sync.WaitGroup // those to the broker
+	calls  sync.WaitGroup // calls to the broker
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards everything below
 	byName lean.Map[name, *interest]
 }
 
 type interest struct {
-	count int  // of those who subscribe, or wait to
-	told  bool // the broker knows that there are some
+	count int  // subscribers, including those that are waiting to subscribe
+	told  bool // the broker knows that there are subscribers
 
-	call *interestCall // to the broker, under way; nil if none is
+	call *interestCall // the call to the broker in flight, or nil
 }
 
 type interestCall struct {
 	on        bool
 	cancel    context.CancelFunc
-	abandoned bool // canceled, as nobody waited for it any more; guarded by interests.mu
+	abandoned bool // canceled because nobody was waiting for it; guarded by interests.mu
 	ended     chan struct{}
-	err       error // of one that is on and not abandoned; set when ended is closed
+	err       error // of a call that is on and not abandoned; set before ended is closed
 }
 
 func newInterests(broker Interested) *interests {
@@ -41,13 +42,13 @@ func newInterests(broker Interested) *interests {
 	return &interests{broker: broker, ctx: ctx, cancel: cancel}
 }
 
-// close ends calls, and waits for them.
+// close cancels the calls and waits for them.
 func (i *interests) close() {
 	i.cancel()
 	i.calls.Wait()
 }
 
-// tryAcquire is acquire where that would not wait, and else does nothing.
+// tryAcquire is acquire if that need not wait; otherwise it does nothing.
 func (i *interests) tryAcquire(n name) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -59,8 +60,9 @@ func (i *interests) tryAcquire(n name) bool {
 	return true
 }
 
-// acquire counts one more who subscribes, and waits until the broker knows that
-// there is one. If it fails, or ctx ends, that one does not count.
+// acquire counts one more subscriber, and waits until the broker knows that the
+// channel has subscribers. If that fails, or ctx ends, the subscriber is not
+// counted.
 func (i *interests) acquire(ctx context.Context, n name) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -70,9 +72,9 @@ func (i *interests) acquire(ctx context.Context, n name) error {
 		i.byName.Set(n, in)
 	}
 	in.count++
-	for !in.told || in.call != nil { // the call may be one that takes it back
+	for !in.told || in.call != nil { // the call may be the one that withdraws interest
 		if in.call == nil {
-			i.begin(n, in) //nolint:contextcheck // others may wait for the call, too
+			i.begin(n, in) //nolint:contextcheck // others may wait for this call, too
 		}
 		call := in.call
 		i.mu.Unlock()
@@ -85,22 +87,21 @@ func (i *interests) acquire(ctx context.Context, n name) error {
 		}
 		i.mu.Lock()
 		if err != nil {
-			i.leave(n, in) //nolint:contextcheck // nobody waits for what it begins
+			i.leave(n, in) //nolint:contextcheck // nobody waits for the call that it begins
 			return err
 		}
 	}
 	return nil
 }
 
-// release is called for each that acquire has counted, when it has left. It does
-// not wait.
+// release undoes one acquire, after the subscriber has left. It does not wait.
 func (i *interests) release(n name) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.leave(n, i.byName.Get(n))
 }
 
-// leave needs mu.
+// leave counts one subscriber fewer. The caller holds mu.
 func (i *interests) leave(n name, in *interest) {
 	if in.count--; in.count > 0 {
 		return
@@ -108,7 +109,7 @@ func (i *interests) leave(n name, in *interest) {
 	switch {
 	case in.call != nil && in.call.on:
 		in.call.abandoned = true
-		in.call.cancel() // and is taken back if it was too late for that
+		in.call.cancel() // if this is too late, interest is withdrawn afterwards
 	case in.call != nil:
 	case in.told:
 		i.begin(n, in)
@@ -117,7 +118,8 @@ func (i *interests) leave(n name, in *interest) {
 	}
 }
 
-// begin tells the broker what the count is, if it does not know. It needs mu.
+// begin tells the broker about the count if it does not know yet. The caller
+// holds mu.
 func (i *interests) begin(n name, in *interest) {
 	on := in.count > 0
 	ctx, cancel := context.WithCancel(i.ctx)
@@ -128,10 +130,10 @@ func (i *interests) begin(n name, in *interest) {
 		err := i.call(ctx, n, on)
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		// One that failed to be taken back is as good as that: who comes next
-		// says so again.
+		// A failed withdrawal counts as a withdrawal: the next subscriber tells
+		// the broker again.
 		in.told, in.call = on && err == nil, nil
-		if on && !call.abandoned { // else whoever waits by now begins another
+		if on && !call.abandoned { // otherwise whoever waits by now begins another call
 			call.err = err
 		}
 		close(call.ended)
@@ -145,8 +147,8 @@ func (i *interests) begin(n name, in *interest) {
 	})
 }
 
-// call tells the broker. It is another's code, whose panic is an error to those who
-// wait.
+// call calls the broker. The broker is foreign code: its panic becomes an error
+// for those who wait.
 func (i *interests) call(ctx context.Context, n name, on bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

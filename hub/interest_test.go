@@ -9,7 +9,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
-// asked is an Interested broker whose answers the test gives.
+// asked is an Interested broker whose answers the test provides.
 type asked struct {
 	hub.Broker
 	calls chan interestCall
@@ -29,7 +29,7 @@ func (a *asked) Interest(ctx context.Context, _, _ string, on bool) error {
 	return <-call.answer
 }
 
-// next is the next call, which must be for this.
+// next returns the next call, which must match.
 func (a *asked) next(t *testing.T, on bool) interestCall {
 	t.Helper()
 	call := <-a.calls
@@ -73,8 +73,8 @@ func TestSubscriberIsNotRefusedBecauseAnotherGaveUp(t *testing.T) {
 	})
 }
 
-// A Subscribe without waiting used to be asked for first and made then: when the
-// channel's last subscriber left in between, it waited all the same.
+// A Subscribe without waiting used to check first and subscribe afterwards: if
+// the channel's last subscriber left in between, it waited anyway.
 func TestTryingToSubscribeNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := newAsked()
@@ -96,14 +96,14 @@ func TestTryingToSubscribeNeverWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		try(true)
-		try(true) // it is there already
+		try(true) // already subscribed
 		if done, err := m.TrySubscribe("d", 1, func() {}); !done || !errors.Is(err, hub.ErrTooMany) {
 			t.Errorf("one more than the limit: %t, %v", done, err)
 		}
 		other.Close()
 		m.Unsubscribe("c")
 		call = broker.next(t, false)
-		try(false) // while that is taken back
+		try(false) // while interest is being withdrawn
 		call.answer <- nil
 		m.Close()
 		if done, err := m.TrySubscribe("c", 1, func() {}); !done || !errors.Is(err, hub.ErrClosed) {

@@ -5,17 +5,18 @@ import (
 	"strings"
 )
 
-// Occupied is a channel that has subscribers, and how many.
+// Occupied is a channel that has subscribers, and their number.
 type Occupied struct {
 	Channel     string
 	Subscribers int
 }
 
-// List returns the occupied channels of an app in order of their names: at most
-// limit of those that begin with the prefix and come behind after, which is ""
-// for the first page. more says that there are others behind. A channel whose
-// last subscriber leaves meanwhile may be in it with none. It looks at the
-// channels of all apps, and is for people, not for programs that poll.
+// List returns an app's occupied channels in order of their names: at most
+// limit of those that begin with prefix and follow the name in after, which is
+// "" for the first page. more reports that further channels follow. A channel
+// whose last subscriber leaves meanwhile can be listed with 0 subscribers. List
+// scans the channels of all apps, so it is meant for people, not for programs
+// that poll.
 func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, more bool) {
 	var found []*channel[P]
 	for i := range h.shards {
@@ -39,7 +40,7 @@ func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, mo
 	return page, more
 }
 
-// Subscribers is how many a channel has.
+// Subscribers returns the number of a channel's subscribers.
 func (h *Hub[P]) Subscribers(app, channel string) int {
 	c := h.find(name{app, channel})
 	if c == nil {

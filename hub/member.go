@@ -6,22 +6,23 @@ import (
 	"sync"
 )
 
-// ErrClosed is returned for a member that has left.
+// ErrClosed is returned for a closed member.
 var ErrClosed = errors.New("the subscriber is closed")
 
-// ErrTooMany is returned for one channel more than allowed.
+// ErrTooMany is returned when a member would exceed its limit of channels.
 var ErrTooMany = errors.New("too many channels")
 
 // A Member is one subscriber's place in the hub and the only owner of its
-// subscriptions: once closed it is in no channel, whatever raced.
+// subscriptions: once it is closed, it is in no channel, whatever raced with
+// the close.
 type Member[P any] struct {
 	app string
 	to  Subscriber[P]
 
-	mu    sync.Mutex         // guards all below; taken before a channel's
-	hub   *Hub[P]            // nil once closed, which saves a field in every member
-	subs  []*subscription[P] // in order of subscription; with an index some are nil
-	index index              // nil while the channels are few
+	mu    sync.Mutex         // guards everything below; locked before a channel's
+	hub   *Hub[P]            // nil once closed, which saves every member a field
+	subs  []*subscription[P] // in order of subscription; some are nil if there is an index
+	index index              // nil while there are few channels
 }
 
 // A subscription is one member's place in one channel.
@@ -31,19 +32,19 @@ type subscription[P any] struct {
 	index   int // in channel.subs, guarded by the channel's mu
 }
 
-// Join makes a member of one app's channels, in none of them as yet. Close
-// ends it.
+// Join creates a member for one app's channels. It is in none of them yet.
+// Close ends it.
 func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
 	return &Member[P]{hub: h, app: app, to: to}
 }
 
-// Subscribe puts the member into a channel, if it is not there already and in
-// fewer than limit. joined is called at the moment from which on messages
-// arrive: what it sends comes before the first of them. It must not block.
+// Subscribe puts the member into a channel, unless it is already there or in
+// limit channels. joined is called at the moment from which messages arrive:
+// whatever it sends comes before the first of them. It must not block.
 //
-// Subscribe waits for the broker, if that has to be told, for as long as ctx
-// lasts, and holds no lock meanwhile. Its errors are ErrClosed, ErrTooMany, that of
-// ctx, and the broker's.
+// If the broker must be told, Subscribe waits for it until ctx ends, and holds
+// no lock meanwhile. Its errors are ErrClosed, ErrTooMany, ctx's and the
+// broker's.
 func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, joined func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,8 +59,8 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, jo
 		if err != nil {
 			return err
 		}
-		if done, err := m.settled(channel, limit, joined); done { // meanwhile
-			h.interests.release(n) //nolint:contextcheck // nobody waits for what it begins
+		if done, err := m.settled(channel, limit, joined); done { // settled meanwhile
+			h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 			return err
 		}
 	}
@@ -67,8 +68,8 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, jo
 	return nil
 }
 
-// TrySubscribe is Subscribe where that need not wait for the broker. Else it does
-// nothing, and done is false.
+// TrySubscribe is Subscribe if that need not wait for the broker. Otherwise it
+// does nothing and done is false.
 func (m *Member[P]) TrySubscribe(channel string, limit int, joined func()) (done bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,15 +84,15 @@ func (m *Member[P]) TrySubscribe(channel string, limit int, joined func()) (done
 	return true, nil
 }
 
-// join puts the member into a channel. It needs mu.
+// join puts the member into a channel. The caller holds mu.
 func (m *Member[P]) join(n name, joined func()) {
 	sub := &subscription[P]{member: m}
 	for !m.enter(sub, m.hub.channel(n), joined) {
 	}
 }
 
-// settled reports whether there is nothing to do, or nothing that may be done. It
-// needs mu.
+// settled reports whether nothing needs to be done, or nothing is allowed. The
+// caller holds mu.
 func (m *Member[P]) settled(channel string, limit int, joined func()) (done bool, err error) {
 	switch {
 	case m.hub == nil:
@@ -105,9 +106,9 @@ func (m *Member[P]) settled(channel string, limit int, joined func()) (done bool
 	return false, nil
 }
 
-// enter puts a subscription into a channel, unless that is gone. If joined
-// panics, nobody waits for the channel, and Close finds the subscription. It
-// needs mu.
+// enter puts a subscription into a channel, unless the channel is gone. If
+// joined panics, the channel is still unlocked, and Close finds the
+// subscription. The caller holds mu.
 func (m *Member[P]) enter(sub *subscription[P], c *channel[P], joined func()) bool {
 	if !c.enter() {
 		return false
@@ -121,7 +122,8 @@ func (m *Member[P]) enter(sub *subscription[P], c *channel[P], joined func()) bo
 	return true
 }
 
-// Unsubscribe takes the member out of a channel. It is false if it was not in.
+// Unsubscribe takes the member out of a channel. It returns false if the member
+// was not in it.
 func (m *Member[P]) Unsubscribe(channel string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,14 +136,15 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 	return true
 }
 
-// Len is the number of channels that the member is in.
+// Len returns the number of channels that the member is in.
 func (m *Member[P]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.len()
 }
 
-// Channels are those that the member is in, in the order in which it came.
+// Channels returns the channels that the member is in, in the order in which it
+// joined them.
 func (m *Member[P]) Channels() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,7 +157,7 @@ func (m *Member[P]) Channels() []string {
 	return names
 }
 
-// Close takes the member out of all channels, for good.
+// Close takes the member out of all channels, permanently.
 func (m *Member[P]) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,8 +172,8 @@ func (m *Member[P]) Close() {
 	m.hub, m.subs, m.index = nil, nil, nil
 }
 
-// leave takes a subscription out of its channel, and the channel out of the
-// hub with the last. It needs mu.
+// leave takes a subscription out of its channel, and removes the channel from
+// the hub if that was its last subscription. The caller holds mu.
 func (m *Member[P]) leave(sub *subscription[P]) {
 	m.hub.subs.Add(-1)
 	c := sub.channel
@@ -182,7 +185,8 @@ func (m *Member[P]) leave(sub *subscription[P]) {
 	}
 }
 
-// remove is true if the channel is empty, and gone.
+// remove removes a subscription. It returns true if the channel is now empty,
+// and therefore gone.
 func (c *channel[P]) remove(sub *subscription[P]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

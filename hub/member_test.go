@@ -12,8 +12,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
-// A member's channels are the same, and in the same order, however many there
-// are and in whatever order it leaves them.
+// A member's channels, and their order, do not depend on how many there are, or
+// in which order the member leaves them.
 func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		t := h.t
@@ -53,7 +53,7 @@ func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
 						break
 					}
 				}
-				if len(want) > 0 { // where it is already
+				if len(want) > 0 { // already subscribed
 					subscribe(t, m, want[random.IntN(len(want))])
 					check()
 				}
@@ -85,12 +85,13 @@ func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
 	})
 }
 
-// It used to take as long as the member had channels: minutes for so many.
+// It used to take time proportional to the member's channels: minutes for this
+// many.
 func TestSubscribingTakesNoLongerInManyChannels(t *testing.T) {
 	h := newHub(t)
 	const channels = 100_000
 	m := h.Join("app", discard{})
-	deadline := time.Now().Add(20 * time.Second) // passes only in a test that fails
+	deadline := time.Now().Add(20 * time.Second) // passes only if the test fails
 	for _, step := range []func(channel string){
 		func(channel string) { _ = m.Subscribe(background, channel, channels, func() {}) },
 		func(channel string) { m.Unsubscribe(channel) },
@@ -105,7 +106,7 @@ func TestSubscribingTakesNoLongerInManyChannels(t *testing.T) {
 	h.expectEmpty(t)
 }
 
-// Each step used to take as long as the member had channels.
+// Each step used to take time proportional to the member's channels.
 func BenchmarkManyChannels(b *testing.B) {
 	for _, n := range []int{10, 1000, 40_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -128,7 +129,8 @@ func BenchmarkManyChannels(b *testing.B) {
 	}
 }
 
-// BenchmarkMemberMemory reports what a member in a few channels takes.
+// BenchmarkMemberMemory reports the memory that a member in a few channels
+// takes.
 func BenchmarkMemberMemory(b *testing.B) {
 	for _, channels := range []int{0, 1, 3, 1000} {
 		b.Run(fmt.Sprint(channels), func(b *testing.B) {

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// memory is the broker of one process.
+// memory is the broker for a single process.
 type memory struct {
 	handler Handler
 
@@ -17,16 +17,16 @@ type memory struct {
 
 // A sequence numbers the messages of one app.
 type sequence struct {
-	epoch string // tells messages of one run of the process from another's
+	epoch string // distinguishes the messages of one run of the process from another's
 
 	// mu guards last. It is held while a message is queued for all its
-	// subscribers, so that each of them gets the app's messages in their order.
+	// subscribers, so that each of them gets the app's messages in order.
 	mu   sync.Mutex
 	last uint64
 }
 
-// NewMemory makes a broker for the one hub of a process. Offsets begin at 1 with
-// each; IDs never come again.
+// NewMemory creates a broker for the only hub of a process. Offsets start at 1
+// with each broker; IDs are never reused.
 func NewMemory() Broker {
 	return &memory{apps: make(map[string]*sequence)}
 }
@@ -37,7 +37,7 @@ func (b *memory) Start(h Handler) error {
 	return nil
 }
 
-// Publish implements Broker. The message has been queued when it returns.
+// Publish implements Broker. The message is queued by the time it returns.
 func (b *memory) Publish(_ context.Context, m *Message) (Receipt, error) {
 	delivery := b.sequence(m.App).deliver(m, b.handler)
 	delivery.Flush()
@@ -49,7 +49,7 @@ func (s *sequence) deliver(m *Message, h Handler) Delivery {
 	defer s.mu.Unlock()
 	s.last++
 	m.Offset = s.last
-	var id [32]byte // holds any
+	var id [32]byte // large enough for any ID
 	m.ID = string(strconv.AppendUint(append(append(id[:0], s.epoch...), '-'), m.Offset, 36))
 	return h.Deliver(m)
 }

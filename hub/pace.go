@@ -2,18 +2,18 @@ package hub
 
 import "context"
 
-// SetAhead bounds how many bytes of messages a channel may be ahead of the
-// flushes to its subscribers; 0, as at first, is no bound. Publishers that are
-// faster than the machine can write then wait for it. Without a bound they fill
-// the queues of subscribers who read all they get. As a Flush never blocks, a
-// subscriber who does not read makes nobody wait.
+// SetAhead bounds how many bytes of messages a channel can be ahead of the
+// flushes to its subscribers; 0, the default, means no limit. Publishers that
+// are faster than the machine can write then wait for it. Without a limit, they
+// fill the queues even of subscribers that read everything they get. Because a
+// Flush never blocks, a subscriber that does not read makes nobody wait.
 func (h *Hub[P]) SetAhead(bytes int) { h.ahead.Store(int64(bytes)) }
 
-// messageSize is about what a message takes beside its data in a queue.
+// messageSize is roughly the overhead of a message in a queue.
 const messageSize = 64
 
-// admit waits until there is room for a message, and then owes it; unless ctx
-// ends first.
+// admit waits until there is room for a message, and then counts it in owed. It
+// returns an error if ctx ends first.
 func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
 	size := len(m.Event) + len(m.Data) + messageSize
 	c.mu.Lock()
@@ -40,7 +40,7 @@ func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
 	return nil
 }
 
-// settle is called once for each that is owed, when it is done.
+// settle decrements owed when a publish or a batch is done.
 func (c *channel[P]) settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 )
 
 // gated is a subscriber whose flushes wait for a gate, or are left to
-// goroutines that wait for it to begin.
+// goroutines that wait for the gate before they begin.
 type gated struct {
 	gate      chan struct{}
 	elsewhere bool
@@ -38,7 +38,7 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 				h := newHub(t)
 				h.SetAhead(1000)
 				gate := make(chan struct{})
-				for range 2 { // one would be flushed by the publisher itself
+				for range 2 { // the publisher itself would flush a single subscriber
 					if err := h.Join("app", gated{gate, elsewhere}).Subscribe(background, "c", 1, func() {}); err != nil {
 						t.Fatal(err)
 					}
@@ -53,7 +53,7 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 					passed <- time.Since(begin)
 				}()
 				synctest.Wait()
-				publish(t, h, "app", "other", large) // waits for nobody
+				publish(t, h, "app", "other", large) // it waits for nobody
 				publish(t, h, "another", "c", large)
 				time.Sleep(time.Second)
 				close(gate)
@@ -77,12 +77,12 @@ func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
 	}
 }
 
-// A broker that takes its time owes the channel its messages meanwhile.
+// Meanwhile, a slow broker's publishes count as in flight in the channel.
 func TestPublisherThatWaitsGivesUpWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, gate := newHub(t), make(chan struct{})
 		h.SetAhead(1)
-		for range 2 { // one would be flushed by the publisher itself
+		for range 2 { // the publisher itself would flush a single subscriber
 			subscribe(t, h.Join("app", gated{gate, false}), "c")
 		}
 		publish(t, h, "app", "c", "1")

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
-// must panic.
+// panics fails the test unless do panics.
 func panics(t *testing.T, do func()) {
 	t.Helper()
 	defer func() {
@@ -24,7 +24,7 @@ type bomb struct{}
 func (bomb) ID() string               { return "bomb" }
 func (bomb) Queue(string) hub.Flusher { panic("bomb") }
 
-// patient is one that waits for its flush.
+// patient is a subscriber that waits for its flush.
 type patient struct {
 	inbox
 	flushes int
@@ -50,7 +50,7 @@ func TestPanicOfOneHoldsNoLockOfOthers(t *testing.T) {
 	if p.flushes != 1 {
 		t.Errorf("who had got the message was flushed %d times", p.flushes)
 	}
-	broken.Close() // as its session ends
+	broken.Close() // when its session ends
 	if r := publish(t, h, "app", "c", "2"); r.Subscribers != 1 || len(p.all()) != 2 || p.flushes != 2 {
 		t.Errorf("the next message reached %d, %v, flushed %d times", r.Subscribers, p.all(), p.flushes)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
-// stillborn is a broker that cannot be started.
+// stillborn is a broker that fails to start.
 type stillborn struct {
 	hub.Broker
 	closed int

@@ -12,24 +12,25 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Badger starts with less than it had, and says nothing, when its log was cut
-// off or damaged, or a file is missing: it takes what it cannot read for a write
-// that a crash has broken off. So changes are counted, in each one's own
+// When its log is cut off or damaged, or a file is missing, Badger starts with
+// less data than it had and reports nothing: it takes what it cannot read for a
+// write that a crash interrupted. So every change is counted, in its own
 // transaction and, once that is on disk, in a file beside it. A store whose own
-// count is lower than the file's has lost what was answered.
+// count is lower than the file's has lost acknowledged changes.
 const (
 	changesKey   = "meta/changes" // the number of the last change
-	answeredName = "ANSWERED"     // the file with the number of the last that was answered
+	answeredName = "ANSWERED"     // holds the number of the last acknowledged change
 )
 
-// answered is that file, held open, so that to count needs no descriptor.
+// answered is the ANSWERED file. It stays open, so that counting needs no new
+// descriptor.
 type answered struct {
 	file *os.File
-	last uint64 // what the file says
+	last uint64 // the number in the file
 }
 
-// openAnswered opens the file, or makes it. A store that was made before there
-// was one has none, which is why it may be missing.
+// openAnswered opens or creates the file. It can be missing, because stores
+// that predate it have none.
 func openAnswered(dir string) (*answered, error) {
 	path := filepath.Join(dir, answeredName)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -51,7 +52,7 @@ func openAnswered(dir string) (*answered, error) {
 	return a, nil
 }
 
-// The file is one line of a fixed length, so that a write is of one block.
+// The file is one line of fixed length, so a write touches a single block.
 const answeredLine = "%020d %08x\n"
 
 func parseAnswered(text []byte) (uint64, error) {
@@ -69,7 +70,7 @@ func lineOf(n uint64) string {
 	return fmt.Sprintf(answeredLine, n, crc32.ChecksumIEEE(fmt.Appendf(nil, "%020d", n)))
 }
 
-// write has the number on disk when it returns nil.
+// write stores the number. When it returns nil, the number is on disk.
 func (a *answered) write(n uint64) error {
 	if _, err := a.file.WriteAt([]byte(lineOf(n)), 0); err != nil {
 		return err
@@ -81,15 +82,17 @@ func (a *answered) write(n uint64) error {
 	return nil
 }
 
-// probe fails where the file system takes no writes. Badger writes to memory that
-// is mapped to files, and where XFS has shut down after an error of the disk,
-// that is a signal that ends the process, and all of Caddy's sites with it.
+// probe returns an error if the file system rejects writes. Badger writes to
+// memory-mapped files: on an XFS that has shut down after a disk error, such a
+// write raises a signal that kills the process, and all of Caddy's sites with
+// it.
 func (a *answered) probe() error {
 	_, err := a.file.WriteAt([]byte(lineOf(a.last)), 0)
 	return err
 }
 
-// lost says whether a store that has made so many changes has lost some.
+// lost returns an error if a store that has made this many changes has lost
+// some.
 func (a *answered) lost(changes uint64) error {
 	if changes >= a.last {
 		return nil
@@ -98,7 +101,7 @@ func (a *answered) lost(changes uint64) error {
 		"to go on with what is left, remove %s", a.last-changes, a.last, a.file.Name())
 }
 
-// countOf is the number of changes that a store has made.
+// countOf returns the number of changes that a store has made.
 func countOf(db *badger.DB) (changes uint64, err error) {
 	err = db.View(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(changesKey))

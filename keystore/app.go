@@ -1,5 +1,5 @@
-// Package keystore keeps apps and their keys: all of them in memory for those
-// who ask, each change on disk before it is answered.
+// Package keystore stores apps and their keys. All of them are kept in memory
+// for readers, and each change is on disk before it is acknowledged.
 package keystore
 
 import (
@@ -13,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// App is a tenant. One that the registry returned never changes, and is not to
-// be changed: [Registry.Update] puts another in its place.
+// App is a tenant. An App that the registry returned never changes and must not
+// be modified: [Registry.Update] replaces it with another one.
 type App struct {
-	// ID is "app_" and 20 letters and digits.
+	// ID is "app_" followed by 20 letters and digits.
 	ID string
 
 	// Name is for people: 1 to 100 printable characters, not unique.
@@ -25,42 +25,45 @@ type App struct {
 	// Created is in UTC.
 	Created time.Time
 
-	// Disabled apps keep their keys, and are to let nobody in. [App.Check]
-	// does not look at it.
+	// Disabled apps keep their keys but must admit nobody. [App.Check] ignores
+	// this field.
 	Disabled bool
 
-	// Rate bounds the app's publishes; nil is the site's default.
+	// Rate limits the app's publishes; nil means the site's default.
 	Rate *Rate
 
-	// MaxConnections bounds the app's sockets; 0 is no bound.
+	// MaxConnections limits the app's sockets; 0 means no limit.
 	MaxConnections int
 
-	// MaxChannels bounds the channels of one socket; 0 is the site's default.
+	// MaxChannels limits the channels of one socket; 0 means the site's
+	// default.
 	MaxChannels int
 
-	// MaxBody bounds the body of a publish, in bytes; 0 is the site's default,
-	// as is more than that.
+	// MaxBody limits the body of a publish, in bytes; 0 means the site's
+	// default, which also caps larger values.
 	MaxBody int64
 
-	// AllowedOrigins are those of browsers; none is any that the site allows.
+	// AllowedOrigins are the browser origins that the app accepts. If empty, it
+	// accepts all that the site allows.
 	AllowedOrigins []string
 
-	// Keys are all that the app ever had, in the order in which they came,
-	// expired and revoked ones too.
+	// Keys are the app's keys in order of creation, including expired and
+	// revoked ones.
 	Keys []Key
 }
 
-// Rate is a number of publishes in a rolling window. A Limit of 0 is no limit.
+// Rate is a number of publishes per rolling window. A Limit of 0 means no
+// limit.
 type Rate struct {
 	Limit  int
 	Window time.Duration
 }
 
-// maxName bounds the characters of an app's name.
+// maxName is the maximum length of an app's name, in characters.
 const maxName = 100
 
-// ErrInvalidName is wrapped by an error that says what is wrong with the name
-// of an app, and what a name is.
+// ErrInvalidName is wrapped by an error that says what is wrong with an app's
+// name, and which names are valid.
 var ErrInvalidName = errors.New("invalid name")
 
 // cleanName returns the name without surrounding spaces.
@@ -82,8 +85,8 @@ func cleanName(name string) (string, error) {
 	return "", fmt.Errorf("%w: %s; a name is 1 to %d printable characters", ErrInvalidName, wrong, maxName)
 }
 
-// validate finds what no record may hold, whether it is to be written or was
-// read.
+// validate finds values that no record may contain, both before writing and
+// after reading.
 func (a *App) validate() error {
 	if a.Rate != nil && (a.Rate.Limit < 0 || a.Rate.Limit > 0 && a.Rate.Window <= 0) {
 		return fmt.Errorf("a rate of %d in %s means nothing", a.Rate.Limit, a.Rate.Window)
@@ -104,7 +107,7 @@ func (a *App) validate() error {
 	return nil
 }
 
-// clone is a copy that shares nothing with the original.
+// clone returns a deep copy.
 func (a *App) clone() *App {
 	c := *a
 	if a.Rate != nil {

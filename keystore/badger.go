@@ -17,64 +17,64 @@ import (
 	"go.uber.org/zap"
 )
 
-// Badger is a store in a directory of its own, one JSON record for each app.
+// Badger is a store in its own directory, with one JSON record per app.
 type Badger struct {
 	dir     string
 	log     *zap.Logger
-	minFree uint64 // bytes on the disk without which nothing is written
+	minFree uint64 // bytes of free disk space that a write requires
 	quit    chan struct{}
-	work    sync.WaitGroup // the garbage collection, and a reopening
+	work    sync.WaitGroup // garbage collection and reopening
 
-	mu       sync.Mutex // guards all below, and is held while db is used
+	mu       sync.Mutex // guards the fields below; held while db is in use
 	db       *badger.DB
-	changes  uint64    // the number of the last change that db has made
-	answered *answered // opened with db's lock, and closed with it
-	broken   error     // why db is not to be used until it has been opened anew
+	changes  uint64    // the number of db's last change
+	answered *answered // opened once db holds the directory's lock; closed with db
+	broken   error     // why db must not be used until it is reopened
 }
 
 // Keys of records.
 const (
 	appPrefix  = "app/"
-	usedPrefix = "used/" // of the same id
+	usedPrefix = "used/" // with the same id
 	formatKey  = "meta/format"
 )
 
-// maxInline is the size from which Badger keeps a record, in bytes, in its
-// value log: an app of some two thousand keys.
+// maxInline is the record size, in bytes, from which Badger uses its value log:
+// an app with some two thousand keys.
 const maxInline = 512 << 10
 
-// minFree is what Badger's files may grow by before it is asked for again, and
-// some more. It writes to memory that is mapped to sparse files: on a full disk
-// that is no error but a signal that ends the process, and all of Caddy's sites
-// with it.
+// minFree is more than Badger's files can grow before free space is checked
+// again. Badger writes to memory-mapped sparse files: on a full disk, such a
+// write is not an error but a signal that kills the process, and all of Caddy's
+// sites with it.
 const minFree = 16 << 20
 
-// options are for some thousands of small records that are read once; Badger's
-// defaults take hundreds of megabytes of memory and gigabytes of address space.
+// options suit thousands of small records that are read once; Badger's defaults
+// take hundreds of megabytes of memory and gigabytes of address space.
 func options(dir string, log *badgerLog) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(true).
 		WithNumVersionsToKeep(1).
-		WithDetectConflicts(false). // the registry is the one writer
+		WithDetectConflicts(false). // the registry is the only writer
 		WithMetricsEnabled(false).
-		WithMemTableSize(4 << 20). // a record inline is at most 15% of it
+		WithMemTableSize(4 << 20). // an inline record is at most 15% of it
 		WithNumMemtables(1).
 		WithNumLevelZeroTables(2).
 		WithBaseTableSize(1 << 20).
 		WithValueThreshold(maxInline).
 		WithValueLogFileSize(16 << 20).
-		WithNumCompactors(2). // the least that there can be
+		WithNumCompactors(2). // the minimum
 		WithNumGoroutines(1).
-		WithCompression(compression.None). // then no cache is needed either
+		WithCompression(compression.None). // so no cache is needed either
 		WithBlockCacheSize(0)
 }
 
-// OpenBadger opens the store in a directory, and makes it if need be. The
-// directory must hold nothing else; who else could look into it is shut out.
-// One process can have it open at a time: the error for a second one says what
-// to do, as do those for a directory that cannot be used, for damage, and for
-// a store of a newer version.
+// OpenBadger opens the store in a directory, and creates it if needed. The
+// directory must contain nothing else; other users lose access to it. Only one
+// process can have it open at a time. The errors say what to do if another
+// process has it open, the directory is unusable, the store is damaged, or a
+// newer version wrote it.
 func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	if err := prepareDirectory(dir, os.Geteuid(), logger); err != nil {
 		return nil, fmt.Errorf("the directory of the keystore, %s: %w", dir, err)
@@ -91,11 +91,11 @@ func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	return b, nil
 }
 
-// open opens what is in the directory, and looks it through. It needs mu, once
-// others may hold it.
+// open opens and verifies the store in the directory. The caller must hold mu
+// once the store is in use.
 func (b *Badger) open() error {
 	if err := checkTables(b.dir); err != nil {
-		if inUse(b.dir) { // and a table in the making
+		if inUse(b.dir) { // by a process that is writing a table
 			return errInUse(b.dir)
 		}
 		return fmt.Errorf("opening the keystore in %s: %w", b.dir, err)
@@ -110,7 +110,7 @@ func (b *Badger) open() error {
 	return nil
 }
 
-// take makes a database the store's own, if it is in order.
+// take adopts a database if it is intact.
 func (b *Badger) take(db *badger.DB, log *badgerLog) error {
 	if err := whole(db, log); err != nil {
 		return err
@@ -137,9 +137,9 @@ func (b *Badger) take(db *badger.DB, log *badgerLog) error {
 	return nil
 }
 
-// openFiles opens Badger. Of an empty file, which a kill leaves in the middle
-// of making it, Badger finishes the making and says so with an error: the next
-// attempt finds a good file.
+// openFiles opens Badger. A kill while Badger creates a file leaves it empty;
+// Badger then finishes the file but reports that as an error, so the next
+// attempt finds a valid one.
 func (b *Badger) openFiles() (db *badger.DB, log *badgerLog, err error) {
 	const attempts, emptyFile = 5, "Create a new file"
 	for range attempts {
@@ -152,8 +152,8 @@ func (b *Badger) openFiles() (db *badger.DB, log *badgerLog, err error) {
 	return db, log, err
 }
 
-// explain turns Badger's error into advice. Badger flattens what it wraps to
-// text, so there is nothing else to go by.
+// explain turns Badger's error into advice. Badger flattens wrapped errors to
+// text, so only the text can be matched.
 func explain(dir string, err error) error {
 	text := err.Error()
 	switch {
@@ -174,10 +174,10 @@ func errInUse(dir string) error {
 		"or give this one another directory with `keystore badger <dir>`", dir)
 }
 
-// whole refuses a store that Badger has found to be damaged.
+// whole returns an error if Badger has found the store damaged.
 func whole(db *badger.DB, log *badgerLog) error {
-	// A table whose index is damaged Badger leaves out, with no more than a
-	// message; one whose data is damaged it reads up to there.
+	// Badger skips a table with a damaged index and only logs it. It reads a
+	// table with damaged data up to the damage.
 	if message := log.firstError.Load(); message != nil {
 		return fmt.Errorf("it is damaged, restore a backup: %s", *message)
 	}
@@ -187,8 +187,8 @@ func whole(db *badger.DB, log *badgerLog) error {
 	return nil
 }
 
-// identify refuses a store that is another's, or newer than this version, and
-// marks a new one.
+// identify refuses a store of another program or of a newer version, and marks
+// a new one.
 func identify(db *badger.DB) error {
 	return db.Update(func(tx *badger.Txn) error {
 		item, err := tx.Get([]byte(formatKey))
@@ -213,8 +213,8 @@ func (b *Badger) Check(context.Context) error {
 	})
 }
 
-// markNew writes the format into a store that is empty. Without a format, any
-// other is not ours.
+// markNew writes the format into an empty store. A non-empty store without a
+// format is not ours.
 func markNew(tx *badger.Txn) error {
 	it := tx.NewIterator(badger.IteratorOptions{})
 	defer it.Close()
@@ -279,7 +279,7 @@ func (b *Badger) Get(_ context.Context, id string) (app *App, err error) {
 	return app, err
 }
 
-// get returns the app of that id, nil if there is none.
+// get returns the app with that id, or nil if there is none.
 func get(tx *badger.Txn, id string) (app *App, err error) {
 	item, err := tx.Get([]byte(appPrefix + id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -307,7 +307,7 @@ func (b *Badger) Put(_ context.Context, before, after *App) error {
 	return b.change(func(tx *badger.Txn) error { return tx.Set([]byte(appPrefix+after.ID), data) }, len(data) >= maxInline)
 }
 
-// compare returns ErrConflict if another app is kept than it is to be. One process
+// compare returns ErrConflict if the stored app is not want. Only one process
 // has the store open, and its registry makes one change at a time.
 func (b *Badger) compare(id string, want *App) error {
 	if err := b.checkSpace(); err != nil {
@@ -335,8 +335,8 @@ func (b *Badger) Delete(ctx context.Context, before *App) error {
 	}, false)
 }
 
-// LoadUsed implements [Store]. A record that cannot be read is left out: it is
-// no reason not to start.
+// LoadUsed implements [Store]. It skips records that it cannot read: they must
+// not prevent a start.
 func (b *Badger) LoadUsed(context.Context) (map[string]time.Time, error) {
 	used := make(map[string]time.Time)
 	err := b.view(func(tx *badger.Txn) error {

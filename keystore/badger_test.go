@@ -21,7 +21,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// open opens the registry of a directory; it is closed with the test.
+// open opens the registry of a directory, and closes it when the test ends.
 func open(t *testing.T, dir string) *Registry {
 	t.Helper()
 	store, err := OpenBadger(dir, zap.NewNop())
@@ -40,8 +40,8 @@ func open(t *testing.T, dir string) *Registry {
 	return registry
 }
 
-// wantRefusal opens a store that must not open, for a reason that has all of
-// these words.
+// wantRefusal opens a store that must fail to open, with an error that contains
+// all of these words.
 func wantRefusal(t *testing.T, dir string, words ...string) {
 	t.Helper()
 	store, err := OpenBadger(dir, zap.NewNop())
@@ -127,7 +127,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 	}
 }
 
-// The test above is of use only if full leaves out no field.
+// The test above is useful only if full leaves out no field.
 func TestFullUsesEveryField(t *testing.T) {
 	app := full()
 	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Keys[0])} {
@@ -272,14 +272,14 @@ func TestUnknownFormatsAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, test.records)
-			for range 2 { // nor does the refusal itself change anything
+			for range 2 { // the refusal itself must not change anything either
 				wantRefusal(t, dir, append(test.words, dir)...)
 			}
 		})
 	}
 }
 
-// Badger leaves out what it cannot read. We must not start without it.
+// Badger skips data that it cannot read. We must not start without it.
 func TestDamagedTableLosesNothingSilently(t *testing.T) {
 	dir := t.TempDir()
 	registry := open(t, dir)
@@ -297,8 +297,8 @@ func TestDamagedTableLosesNothingSilently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// But for the lengths at its end, of which a wrong one makes Badger panic:
-	// that is not silent.
+	// Except for the lengths at its end: a wrong one makes Badger panic, which
+	// is not silent.
 	for at := 0; at < len(good)-32; at += len(good) / 60 {
 		damaged := slices.Clone(good)
 		damaged[at] ^= 0x10
@@ -348,7 +348,7 @@ func TestFullDiskIsAnErrorNotACrash(t *testing.T) {
 	}
 }
 
-// A kill while Badger makes a file leaves it empty, or with zeros.
+// A kill while Badger creates a file leaves it empty, or filled with zeros.
 func TestUnfinishedFilesAreNoHindrance(t *testing.T) {
 	dir := t.TempDir()
 	registry := open(t, dir)
@@ -368,7 +368,7 @@ func TestUnfinishedFilesAreNoHindrance(t *testing.T) {
 	}
 }
 
-// A bubble does not end before all goroutines in it have.
+// A bubble does not end before all of its goroutines.
 func TestCloseEndsEveryGoroutine(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,14 +10,14 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// badgerLog writes what Badger says to the log. What it says of its daily work
-// is for those who look into it.
+// badgerLog writes Badger's messages to the log. Routine messages get the debug
+// level.
 type badgerLog struct {
 	logger     *zap.Logger
 	firstError atomic.Pointer[string] // nil if there was none
 }
 
-// Errorf implements badger.Logger, as do the others.
+// Errorf implements badger.Logger.
 func (l *badgerLog) Errorf(format string, args ...any) {
 	message := l.write(zapcore.ErrorLevel, format, args)
 	l.firstError.CompareAndSwap(nil, &message)

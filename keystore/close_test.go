@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// hangs is a store on a disk that answers no write until it is thawed.
+// hangs is a store on a disk that answers no write until it thaws.
 type hangs struct {
 	*memory
 	begun, thaw, ended chan struct{}
@@ -45,7 +45,7 @@ func TestCloseDoesNotWaitForAStoreThatHangs(t *testing.T) {
 	if err := registry.Close(); err != nil {
 		t.Errorf("closed again with %v", err)
 	}
-	close(store.thaw) // and what was left behind goes on
+	close(store.thaw) // the abandoned Close continues
 	if err := <-created; err != nil {
 		t.Errorf("the change that hung: %v", err)
 	}
@@ -82,12 +82,12 @@ func TestUseOfForgottenKeysIsForgotten(t *testing.T) {
 	if n := count(); n > len(app.Keys) {
 		t.Errorf("the use of %d keys is kept for %d keys", n, len(app.Keys))
 	}
-	forgotten := &Key{ID: "key_forgotten"} // of a request that began before
+	forgotten := &Key{ID: "key_forgotten"} // used by a request that began before
 	registry.Used(before, forgotten, time.Now())
 	if at := registry.LastUsed(forgotten.ID); !at.IsZero() {
 		t.Errorf("a key that is not there was used %v", at)
 	}
-	store.used["app_gone"] = map[string]time.Time{"key_gone": time.Now()} // as an older version wrote down
+	store.used["app_gone"] = map[string]time.Time{"key_gone": time.Now()} // as an older version stored it
 	again, err := Open(store)
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// createForEver makes, changes and deletes apps from several goroutines, and
-// tells each change once it was answered.
+// createForEver creates, changes and deletes apps from several goroutines, and
+// reports each change once it is acknowledged.
 func createForEver() error {
 	store, err := OpenBadger(".", zap.NewNop())
 	if err != nil {
@@ -60,8 +60,8 @@ func changeThree(registry *Registry) error {
 	return nil
 }
 
-// Every change that was answered is there after kill -9, however soon it came,
-// and however often.
+// Every acknowledged change survives kill -9, however soon it happens, and
+// however often.
 func TestAnsweredChangesSurviveKill(t *testing.T) {
 	dir := t.TempDir()
 	answered := map[string][]string{} // change → ids and keys
@@ -69,7 +69,7 @@ func TestAnsweredChangesSurviveKill(t *testing.T) {
 		c := startChild(t, "create", dir)
 		for n := 0; c.lines.Scan(); n++ {
 			change := strings.Fields(c.lines.Text())
-			if len(change) == 3 { // else the kill cut the line off
+			if len(change) == 3 { // otherwise the kill truncated the line
 				answered[change[0]] = append(answered[change[0]], change[1]+" "+change[2])
 			}
 			if n == 20+round*37 {

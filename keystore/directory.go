@@ -12,9 +12,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// prepareDirectory makes a directory that nobody else can look into, or makes
-// one that is there so: Badger's own files anyone could read. It warns of an
-// owner other than the user of this process, who could open it again.
+// prepareDirectory creates a directory that other users cannot read, or makes
+// an existing one private: Badger's own files are readable by anyone. It warns
+// if the owner is not this process's user, because the owner can open the
+// directory again.
 func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("it cannot be created, name another with `keystore badger <dir>`: %w", err)
@@ -31,7 +32,7 @@ func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 			zap.String("dir", dir), zap.Int("owner", owner), zap.String("command", fmt.Sprintf("chown -R %d %s", user, dir)))
 	}
 	mode := info.Mode()
-	if mode.Perm()&0o077 == 0 || runtime.GOOS == "windows" { // where modes say nothing
+	if mode.Perm()&0o077 == 0 || runtime.GOOS == "windows" { // where modes mean nothing
 		return nil
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
@@ -42,15 +43,15 @@ func prepareDirectory(dir string, user int, logger *zap.Logger) error {
 	return nil
 }
 
-// closeFiles makes the files of a directory private, too, for whom a copy of
-// them is given, or the directory is opened. Badger makes files that anyone may
-// read, as it needs them, so this is done again from time to time.
+// closeFiles also makes the files in the directory private, in case they are
+// copied or the directory is opened to others. Badger creates files as it needs
+// them, readable by anyone, so this is repeated from time to time.
 func closeFiles(dir string, logger *zap.Logger) {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
 		info, statErr := entry.Info()
 		if statErr != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
-			continue // or gone, as Badger removes files
+			continue // or Badger has removed it
 		}
 		if chmodErr := os.Chmod(filepath.Join(dir, entry.Name()), 0o600); !errors.Is(chmodErr, fs.ErrNotExist) {
 			err = errors.Join(err, chmodErr)
@@ -61,8 +62,8 @@ func closeFiles(dir string, logger *zap.Logger) {
 	}
 }
 
-// refuseForeign keeps us from closing a directory to those who need it, such
-// as /var/lib, for a slip in the configuration.
+// refuseForeign prevents a configuration mistake from making a shared directory
+// private, for example /var/lib.
 func refuseForeign(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "MANIFEST")); err == nil {
 		return nil // Badger's
@@ -77,7 +78,8 @@ func refuseForeign(dir string) error {
 		}
 	}
 	for _, entry := range entries {
-		// What Badger makes before MANIFEST, and what a new volume has.
+		// Badger creates these before MANIFEST, and a new volume has
+		// lost+found.
 		if !slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found", answeredName}, entry.Name()) {
 			return fmt.Errorf("%s has other contents (%s): name a directory for the keystore alone with `keystore badger <dir>`, for example %s",
 				dir, entry.Name(), filepath.Join(dir, "realtime"))

@@ -24,7 +24,7 @@ func mode(t *testing.T, path string) os.FileMode {
 
 func TestDirectoryIsClosedToOthers(t *testing.T) {
 	for name, test := range map[string]struct {
-		make  os.FileMode // 0: it is not there yet
+		make  os.FileMode // 0: it does not exist yet
 		warns int
 	}{
 		"a new one":          {0, 0},
@@ -84,7 +84,7 @@ func TestUnusablePathsGetAdvice(t *testing.T) {
 	for _, path := range []string{file, filepath.Join(file, "below")} {
 		wantRefusal(t, path, file, "not a directory", "keystore badger <dir>")
 	}
-	// Whoever runs the tests may write anywhere, if that is root.
+	// The tests may run as root, who can write anywhere.
 	for _, text := range []string{
 		`Cannot write pid file "/d/LOCK" err: open /d/LOCK: permission denied`,
 		`while opening memtables err: open /d/00001.mem: read-only file system`,
@@ -123,7 +123,7 @@ func TestFilesArePrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, entry := range entries { // as an older version left them
+	for _, entry := range entries { // as an older version left the files
 		if err := os.Chmod(filepath.Join(dir, entry.Name()), 0o644); err != nil {
 			t.Fatal(err)
 		}

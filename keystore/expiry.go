@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// expiryStep is how often the clock is looked at while a key is about to
-// expire. It is the wall clock that counts, which may be set meanwhile.
+// expiryStep is how often the clock is checked while a key is about to expire.
+// Expiry follows the wall clock, which can be set in the meantime.
 const expiryStep = 250 * time.Millisecond
 
-// An Expiry watches for keys that expire, as nobody changes anything then. It
-// runs one goroutine, until Stop.
+// An Expiry watches for keys that expire, because expiry is not a change that
+// the registry reports. It runs one goroutine until Stop.
 type Expiry struct {
-	app     func(id string) (*App, bool) // as it is now
+	app     func(id string) (*App, bool) // returns the current version
 	expired func(app *App)               // called from that goroutine
-	now     func() time.Time             // the wall clock, which may go back
+	now     func() time.Time             // the wall clock, which can go back
 
 	mu  sync.Mutex           // guards due
 	due map[string]time.Time // when the next key of an app expires
 
-	begun chan struct{} // has the goroutine look at due
+	begun chan struct{} // wakes the goroutine to check due
 	quit  chan struct{}
 	ended chan struct{}
 }
@@ -44,10 +44,10 @@ func (e *Expiry) Stop() {
 	<-e.ended
 }
 
-// Watch takes note of an app as it is now: after a change, and before a key that
-// expires lets a client in, as the clock may have gone back since the key was
-// seen to expire. It looks the app up under the lock, so
-// that of two calls the later one never goes by what was before the earlier.
+// Watch records when the next key of an app expires. Call it after a change,
+// and before an expiring key admits a client, because the clock can have gone
+// back since the key was seen to expire. It looks up the app under the lock, so
+// that the later of two calls never uses an older version than the earlier one.
 func (e *Expiry) Watch(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -87,7 +87,8 @@ func (e *Expiry) run() {
 	}
 }
 
-// look reports what has expired. It is false if nothing is about to.
+// look calls expired for apps with an expired key. It returns false if no other
+// key is about to expire.
 func (e *Expiry) look() bool {
 	now := e.now()
 	var expired []string
@@ -103,7 +104,7 @@ func (e *Expiry) look() bool {
 	for _, id := range expired {
 		if app, ok := e.app(id); ok {
 			e.expired(app)
-			e.Watch(id) // there may be a next key
+			e.Watch(id) // another key may expire next
 		}
 	}
 	return more

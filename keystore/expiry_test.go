@@ -56,7 +56,7 @@ func TestExpiryIsReportedWithinAQuarterOfASecond(t *testing.T) {
 				t.Errorf("%s after %v, want %s after %v", got.app, got.at.Sub(begin), want.app, want.after)
 			}
 		}
-		// Nothing is due: it looks at no clock until something is.
+		// Nothing is due: it does not check the clock until something is.
 		time.Sleep(time.Hour)
 		watch("again", time.Now().Add(time.Second))
 		if got := <-reports; got.app != "again" {
@@ -65,11 +65,11 @@ func TestExpiryIsReportedWithinAQuarterOfASecond(t *testing.T) {
 	})
 }
 
-// A clock that was wrong and is set right: what has expired by it is good
-// again, and expires again.
+// After a wrong clock is corrected, keys that had expired by it are valid
+// again, and expire again.
 func TestKeyExpiresAgainAfterTheClockWentBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var wrong atomic.Int64 // what the wall clock is ahead
+		var wrong atomic.Int64 // how far the wall clock is ahead
 		reports := make(chan time.Duration, 10)
 		begin := time.Now()
 		var app atomic.Pointer[App]
@@ -91,7 +91,7 @@ func TestKeyExpiresAgainAfterTheClockWentBack(t *testing.T) {
 		if after := <-reports; after < time.Hour || after > time.Hour+expiryStep {
 			t.Errorf("the key expired after %v", after)
 		}
-		// Backwards, before it has expired: it is good for longer.
+		// Backwards, before it has expired: it stays valid for longer.
 		app.Store(expiringApp("app", time.Now().Add(time.Minute)))
 		e.Watch("app")
 		time.Sleep(30 * time.Second)

@@ -15,12 +15,12 @@ type Kind string
 
 // The kinds of keys.
 const (
-	Publish   Kind = "publish"   // a backend's: may publish, nothing else
-	Subscribe Kind = "subscribe" // a client's: may connect and subscribe, nothing else
+	Publish   Kind = "publish"   // for backends: can only publish
+	Subscribe Kind = "subscribe" // for clients: can only connect and subscribe
 )
 
-// Prefix is what the keys of a kind begin with, so that people and programs
-// can tell them apart: "pk_live_" or "sub_live_".
+// Prefix returns the prefix of this kind's keys, "pk_live_" or "sub_live_", so
+// that people and programs can tell them apart.
 func (k Kind) Prefix() string {
 	if k == Publish {
 		return "pk_live_"
@@ -35,31 +35,32 @@ func (k Kind) other() Kind {
 	return Publish
 }
 
-// Key is what is known of a key, which is not enough to use it.
+// Key is the stored part of a key, which is not enough to use it.
 type Key struct {
-	// ID is "key_" and 20 letters and digits.
+	// ID is "key_" followed by 20 letters and digits.
 	ID string
 
 	Kind  Kind
 	Label string // for people, may be empty
 
-	// Hash is the SHA-256 of the key. That is as hard to turn back as the key
-	// is to guess: it has 190 random bits, unlike a password.
+	// Hash is the key's SHA-256. It is as hard to invert as the key is to
+	// guess: unlike a password, a key has 190 random bits.
 	Hash []byte
 
-	// Last4 are the key's last characters, by which people know it.
+	// Last4 is the key's last four characters, by which people recognise it.
 	Last4 string
 
 	Created time.Time
 
-	// Expires is when the key ceases to be good; zero is never.
+	// Expires is when the key stops being valid; zero means never.
 	Expires time.Time
 
-	// Revoked is when the key was taken back, for good; zero is not.
+	// Revoked is when the key was permanently revoked; zero means that it was
+	// not.
 	Revoked time.Time
 }
 
-// Why a key does not let in.
+// Reasons why a key is refused.
 var (
 	ErrInvalidKey = errors.New("not a key of this app")
 	ErrWrongKind  = errors.New("a key of the other kind")
@@ -67,13 +68,13 @@ var (
 	ErrKeyRevoked = errors.New("the key was revoked")
 )
 
-// Check finds the app's key that a secret is, if it is of the kind that is
-// wanted and good at that time. Its errors are [ErrInvalidKey], [ErrWrongKind]
-// (also for what merely begins like a key of the other kind), [ErrKeyRevoked]
-// and [ErrKeyExpired]. The time that it takes tells nothing about the keys but
-// how many there are.
+// Check returns the app's key that matches the secret, if it is of the wanted
+// kind and valid at now. Its errors are [ErrInvalidKey], [ErrWrongKind] (also
+// for anything that merely begins like a key of the other kind),
+// [ErrKeyRevoked] and [ErrKeyExpired]. Its duration reveals nothing about the
+// keys but their number.
 func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
-	var buffer [64]byte // for a key of ours, which keeps its copy off the heap
+	var buffer [64]byte // fits our keys, so the copy stays off the heap
 	hash := sha256.Sum256(append(buffer[:0], secret...))
 	var found *Key
 	for i := range a.Keys {
@@ -95,11 +96,11 @@ func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
 	return found, nil
 }
 
-// Check says why the key is not good at that time: [ErrKeyRevoked] or
-// [ErrKeyExpired], nil if it is good.
+// Check returns nil if the key is valid at now, else [ErrKeyRevoked] or
+// [ErrKeyExpired].
 func (k *Key) Check(now time.Time) error {
 	switch {
-	case !k.Revoked.IsZero(): // whatever the clock says by now
+	case !k.Revoked.IsZero(): // whatever the clock says
 		return ErrKeyRevoked
 	case !k.Expires.IsZero() && !now.Before(k.Expires):
 		return ErrKeyExpired
@@ -107,8 +108,8 @@ func (k *Key) Check(now time.Time) error {
 	return nil
 }
 
-// NewKey makes a key, and what is to be kept of it. The secret is nowhere
-// else: who loses it makes another.
+// NewKey returns a new key to store, and its secret. The secret is kept nowhere
+// else: if it is lost, a new key is needed.
 func NewKey(kind Kind, label string) (key Key, secret string) {
 	secret = kind.Prefix() + random.Text(32)
 	hash := sha256.Sum256([]byte(secret))

@@ -77,7 +77,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A key without a hash must not be what an empty or any other secret matches.
+// A key without a hash must not match an empty secret or any other.
 func TestKeyWithoutHashMatchesNothing(t *testing.T) {
 	app := &App{Keys: []Key{{ID: "key_1", Kind: Publish}, {ID: "key_2", Kind: Publish, Hash: []byte{}}}}
 	for _, secret := range []string{"", "pk_live_"} {
@@ -115,8 +115,8 @@ func TestNewKey(t *testing.T) {
 			}
 		}
 	}
-	// 128,000 of 62 letters: 2,065 of each, give or take 45; this is 8 times
-	// that.
+	// 128,000 letters out of 62: 2,065 of each, give or take 45; this allows 8
+	// times that.
 	for letter, n := range letters {
 		if len(letters) != 62 || n < 1700 || n > 2430 {
 			t.Errorf("%d letters; %c came %d times", len(letters), letter, n)

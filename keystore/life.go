@@ -11,35 +11,35 @@ import (
 )
 
 const (
-	// maxKeys bounds the keys of an app that are good. Each is compared at
-	// each publish.
+	// maxKeys is the maximum number of valid keys of an app. Each publish
+	// compares all of them.
 	maxKeys = 50
 
-	// maxDead bounds the keys of an app that are not good any more and are
-	// still known, so that who uses one is told why. The oldest are forgotten.
+	// maxDead is the maximum number of invalid keys that an app keeps, so that
+	// their users are told why they are refused. The oldest are dropped.
 	maxDead = 50
 
-	// maxLabel bounds the characters of a key's label.
+	// maxLabel is the maximum length of a key's label, in characters.
 	maxLabel = 100
 )
 
-// Why a key is not added, rotated or revoked, beside [ErrNotFound], which is
-// for the app.
+// Reasons why a key is not added, rotated or revoked, besides [ErrNotFound] for
+// the app.
 var (
 	ErrKeyNotFound  = errors.New("no such key")
 	ErrTooManyKeys  = fmt.Errorf("the app has %d valid keys, which is the maximum", maxKeys)
 	ErrInvalidLabel = fmt.Errorf("a label is at most %d printable characters", maxLabel)
 )
 
-// Issued is a new key with its plain text, which nobody can show again.
+// Issued is a new key with its plain text, which cannot be shown again.
 type Issued struct {
-	App    *App // with the key in it
+	App    *App // including the key
 	Key    Key
 	Secret string
 }
 
-// AddKey gives an app one more key. The label is for people and may be empty;
-// expires is zero for never. The errors are [ErrNotFound], [ErrTooManyKeys],
+// AddKey adds a key to an app. The label is for people and can be empty; a zero
+// expires means never. The errors are [ErrNotFound], [ErrTooManyKeys],
 // [ErrInvalidLabel], [ErrClosed] and the store's.
 func (r *Registry) AddKey(app string, kind Kind, label string, expires time.Time) (Issued, error) {
 	label = strings.TrimSpace(label)
@@ -53,10 +53,10 @@ func (r *Registry) AddKey(app string, kind Kind, label string, expires time.Time
 	})
 }
 
-// RotateKey gives an app another key of the kind and the label of one that it
-// has, which stays good for the overlap and no longer. The errors are those of
-// AddKey, [ErrKeyNotFound], and [ErrKeyRevoked] or [ErrKeyExpired] for a key
-// that is not good: there is nothing to take its place.
+// RotateKey adds a key with the kind and label of an existing key, which stays
+// valid for the overlap and no longer. The errors are those of AddKey,
+// [ErrKeyNotFound], and [ErrKeyRevoked] or [ErrKeyExpired] for a key that is
+// not valid: there is nothing to replace.
 func (r *Registry) RotateKey(app, id string, overlap time.Duration) (Issued, error) {
 	return r.issue(app, func(a *App) (Key, string, error) {
 		old := a.key(id)
@@ -75,9 +75,9 @@ func (r *Registry) RotateKey(app, id string, overlap time.Duration) (Issued, err
 	})
 }
 
-// RevokeKey takes a key back, for good. One that was revoked before stays as
-// it was. The errors are [ErrNotFound], [ErrKeyNotFound], [ErrClosed] and the
-// store's.
+// RevokeKey permanently revokes a key. A key that is already revoked stays
+// unchanged. The errors are [ErrNotFound], [ErrKeyNotFound], [ErrClosed] and
+// the store's.
 func (r *Registry) RevokeKey(app, id string) (*App, error) {
 	return r.Update(app, func(a *App) error {
 		key := a.key(id)
@@ -114,7 +114,7 @@ func (r *Registry) issue(app string, newKey func(*App) (Key, string, error)) (Is
 	return issued, nil
 }
 
-// key is the app's key of that id, or nil.
+// key returns the app's key with that id, or nil.
 func (a *App) key(id string) *Key {
 	i := slices.IndexFunc(a.Keys, func(k Key) bool { return k.ID == id })
 	if i < 0 {
@@ -123,7 +123,7 @@ func (a *App) key(id string) *Key {
 	return &a.Keys[i]
 }
 
-// good is how many keys are.
+// good counts the keys that are valid at now.
 func (a *App) good(now time.Time) (n int) {
 	for i := range a.Keys {
 		if a.Keys[i].Check(now) == nil {
@@ -133,8 +133,7 @@ func (a *App) good(now time.Time) (n int) {
 	return n
 }
 
-// forgetDead drops the oldest of the keys that are not good any more, if they
-// are too many.
+// forgetDead drops the oldest invalid keys if there are too many.
 func (a *App) forgetDead(now time.Time) {
 	surplus := len(a.Keys) - a.good(now) - maxDead
 	a.Keys = slices.DeleteFunc(a.Keys, func(k Key) bool {
@@ -146,8 +145,8 @@ func (a *App) forgetDead(now time.Time) {
 	})
 }
 
-// NextExpiry is the first time after now at which one of the app's keys ceases
-// to be good by itself; zero is never.
+// NextExpiry returns the first time after now at which one of the app's keys
+// expires; zero means never.
 func (a *App) NextExpiry(now time.Time) time.Time {
 	var next time.Time
 	for i := range a.Keys {

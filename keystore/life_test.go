@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// publishKey is the app's first key, which Create made.
+// publishKey returns the app's first key, which Create created.
 func publishKey(created Created) string { return created.App.Keys[0].ID }
 
 func TestAddedKeyIsAsGoodAsTheFirst(t *testing.T) {
@@ -56,7 +56,7 @@ func TestRotatedKeyIsGoodForTheOverlapAndNoLonger(t *testing.T) {
 		if next := app.NextExpiry(now.Add(time.Hour)); !next.IsZero() {
 			t.Errorf("the next expiry is %v", next)
 		}
-		// A longer overlap gives no more time, a shorter one takes some.
+		// A longer overlap extends nothing, a shorter one ends the key earlier.
 		for _, overlap := range []time.Duration{2 * time.Hour, time.Minute} {
 			if issued, err = registry.RotateKey(made.App.ID, publishKey(made), overlap); err != nil {
 				t.Fatal(err)
@@ -131,7 +131,7 @@ func TestKeysAreBounded(t *testing.T) {
 	if _, err := registry.AddKey(id, Subscribe, "", time.Time{}); !errors.Is(err, ErrTooManyKeys) {
 		t.Errorf("one key too many: %v", err)
 	}
-	// Dead ones do not count, and the oldest of them are forgotten.
+	// Invalid keys do not count, and the oldest of them are dropped.
 	var last string
 	for range maxDead + 10 {
 		if _, err := registry.RevokeKey(id, publishKey(made)); err != nil {

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// list holds all apps, the oldest first.
+// list holds all apps, oldest first.
 type list struct {
 	mu   sync.RWMutex // guards apps
 	apps []*App
 }
 
-// order is by age, and by id where that is the same.
+// order compares apps by age, then by id.
 func order(a, b *App) int {
 	return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
 }
 
-// put adds an app, or puts it in the place of the one that it follows.
+// put adds an app, or replaces its previous version.
 func (l *list) put(app *App) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +39,7 @@ func (l *list) remove(app *App) {
 	}
 }
 
-// page is [Registry.Apps].
+// page implements [Registry.Apps].
 func (l *list) page(after string, limit int) (apps []*App, next string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -63,13 +63,14 @@ func (l *list) page(after string, limit int) (apps []*App, next string) {
 	return apps, next
 }
 
-// cursor names an app's place in the order, which stays when the app is gone.
+// cursor names an app's place in the order, which stays valid after the app is
+// deleted.
 func cursor(app *App) string {
 	return app.Created.UTC().Format(time.RFC3339Nano) + "," + app.ID
 }
 
-// IsPlace reports whether an after of [Registry.Apps] names a place in the
-// order, whether or not the app that was there is gone.
+// IsPlace reports whether an after argument of [Registry.Apps] names a place in
+// the order, even if the app there was deleted.
 func IsPlace(after string) bool {
 	_, ok := parseCursor(after)
 	return ok

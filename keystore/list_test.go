@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// names are those of all apps, page by page; between two pages, during is
-// called.
+// names returns the names of all apps, page by page, and calls during between
+// two pages.
 func names(t *testing.T, r *Registry, limit int, during func()) (names []string) {
 	t.Helper()
 	for after, pages := "", 0; ; pages++ {
@@ -60,7 +60,8 @@ func TestAppsOfOneTimeAreListedOnce(t *testing.T) {
 	}
 }
 
-// Whatever comes and goes meanwhile, those who stay are listed once.
+// Whatever apps are created or deleted in the meantime, all others are listed
+// exactly once.
 func TestPagesAreStable(t *testing.T) {
 	registry, _ := inMemory(t)
 	var stay []string

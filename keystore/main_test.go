@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// childEnv makes the test binary another process, which has the store in its
-// working directory open. The value is what it does.
+// childEnv makes the test binary act as another process that has the store in
+// its working directory open. The value selects what it does.
 const childEnv = "KEYSTORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -44,16 +44,16 @@ func hold() error {
 	return store.Close()
 }
 
-// A child is this test binary with another job.
+// A child is this test binary in another role.
 type child struct {
 	*exec.Cmd
 	lines *bufio.Scanner
 }
 
-// startChild starts it; it ends with the test.
+// startChild starts a child, which ends with the test.
 func startChild(t *testing.T, job, dir string) child {
 	t.Helper()
-	self, err := os.Executable() // by an absolute path
+	self, err := os.Executable() // an absolute path
 	if err != nil {
 		t.Fatal(err)
 	}

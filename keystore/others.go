@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// others are the processes that change a store beside this one: what they have
-// changed, and is to be looked up.
+// others collects the apps that other processes have changed in the store,
+// until they are looked up.
 type others struct {
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards the fields below
 	changed map[string]struct{}
 
 	wake  chan struct{} // something has changed
@@ -17,7 +17,7 @@ type others struct {
 	ended chan struct{}
 }
 
-// lookAgain is how long it takes until what could not be looked up is tried again.
+// lookAgain is the delay before a failed lookup is retried.
 const lookAgain = time.Second
 
 func newOthers() *others {
@@ -29,7 +29,7 @@ func newOthers() *others {
 	}
 }
 
-// note is what Shared.Watch is given.
+// note is the callback for Shared.Watch.
 func (o *others) note(id string) {
 	o.mu.Lock()
 	o.changed[id] = struct{}{}
@@ -40,7 +40,7 @@ func (o *others) note(id string) {
 	}
 }
 
-// take returns what has changed since the last call.
+// take returns the ids that have changed since the last call.
 func (o *others) take() map[string]struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,7 +55,8 @@ func (o *others) stop() {
 	<-o.ended
 }
 
-// follow looks up what others change, until the registry is closed.
+// follow looks up apps that other processes change, until the registry is
+// closed.
 func (r *Registry) follow() {
 	defer close(r.others.ended)
 	for {
@@ -81,7 +82,7 @@ func (r *Registry) follow() {
 	}
 }
 
-// lookUp makes an app known as it is in the store, or all of them for "".
+// lookUp refreshes an app from the store, or all apps for "".
 func (r *Registry) lookUp(id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,8 +110,9 @@ func (r *Registry) lookUp(id string) error {
 	return nil
 }
 
-// doubt has an app looked up whose change has failed: the store may have made it
-// all the same, as when an answer was lost. Others then know it.
+// doubt schedules a lookup of an app whose change failed: the store may have
+// made the change anyway, for example if its answer was lost. Other processes
+// then see it.
 func (r *Registry) doubt(id string) {
 	if r.others != nil {
 		r.others.note(id)
@@ -124,7 +126,7 @@ func (r *Registry) all() func(yield func(string, *App) bool) {
 	}
 }
 
-// refresh makes an app known as it is in the store. It needs mu.
+// refresh updates an app from the store. The caller must hold mu.
 func (r *Registry) refresh(id string) error {
 	app, err := r.store.Get(r.ctx, id)
 	if err != nil {
@@ -134,8 +136,8 @@ func (r *Registry) refresh(id string) error {
 	return nil
 }
 
-// update makes an app known, nil for one that is gone, unless it is known as it
-// is. It needs mu.
+// update makes now the current version of an app, nil if it was deleted, unless
+// they are the same. The caller must hold mu.
 func (r *Registry) update(id string, now *App) {
 	before, _ := r.App(id)
 	if !same(before, now) {

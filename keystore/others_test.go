@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// A shelf is what processes share; each has a sharedStore of it.
+// A shelf is the storage that processes share; each has its own sharedStore.
 type shelf struct {
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards the fields below
 	memory *memory
 	stores []*sharedStore
-	quiet  bool // nobody is told of changes
-	lost   bool // the answers to changes are lost, and nobody is told; they are made
+	quiet  bool // changes are not announced
+	lost   bool // changes are made, but neither answered nor announced
 }
 
 type sharedStore struct {
@@ -41,14 +41,14 @@ func (s *sharedStore) Get(ctx context.Context, id string) (*App, error) {
 	return m.Get(ctx, id)
 }
 
-// tell needs the shelf's mu.
+// tell announces a change. The caller must hold the shelf's mu.
 func (s *sharedStore) tell(id string, err error) error {
 	if err == nil && s.shelf.lost {
 		return errors.New("the connection is lost")
 	}
 	if err == nil && !s.shelf.quiet {
 		for _, store := range s.shelf.stores {
-			go store.changed(id) // in any order, and some time
+			go store.changed(id) // in any order, eventually
 		}
 	}
 	return err
@@ -80,7 +80,7 @@ func (s *shelf) fail(err error) {
 	s.memory.fail = err
 }
 
-// open opens another process' registry.
+// open opens another process's registry.
 func (s *shelf) open(t *testing.T) *Registry {
 	t.Helper()
 	store := &sharedStore{shelf: s}
@@ -99,7 +99,7 @@ func newShelf() *shelf { return &shelf{memory: &memory{apps: make(map[string]*Ap
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // between two looks
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) { // polling interval
 		if time.Now().After(deadline) {
 			t.Fatal("never: " + what)
 		}
@@ -154,7 +154,7 @@ func TestNoChangeIsLostBetweenProcesses(t *testing.T) {
 				if err != nil && !errors.Is(err, ErrConflict) {
 					t.Error(err)
 				}
-				for err != nil { // others were faster each time
+				for err != nil { // others were faster every time
 					_, err = r.Update(id, func(a *App) error { a.MaxChannels++; return nil })
 				}
 			}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ownerOf is the user who owns a file.
+// ownerOf returns the id of the user who owns a file.
 func ownerOf(info os.FileInfo) (uid int, known bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

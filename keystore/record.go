@@ -10,8 +10,8 @@ import (
 )
 
 // format is the version of the records that this package writes, in each of
-// them and once for the store. Whatever an older version would not understand,
-// a new field too, makes it a higher one.
+// them and once for the store. Increase it for anything that an older version
+// would not understand, including a new field.
 const format = 1
 
 // record is an app on disk.
@@ -45,7 +45,7 @@ type keyRecord struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// encodeApp refuses what decodeApp would.
+// encodeApp rejects whatever decodeApp rejects.
 func encodeApp(a *App) ([]byte, error) {
 	if err := a.validate(); err != nil {
 		return nil, err
@@ -61,10 +61,10 @@ func encodeApp(a *App) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// decodeApp reads the record of an app. What it cannot read whole is an error:
+// decodeApp reads an app's record. It fails if it cannot read the whole record:
 // an app that lost a key is worse than a server that does not start.
 func decodeApp(id string, data []byte) (*App, error) {
-	// The version first, as a newer one may differ in all else.
+	// Read the version first: in a newer record, everything else can differ.
 	var head struct {
 		V int `json:"v"`
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Any bytes either are no record, or one that reads the same when it was
+// Any bytes are either not a record, or one that reads the same after it is
 // written again.
 func FuzzDecodeApp(f *testing.F) {
 	app := full()
@@ -35,7 +35,7 @@ func FuzzDecodeApp(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Empty lists become none, and zones are written as offsets.
+		// Empty lists become nil, and time zones are written as offsets.
 		third, err := encodeApp(same)
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("%s, then %s, %v", again, third, err)

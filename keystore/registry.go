@@ -11,15 +11,15 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
-// Why a change is refused, beside [ErrInvalidName].
+// Reasons why a change is refused, besides [ErrInvalidName].
 var (
 	ErrNotFound = errors.New("no such app")
 	ErrClosed   = errors.New("the keystore is closed")
 )
 
 // Registry serves all apps from memory and changes them through its store, one
-// change at a time: first on disk, then in memory, then to those who watch. A
-// change that the store refuses changes nothing. All methods may be called
+// change at a time: first on disk, then in memory, then it calls the watchers.
+// A change that the store refuses has no effect. All methods can be called
 // concurrently.
 type Registry struct {
 	apps  sync.Map // id → *App
@@ -27,11 +27,11 @@ type Registry struct {
 	usage usage
 
 	store  Store
-	ctx    context.Context // of what the store is asked, until Close gives up
+	ctx    context.Context // for calls to the store, until Close gives up
 	cancel context.CancelFunc
-	others *others // who also change the store; nil if nobody can
+	others *others // other processes that change the store; nil if none can
 
-	mu       sync.Mutex // serialises changes, and guards all below
+	mu       sync.Mutex // serialises changes and guards the fields below
 	watchers []func(before, after *App)
 	closed   bool
 
@@ -39,19 +39,19 @@ type Registry struct {
 	closeLimit time.Duration // how long Close waits
 }
 
-// closeTimeout is how long [Registry.Close] waits for its store, which may take
-// [closeLimit] itself.
+// closeTimeout is how long [Registry.Close] waits for its store, which can
+// itself take [closeLimit].
 const closeTimeout = 2 * closeLimit
 
-// Open loads all apps. From then on the store belongs to the registry, which
-// closes it, also if Open fails.
+// Open loads all apps. The registry then owns the store and closes it, even if
+// Open fails.
 func Open(store Store) (*Registry, error) {
 	r := &Registry{store: store, closeLimit: closeTimeout}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	shared, isShared := store.(Shared)
 	if isShared {
 		r.others = newOthers()
-		shared.Watch(r.others.note) // what changes while it is loaded is looked up after
+		shared.Watch(r.others.note) // changes during loading are looked up afterwards
 	}
 	apps, err := store.Load(r.ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func Open(store Store) (*Registry, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("loading when keys were last used: %w", err), store.Close())
 	}
-	slices.SortFunc(apps, order) // each is then the last in the list
+	slices.SortFunc(apps, order) // so that each is appended to the list
 	for _, app := range apps {
 		r.show(app)
 	}
@@ -72,7 +72,7 @@ func Open(store Store) (*Registry, error) {
 	return r, nil
 }
 
-// App returns an app as it is now. It takes no lock.
+// App returns the current version of an app. It takes no lock.
 func (r *Registry) App(id string) (*App, bool) {
 	app, ok := r.apps.Load(id)
 	if !ok {
@@ -81,24 +81,25 @@ func (r *Registry) App(id string) (*App, bool) {
 	return app.(*App), true
 }
 
-// Apps returns a page of at most limit apps, and at least one if there is one,
-// the oldest first: those behind the place after, which is "" for the first
-// page, and for others the next of the page before. next is "" with the last
-// page. Apps that come and go between two pages neither hide nor repeat
-// others. Behind what is not a place there is nothing.
+// Apps returns a page of at most limit apps (at least one if any are left),
+// oldest first. after is "" for the first page, and the previous page's next
+// for any other. next is "" with the last page. Apps that are created or
+// deleted between two pages neither hide nor repeat others. An invalid after
+// returns no apps.
 func (r *Registry) Apps(after string, limit int) (apps []*App, next string) {
 	return r.list.page(after, limit)
 }
 
-// Created is a new app with its keys' plain text, which nobody can show again.
+// Created is a new app with the plain text of its keys, which cannot be shown
+// again.
 type Created struct {
 	App          *App
 	PublishKey   string
 	SubscribeKey string
 }
 
-// Create makes an app with one key of each kind. Spaces around the name are
-// dropped. The errors are [ErrInvalidName], [ErrClosed] and the store's.
+// Create creates an app with one key of each kind. It trims spaces around the
+// name. The errors are [ErrInvalidName], [ErrClosed] and the store's.
 func (r *Registry) Create(name string) (Created, error) {
 	name, err := cleanName(name)
 	if err != nil {
@@ -123,12 +124,12 @@ func (r *Registry) Create(name string) (Created, error) {
 	return Created{App: app, PublishKey: publishKey, SubscribeKey: subscribeKey}, nil
 }
 
-// Update lets change work on a copy of an app, and puts the copy in the app's
-// place. An error of change is returned as it is, and nothing has happened;
-// the others are [ErrNotFound], [ErrInvalidName], [ErrClosed], [ErrConflict] and
-// the store's. change is called again if another process was faster.
-// An app's ID and Created stay. change must not call the registry to change
-// anything.
+// Update calls change with a copy of an app, and replaces the app with the
+// copy. If change fails, nothing happens and its error is returned as it is;
+// the other errors are [ErrNotFound], [ErrInvalidName], [ErrClosed],
+// [ErrConflict] and the store's. change is called again if another process was
+// faster. An app's ID and Created never change. change must not change anything
+// through the registry.
 func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 	var after *App
 	err := r.change(id, func(before *App) error {
@@ -136,7 +137,7 @@ func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 		if err := change(draft); err != nil {
 			return err
 		}
-		after = draft.clone() // of which change has kept nothing
+		after = draft.clone() // change may still hold parts of draft
 		after.ID, after.Created = before.ID, before.Created
 		var err error
 		if after.Name, err = cleanName(after.Name); err != nil {
@@ -150,7 +151,7 @@ func (r *Registry) Update(id string, change func(*App) error) (*App, error) {
 	return after, nil
 }
 
-// Delete removes an app with its keys. The errors are [ErrNotFound],
+// Delete removes an app and its keys. The errors are [ErrNotFound],
 // [ErrClosed], [ErrConflict] and the store's.
 func (r *Registry) Delete(id string) error {
 	return r.change(id, func(before *App) error {
@@ -163,12 +164,12 @@ func (r *Registry) Delete(id string) error {
 	})
 }
 
-// maxConflicts bounds how often a change is tried again that others were faster
-// than.
+// maxConflicts is how often a change is retried when other processes are
+// faster.
 const maxConflicts = 10
 
-// change makes a change to an app as it is, again if somebody else has changed it
-// meanwhile.
+// change applies do to the current version of an app, and retries if another
+// process has changed the app in the meantime.
 func (r *Registry) change(id string, do func(before *App) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,7 +187,7 @@ func (r *Registry) change(id string, do func(before *App) error) error {
 	}
 }
 
-// changeable is the app of that id. It needs mu.
+// changeable returns the app with that id. The caller must hold mu.
 func (r *Registry) changeable(id string) (*App, error) {
 	if r.closed {
 		return nil, ErrClosed
@@ -198,7 +199,7 @@ func (r *Registry) changeable(id string) (*App, error) {
 	return app, nil
 }
 
-// put makes an app durable, and then known. It needs mu.
+// put stores an app durably, then makes it visible. The caller must hold mu.
 func (r *Registry) put(before, after *App) error {
 	if err := r.store.Put(r.ctx, before, after); err != nil {
 		r.doubt(after.ID)
@@ -208,8 +209,8 @@ func (r *Registry) put(before, after *App) error {
 	return nil
 }
 
-// replace makes a change known that is in the store: before is nil for a new app,
-// after for one that is gone. It needs mu.
+// replace makes a stored change visible: before is nil for a new app, after for
+// a deleted one. The caller must hold mu.
 func (r *Registry) replace(before, after *App) {
 	if after == nil {
 		r.apps.Delete(before.ID)
@@ -230,17 +231,18 @@ func (r *Registry) show(app *App) {
 	r.list.put(app)
 }
 
-// Watch has fn called after each change, which is durable and known by then, in
-// their order: before is nil for a new app, after for one that is gone. No
-// other change is made meanwhile, so fn must not block, nor change anything.
+// Watch registers fn, which is called after each change, in order. By then the
+// change is durable and visible. before is nil for a new app, after for a
+// deleted one. No other change is made during the call, so fn must neither
+// block nor change anything.
 func (r *Registry) Watch(fn func(before, after *App)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watchers = append(r.watchers, fn)
 }
 
-// Check reads from the store. It waits for a change that is under way, so that
-// a store which hangs is found, and returns the store's error or [ErrClosed].
+// Check reads from the store. It first waits for a change in progress, so that
+// it detects a store that hangs. It returns the store's error or [ErrClosed].
 func (r *Registry) Check(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -250,13 +252,12 @@ func (r *Registry) Check(ctx context.Context) error {
 	return r.store.Check(ctx)
 }
 
-// Close waits for a change that is under way, and closes the store. Later
-// changes fail with [ErrClosed]; what only reads goes on. To close twice does
-// nothing.
+// Close waits for a change in progress and closes the store. Later changes fail
+// with [ErrClosed]; reads still work. Closing twice does nothing.
 //
-// A store that does not answer, as that of a disk which hangs, is left behind
-// after [closeTimeout] with an error: it must hang neither an exit nor a reload.
-// It is closed if it answers later.
+// If the store does not answer, for example because its disk hangs, Close
+// abandons it after [closeTimeout] and returns an error: it must block neither
+// an exit nor a reload. The store is closed if it answers later.
 func (r *Registry) Close() (err error) {
 	r.closing.Do(func() {
 		begin := time.Now()

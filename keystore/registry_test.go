@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// memory is a store that fails when it is told to.
+// memory is a store that fails on request.
 type memory struct {
 	apps   map[string]*App
 	used   map[string]map[string]time.Time
@@ -143,7 +143,7 @@ func TestUpdateReplacesTheApp(t *testing.T) {
 	var draft *App
 	updated, err := registry.Update(old.ID, func(app *App) error {
 		draft = app
-		app.ID, app.Created = "app_other", time.Time{} // stay
+		app.ID, app.Created = "app_other", time.Time{} // unchanged
 		app.Name, app.Rate, app.AllowedOrigins = "store", &Rate{Limit: 1, Window: time.Second}, []string{"https://a.example"}
 		app.Keys[0].Hash[0]++
 		app.Keys[0].Revoked = time.Now()
@@ -167,7 +167,7 @@ func TestUpdateReplacesTheApp(t *testing.T) {
 func TestChangesOfUnknownAppsAreNotFound(t *testing.T) {
 	registry, _ := inMemory(t)
 	id := create(t, registry, "shop").App.ID
-	for range 2 { // the second time it is gone
+	for range 2 { // the second time, it no longer exists
 		_, err := registry.Update("app_none", func(*App) error { panic("called") })
 		if !errors.Is(err, ErrNotFound) {
 			t.Error(err)
@@ -250,11 +250,11 @@ func TestOpenClosesAStoreThatDoesNotLoad(t *testing.T) {
 	}
 }
 
-// Watchers see one history: each change starts from where the last one ended,
-// and by then the registry knows it.
+// Watchers see a single history: each change starts from the result of the last
+// one, and by then the registry knows it.
 func TestWatchersSeeChangesInOrder(t *testing.T) {
 	registry, _ := inMemory(t)
-	current := map[string]*App{} // changes are serialised, so is this
+	current := map[string]*App{} // changes are serialised, and so is access to this
 	registry.Watch(func(before, after *App) {
 		id := ""
 		switch {

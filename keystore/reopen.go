@@ -10,22 +10,22 @@ import (
 	"go.uber.org/zap"
 )
 
-// Badger does not outlive every failure of its files. When it cannot make the
-// next one, as when the process is out of descriptors, it answers that write
-// with an error, and ends the whole process at the next, or at a read. So after
-// a write that failed it is closed and opened anew, which is what a start after
-// kill -9 does; meanwhile changes are refused, and apps are served from memory.
+// Badger does not survive every file error. If it cannot create its next file,
+// for example because the process is out of descriptors, it answers that write
+// with an error, and ends the whole process at the next write or read. So after
+// a failed write it is closed and reopened, as after kill -9. In the meantime,
+// changes are refused and apps are served from memory.
 
 const (
-	// reopenPause is between two attempts to open a store.
+	// reopenPause is the pause between two attempts to open a store.
 	reopenPause = time.Second
 
-	// closeLimit is how long an end waits for a store that cannot finish its
-	// files: all that was answered is in its log already.
+	// closeLimit is how long Close waits for a store that cannot finish its
+	// files: everything acknowledged is already in its log.
 	closeLimit = 5 * time.Second
 )
 
-// view reads.
+// view runs a read-only transaction.
 func (b *Badger) view(read func(*badger.Txn) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -35,8 +35,8 @@ func (b *Badger) view(read func(*badger.Txn) error) error {
 	return b.db.View(read)
 }
 
-// change makes a change that is to be answered, and counts it. A large one is
-// in the value log, of which Badger only logs that it could not be synced.
+// change makes a change that will be acknowledged, and counts it. A large
+// record is in the value log; if that cannot be synced, Badger only logs it.
 func (b *Badger) change(do func(*badger.Txn) error, large bool) error {
 	return b.write(func(db *badger.DB) error {
 		next := b.changes + 1
@@ -54,8 +54,7 @@ func (b *Badger) change(do func(*badger.Txn) error, large bool) error {
 	})
 }
 
-// write writes. If that fails, nothing is done with the store before
-// it has been opened anew.
+// write runs change. If it fails, the store is not used until it is reopened.
 func (b *Badger) write(change func(*badger.DB) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,15 +75,15 @@ func (b *Badger) write(change func(*badger.DB) error) error {
 	return err
 }
 
-// refusal needs mu.
+// refusal returns the error for a broken store. The caller must hold mu.
 func (b *Badger) refusal() error {
 	return fmt.Errorf("the keystore in %s failed and is being reopened, see the log: %w", b.dir, b.broken)
 }
 
-// reopen puts another database into the place of one that failed. It runs until
-// that works, or the store is closed.
+// reopen replaces a database that failed. It retries until it succeeds or the
+// store is closed.
 func (b *Badger) reopen(failed *badger.DB) {
-	if err := failed.Close(); err != nil { // which waits until its files can be written
+	if err := failed.Close(); err != nil { // waits until its files can be written
 		b.log.Warn("the failed keystore could not be closed cleanly", zap.Error(err))
 	}
 	b.mu.Lock()
@@ -102,7 +101,7 @@ func (b *Badger) reopen(failed *badger.DB) {
 			b.log.Info("the keystore was reopened and accepts changes", zap.String("dir", b.dir))
 			return
 		}
-		if b.broken.Error() != err.Error() { // news
+		if b.broken.Error() != err.Error() { // a new reason
 			b.log.Error("the keystore cannot be reopened yet", zap.Error(err))
 		}
 		b.broken = err
@@ -124,7 +123,7 @@ func (b *Badger) Close() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.broken != nil {
-			ended <- nil // all is closed
+			ended <- nil // everything is closed already
 			return
 		}
 		err := errors.Join(b.db.Close(), b.answered.file.Close())
@@ -134,13 +133,12 @@ func (b *Badger) Close() error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(closeLimit): // and the goroutine ends when the files can be written, or with the process
+	case <-time.After(closeLimit): // the goroutine ends when the files can be written, or with the process
 		return fmt.Errorf("the keystore in %s cannot finish its files, see the log; the next start will, and nothing is lost", b.dir)
 	}
 }
 
-// gcInterval is how often the value log is searched for records that were
-// overwritten.
+// gcInterval is how often the value log is searched for overwritten records.
 const gcInterval = 10 * time.Minute
 
 // collectGarbage runs until the store is closed.
@@ -157,7 +155,7 @@ func (b *Badger) collectGarbage() {
 		for err == nil { // a file was rewritten, there may be another
 			err = b.write(func(db *badger.DB) error { return db.RunValueLogGC(0.5) })
 		}
-		closeFiles(b.dir, b.log) // those that were made since
+		closeFiles(b.dir, b.log) // including those created since the last run
 		if !errors.Is(err, badger.ErrNoRewrite) {
 			b.log.Warn("the space of old records could not be freed", zap.Error(err))
 		}

@@ -16,9 +16,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// starve changes an app without a descriptor to spare until Badger needs its
-// next file, and tells what becomes of it. Badger has one log of 4 MiB at a
-// time, so records are large.
+// starve changes an app with no descriptor to spare until Badger needs its next
+// file, and reports the outcome. Badger has one log of 4 MiB at a time, so the
+// records are large.
 func starve() error {
 	store, err := OpenBadger(".", zap.NewNop())
 	if err != nil {
@@ -45,7 +45,7 @@ func starve() error {
 		return err
 	}
 	enough := limit
-	limit.Cur = 3 // fewer than are open
+	limit.Cur = 3 // fewer than are already open
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func starve() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &enough); err != nil {
 		return err
 	}
-	for begin := time.Now(); registry.Check(context.Background()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
+	for begin := time.Now(); registry.Check(context.Background()) != nil; time.Sleep(10 * time.Millisecond) { // polling interval
 		if time.Since(begin) > 20*time.Second {
 			return errors.Join(errors.New("it was not reopened"), registry.Check(context.Background()))
 		}
@@ -78,8 +78,7 @@ func starve() error {
 	return nil // without closing, as after kill -9
 }
 
-// Where a file system takes no writes, the mapped files of Badger's would end the
-// process.
+// If a file system rejects writes, Badger's mapped files would end the process.
 func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	store, err := OpenBadger(dir, zap.NewNop())
@@ -102,7 +101,7 @@ func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), dir) || !errors.Is(err, syscall.EBADF) {
 		t.Errorf("the change: %v", err)
 	}
-	for begin := time.Now(); store.Check(t.Context()) != nil; time.Sleep(10 * time.Millisecond) { // between two looks
+	for begin := time.Now(); store.Check(t.Context()) != nil; time.Sleep(10 * time.Millisecond) { // polling interval
 		if time.Since(begin) > 20*time.Second {
 			t.Fatalf("it was not reopened: %v", store.Check(t.Context()))
 		}
@@ -112,8 +111,8 @@ func TestStoreWritesNothingWhereNothingCanBeWritten(t *testing.T) {
 	}
 }
 
-// Badger would end the process at the change after the one that failed, and so
-// at every look of /realtime/health.
+// On its own, Badger would end the process at the change after the failed one,
+// and likewise at each check of /realtime/health.
 func TestStoreWithoutDescriptorsFailsAndComesBack(t *testing.T) {
 	dir := t.TempDir()
 	c := startChild(t, "starve", dir)

@@ -4,8 +4,8 @@ package keystore
 
 import "math"
 
-// freeSpace is not known here.
+// freeSpace is unknown on this platform.
 func freeSpace(string) (uint64, error) { return math.MaxUint64, nil }
 
-// inUse is not known here.
+// inUse is unknown on this platform.
 func inUse(string) bool { return false }

@@ -11,19 +11,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// checkTables refuses tables that were cut off: Badger takes lengths at their
-// end as they are, and ends the process with a panic if they lead nowhere. All
-// else it holds against checksums. Tables that its MANIFEST does not name are
-// what a kill left of their making: it removes them.
+// checkTables refuses truncated tables: Badger trusts the lengths at a table's
+// end, and ends the process with a panic if they are wrong. It verifies
+// everything else against checksums. Tables that its MANIFEST does not name are
+// unfinished ones that a kill left behind; Badger removes them.
 func checkTables(dir string) error {
 	file, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
-		return nil // a new store, or one of which Badger says why
+		return nil // a new store, or Badger reports why
 	}
 	defer file.Close()
 	manifest, _, err := badger.ReplayManifestFile(file, 0, options(dir, &badgerLog{logger: zap.NewNop()}))
 	if err != nil {
-		return nil // Badger says why
+		return nil // Badger reports why
 	}
 	for id := range manifest.Tables {
 		path := table.NewFilename(id, dir)

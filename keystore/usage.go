@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// keepUsed is how often it is written down which keys were used. Who is killed
-// in between forgets that much.
+// keepUsed is how often key uses are stored. A killed process loses that much.
 const keepUsed = time.Minute
 
-// usage is when keys were last used, to the minute, which is enough to see
-// whether one may be revoked.
+// usage records when keys were last used, to the minute, which is enough to see
+// whether a key can be revoked.
 type usage struct {
 	minutes sync.Map // key id → *atomic.Int64, minutes since 1970
 
 	mu    sync.Mutex          // guards dirty
-	dirty map[string]struct{} // apps with keys whose use is not written down
+	dirty map[string]struct{} // apps with key uses that are not stored yet
 
 	quit  chan struct{}
 	ended chan struct{}
 }
 
-// Used takes note that a key of an app was used. It is for the way of every
-// message: within a minute, only the first use of a key costs more than a look.
+// Used records that a key of an app was used. It is on the hot path of every
+// message: within a minute, only the first use of a key costs more than a
+// lookup.
 func (r *Registry) Used(app *App, key *Key, now time.Time) {
 	minute := now.Unix() / 60
 	v, ok := r.usage.minutes.Load(key.ID)
 	if !ok {
 		v, _ = r.usage.minutes.LoadOrStore(key.ID, new(atomic.Int64))
 		if now, ok := r.App(app.ID); !ok || now.key(key.ID) == nil {
-			r.usage.minutes.Delete(key.ID) // forgotten since it was looked up
+			r.usage.minutes.Delete(key.ID) // dropped since it was looked up
 			return
 		}
 	}
@@ -44,8 +44,8 @@ func (r *Registry) Used(app *App, key *Key, now time.Time) {
 	r.usage.dirty[app.ID] = struct{}{}
 }
 
-// LastUsed is when a key was last used, to the minute; zero is never, or not
-// known.
+// LastUsed returns when a key was last used, to the minute; zero means never,
+// or unknown.
 func (r *Registry) LastUsed(key string) time.Time {
 	v, ok := r.usage.minutes.Load(key)
 	if !ok {
@@ -54,7 +54,7 @@ func (r *Registry) LastUsed(key string) time.Time {
 	return time.Unix(v.(*atomic.Int64).Load()*60, 0).UTC()
 }
 
-// startUsage begins with what was written down of the keys that there are.
+// startUsage begins with the stored uses of the existing keys.
 func (r *Registry) startUsage(kept map[string]time.Time) {
 	r.usage.dirty = make(map[string]struct{})
 	r.usage.quit, r.usage.ended = make(chan struct{}), make(chan struct{})
@@ -87,8 +87,8 @@ func (r *Registry) keepUsage() {
 	}
 }
 
-// writeUsage writes down what is not. What the store refuses is tried again
-// with the next. It needs mu.
+// writeUsage stores the new uses. Uses that the store refuses are retried next
+// time. The caller must hold mu.
 func (r *Registry) writeUsage() {
 	r.usage.mu.Lock()
 	dirty := r.usage.dirty
@@ -113,8 +113,8 @@ func (r *Registry) writeUsage() {
 	}
 }
 
-// forgetUsage drops what is known of the keys that an app has no more; after
-// is nil if the app is gone. It needs mu.
+// forgetUsage drops the uses of keys that an app no longer has; after is nil if
+// the app was deleted. The caller must hold mu.
 func (r *Registry) forgetUsage(before, after *App) {
 	for _, k := range before.Keys {
 		if after == nil || after.key(k.ID) == nil {

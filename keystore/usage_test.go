@@ -20,7 +20,7 @@ func TestUseOfAKeyIsKnownAtOnceAndWrittenDownWithinAMinute(t *testing.T) {
 		if at := registry.LastUsed(key.ID); !at.Equal(begin.Truncate(time.Minute)) {
 			t.Errorf("used %v, want %v", at, begin)
 		}
-		written := func(then error) map[string]time.Time { // and lets the store fail
+		written := func(then error) map[string]time.Time { // and makes the store fail
 			registry.mu.Lock()
 			defer registry.mu.Unlock()
 			store.fail = then

@@ -14,19 +14,19 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// An API is the admin API: apps and keys on Caddy's admin endpoint. Its changes
-// are on disk when they are answered, take effect at once, and reload nothing.
+// An API is the admin API: it manages apps and keys on Caddy's admin endpoint. A
+// change is on disk and in effect when it is answered. No change needs a reload.
 type API struct {
-	// Find finds the gateway of the configuration that runs. Each request asks
-	// for it: a failed reload leaves the admin endpoint to a configuration whose
-	// apps never ran.
+	// Find returns the gateway of the running configuration. It is called for
+	// each request: a failed reload leaves the admin endpoint to a configuration
+	// whose apps never started.
 	Find func() (*Gateway, error)
 
 	Logger *zap.Logger
 }
 
-// Routes returns the routes of the admin endpoint. Patterns name no method, as
-// the mux would answer a wrong one in plain text.
+// Routes returns the routes of the admin endpoint. Their patterns have no method,
+// because the mux answers a wrong method in plain text.
 func (a *API) Routes() []caddy.AdminRoute {
 	return slices.Concat([]caddy.AdminRoute{
 		{Pattern: "/realtime/apps", Handler: a.route(map[string]adminFunc{
@@ -46,13 +46,13 @@ func (a *API) Routes() []caddy.AdminRoute {
 	}, a.keyRoutes(), a.channelRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
 }
 
-// adminFunc answers a request, or says why not.
+// adminFunc answers a request or returns an error.
 type adminFunc func(*Gateway, http.ResponseWriter, *http.Request) error
 
-// appFunc is an adminFunc of the app that the path names.
+// appFunc is an adminFunc for the app in the path.
 type appFunc func(*Gateway, *keystore.App, http.ResponseWriter, *http.Request) error
 
-// ofApp finds the app.
+// ofApp calls serve with the app in the path.
 func ofApp(serve appFunc) adminFunc {
 	return func(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 		id := r.PathValue("id")
@@ -64,7 +64,7 @@ func ofApp(serve appFunc) adminFunc {
 	}
 }
 
-// readOnly answers a GET, also where no gateway runs.
+// readOnly answers GET requests, even if no gateway is running.
 func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -80,8 +80,8 @@ func readOnly(serve http.HandlerFunc) caddy.AdminHandlerFunc {
 	}
 }
 
-// route picks the method's function and answers its errors in our shape.
-// parameters are those that the query of a GET may have.
+// route selects the function for the method, and answers its errors as JSON.
+// parameters lists the query parameters that a GET can have.
 func (a *API) route(methods map[string]adminFunc, allow string, parameters ...string) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		method := r.Method
@@ -111,7 +111,7 @@ func (a *API) route(methods map[string]adminFunc, allow string, parameters ...st
 		refusal := apierr.As(err)
 		if _, told := errors.AsType[*apierr.Error](err); !told {
 			a.Logger.Error("admin request failed", zap.String("path", text.MaskKeys(r.URL.Path)), zap.Error(err))
-			// Who is here may read the log, and needs the reason.
+			// Clients of the admin API can read the log anyway, and need the reason.
 			refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
 		}
 		refusal.Write(w)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// createApp answers with the keys' plain text, the only time that it is shown.
+// createApp answers with the keys in plain text. They are never shown again.
 func (a *API) createApp(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Name *string `json:"name"`
@@ -31,14 +31,14 @@ func (a *API) createApp(g *Gateway, w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
-// Pages of a list.
+// The bounds of a list's page size.
 const (
 	DefaultPage = 100
 	MaxPage     = 1000
 )
 
-// listApps answers a page; next, where it is not null, is the query's "after"
-// of the page that follows.
+// listApps answers with a page of apps. next is the query's "after" for the
+// following page, or null on the last one.
 func (a *API) listApps(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
@@ -74,7 +74,7 @@ func (a *API) deleteApp(g *Gateway, w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
-// operator is who sent the request. The admin endpoint knows no names.
+// operator returns the sender of a request. The admin endpoint has no user names.
 func (a *API) operator(g *Gateway, r *http.Request) Operator {
 	return g.Operator(a.Logger, zap.String("remote", r.RemoteAddr))
 }

@@ -12,42 +12,42 @@ import (
 )
 
 const (
-	// changeTimeout is how long a request for a change waits for a keystore that
-	// completes none.
+	// changeTimeout is how long a request waits for its change while the
+	// keystore completes none.
 	changeTimeout = 5 * time.Second
 
-	// changeGrace replaces it while the server shuts down: Caddy waits for open
+	// changeGrace replaces changeTimeout during shutdown: Caddy waits for open
 	// requests.
 	changeGrace = time.Second
 
-	// changeTick is how often a waiting request looks at both.
+	// changeTick is the interval at which a waiting request checks both.
 	changeTick = 250 * time.Millisecond
 
-	// maxHangingChanges bounds the changes that are left behind. While there
-	// are as many, others are refused.
+	// maxHangingChanges limits the abandoned changes that are still running. At
+	// the limit, new changes are refused.
 	maxHangingChanges = 64
 )
 
-// changes counts the changes that requests wait for. The zero value is ready
-// for use.
+// changes counts the changes that requests wait for. The zero value is ready to
+// use.
 type changes struct {
 	completed atomic.Int64
-	hanging   atomic.Int32 // whose requests have been answered
+	hanging   atomic.Int32 // abandoned: their requests have been answered
 }
 
-// A HangingError says that nobody knows yet what comes of a change.
+// A HangingError reports that the outcome of a change is not known yet.
 type HangingError struct{ refusal *apierr.Error }
 
 // Error implements error.
 func (e HangingError) Error() string { return e.refusal.Error() }
 
-// Unwrap implements errors.As.
+// Unwrap returns the error to show, for errors.As.
 func (e HangingError) Unwrap() error { return e.refusal }
 
-// complete makes a change and waits for it. A disk that hangs must not hold
-// requests, as an exit waits for them: if no change completes for changeTimeout,
-// it returns a HangingError while the change goes on. do must not use the
-// request.
+// complete makes a change and waits for it. A hanging disk must not block requests
+// forever, because an exit waits for them: if no change completes within
+// changeTimeout, complete returns a HangingError and the change continues. do must
+// not use the request.
 func complete[T any](o Operator, do func() (T, error)) (T, error) {
 	type outcome struct {
 		value T
@@ -67,7 +67,7 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 			if p := recover(); p != nil {
 				made.panic = fmt.Sprintf("%v\n\n%s", p, debug.Stack())
 			}
-			if made.err == nil { // a refusal may not have reached the keystore
+			if made.err == nil { // a refused change may not have reached the keystore
 				c.completed.Add(1)
 			}
 			ended <- made
@@ -77,7 +77,7 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 	tick := time.NewTicker(changeTick)
 	defer tick.Stop()
 	seen := c.completed.Load()
-	var took time.Duration // in ticks: while the process is stopped there are none
+	var took time.Duration // counted in ticks, which stop while the process is suspended
 	for {
 		select {
 		case made := <-ended:

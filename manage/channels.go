@@ -19,15 +19,15 @@ func (a *API) channelRoutes() []caddy.AdminRoute {
 		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.listChannels),
 		}, "GET, HEAD", "after", "limit", "prefix")},
-		// A channel's name may have slashes.
+		// A channel name can contain slashes.
 		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
 			http.MethodGet: ofApp(a.showChannel),
 		}, "GET, HEAD")},
 	}
 }
 
-// listChannels answers a page of the occupied channels whose names begin with
-// the query's prefix.
+// listChannels answers with a page of the occupied channels whose names begin
+// with the query's prefix.
 func (a *API) listChannels(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
@@ -56,8 +56,8 @@ func (a *API) listChannels(g *Gateway, app *keystore.App, w http.ResponseWriter,
 	return nil
 }
 
-// showChannel answers for any name that a channel may have: one that nobody has
-// subscribed to is not there, and has 0 subscribers.
+// showChannel answers for any valid channel name. A channel without subscribers
+// is not occupied and has 0 subscribers.
 func (a *API) showChannel(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	channel := r.PathValue("channel")
 	if err := message.CheckChannel(channel); err != nil {
@@ -67,7 +67,7 @@ func (a *API) showChannel(g *Gateway, app *keystore.App, w http.ResponseWriter, 
 	return nil
 }
 
-// pageLimit is how many entries a page has.
+// pageLimit returns the number of entries per page.
 func pageLimit(query url.Values) (int, error) {
 	text := query.Get("limit")
 	if text == "" {

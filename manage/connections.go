@@ -32,8 +32,8 @@ func noConnection(id string) *apierr.Error {
 	return apierr.NotFound("The app has no connection %s. It may have closed, or reconnected with another id.", text.Quote(id))
 }
 
-// listConnections answers a page of the app's connections, or of a channel's
-// members.
+// listConnections answers with a page of the app's connections, or of the members
+// of one channel.
 func (a *API) listConnections(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
@@ -76,7 +76,7 @@ func (a *API) closeConnection(g *Gateway, app *keystore.App, w http.ResponseWrit
 	return nil
 }
 
-// watchApp streams what happens in the app.
+// watchApp streams the app's events.
 func (a *API) watchApp(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	return g.ServeLive(w, r, app.ID, nil)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// decodeAdmin reads a JSON body strictly.
+// decodeAdmin strictly decodes a JSON body.
 func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 	if err := access.CheckBodyType(r); err != nil {
 		return err
@@ -34,7 +34,7 @@ func decodeAdmin(w http.ResponseWriter, r *http.Request, into any) error {
 	return decodeStrict(body, into)
 }
 
-// decodeStrict takes exactly one JSON object, with the fields of into only.
+// decodeStrict accepts exactly one JSON object with only the fields of into.
 func decodeStrict(body []byte, into any) error {
 	if err := jsonscan.CheckUTF8(body); err != nil {
 		return err
@@ -55,13 +55,13 @@ func decodeStrict(body []byte, into any) error {
 		return apierr.InvalidRequest("%s must be %s, not %s.", cmp.Or(wrong.Field, "The body"), wanted(wrong.Field), article(wrong.Value))
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		name, _ := strconv.Unquote(field) // encoding/json quotes as Go does
+		name, _ := strconv.Unquote(field) // encoding/json quotes like Go
 		return apierr.InvalidRequest("Unknown field %s.", text.Quote(name))
 	}
 	return apierr.InvalidJSON("The body is not one complete JSON object.")
 }
 
-// wanted says what a field of the admin API's bodies takes.
+// wanted describes the value that a field of the admin API's bodies accepts.
 func wanted(field string) string {
 	switch field {
 	case "":
@@ -82,7 +82,7 @@ func wanted(field string) string {
 	return "a string"
 }
 
-// article puts one before a kind of JSON value: "number 1.5", "object".
+// article puts an article before a kind of JSON value: "number 1.5", "object".
 func article(kind string) string {
 	switch {
 	case strings.HasPrefix(kind, "number "):
@@ -97,10 +97,9 @@ func article(kind string) string {
 	return "a " + kind
 }
 
-// checkFieldNames refuses what encoding/json lets through: null for an object,
-// a field twice, one in capital letters, and a text with half of a character,
-// which it would change. body is JSON, and its fields are
-// those of a struct whose names have small letters.
+// checkFieldNames rejects what encoding/json accepts: null for an object, duplicate
+// fields, names in uppercase, and strings with half a surrogate pair, which it would
+// replace. body must be JSON for a struct whose field names are lowercase.
 func checkFieldNames(body []byte) error {
 	s := jsonscan.Scanner{B: body}
 	s.Space()

@@ -8,21 +8,21 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// Forms remembers which forms of the portal have made a key, so that a
-// browser that sends one again, as at a reload of the page that it was answered
-// with, makes no second one. It holds no key. The zero value is ready for use.
+// Forms remembers which of the portal's forms have made a key, so that a form that
+// a browser sends again, for example on a page reload, does not make another. It
+// does not hold the keys. The zero value is ready to use.
 type Forms struct {
 	mu    sync.Mutex
-	epoch string            // of this process: forms of an earlier one are refused
-	made  map[string]string // the form's app, "" while it is being made
-	order []string          // the keys of made that have an app, the oldest first
+	epoch string            // of this process; forms of an earlier process are refused
+	made  map[string]string // app ID by form, "" while the request is in progress
+	order []string          // completed forms, oldest first
 }
 
-// maxForms bounds the forms that are remembered. Each has made an app or a
-// key, so nobody but an operator fills it.
+// maxForms bounds the remembered forms. Each has made an app or a key, so only
+// operators can fill it.
 const maxForms = 10_000
 
-// ID is a new one, for a page that is about to be shown.
+// ID returns a new form ID, for a page that is about to be shown.
 func (f *Forms) ID() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,8 +32,8 @@ func (f *Forms) ID() string {
 	return f.epoch + "." + rand.Text()
 }
 
-// Begin reserves a form. It returns the app that the form was about if it has
-// made a key before.
+// Begin reserves a form. If the form has already made a key, Begin returns the
+// form's app.
 func (f *Forms) Begin(id, form string) (app string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,7 +54,7 @@ func (f *Forms) Begin(id, form string) (app string, err error) {
 	return app, nil
 }
 
-// End ends what Begin began. A form that made nothing may be sent again.
+// End completes a form. A form that made nothing can be sent again.
 func (f *Forms) End(form, app string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package manage is what an operator may ask of a gateway, and change in it:
-// once, for the admin API, the portal and the command line. It reaches the
+// Package manage implements everything that operators can see and change in a
+// gateway, for the admin API, the portal and the command line. It accesses the
 // gateway through the interfaces of [Gateway].
 package manage
 
@@ -16,11 +16,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// A Gateway is what runs, as far as operators are concerned. It lasts as long
-// as its keystore is open, over reloads. Its fields are set before its first use
-// and do not change.
+// A Gateway gives operators access to the running gateway. It lasts as long as its
+// keystore is open, across reloads. Its fields must be set before its first use
+// and must not change afterwards.
 type Gateway struct {
-	// KeystorePlace says where the keystore is, for advice to people.
+	// KeystorePlace is the location of the keystore, for messages to people.
 	KeystorePlace string
 
 	Registry  *keystore.Registry
@@ -29,67 +29,67 @@ type Gateway struct {
 	Publisher Publisher
 	Feeds     *live.Feeds
 
-	// Defaults are the limits of apps that have none of their own.
+	// Defaults returns the limits of apps without limits of their own.
 	Defaults func() Defaults
 
-	// Draining reports whether the process is about to end.
+	// Draining reports whether the process is exiting.
 	Draining func() bool
 
-	// Forms are those that the portal has taken.
+	// Forms remembers the portal's completed forms.
 	Forms Forms
 
 	changes changes
-	hanging atomic.Int32 // checks of the health that were left behind
+	hanging atomic.Int32 // abandoned health checks
 }
 
-// Channels are those that have subscribers.
+// Channels gives access to the channels that have subscribers.
 type Channels interface {
 	// List is [hub.Hub.List].
 	List(app, prefix, after string, limit int) (page []hub.Occupied, more bool)
 
-	// Subscribers is how many a channel has.
+	// Subscribers returns the number of a channel's subscribers.
 	Subscribers(app, channel string) int
 
-	// Check delivers a message, and fails if it does not arrive.
+	// Check delivers a message and returns an error if it does not arrive.
 	Check(ctx context.Context) error
 }
 
-// Sockets are the clients that were let in.
+// Sockets gives access to the admitted sockets.
 type Sockets interface {
-	// Count is how many an app has.
+	// Count returns the number of an app's sockets.
 	Count(app string) int
 
 	// CountByKey counts an app's sockets by the id of the key that let them in.
 	CountByKey(app string) map[string]int
 
-	// List is a page of an app's sockets in order of their ids: those that come
-	// after an id, and are in a channel, unless that is "". next is "" on the
-	// last page.
+	// List returns a page of an app's sockets ordered by ID. The page begins
+	// after the ID in after, and contains only members of channel unless that is
+	// "". next is "" on the last page.
 	List(app, channel, after string, limit int) (page []Connection, next string)
 
-	// Find finds a socket of an app.
+	// Find returns a socket of an app.
 	Find(app, id string) (Connection, bool)
 
-	// Disconnect ends a socket for a reason that is logged, and reports whether
-	// it was there. Stock clients do not come back by themselves.
+	// Disconnect closes a socket, logs the reason, and reports whether the socket
+	// existed. Stock clients do not reconnect automatically.
 	Disconnect(app, id, reason string) bool
 }
 
-// A Publisher takes messages to their subscribers.
+// A Publisher delivers messages to their subscribers.
 type Publisher interface {
-	// Publish publishes to a channel of an app under the app's limits. Its errors
-	// are of type *apierr.Error where they are for people. The result is that of
-	// the rate limit, whose Limit is 0 if none was applied.
+	// Publish publishes to a channel of an app, within the app's limits. Errors
+	// to show to people are of type *apierr.Error. The result is the state of
+	// the rate limit; its Limit is 0 if no limit was applied.
 	Publish(ctx context.Context, app *keystore.App, p message.Publication) (message.Receipt, limit.Result, error)
 
-	// Refused counts a publish that was refused.
+	// Refused counts a refused publish.
 	Refused(app string, refusal *apierr.Error)
 }
 
-// Defaults are the limits of apps that have none of their own.
+// Defaults are the limits of apps without limits of their own.
 type Defaults struct {
-	Publishes   int // in any Window; 0 is no limit
+	Publishes   int // per Window; 0 means no limit
 	Window      time.Duration
-	MaxChannels int   // of one socket
-	MaxBody     int64 // of a publish, in bytes
+	MaxChannels int   // per socket
+	MaxBody     int64 // per publish, in bytes
 }

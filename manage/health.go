@@ -14,7 +14,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 )
 
-// healthTimeout bounds one check: what takes longer is not well.
+// healthTimeout bounds one check: a slower one fails.
 const healthTimeout = 5 * time.Second
 
 func (a *API) healthRoutes() []caddy.AdminRoute {
@@ -28,20 +28,21 @@ func (a *API) healthRoutes() []caddy.AdminRoute {
 	}
 }
 
-// healthView is the answer of who is well.
+// healthView is the answer of a healthy server.
 type healthView struct {
 	Status string      `json:"status"` // ready or live
 	Checks []checkView `json:"checks,omitempty"`
 }
 
-// checkView is a check that was passed, and how long it took.
+// checkView is a successful check and its duration.
 type checkView struct {
 	Name         string  `json:"name"`
 	Milliseconds float64 `json:"milliseconds"`
 }
 
-// ready does what clients need done: it reads the keystore, and publishes to a
-// subscriber. It is 503 while the server drains, so that nobody is sent here.
+// ready tests what clients need: it reads the keystore and publishes to a
+// subscriber. It answers 503 while the server drains, so that load balancers send
+// no new clients here.
 func (a *API) ready(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	if g.Draining() {
 		return apierr.Unavailable("The server is shutting down.", time.Second)
@@ -65,12 +66,11 @@ func (a *API) ready(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// maxHanging bounds the checks that are left behind: while there are so many,
-// no other is begun.
+// maxHanging bounds the abandoned checks: at the limit, no new check starts.
 const maxHanging = 4
 
-// timed runs a check. One that hangs is left behind, as there is no way to end
-// it: that is what it was to find. hanging counts those that were left behind.
+// timed runs a check. It abandons a hanging check, which cannot be stopped, and
+// reports it as failed. hanging counts the abandoned checks.
 func timed(r *http.Request, hanging *atomic.Int32, check func(context.Context) error) (time.Duration, error) {
 	begin := time.Now()
 	result := make(chan error, 1)
@@ -83,7 +83,7 @@ func timed(r *http.Request, hanging *atomic.Int32, check func(context.Context) e
 	leave := func() {
 		hanging.Add(1)
 		go func() {
-			<-result //nolint:errcheck // too late to be of use
+			<-result //nolint:errcheck // too late to matter
 			hanging.Add(-1)
 		}()
 	}

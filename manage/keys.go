@@ -15,8 +15,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// keyRoutes are those of an app's keys. They have a prefix of their own, so
-// that Caddy's remote admin can grant them apart from the apps.
+// keyRoutes returns the routes of an app's keys. They have their own prefix, so
+// that Caddy's remote admin can grant access to them separately from the apps.
 func (a *API) keyRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/keys/{id}", Handler: a.route(map[string]adminFunc{
@@ -39,7 +39,7 @@ func (a *API) listKeys(g *Gateway, app *keystore.App, w http.ResponseWriter, r *
 	return nil
 }
 
-// addKey answers with the key's plain text, the only time that it is shown.
+// addKey answers with the key in plain text. It is never shown again.
 func (a *API) addKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Kind    keystore.Kind   `json:"kind"`
@@ -61,8 +61,8 @@ func (a *API) addKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// expiresAt reads when a key is to expire, a time or how long from now; nil for
-// never.
+// expiresAt reads when a key expires, as a time or a duration from now. It returns
+// nil for a key that never expires.
 func expiresAt(raw json.RawMessage) (*time.Time, error) {
 	if jsonscan.IsNull(raw) {
 		return nil, nil
@@ -80,7 +80,7 @@ func expiresAt(raw json.RawMessage) (*time.Time, error) {
 	return nil, apierr.InvalidRequest(`expires is %s. Send how long the key is valid, for example "90d", until when, for example "2099-12-31T18:00:00Z", or null for no expiry.`, text.Quote(strings.Trim(string(raw), `"`)))
 }
 
-// rotateKey answers with the new key's plain text.
+// rotateKey answers with the new key in plain text.
 func (a *API) rotateKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Overlap string `json:"overlap"`
@@ -96,8 +96,8 @@ func (a *API) rotateKey(g *Gateway, w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
-// revokeKey takes a key back: the next publish with it is refused, and its
-// sockets are disconnected before this is answered.
+// revokeKey revokes a key. Publishes with it are refused from the next request on,
+// and its sockets are disconnected before the answer.
 func (a *API) revokeKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	if err := a.operator(g, r).RevokeKey(r.PathValue("id"), r.PathValue("key")); err != nil {
 		return err

@@ -10,18 +10,18 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 )
 
-// liveTimeout bounds one write to who watches: one that is slower is cut off.
+// liveTimeout bounds one write to a watcher: a slower watcher is cut off.
 const liveTimeout = 10 * time.Second
 
-// liveState is told every second, whatever happens.
+// liveState is sent every second, even if nothing has changed.
 type liveState struct {
 	Connections int `json:"connections"`
 	live.Tally
 }
 
-// ServeLive streams what happens in an app, as events of the kinds of package
-// live with JSON data, and an event "second" with a liveState. It returns when
-// ending is closed, also for a stream that was requested after that.
+// ServeLive streams an app's events with JSON data: the kinds of package live, and
+// an event "second" with a liveState. It returns when ending is closed, also if that
+// happened before the request.
 //
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 func (g *Gateway) ServeLive(w http.ResponseWriter, r *http.Request, app string, ending <-chan struct{}) error {
@@ -29,27 +29,27 @@ func (g *Gateway) ServeLive(w http.ResponseWriter, r *http.Request, app string, 
 		return apierr.Unavailable("The server is shutting down.", time.Second)
 	}
 	watcher, err := g.Feeds.Watch(app)
-	if err != nil { // there are too many
+	if err != nil { // too many streams
 		return apierr.Unavailable("Too many live streams are open. Close one that nobody is watching.", time.Minute)
 	}
 	defer watcher.Close()
 	s := stream{w: w, conn: http.NewResponseController(w)}
-	_ = s.conn.SetReadDeadline(time.Time{}) // that of a request would end the stream
+	_ = s.conn.SetReadDeadline(time.Time{}) // the request's deadline would end the stream
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // proxies that look for it let events through at once
+	h.Set("X-Accel-Buffering", "no") // keeps proxies that honor it from buffering events
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	// Who has gone, or was ended by a reload, comes again.
+	// A client that lost its stream, for example in a reload, reconnects.
 	if s.write("retry: 1000\n\n") == nil {
 		g.follow(r.Context(), &s, watcher, app, ending)
 	}
 	return nil
 }
 
-// follow writes what the watcher is told until either side has had enough.
+// follow writes the watcher's events until either side ends the stream.
 func (g *Gateway) follow(ctx context.Context, s *stream, watcher *live.Watcher, app string, ending <-chan struct{}) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -82,7 +82,7 @@ type stream struct {
 }
 
 func (s *stream) event(name string, data any) error {
-	text, err := json.Marshal(data) // in one line
+	text, err := json.Marshal(data) // a single line
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (s *stream) event(name string, data any) error {
 }
 
 func (s *stream) write(text string) error {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(liveTimeout)) // a server that has none lets it hang, and is told of no end
+	_ = s.conn.SetWriteDeadline(time.Now().Add(liveTimeout)) // a writer without deadlines can hang, and then misses ending
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
 	}

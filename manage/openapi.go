@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// openAPI describes POST /publish and the admin API. The tests hold both to
+// openAPI describes POST /publish and the admin API. The tests check both against
 // it.
 //
 //go:embed openapi.yaml
@@ -20,11 +20,11 @@ func (a *API) documentRoutes() []caddy.AdminRoute {
 	}
 }
 
-// serveOpenAPI needs no runtime: the document is there whatever is configured.
+// serveOpenAPI needs no runtime: it serves the document in any configuration.
 func serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/yaml") // RFC 9512
 	h.Set("Content-Length", strconv.Itoa(len(openAPI)))
 	h.Set("Cache-Control", "no-cache")
-	_, _ = w.Write(openAPI) // who has gone reads nothing
+	_, _ = w.Write(openAPI) // a client that has left needs no answer
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// An Operator changes apps and keys, through the admin API or in the
-// portal. Each change is on disk and in force when its method returns, and
-// leaves a line in the log: who did what to which key, never the key itself.
-// Its errors are for people where they are of type *apierr.Error.
+// An Operator changes apps and keys, through the admin API or the portal. Each
+// change is on disk and in force when its method returns, and logs who did what to
+// which key, but never the key itself. Errors to show to people are of type
+// *apierr.Error.
 type Operator struct {
 	gateway *Gateway
 	logger  *zap.Logger
 	who     []zap.Field
 }
 
-// Operator is one who makes changes; who says in the log who that is.
+// Operator returns an Operator. The fields in who identify the person in the log.
 func (g *Gateway) Operator(logger *zap.Logger, who ...zap.Field) Operator {
 	return Operator{g, logger, who}
 }
@@ -45,8 +45,8 @@ func (o Operator) CreateApp(name string) (keystore.Created, error) {
 	})
 }
 
-// PatchApp changes what the patch names. match says whether the app is as the
-// operator has seen it.
+// PatchApp applies a patch to an app. match returns an error if the app is not as
+// the operator last saw it.
 func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) error) (*keystore.App, error) {
 	change, err := patch.check()
 	if err != nil {
@@ -68,7 +68,7 @@ func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) er
 	})
 }
 
-// DeleteApp removes the app and its keys, and disconnects its sockets.
+// DeleteApp deletes the app and its keys, and disconnects its sockets.
 func (o Operator) DeleteApp(id string) error {
 	_, err := complete(o, func() (none struct{}, err error) {
 		if err := o.gateway.Registry.Delete(id); err != nil {
@@ -80,7 +80,7 @@ func (o Operator) DeleteApp(id string) error {
 	return err
 }
 
-// AddKey makes a key, which never expires if expires is nil.
+// AddKey makes a key. It never expires if expires is nil.
 func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
 	if kind != keystore.Publish && kind != keystore.Subscribe {
 		return keystore.Issued{}, apierr.InvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
@@ -92,9 +92,9 @@ func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *
 	if expires != nil {
 		until = expires.UTC()
 		switch {
-		case !until.After(time.Now()): // the zero time too, which is never to the registry
+		case !until.After(time.Now()): // also the zero time, which the registry reads as never
 			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Send a future time, or omit it.")
-		case until.Year() > 9999: // which no record can hold
+		case until.Year() > 9999: // the latest time that a record can hold
 			return keystore.Issued{}, apierr.InvalidRequest("expires is after the year 9999. Omit it for a key that does not expire.")
 		}
 	}
@@ -108,10 +108,10 @@ func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *
 	})
 }
 
-// MaxOverlap bounds how long a rotated key stays good.
+// MaxOverlap bounds how long a rotated key stays valid.
 const MaxOverlap = 366 * 24 * time.Hour
 
-// RotateKey makes a key that takes another's place, which stays good for the
+// RotateKey makes a key that replaces another. The old key stays valid for the
 // overlap.
 func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 	stays, err := caddy.ParseDuration(overlap)
@@ -128,8 +128,8 @@ func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 	})
 }
 
-// RevokeKey takes a key back: the next publish with it is refused, and its
-// sockets are disconnected.
+// RevokeKey revokes a key: the next publish with it is refused, and its sockets are
+// disconnected.
 func (o Operator) RevokeKey(app, key string) error {
 	_, err := complete(o, func() (none struct{}, err error) {
 		if _, err := o.gateway.Registry.RevokeKey(app, key); err != nil {
@@ -141,8 +141,8 @@ func (o Operator) RevokeKey(app, key string) error {
 	return err
 }
 
-// Disconnect ends a connection. Its credentials stay good: a stock client does
-// not come back by itself, but a reload of its page does.
+// Disconnect closes a connection. Its credentials stay valid: a stock client does
+// not reconnect automatically, but does when its page is reloaded.
 func (o Operator) Disconnect(app, id string) error {
 	if !o.gateway.Sockets.Disconnect(app, id, "closed by an operator") {
 		return noConnection(id)
@@ -151,12 +151,12 @@ func (o Operator) Disconnect(app, id string) error {
 	return nil
 }
 
-// appError says to a person why an app was not changed.
+// appError explains why an app was not changed.
 func appError(err error, id string) error {
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return errNoSuchApp(id)
-	case errors.Is(err, keystore.ErrConflict): // again and again
+	case errors.Is(err, keystore.ErrConflict): // repeatedly
 		return apierr.PreconditionFailed()
 	case errors.Is(err, keystore.ErrInvalidName):
 		return apierr.InvalidRequest("%s", err)
@@ -164,7 +164,7 @@ func appError(err error, id string) error {
 	return err
 }
 
-// keyError says to a person why a key was not changed.
+// keyError explains why a key was not changed.
 func keyError(err error, app, key string) error {
 	switch {
 	case errors.Is(err, keystore.ErrKeyNotFound):
@@ -179,8 +179,8 @@ func keyError(err error, app, key string) error {
 	return appError(err, app)
 }
 
-// checkNoKey refuses a key where a name is kept, which everyone reads who may
-// list apps, and which is on disk as it is.
+// checkNoKey refuses a key as a name. Names are stored in plain text, and everyone
+// with access to the list of apps can read them.
 func checkNoKey(what, s string) error {
 	if !text.HasKey(s) {
 		return nil

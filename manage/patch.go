@@ -17,31 +17,31 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// MaxOrigins bounds the origins of an app.
+// MaxOrigins bounds an app's list of origins.
 const MaxOrigins = 100
 
-// A Patch is what may be changed of an app. What is absent stays.
+// A Patch changes an app. Absent fields stay as they are.
 type Patch struct {
 	Name           *string         `json:"name"`
 	Enabled        *bool           `json:"enabled"`
-	RateLimit      json.RawMessage `json:"rate_limit"` // null: the default of the configuration
+	RateLimit      json.RawMessage `json:"rate_limit"` // null: the configuration's default
 	MaxConnections json.RawMessage `json:"max_connections"`
 	MaxChannels    json.RawMessage `json:"max_channels"`
 	MaxBody        json.RawMessage `json:"max_body"`
 	AllowedOrigins *[]string       `json:"allowed_origins"`
 }
 
-// limits are the counts of a patch; 0 is null.
+// limits are the counts in a patch; 0 stands for null.
 type limits struct{ connections, channels, body int64 }
 
-// patchApp changes what the body names. It takes effect with the next request;
-// a disabled app's sockets are disconnected.
+// patchApp applies the patch in the body. It takes effect with the next request; if
+// it disables the app, the app's sockets are disconnected.
 func (a *API) patchApp(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	var patch Patch
 	if err := decodeAdmin(w, r, &patch); err != nil {
 		return err
 	}
-	seen := r.Header.Values("If-Match") // the change may outlive the request
+	seen := r.Header.Values("If-Match") // read now: the change can outlive the request
 	app, err := a.operator(g, r).PatchApp(r.PathValue("id"), &patch, func(app *keystore.App) error {
 		return CheckMatch(seen, app)
 	})
@@ -52,7 +52,7 @@ func (a *API) patchApp(g *Gateway, w http.ResponseWriter, r *http.Request) error
 	return nil
 }
 
-// check is what the patch does to an app, if all of it may be done.
+// check validates the whole patch and returns a function that applies it to an app.
 func (p *Patch) check() (func(*keystore.App), error) {
 	rate, err := p.rate()
 	if err != nil {
@@ -73,7 +73,8 @@ func (p *Patch) check() (func(*keystore.App), error) {
 	return func(app *keystore.App) { p.apply(app, rate, limits) }, nil
 }
 
-// rate is the limit that the patch sets, nil for the default or none.
+// rate returns the limit that the patch sets: nil for the default, or if it sets
+// none.
 func (p *Patch) rate() (*keystore.Rate, error) {
 	if jsonscan.IsNull(p.RateLimit) {
 		return nil, nil
@@ -88,7 +89,7 @@ func (p *Patch) rate() (*keystore.Rate, error) {
 	if err := decodeStrict(p.RateLimit, &body); err != nil {
 		return nil, err
 	}
-	if body.Publishes == nil { // which is not 0: that would take the limit away
+	if body.Publishes == nil { // not the same as 0, which would remove the limit
 		return nil, apierr.InvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
 	}
 	rate := &keystore.Rate{Limit: *body.Publishes}
@@ -162,24 +163,24 @@ func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits) {
 	}
 }
 
-// answerApp shows an app, with the ETag of what is stored of it.
+// answerApp responds with an app and the ETag of its stored form.
 func (g *Gateway) answerApp(w http.ResponseWriter, status int, app *keystore.App) {
 	w.Header().Set("ETag", ETag(app))
 	respond.JSON(w, status, g.View(app))
 }
 
-// ETag changes with what is stored of an app, and not with its connections.
+// ETag changes with the stored form of an app, but not with its connections.
 func ETag(app *keystore.App) string {
 	record, err := json.Marshal(app)
 	if err != nil {
-		panic(err) // a struct of strings, numbers and times
+		panic(err) // a struct of strings, numbers and times always marshals
 	}
 	sum := sha256.Sum256(record)
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 }
 
-// CheckMatch refuses a change of what the client has not seen (RFC 9110,
-// section 13.1.1).
+// CheckMatch refuses to change a version of the app that the client has not seen
+// (RFC 9110, section 13.1.1).
 func CheckMatch(wanted []string, app *keystore.App) error {
 	if len(wanted) == 0 {
 		return nil

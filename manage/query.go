@@ -10,8 +10,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// CheckQuery refuses a parameter that is not known, or is there twice: to ignore
-// one answers another question than the one that was asked.
+// CheckQuery rejects unknown and duplicate parameters: ignoring one would answer a
+// different question.
 func CheckQuery(r *http.Request, known ...string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -30,7 +30,7 @@ func CheckQuery(r *http.Request, known ...string) error {
 	return nil
 }
 
-// errNotAPlace is for an "after" that is no page's next.
+// NotAPlace is the error for an "after" that is not a page's next.
 func NotAPlace(after string) error {
 	return apierr.InvalidRequest("after is %s. Send the previous page's next, or omit it for the first page.", text.Quote(after))
 }

@@ -10,7 +10,7 @@ import (
 // MaxBody is the largest body that the admin API accepts, in bytes.
 const MaxBody = 64 << 10
 
-// An App is an app as the admin API shows it.
+// An App is the admin API's view of an app.
 type App struct {
 	ID             string    `json:"id"`
 	Name           string    `json:"name"`
@@ -25,13 +25,13 @@ type App struct {
 	Keys           []Key     `json:"keys"`
 }
 
-// A Rate is an app's limit of publishes.
+// A Rate is an app's publish limit.
 type Rate struct {
 	Publishes int    `json:"publishes"`
-	Window    string `json:"window,omitempty"` // absent if publishes is 0, which is no limit
+	Window    string `json:"window,omitempty"` // absent if publishes is 0, for no limit
 }
 
-// A Key is a key as the admin API shows it, which is never the key itself.
+// A Key is the admin API's view of a key. It never contains the key itself.
 type Key struct {
 	ID      string        `json:"id"`
 	Kind    keystore.Kind `json:"kind"`
@@ -44,7 +44,7 @@ type Key struct {
 	LastUsed *time.Time `json:"last_used"` // to the minute; null: never
 }
 
-// State says whether the key is valid, in words and as a bool.
+// State describes whether the key is valid, as text and as a bool.
 func (k Key) State() (text string, valid bool) {
 	switch {
 	case k.Revoked != nil:
@@ -57,37 +57,37 @@ func (k Key) State() (text string, valid bool) {
 	return "until " + k.Expires.Format(time.DateTime), true
 }
 
-// An IssuedKey is a new key with its plain text, which is shown once.
+// An IssuedKey is a new key with its plain text, which is shown only once.
 type IssuedKey struct {
 	Key
 	Secret string `json:"key"`
 }
 
-// A CreatedApp is a new app with the plain text of its keys, which is shown once.
+// A CreatedApp is a new app with its keys in plain text, which are shown only once.
 type CreatedApp struct {
 	App
 	PublishKey   string `json:"publish_key"`
 	SubscribeKey string `json:"subscribe_key"`
 }
 
-// A Channel is an occupied channel as the admin API shows it.
+// A Channel is the admin API's view of an occupied channel.
 type Channel struct {
 	Channel     string `json:"channel"`
 	Subscribers int    `json:"subscribers"`
 }
 
-// A Connection is a connected socket as the admin API shows it.
+// A Connection is the admin API's view of a connected socket.
 type Connection struct {
 	ID        string    `json:"id"` // the client's socket.id
 	ClientIP  string    `json:"client_ip"`
-	Origin    *string   `json:"origin"` // null: not from a page, or the page's own site
+	Origin    *string   `json:"origin"` // null: not from a page, or from the site's own
 	Key       string    `json:"key"`
 	Transport string    `json:"transport"`
 	Connected time.Time `json:"connected"`
 	Channels  []string  `json:"channels"`
 }
 
-// View is an app as the admin API shows it.
+// View returns the admin API's view of an app.
 func (g *Gateway) View(app *keystore.App) App {
 	v := App{
 		ID:             app.ID,
@@ -118,7 +118,7 @@ func (g *Gateway) viewKeys(app *keystore.App) []Key {
 	return views
 }
 
-// ViewKey is a key as the admin API shows it.
+// ViewKey returns the admin API's view of a key.
 func (g *Gateway) ViewKey(k keystore.Key) Key {
 	return Key{
 		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
@@ -127,7 +127,7 @@ func (g *Gateway) ViewKey(k keystore.Key) Key {
 	}
 }
 
-// orNull is null for what has not been set.
+// orNull returns nil for the zero value.
 func orNull[T comparable](v T) *T {
 	var zero T
 	if v == zero {

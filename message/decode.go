@@ -11,15 +11,16 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// maxDepth is how deep a body may nest, its own object counted: the limit of
-// encoding/json, which bounds what a body can cost here and in Go clients.
+// maxDepth is how deeply a body can nest, including its own object. It is the
+// limit of encoding/json, which bounds what a body can cost here and in Go
+// clients.
 const maxDepth = 10_000
 
-// Decode reads exactly one JSON object with the fields of a
-// publication, each at most once and spelled exactly. encoding/json would
-// take "Channel", twice, and an unknown field; and data through it would lose
-// its digits and its key order. Every publish comes through here, so the
-// object is walked in place once json.Valid vouches for it.
+// Decode reads exactly one JSON object with the fields of a publication, each
+// at most once and spelled exactly. encoding/json would accept "Channel",
+// duplicate and unknown fields, and would lose the digits and the key order of
+// data. Every publish passes through here, so the object is walked in place
+// once json.Valid has accepted it.
 func Decode(body []byte) (Publication, error) {
 	var p Publication
 	if err := CheckJSON(body); err != nil {
@@ -49,7 +50,7 @@ func Decode(body []byte) (Publication, error) {
 			}
 			p.Data = json.RawMessage(raw)
 		case "except":
-			if hasExcept || string(raw) != "null" { // which backends have for none
+			if hasExcept || string(raw) != "null" { // some backends send null for none
 				p.Except, err = stringField(name, raw, hasExcept)
 			}
 			hasExcept = true
@@ -74,7 +75,8 @@ func Decode(body []byte) (Publication, error) {
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
 
-// CheckJSON says what is wrong with a body that is not JSON, and where.
+// CheckJSON returns an error that says what is wrong with a body that is not
+// JSON, and where.
 func CheckJSON(body []byte) error {
 	if err := jsonscan.CheckUTF8(body); err != nil {
 		return err
@@ -103,7 +105,7 @@ func CheckJSON(body []byte) error {
 	return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
 }
 
-// fieldName is unquote without an allocation for the names that are sent.
+// fieldName is Unquote without an allocation for the known names.
 func fieldName(raw []byte) string {
 	switch string(raw) {
 	case `"channel"`:

@@ -65,10 +65,10 @@ func TestPublicationMayLeaveASocketOut(t *testing.T) {
 	}
 }
 
-// channelName is what the documents say that a channel is.
+// channelName is a channel's name as documented.
 var channelName = regexp.MustCompile(`^[A-Za-z0-9_\-=@,.;:/]{1,200}$`)
 
-// badBodies are refused with this code and a message that holds this.
+// badBodies are refused with this code and a message that contains this text.
 var badBodies = []struct{ name, body, code, says string }{
 	{"empty", "", "invalid_json", "empty"},
 	{"only space", " \r\n ", "invalid_json", "empty"},
@@ -165,7 +165,7 @@ func TestBadBodiesAreRefusedWithTheCure(t *testing.T) {
 }
 
 func TestDataMayNestToTheLimit(t *testing.T) {
-	body := nest(maxDepth - 1) // and the body's own object
+	body := nest(maxDepth - 1) // plus the body's own object
 	p, err := Decode([]byte(body))
 	if err != nil {
 		t.Fatal(err)
@@ -182,18 +182,18 @@ func TestDecodingWorksInPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if allocs > 3 { // the two names, and seldom json.Valid's scanner
+	if allocs > 3 { // the two names, and occasionally json.Valid's scanner
 		t.Fatalf("%v allocations", allocs)
 	}
 }
 
-// nest is a body whose data is that many arrays, one in the other.
+// nest returns a body whose data is that many nested arrays.
 func nest(levels int) string {
 	return `{"channel":"c","event":"e","data":` + strings.Repeat("[", levels) + strings.Repeat("]", levels) + `}`
 }
 
-// FuzzDecode holds what is accepted against encoding/json, and what
-// is refused against another reading of what a publication is.
+// FuzzDecode compares accepted bodies with encoding/json, and refused ones with
+// another definition of a publication.
 func FuzzDecode(f *testing.F) {
 	for _, c := range badBodies {
 		if len(c.body) < 10_000 { // the fuzzer is slow on large seeds
@@ -231,7 +231,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// isPublication says whether a body is one beyond doubt.
+// isPublication reports whether a body is a publication beyond doubt.
 func isPublication(body []byte) bool {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return false
@@ -258,7 +258,7 @@ func isPublication(body []byte) bool {
 	event, _ := fields["event"].(string)
 	except, isText := fields["except"].(string)
 	return channelName.MatchString(channel) && CheckEvent(event) == nil && (isText || fields["except"] == nil) && len(except) <= maxSocketID &&
-		!strings.Contains(event+except, "\ufffd") // which may be half of a surrogate pair
+		!strings.Contains(event+except, "\ufffd") // U+FFFD may be half of a surrogate pair
 }
 
 func BenchmarkDecode(b *testing.B) {

@@ -1,5 +1,5 @@
-// Package message has what a publish is: its fields and the rules of them, whoever
-// publishes, and how it is read and answered.
+// Package message defines a publish, however it is sent: its fields, their
+// rules, and how it is read and answered.
 package message
 
 import (
@@ -11,26 +11,27 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// A Publication is what is asked to be published: the body of POST /publish, or
-// what another way to publish has. [Decode] and [New] make it, and vouch for it.
+// A Publication is a request to publish: the body of POST /publish, or its
+// equivalent elsewhere. [Decode] and [New] create it and check it.
 type Publication struct {
 	Channel string
 	Event   string
 
-	// Data is JSON as it was sent, a part of the body that was decoded; nil
-	// where there is none, which is not null.
+	// Data is JSON as it was sent, a slice of the decoded body. It is nil if
+	// there is none, which is not the same as null.
 	Data json.RawMessage
 
-	// Except is the id of a socket that is left out, usually the one whose
-	// user caused the event; "" for none. One that has gone is no error.
+	// Except is the id of a socket to leave out, usually the one whose user
+	// caused the event; "" for none. The id of a closed socket is not an error.
 	Except string
 
-	// Received is when the body was read, zero if the clock is to be asked.
+	// Received is when the body was read. If it is zero, the clock is read
+	// instead.
 	Received time.Time
 }
 
-// New makes a publication; data is JSON, nil for none. The errors are of type
-// *apierr.Error.
+// New creates a publication; data is JSON, or nil for none. The errors are of
+// type *apierr.Error.
 func New(channel, event string, data []byte) (Publication, error) {
 	p := Publication{Channel: channel, Event: event}
 	if err := p.check(); err != nil {
@@ -48,7 +49,7 @@ func New(channel, event string, data []byte) (Publication, error) {
 // maxSocketID bounds the id of a socket, in bytes. Ours have 20.
 const maxSocketID = 64
 
-// check checks all but the data.
+// check validates everything but the data.
 func (p *Publication) check() error {
 	if err := CheckChannel(p.Channel); err != nil {
 		return err

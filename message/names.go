@@ -7,10 +7,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// maxName bounds the characters of a channel's and of an event's name.
+// maxName is the maximum length of a channel's or event's name, in characters.
 const maxName = 200
 
-// CheckChannel returns what is wrong with a channel's name, or nil.
+// CheckChannel returns an error that says why a channel's name is invalid, or
+// nil.
 func CheckChannel(name string) error {
 	if name == "" {
 		return apierr.InvalidChannel("The channel's name is empty. It has 1 to %d characters of A-Z a-z 0-9 _ - = @ , . ; : /", maxName)
@@ -39,7 +40,7 @@ func isChannelByte(c byte) bool {
 	return false
 }
 
-// CheckEvent returns what is wrong with an event's name, or nil.
+// CheckEvent returns an error that says why an event's name is invalid, or nil.
 func CheckEvent(name string) error {
 	switch name {
 	case "":

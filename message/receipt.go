@@ -9,18 +9,18 @@ import (
 
 // A Receipt is the answer to a publish.
 type Receipt struct {
-	// ID of the message.
+	// ID is the message's id.
 	ID string `json:"id"`
 
 	// Offset is the message's sequence number in its app.
 	Offset uint64 `json:"offset"`
 
-	// Subscribers are the sockets that it was queued for.
+	// Subscribers is the number of sockets that the message was queued for.
 	Subscribers int `json:"subscribers"`
 }
 
-// Write answers a publish. It is respond.JSON without what is not needed on the way of
-// every message: an id has no characters that JSON escapes.
+// Write answers a publish. It is respond.JSON stripped down for the hot path:
+// an id has no characters that JSON escapes.
 func (r Receipt) Write(w http.ResponseWriter) {
 	var buffer [128]byte
 	b := append(buffer[:0], `{"id":"`...)

@@ -11,19 +11,19 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// rows bounds the rows of a table of the portal.
+// rows limits the rows of a table.
 const rows = 50
 
-// appPage is what the portal shows of an app, see portal/app.html.
+// appPage is the data of an app's page, see portal/app.html.
 type appPage struct {
 	App    manage.App
 	ETag   string
-	Issued []secret // keys that were made just now
+	Issued []secret // new keys, shown once
 	Keys   []keyRow
 
 	Channels        []manage.Channel
 	MoreChannels    bool
-	Channel         string // whose connections are shown, "" for all
+	Channel         string // filters the connections; "" shows all
 	Connections     []manage.Connection
 	MoreConnections bool
 
@@ -31,18 +31,18 @@ type appPage struct {
 	Defaults struct{ Publishes, Window, MaxChannels, MaxBody string }
 
 	Site       Site
-	OtherSites []string // with Site's, unless it is the only one
+	OtherSites []string // all sites, or nil if Site is the only one
 
 	filling Filling
 }
 
-// secret is a key as it is shown once.
+// secret is a key in plain text, shown once.
 type secret struct {
 	Kind keystore.Kind
 	Key  string
 }
 
-// console is what its form has.
+// console holds the values of the console's form.
 type console struct{ Channel, Event, Data string }
 
 // keyRow is a key in the portal's table.
@@ -52,7 +52,7 @@ type keyRow struct {
 	State      string
 	Valid      bool
 	Subscribes bool
-	Connected  int // sockets that it let in
+	Connected  int // sockets that connected with it
 }
 
 func (v *visit) showApp(id string) error {
@@ -63,7 +63,7 @@ func (v *visit) showApp(id string) error {
 	return v.showAppAs(app, http.StatusOK, pageView{Notice: notices()[v.r.URL.Query().Get("done")]})
 }
 
-// showAppAs shows an app with what a view has beside it.
+// showAppAs shows an app together with the notice or refusal in a view.
 func (v *visit) showAppAs(app *keystore.App, status int, view pageView) error {
 	view.Title = app.Name
 	if view.Content == nil {
@@ -72,7 +72,7 @@ func (v *visit) showAppAs(app *keystore.App, status int, view pageView) error {
 	return v.show(status, appTemplate, view)
 }
 
-// appPage gathers what there is to show of an app.
+// appPage collects the data of an app's page.
 func (v *visit) appPage(app *keystore.App) *appPage {
 	query := v.r.URL.Query()
 	p := &appPage{
@@ -108,8 +108,8 @@ func newKeyRow(k manage.Key, connected int) keyRow {
 	return row
 }
 
-// choose takes the site that snippets are for: the one asked for, else the one
-// that the portal is on, else the first.
+// choose selects the site for the snippets: the requested one, else the site that
+// serves the portal, else the first.
 func (p *appPage) choose(all []Site, origin, host string) {
 	p.Site = all[0]
 	for _, s := range all {
@@ -124,10 +124,10 @@ func (p *appPage) choose(all []Site, origin, host string) {
 	p.filling = Filling{Origin: p.Site.Origin, PublishPath: p.Site.PublishPath, SocketPath: p.Site.SocketPath, AppID: p.App.ID}
 }
 
-// Snippets are those for the site that was chosen.
+// Snippets returns the snippets for the selected site.
 func (p *appPage) Snippets() []Snippet { return Snippets(p.filling) }
 
-// showIssued shows an app with keys that were made just now.
+// showIssued shows an app with its new keys.
 func (v *visit) showIssued(app *keystore.App, secrets ...secret) error {
 	page := v.appPage(app)
 	page.Issued = secrets

@@ -29,7 +29,7 @@ func (v *visit) showApps() error {
 	return v.show(http.StatusOK, appsTemplate, view)
 }
 
-// createApp shows the new app with its keys, the only time that they are shown.
+// createApp shows the new app with its keys, which are never shown again.
 func (v *visit) createApp() error {
 	if err := v.form(); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (v *visit) createApp() error {
 	return v.showIssued(made.App, secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
 }
 
-// watch streams what happens in an app.
+// watch streams an app's events.
 func (v *visit) watch(id string) error {
 	app, err := v.app(id)
 	if err != nil {

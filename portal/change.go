@@ -14,7 +14,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// notices are what the portal says when it has done something.
+// notices are the portal's messages after an action.
 func notices() map[string]string {
 	return map[string]string{
 		"revoke":     "The key is revoked, and its sockets are disconnected.",
@@ -25,8 +25,9 @@ func notices() map[string]string {
 	}
 }
 
-// changeApp does what the form says. A change is answered with a redirect to the
-// app's page, and a new key with the page that shows it; a reload repeats neither.
+// changeApp performs a form's action. It answers a change with a redirect to the
+// app's page, and a new key with the page that shows it. A page reload repeats
+// neither.
 func (v *visit) changeApp(id string) error {
 	app, err := v.app(id)
 	if err != nil {
@@ -82,15 +83,15 @@ func (v *visit) changeApp(id string) error {
 	return v.redirect(v.root() + "app/" + id + "?done=" + do)
 }
 
-// redirect has the browser show another page. The way is relative: what is in
-// front of this server may have the portal at another path.
+// redirect sends the browser to another page. The URL is relative, because a proxy
+// in front of this server can serve the portal at another path.
 func (v *visit) redirect(to string) error {
 	v.w.Header().Set("Location", to)
 	v.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
 
-// issue makes a key, as the form says.
+// issue makes the key that the form describes.
 func (v *visit) issue(o manage.Operator, app, do string) (keystore.Issued, error) {
 	if do == "add-key" {
 		return v.addKey(o, app)
@@ -111,7 +112,7 @@ func (v *visit) addKey(o manage.Operator, app string) (keystore.Issued, error) {
 	return o.AddKey(app, keystore.Kind(form.Get("kind")), form.Get("label"), expires)
 }
 
-// patch is what the settings' form changes. It sets all of them.
+// patch returns the patch of the settings form, which sets all of its fields.
 func (v *visit) patch() *manage.Patch {
 	form := v.r.PostForm
 	name, enabled := form.Get("name"), form.Get("enabled") == "on"
@@ -128,13 +129,13 @@ func (v *visit) patch() *manage.Patch {
 		if window := strings.TrimSpace(form.Get("window")); window != "" {
 			rate["window"] = window
 		}
-		patch.RateLimit, _ = json.Marshal(rate) // of strings and numbers
+		patch.RateLimit, _ = json.Marshal(rate) // strings and numbers always marshal
 	}
 	return patch
 }
 
-// numberOrNull is a field as JSON. What is no number is left for the patch to
-// refuse.
+// numberOrNull returns a field as JSON. It leaves invalid numbers for the patch to
+// reject.
 func numberOrNull(text string) json.RawMessage {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -142,14 +143,14 @@ func numberOrNull(text string) json.RawMessage {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		quoted, _ := json.Marshal(text) // a string
+		quoted, _ := json.Marshal(text) // a string always marshals
 		return quoted
 	}
-	return strconv.AppendInt(nil, n, 10) // a 007 is no JSON
+	return strconv.AppendInt(nil, n, 10) // normalized: 007 is not valid JSON
 }
 
-// publish publishes what the console's form has, under the app's limits, and
-// tells the page's script in JSON.
+// publish publishes the console form's message within the app's limits, and
+// answers the page's script in JSON.
 func (v *visit) publish(app *keystore.App) error {
 	form := v.r.PostForm
 	receipt, err := v.publishForm(app)

@@ -1,4 +1,4 @@
-// Package portal has the pages for people.
+// Package portal renders the pages for people: the portal and the documentation.
 package portal
 
 import (
@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// A DocsPage is the documentation page, ready to be filled in.
+// A DocsPage is the parsed template of the documentation page.
 type DocsPage struct {
 	template *template.Template
 	policy   string
 	errors   []Error
 }
 
-// NewDocsPage reads the page. It fails only where the page itself is wrong.
+// NewDocsPage parses the page. It fails only if the template itself is invalid.
 func NewDocsPage() (*DocsPage, error) {
 	page, err := template.New("docs").Parse(docsText)
 	if err != nil {
@@ -27,11 +27,11 @@ func NewDocsPage() (*DocsPage, error) {
 	return &DocsPage{template: page, policy: policy, errors: Errors()}, nil
 }
 
-// Policy is the page's Content-Security-Policy: its own style and nothing else.
+// Policy is the page's Content-Security-Policy: it allows only the page's own style.
 func (p *DocsPage) Policy() string { return p.policy }
 
-// Write writes the page as HTML. It needs no script and nothing from
-// elsewhere.
+// Write writes the page as HTML. The page needs no scripts and no external
+// resources.
 func (p *DocsPage) Write(w io.Writer, d Docs) error {
 	return p.template.Execute(w, struct {
 		Docs
@@ -40,21 +40,21 @@ func (p *DocsPage) Write(w io.Writer, d Docs) error {
 	}{d, p.errors, nodePublish(d.PublishPath)})
 }
 
-// Docs is what the documentation page of one site says of it.
+// Docs is the data of one site's documentation page.
 type Docs struct {
-	// Origin is the site's, such as https://example.com.
+	// Origin of the site, for example https://example.com.
 	Origin string
 
-	// PublishPath and SocketPath are the site's endpoints, as URLPath writes
-	// them; ShowPath says that the latter is not what clients use by themselves.
+	// PublishPath and SocketPath are the site's endpoints, encoded by URLPath.
+	// ShowPath reports whether SocketPath differs from the clients' default.
 	PublishPath, SocketPath string
 	ShowPath                bool
 
-	// RateLimit, MaxBody and MaxChannels are the limits of an app that has none
-	// of its own, in words.
+	// RateLimit, MaxBody and MaxChannels describe the limits of an app without
+	// limits of its own.
 	RateLimit, MaxBody, MaxChannels string
 
-	// MessageRate is the limit of a client's packets, in words.
+	// MessageRate describes the limit on a client's packets.
 	MessageRate string
 }
 

@@ -2,17 +2,17 @@ package portal
 
 import "net/http"
 
-// An Error is a code with its cause and cure.
+// An Error documents an error code with its cause and cure.
 type Error struct {
 	Code string
 
-	// Status is an HTTP status, or 0 for what only sockets get.
+	// Status is an HTTP status, or 0 for errors that only sockets get.
 	Status int
 
 	Cause, Cure string
 }
 
-// Errors lists the codes that publishers and subscribers may get.
+// Errors lists the codes that publishers and subscribers can get.
 func Errors() []Error {
 	const socket = 0
 	return []Error{

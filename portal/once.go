@@ -7,12 +7,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// once has a form make something, and says for which app, unless it has done so
-// before: then it returns that app.
+// once calls makes, which returns the app that the form is about. If the same form
+// has been sent before, once does not call it and returns that app instead.
 func (v *visit) once(makes func() (app string, err error)) (before string, err error) {
 	sent := v.r.PostForm
 	id := sent.Get("form")
-	if id == "" { // not from one of the pages: a program repeats itself on purpose
+	if id == "" { // sent by a program, which repeats requests on purpose
 		_, err = makes()
 		return "", err
 	}
@@ -23,7 +23,7 @@ func (v *visit) once(makes func() (app string, err error)) (before string, err e
 	app := ""
 	hangs := false
 	defer func() {
-		if !hangs { // else the form stays reserved: it may make something yet
+		if !hangs { // otherwise the form stays reserved: the change can still complete
 			v.gateway.Forms.End(form, app)
 		}
 	}()
@@ -32,7 +32,7 @@ func (v *visit) once(makes func() (app string, err error)) (before string, err e
 	return "", err
 }
 
-// sentAlready shows the app that a form was about when it was sent before.
+// sentAlready redirects to the app of a form that was sent before.
 func (v *visit) sentAlready(app string) error {
 	return v.redirect(v.root() + "app/" + app + "?done=again")
 }

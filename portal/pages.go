@@ -11,41 +11,41 @@ import (
 	"time"
 )
 
-// A templateName names one of the portal's pages.
+// A templateName identifies one of the portal's pages.
 type templateName string
 
-// The pages, and what each shows as pageView.Content.
+// The pages, with the type of pageView.Content for each.
 const (
-	appsTemplate    templateName = "apps"    // a page of apps: Apps and Next
+	appsTemplate    templateName = "apps"    // a page of the list of apps: Apps and Next
 	appTemplate     templateName = "app"     // one app, see app.html
 	messageTemplate templateName = "message" // a text to copy, or ""
 )
 
-// pages are the portal's pages, ready to be filled in. Each is whole in one
-// answer: browsers do not load scripts and styles from Caddy's admin endpoint,
-// which refuses their requests.
+// pages are the portal's parsed templates. Each response contains the whole page:
+// browsers cannot load scripts and styles from Caddy's admin endpoint, which refuses
+// their requests.
 type pages struct {
 	templates map[templateName]*template.Template
 
-	// policy is their Content-Security-Policy: their own style and script,
-	// requests and forms to where they are from, and nothing else.
+	// policy is the Content-Security-Policy: it allows the pages' own style and
+	// script, and requests and forms to the same origin.
 	policy string
 }
 
-// A pageView is what a page shows.
+// A pageView is the data of a page.
 type pageView struct {
 	Title string
 
-	// Root is the way to the list of apps, relative to the page.
+	// Root is the URL of the list of apps, relative to the page.
 	Root string
 
-	// User is who looks, "" if that is not known.
+	// User is the user's name, or "" if it is not known.
 	User string
 
-	// Form names the forms of this page, so that none makes a key twice.
+	// Form is the ID of the page's forms, so that none makes a key twice.
 	Form string
 
-	// Notice is what was done, Refusal why it was not.
+	// Notice reports a completed action, Refusal why one was refused.
 	Notice, Refusal string
 
 	Content any
@@ -71,7 +71,7 @@ var scriptText string
 
 const timeText = `{{define "time"}}<time datetime="{{rfc3339 .}}">{{minute .}}</time>{{end}}`
 
-// newPages reads the pages. It fails only where they themselves are wrong.
+// newPages parses the templates. It fails only if they are invalid.
 func newPages() (*pages, error) {
 	layout, err := template.New("layout").Funcs(template.FuncMap{
 		"title":   func(s any) string { return upperFirst(fmt.Sprint(s)) },
@@ -98,10 +98,10 @@ func (p *pages) write(w io.Writer, page templateName, v pageView) error {
 		pageView
 		Style  template.CSS
 		Script template.JS
-	}{v, template.CSS(styleText), template.JS(scriptText)}) //nolint:gosec // files of ours
+	}{v, template.CSS(styleText), template.JS(scriptText)}) //nolint:gosec // our own files
 }
 
-// hashSource is the CSP source of an element with this text.
+// hashSource returns the CSP source for an inline element with this text.
 func hashSource(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

@@ -16,56 +16,55 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// A Server serves the portal: for whom, and below which path, is its user's to
-// say.
+// A Server serves the portal. Its user decides who can use it and at which path:
 //
-//	GET  (root)          the apps
-//	POST app/            makes one
-//	GET  app/{id}        one app
-//	POST app/{id}        changes it: the form's "do" says how
-//	GET  app/{id}/live   what happens in it
+//	GET  (root)          lists the apps
+//	POST app/            makes an app
+//	GET  app/{id}        shows an app
+//	POST app/{id}        changes it; the form's "do" names the action
+//	GET  app/{id}/live   streams its events
 type Server struct {
 	pages   *pages
 	config  Config
-	forgery *http.CrossOriginProtection // refuses forms and scripts of other origins
+	forgery *http.CrossOriginProtection // rejects forms and scripts from other origins
 }
 
-// A Config is what a Server needs. All of it is needed.
+// A Config configures a Server. All fields are required.
 type Config struct {
 	Logger *zap.Logger
 
-	// Sites are where the running configuration serves clients; there is at least
-	// one.
+	// Sites returns the sites of the running configuration that serve clients.
+	// There is at least one.
 	Sites func() []Site
 
-	// Refuse answers the page's script with an error.
+	// Refuse answers a request of the page's script with an error.
 	Refuse func(http.ResponseWriter, *http.Request, *apierr.Error)
 }
 
-// A Site is a place where clients are served, for snippets.
+// A Site is a site that serves clients, for snippets.
 type Site struct {
 	Origin      string
 	PublishPath string
-	SocketPath  string // "" for the stock client's own
+	SocketPath  string // "" for the stock client's default
 }
 
-// A Visit says of a request what the portal's user knows.
+// A Visit is the caller's information about a request.
 type Visit struct {
-	// Gateway finds the gateway that the portal is of. Its error is shown.
+	// Gateway returns the gateway to manage. Its error is shown to the user.
 	Gateway func() (*manage.Gateway, error)
 
-	// Path below the portal's root, without a slash before it.
+	// Path below the portal's root, without a leading slash.
 	Path string
 
-	// User who visits, "" if that is not known.
+	// User is the user's name, or "" if it is not known.
 	User string
 
-	// Ending is closed when the HTTP server is about to stop, which waits for
-	// streams; nil if it does not.
+	// Ending is closed when the HTTP server shuts down and waits for streams. It is
+	// nil if the server does not wait for them.
 	Ending <-chan struct{}
 }
 
-// NewServer fails only where the pages themselves are wrong.
+// NewServer returns a Server. It fails only if the page templates are invalid.
 func NewServer(config Config) (*Server, error) {
 	pages, err := newPages()
 	if err != nil {
@@ -80,14 +79,14 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 	visit.serve(v.Gateway)
 }
 
-// Forbid answers strangers with the lines that make them known; path is the
-// portal's own.
+// Forbid answers an unauthenticated client with the configuration lines that
+// authenticate users. path is the portal's path.
 func (s *Server) Forbid(w http.ResponseWriter, r *http.Request, v Visit, path string) {
 	visit := visit{Server: s, path: v.Path, w: w, r: r}
 	visit.forbid(path)
 }
 
-// A visit is one request.
+// A visit handles one request.
 type visit struct {
 	*Server
 	gateway *manage.Gateway
@@ -98,7 +97,7 @@ type visit struct {
 	ending  <-chan struct{}
 }
 
-// serve answers a visit. find finds the gateway.
+// serve answers the request. find returns the gateway.
 func (v *visit) serve(find func() (*manage.Gateway, error)) {
 	v.guard()
 	err := v.forgery.Check(v.r)
@@ -116,19 +115,20 @@ func (v *visit) serve(find func() (*manage.Gateway, error)) {
 	}
 }
 
-// guard tells browsers what the pages are not to be used for.
+// guard sets the security headers of the pages.
 func (v *visit) guard() {
 	h := v.w.Header()
 	h.Set("Content-Security-Policy", v.pages.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "same-origin") // Caddy's admin endpoint wants to know
+	h.Set("Referrer-Policy", "same-origin") // without an Origin, Caddy's admin endpoint checks the Referer
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }
 
-// forbid answers strangers with the lines that make them known.
+// forbid answers an unauthenticated client with the configuration lines that
+// authenticate users.
 func (v *visit) forbid(path string) {
 	v.guard()
 	v.page(&apierr.Error{
@@ -156,7 +156,7 @@ func (v *visit) route() error {
 	return apierr.NotFound("This page does not exist.")
 }
 
-// parameters are those that a page takes.
+// parameters returns the query parameters that a page accepts.
 func (v *visit) parameters(rest string) []string {
 	switch {
 	case v.path == "":
@@ -167,7 +167,8 @@ func (v *visit) parameters(rest string) []string {
 	return nil
 }
 
-// method picks what answers; nil is for a method that the page does not take.
+// method calls the function for the request's method. A nil function means that the
+// page does not accept the method.
 func (v *visit) method(get, post func() error) error {
 	allow := "GET, HEAD"
 	switch {
@@ -185,12 +186,12 @@ func (v *visit) method(get, post func() error) error {
 	return apierr.MethodNotAllowed(v.r.Method, allow)
 }
 
-// maxForm bounds a form beside its largest field, in bytes.
+// maxForm bounds a form apart from its largest field, in bytes.
 const maxForm = 64 << 10
 
-// form reads a form that was sent.
+// form parses the submitted form.
 func (v *visit) form() error {
-	limit := maxForm + 3*v.gateway.Defaults().MaxBody // each byte of a publish may be escaped
+	limit := maxForm + 3*v.gateway.Defaults().MaxBody // every byte of a publish can be escaped
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, limit)
 	err := v.r.ParseForm()
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -202,7 +203,7 @@ func (v *visit) form() error {
 	return nil
 }
 
-// operator is who visits.
+// operator returns an Operator that logs who sent the request.
 func (v *visit) operator() manage.Operator {
 	who := []zap.Field{zap.String("remote", v.r.RemoteAddr)}
 	if v.user != "" {
@@ -211,7 +212,7 @@ func (v *visit) operator() manage.Operator {
 	return v.gateway.Operator(v.config.Logger, who...)
 }
 
-// show answers with a page.
+// show responds with a page.
 func (v *visit) show(status int, name templateName, view pageView) error {
 	view.Root, view.User = v.root(), v.user
 	if v.gateway != nil {
@@ -225,14 +226,14 @@ func (v *visit) show(status int, name templateName, view pageView) error {
 	return nil
 }
 
-// canonical reports whether the path was sent as the portal's links have it.
+// canonical reports whether the request's path is spelled like the portal's links.
 // Relative links and forms on a page at app%2F… would leave the portal.
 func (v *visit) canonical() bool {
 	return strings.HasSuffix(v.r.URL.EscapedPath(), "/"+v.path)
 }
 
-// root is the way from the page to the portal's root. It counts the slashes
-// that the browser sees: an escaped one is none to it.
+// root returns the relative URL of the portal's root. It counts only slashes that
+// the browser treats as such: escaped ones do not count.
 func (v *visit) root() string {
 	escaped := strings.Count(v.r.URL.Path, "/") - strings.Count(v.r.URL.EscapedPath(), "/")
 	if up := strings.Count(v.path, "/") - escaped; up > 0 {
@@ -241,7 +242,7 @@ func (v *visit) root() string {
 	return "./"
 }
 
-// fail answers with an error, to the page's script in JSON.
+// fail responds with an error: a page, or JSON for the page's script.
 func (v *visit) fail(err error) {
 	refusal := apierr.As(err)
 	if _, told := errors.AsType[*apierr.Error](err); !told {
@@ -254,7 +255,7 @@ func (v *visit) fail(err error) {
 	v.page(refusal, "")
 }
 
-// page shows an error as a page, with a text to copy unless that is "".
+// page shows an error page, with a text to copy if it is not "".
 func (v *visit) page(refusal *apierr.Error, text string) {
 	refusal.SetHeaders(v.w.Header())
 	err := v.show(refusal.Status, messageTemplate, pageView{

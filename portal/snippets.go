@@ -7,30 +7,29 @@ import (
 	"strings"
 )
 
-// A Snippet is code for a developer to copy.
+// A Snippet is sample code for a developer to copy.
 type Snippet struct {
 	ID, Name, Text string
 }
 
-// Filling is what snippets are filled in with. Each value is quoted as its
-// language needs it.
+// Filling holds the values of the snippets. Each value is quoted for the snippet's
+// language.
 type Filling struct {
-	// Origin is the site's, PublishPath its endpoint for backends.
+	// Origin is the site's origin, PublishPath its endpoint for backends.
 	Origin, PublishPath string
 
-	// SocketPath is where clients connect, "" if that is where socket.io-client
-	// does by itself.
+	// SocketPath is the path for clients, or "" for socket.io-client's default.
 	SocketPath string
 
 	AppID string
 
-	// SubscribeKey is "" once it is not known any more. A publish key has no
-	// place in code.
+	// SubscribeKey is "" when it is no longer known. A publish key does not belong
+	// in code.
 	SubscribeKey string
 }
 
-// Snippets are the ways to publish and to subscribe, for one app on one site.
-// Those that publish fail unless the answer has the id of a message.
+// Snippets returns sample code to publish and to subscribe, for one app on one site.
+// The publishing ones fail unless the response contains a message ID.
 func Snippets(f Filling) []Snippet {
 	endpoint, socketPath, publishPath := f.Origin+URLPath(f.PublishPath), "", ""
 	if f.SocketPath != "" {
@@ -51,15 +50,15 @@ func Snippets(f Filling) []Snippet {
 	}
 }
 
-// nodePublish is the snippet for Node with everything read from the
-// environment, as the product's documentation names it.
+// nodePublish returns the Node snippet that reads everything from the environment,
+// with the variable names of the product's documentation.
 func nodePublish(publishPath string) string {
 	return fill(nodeSnippet,
 		"endpoint", "(process.env.REALTIME_URL || process.env.REALTIME_SOCKET_URL) + "+jsString(publishPath),
 		"app", "process.env.REALTIME_APP_ID")
 }
 
-// fill replaces each <name> with the value that follows the name in pairs.
+// fill replaces each <name> with the value after the name in pairs.
 func fill(text string, pairs ...string) string {
 	for i := 0; i < len(pairs); i += 2 {
 		pairs[i] = "<" + pairs[i] + ">"
@@ -67,8 +66,8 @@ func fill(text string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// URLPath is a decoded path as it is written in a URL. It escapes more than a
-// URL needs: what is left is the same in a shell, in JavaScript and in .env.
+// URLPath encodes a path for a URL. It escapes more than a URL requires, so that the
+// result needs no quoting in a shell, in JavaScript or in .env.
 func URLPath(path string) string {
 	var b strings.Builder
 	for _, c := range []byte(path) {
@@ -81,8 +80,8 @@ func URLPath(path string) string {
 	return b.String()
 }
 
-// isPlain reports whether a character stands for itself in a shell's double
-// quotes and in .env without quotes.
+// isPlain reports whether a character is literal in a shell's double quotes and in
+// .env without quotes.
 func isPlain(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("/._~-:[]%", c) >= 0
 }
@@ -107,7 +106,7 @@ func jsString(s string) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string
+	_ = enc.Encode(s) // a string always encodes
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Builds build/caddy-clock: a Caddy with this module whose wall clock is ahead
-# by as many seconds as the file named by CLOCK_SHIFT says, while it runs. The
-# machine's own clock stays as it is, and monotonic time goes on as ever, as it
-# does when somebody sets the clock. Of Go's package time, which is compiled
-# anew for it, one line is another; nothing of Go is kept here. It takes some
-# minutes.
+# Builds build/caddy-clock: a Caddy with this module whose wall clock runs ahead by
+# the number of seconds in the file that CLOCK_SHIFT names, which can change while it
+# runs. The machine's clock is unaffected and monotonic time continues as usual, as
+# when somebody sets the clock. The build replaces one line of Go's package time and
+# does not modify the Go installation. It takes a few minutes.
 set -eu
 cd "$(dirname "$0")/.."
 work=$PWD/build/clock

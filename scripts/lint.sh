@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Format, static checks and the house's own rules. Everything is looked at
-# before it fails, so that one run shows all there is to do.
+# Checks formatting, runs static analysis and checks the project's own rules. It runs
+# every check before it fails, so that one run shows all problems.
 set -u
 cd "$(dirname "$0")/.."
 

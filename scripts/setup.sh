@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is here: Go and Node must be; Chromium,
-# nginx, PHP, Laravel's components, Python's Socket.IO client and mkfs are
+# Checks that the tests' dependencies are installed. Go and Node are required;
+# Chromium, nginx, PHP, Laravel's components, Python's Socket.IO client and mkfs are
 # installed from the distribution if missing.
 set -u
 
@@ -25,7 +25,7 @@ php -r '
 ' 2>/dev/null || needed="${needed-} php-cli php-curl php-vlucas-phpdotenv php-illuminate-broadcasting php-illuminate-bus php-illuminate-config php-illuminate-container php-illuminate-events php-illuminate-http php-illuminate-queue php-illuminate-support"
 [ -x /usr/sbin/mkfs.ext4 ] || needed="${needed-} e2fsprogs"
 [ -x /usr/sbin/mkfs.xfs ] || needed="${needed-} xfsprogs"
-# Not any other python3, which would not see the distribution's packages.
+# Another python3 would not find the distribution's packages.
 /usr/bin/python3 -c 'import socketio, aiohttp, requests, websocket' 2>/dev/null ||
 	needed="${needed-} python3-socketio python3-aiohttp python3-requests python3-websocket"
 [ -n "${needed-}" ] || exit 0
@@ -37,6 +37,6 @@ if [ "$(id -u)" -ne 0 ]; then
 	as_root=sudo
 fi
 echo "setup: installing $needed"
-# shellcheck disable=SC2086 # words are wanted
+# shellcheck disable=SC2086 # word splitting is intended
 $as_root apt-get update -q && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -q --no-install-recommends $needed ||
 	die "could not install: $needed"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything that CI checks: the tools, the binary, lint, the Go tests under
-# the race detector, and the Node and Chromium tests against the binary. They
-# run side by side, as much of their time is waiting. Each part runs even if
-# one before it failed, and is shown when it has ended. The last line has the
-# totals; a build or a lint that fails counts as one failure.
+# Runs everything that CI checks: the tools, the binary, lint, the Go tests under the
+# race detector, and the Node and Chromium tests against the binary. They run in
+# parallel, because they spend much of their time waiting. A part runs even if an
+# earlier one failed, and its output appears when it ends. The last line shows the
+# totals; a failed build or lint counts as one failure.
 set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
@@ -34,7 +34,7 @@ for part in go node; do
 		read -r p f <build/$part.totals
 		passed=$((passed + p)) broken=$((broken + f))
 	else
-		broken=$((broken + 1)) # it did not get as far as counting
+		broken=$((broken + 1)) # it failed before it could count
 	fi
 done
 

@@ -9,8 +9,8 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// maxAttachmentBytes bounds the attachments of one packet together, because
-// those of an event that is read are kept until the last has come.
+// maxAttachmentBytes bounds the total size of one packet's attachments, because
+// an event that is read keeps them until the last has arrived.
 const maxAttachmentBytes = 1 << 20
 
 var (
@@ -19,7 +19,7 @@ var (
 	errAttachmentTooLarge = errors.New("attachments too large")
 )
 
-// assembly is a packet that waits for its attachments.
+// assembly is a packet that is waiting for its attachments.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 type assembly struct {
@@ -27,26 +27,26 @@ type assembly struct {
 	attachments [][]byte // nil if they are only counted
 	count, size int
 
-	// refused is the event if the application does not want to read it. An
-	// acknowledgement has none, and is not read either.
+	// refused is the event, if the application refuses to read it. It is nil
+	// for an acknowledgement, which is not read either.
 	refused *Event
 }
 
-// newAssembly waits for the attachments of an event that is to be read. It
-// copies the packet, whose text is only lent.
+// newAssembly waits for the attachments of an event that will be read. It
+// copies the packet, because its text is only borrowed.
 func newAssembly(p packet) *assembly {
 	p.payload = bytes.Clone(p.payload)
 	return &assembly{packet: p, attachments: [][]byte{}}
 }
 
-// newCount waits for attachments and keeps nothing of them.
+// newCount waits for attachments without keeping them.
 func newCount(p packet, refused *Event) *assembly {
 	p.payload = nil
 	return &assembly{packet: p, refused: refused}
 }
 
-// add takes an attachment, a copy if it is kept, and says whether it was the
-// last.
+// add takes an attachment, copies it if it is kept, and reports whether it was
+// the last.
 func (a *assembly) add(data []byte) (complete bool, err error) {
 	if a.size += len(data); a.size > maxAttachmentBytes {
 		return false, errAttachmentTooLarge
@@ -58,8 +58,7 @@ func (a *assembly) add(data []byte) (complete bool, err error) {
 	return a.count == a.packet.attachments, nil
 }
 
-// reassemble decodes an array and puts attachments in the place of their
-// placeholders.
+// reassemble decodes an array and replaces placeholders with their attachments.
 func reassemble(array json.RawMessage, attachments [][]byte) ([]any, error) {
 	var values []any
 	if err := json.Unmarshal(array, &values); err != nil {
@@ -73,6 +72,6 @@ func reassemble(array json.RawMessage, attachments [][]byte) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, _ = p.Data.([]any) // an array stays one
+	values, _ = p.Data.([]any) // it is still an array
 	return values, nil
 }

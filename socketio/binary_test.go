@@ -20,7 +20,7 @@ func TestBinaryEventIsPutTogether(t *testing.T) {
 	}}).connect()
 	c.send(`452-7["a",{"_placeholder":true,"num":1},{"n":12345678901234567890,"b":{"_placeholder":true,"num":0}}]`,
 		"b\x01\x02\x03", "b")
-	// The attachments are numbered anew, and map keys sorted.
+	// The attachments are renumbered, and map keys are sorted.
 	c.want(`452-["back",{"_placeholder":true,"num":0},{"b":{"_placeholder":true,"num":1},"n":12345678901234567000}]`, "b", "b\x01\x02\x03",
 		`462-7[{"_placeholder":true,"num":0},{"b":{"_placeholder":true,"num":1},"n":12345678901234567000}]`, "b", "b\x01\x02\x03")
 }
@@ -35,13 +35,13 @@ func TestBinaryEventOverLongPolling(t *testing.T) {
 	}
 }
 
-// The decoders of Node and of the library wait for a binary for ever here.
+// Here, the decoders of Node and of the library wait for a binary forever.
 func TestBinaryEventWithoutAttachments(t *testing.T) {
 	c := serve(t, app{}).connect()
 	c.send(`450-7["a",1]`)
 	c.want(`437[1]`)
 	c.wantAlive()
-	c.send(`450-8["a",{"_placeholder":true,"num":0}]`) // a mere object
+	c.send(`450-8["a",{"_placeholder":true,"num":0}]`) // just an object
 	c.want(`438[{"_placeholder":true,"num":0}]`)
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The Go library keeps a goroutine and 20 kB of each connection for ever.
+// The Go library keeps a goroutine and 20 kB of each connection forever.
 func TestChurnLeavesNothingBehind(t *testing.T) {
 	srv := serve(t, app{})
 	churn := func(clients int) {

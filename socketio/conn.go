@@ -10,27 +10,28 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// conn receives what one session sends, one thing after the other.
+// conn handles what one session receives, one message at a time.
 type conn struct {
 	server *Server
 	sess   *engineio.Session
 
-	// turn is held while something of the session is done, by its receive
-	// goroutine or behind a rest. It guards all below but what the timer asks.
+	// turn is held while a message of the session is handled, by its receive
+	// goroutine or after a rest. It guards everything below except refused,
+	// which the timer reads.
 	turn    sync.Mutex
-	rest    *rest       // nil unless an event takes its time
-	place   *place      // of those that connect; nil while a socket is connected
+	rest    *rest       // nil unless the rest of an event is running
+	place   *place      // a place among the connecting sessions; nil while a socket is connected
 	socket  *Socket     // nil until connected, and after a DISCONNECT
-	pending *assembly   // the packet that waits for its attachments
-	closed  bool        // the session was closed from here: what still comes is dropped
-	spaces  uint8       // namespaces that were refused before there was a socket
-	refused atomic.Bool // the last CONNECT was; the timer asks
+	pending *assembly   // the packet that is waiting for its attachments
+	closed  bool        // this side closed the session, so later messages are dropped
+	spaces  uint8       // namespaces refused before there was a socket
+	refused atomic.Bool // the last CONNECT was refused; the timer reads this
 }
 
-// Text takes one packet, or the text of one with attachments.
+// Text handles one packet, or the text of a packet with attachments.
 func (c *conn) Text(message []byte) { c.take(message, false) }
 
-// text needs turn.
+// text handles the text of a packet. The caller holds turn.
 func (c *conn) text(message []byte) {
 	if c.pending != nil {
 		c.parseError(errAttachmentMissing)
@@ -51,10 +52,10 @@ func (c *conn) text(message []byte) {
 	c.dispatch(p)
 }
 
-// Binary takes one attachment.
+// Binary handles one attachment.
 func (c *conn) Binary(data []byte) { c.take(data, true) }
 
-// binary needs turn.
+// binary handles one attachment. The caller holds turn.
 func (c *conn) binary(data []byte) {
 	if c.pending == nil {
 		c.parseError(errAttachmentUnasked)
@@ -72,7 +73,7 @@ func (c *conn) binary(data []byte) {
 	}
 }
 
-// Closed ends the socket with the session.
+// Closed ends the socket along with its session.
 func (c *conn) Closed(reason engineio.Reason) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -88,8 +89,9 @@ func (c *conn) Closed(reason engineio.Reason) {
 	c.end(string(reason))
 }
 
-// dispatch does what a packet asks for that is no event of a connected socket,
-// if it may be asked for now. Everything else closes the session, as a Node server does.
+// dispatch handles a packet that is not an event of a connected socket, if the
+// packet is allowed now. Everything else closes the session, as a Node server
+// does.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#connection-to-a-namespace
 func (c *conn) dispatch(p packet) {
@@ -110,21 +112,21 @@ func (c *conn) dispatch(p packet) {
 	case p.attachments > 0:
 		c.pending = newCount(p, nil) // an acknowledgement
 	default:
-		// Acknowledgements go nowhere: this server asks for none, so they can
-		// only be made up. Neither does a CONNECT_ERROR, as in Node.
+		// Acknowledgements are ignored: this server requests none, so they can
+		// only be made up. A CONNECT_ERROR is ignored, too, as in Node.
 	}
 }
 
-// end tells the application, once, that its socket is gone.
+// end tells the application, once, that its socket has ended.
 func (c *conn) end(reason string) {
 	if s := c.socket; s != nil {
-		c.socket = nil // first, so that a panic in the handler does not bring it here again
+		c.socket = nil // first, so that a panic in the handler does not lead here again
 		s.handler.Disconnect(s.end(reason))
 	}
 }
 
-// reconnect gives a client that disconnected its socket the time for another
-// CONNECT, if there is a place for one that connects.
+// reconnect gives a client that disconnected its socket time for another
+// CONNECT, if there is a place among the connecting sessions.
 func (c *conn) reconnect() {
 	place := c.server.enter(c.sess)
 	if place == nil {
@@ -134,17 +136,17 @@ func (c *conn) reconnect() {
 	c.awaitConnect(place)
 }
 
-// Bounds of a client that has not said who it is. As many of them as may
-// connect at a time take that much memory and no more, however fast they send,
-// and whether they read or not. A CONNECT with its auth has to fit.
+// Limits of an unauthenticated client. They bound the memory that the
+// connecting clients can take, however fast they send and whether or not they
+// read. A CONNECT with its auth must fit.
 const (
 	strangerPayload = 16 << 10
 	strangerQueue   = 8 << 10
 )
 
-// awaitConnect gives the client the connect timeout for a CONNECT. When half of
-// those that may connect at a time do already, half the timeout has to be
-// enough, so that silent connections keep others out for less long.
+// awaitConnect gives the client the connect timeout to send a CONNECT. When
+// more than half of the places are taken, the timeout is halved, so that silent
+// connections keep others out for less time.
 func (c *conn) awaitConnect(p *place) {
 	sess, cfg := c.sess, c.server.cfg.Load()
 	timeout := cfg.ConnectTimeout
@@ -154,13 +156,13 @@ func (c *conn) awaitConnect(p *place) {
 	c.refused.Store(false)
 	c.place = p
 	p.timeout = time.AfterFunc(timeout, func() {
-		// Its place is free at once: a client that does not take part in the end
-		// of its session delays that.
+		// Free the place now: a client that does not help to end its session
+		// delays that end.
 		c.server.connecting.free(p)
 		cfg.Logger.Debug("closing a session without CONNECT")
-		// Stock clients before 4.4 stay after a refusal, and would take just a
-		// close for a lost transport: each would come back, for ever, to be
-		// refused again.
+		// Stock clients before 4.4 stay after a refusal and take a bare close
+		// for a lost transport. Each would reconnect, forever, to be refused
+		// again.
 		if c.refused.Load() {
 			sess.Send(disconnectPacket)
 		}
@@ -168,30 +170,31 @@ func (c *conn) awaitConnect(p *place) {
 	})
 }
 
-// stopTimeout also releases the timer: most sessions live long after it.
+// stopTimeout also releases the timer, because most sessions live long after
+// it.
 func (c *conn) stopTimeout() {
 	if c.place == nil {
 		return
 	}
-	if c.place.timeout.Stop() { // else its function has freed the place
+	if c.place.timeout.Stop() { // otherwise its function has freed the place
 		c.server.connecting.free(c.place)
 	}
 	c.place = nil
 }
 
-// deaf says whether the session is being closed by this side; what the client
-// sends until it learns of that has no addressee.
+// deaf reports whether this side is closing the session. Whatever the client
+// sends until it learns of that is dropped.
 func (c *conn) deaf() bool {
 	return c.closed || c.socket != nil && c.socket.gone()
 }
 
-// parseError closes the session of a client that does not speak the protocol.
+// parseError closes the session of a client that violates the protocol.
 func (c *conn) parseError(err error) {
 	c.log().Debug("closing a session for a malformed packet", zap.Error(err))
 	c.close(engineio.ParseError)
 }
 
-// invalidState closes the session of a client that sent what it may not now.
+// invalidState closes the session of a client that sent a packet out of turn.
 func (c *conn) invalidState(what string) {
 	c.log().Debug("closing a session for a packet out of turn", zap.String("packet", what))
 	c.close(engineio.ForcedClose)
@@ -203,8 +206,8 @@ func (c *conn) close(reason engineio.Reason) {
 	c.sess.Close(reason)
 }
 
-// contain keeps a panic, of a handler or of the parsing of what a stranger
-// sent, from everyone but the session that it came from. It is deferred.
+// contain limits a panic, in a handler or in parsing what an unauthenticated
+// client sent, to the session that it came from. It must be deferred.
 func (c *conn) contain() {
 	if r := recover(); r != nil {
 		c.log().Error("panic in a session; closing it", zap.Any("panic", r), zap.Stack("stack"))

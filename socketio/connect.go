@@ -11,17 +11,18 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// A Refusal is an error of Handler.Connect with data for the client's program:
-// a stock client has it as err.data in connect_error.
+// A Refusal is an error of Handler.Connect with data for the client's code: a
+// stock client gets it as err.data in connect_error.
 type Refusal struct {
 	Message string // for people
-	Data    any    // anything that encodes as JSON; nil is none
+	Data    any    // anything that encodes as JSON; nil means none
 }
 
 func (r *Refusal) Error() string { return r.Message }
 
-// errAuth is how a CONNECT is refused whose auth is JSON, but no object. The
-// protocol has objects only; a reason helps its author more than a cut line.
+// errAuth refuses a CONNECT whose auth is JSON but not an object. The protocol
+// allows only objects; a reason helps the developer more than a dropped
+// connection.
 var errAuth = &Refusal{
 	Message: errAuthText,
 	Data: struct {
@@ -34,12 +35,12 @@ const errAuthText = "auth must be an object, as in io(url, { auth: { … } })."
 
 // connect answers a CONNECT to the default namespace.
 //
-// The connect timeout runs on while the application decides, and after a
-// refusal: it bounds how long a session may go on without being let in,
+// The connect timeout keeps running while the application decides, and after a
+// refusal: it bounds how long a session can exist without being admitted,
 // however often it asks.
 func (c *conn) connect(p packet) {
 	c.refused.Store(false)
-	// A number as auth is written like an acknowledgement id.
+	// A number as auth looks like an acknowledgement id.
 	if p.wantsAck || p.payload != nil && p.payload[0] != '{' {
 		c.refuse(errAuth)
 		return
@@ -47,7 +48,7 @@ func (c *conn) connect(p packet) {
 	s := newSocket(c.sess)
 	s.log = c.log()
 	s.handler = c.server.accept(s)
-	if err := s.handler.Connect(bytes.Clone(p.payload)); err != nil { // whose text is only lent
+	if err := s.handler.Connect(bytes.Clone(p.payload)); err != nil { // the payload's text is only borrowed
 		c.refuse(err)
 		if s.gone() { // the application also asked for a disconnect
 			c.close(engineio.ForcedClose)
@@ -64,9 +65,9 @@ func (c *conn) connect(p packet) {
 	}
 }
 
-// refuse answers a CONNECT with the reason why not. The session stays: its
-// client may try again within the connect timeout, at whose end it gets a
-// DISCONNECT.
+// refuse answers a CONNECT with the reason for its refusal. The session stays
+// open: its client can try again within the connect timeout, and gets a
+// DISCONNECT at the end of it.
 func (c *conn) refuse(err error) {
 	answer := struct {
 		Message string          `json:"message"`
@@ -87,11 +88,11 @@ func (c *conn) refuse(err error) {
 	c.sess.Send(engineio.TextPacket([]byte{typeConnectError}, payload))
 }
 
-// maxNamespaces bounds the refused namespaces of a client that has not said who
-// it is: each is an answer that waits for it.
+// maxNamespaces bounds the refused namespaces of an unauthenticated client,
+// because each leaves an answer in its queue.
 const maxNamespaces = 50
 
-// refuseNamespace answers a CONNECT to any namespace but the default one, in
+// refuseNamespace answers a CONNECT to any namespace other than the default, in
 // the words of a Node server.
 func (c *conn) refuseNamespace(namespace string) {
 	if c.socket == nil {

@@ -190,8 +190,8 @@ func TestSessionWithoutConnectIsClosed(t *testing.T) {
 	connected.wantClosed()
 }
 
-// socket.io-client before 4.4 keeps the connection after a refusal, and comes
-// back when it is just closed.
+// socket.io-client before 4.4 keeps the connection after a refusal, and
+// reconnects if it is merely closed.
 func TestRefusedClientThatStaysIsToldNotToComeBack(t *testing.T) {
 	refuse := func(_ *socketio.Socket, auth json.RawMessage) error {
 		if string(auth) == "{}" {
@@ -209,7 +209,8 @@ func TestRefusedClientThatStaysIsToldNotToComeBack(t *testing.T) {
 		}
 	}
 
-	// One that was let in after all, and left, was not refused last.
+	// A client was refused, then admitted, and left: its last CONNECT was not
+	// refused.
 	c := srv.dial()
 	c.send("40{}", "40")
 	c.want(`44{"message":"no"}`)
@@ -252,8 +253,8 @@ func TestConnectWithinTheTimeoutAfterDisconnect(t *testing.T) {
 	c.wantAlive()
 }
 
-// A CONNECT that arrives with the handshake is lost by a server that starts to
-// read before it has wired the reader: 25 of 10,000 in the Go library.
+// A server that starts to read before it has wired up the reader loses a
+// CONNECT that arrives with the handshake: 25 of 10,000 in the Go library.
 func TestConnectPipelinedWithTheHandshakeIsNeverLost(t *testing.T) {
 	srv := serve(t, app{connected: func(s *socketio.Socket) { _ = s.Emit("welcome") }})
 	address := srv.http.Listener.Addr().String()
@@ -270,7 +271,7 @@ func TestConnectPipelinedWithTheHandshakeIsNeverLost(t *testing.T) {
 					return
 				}
 				message := frames("40", `421["early",1]`)
-				if (worker+i)%2 == 0 { // one write, or two right behind each other
+				if (worker+i)%2 == 0 { // in one write, or in two in quick succession
 					_, err = io.WriteString(conn, request+string(message))
 				} else if _, err = io.WriteString(conn, request); err == nil {
 					_, err = conn.Write(message)

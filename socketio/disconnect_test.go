@@ -89,9 +89,9 @@ func TestServersDisconnectTellsTheClientFirst(t *testing.T) {
 				for len(got) < len(want) {
 					got = append(got, strings.Split(p.get(), "\x1e")...)
 				}
-				// The close comes in a payload of its own: the stock client
+				// The close arrives in a separate payload: the stock client
 				// acts on it before it looks at the messages beside it, and
-				// would report a transport close, and come again.
+				// would report a transport close and reconnect.
 				if strings.Join(got, " ") != strings.Join(want, " ") {
 					t.Errorf("got %q", got)
 				}
@@ -107,8 +107,8 @@ func TestServersDisconnectTellsTheClientFirst(t *testing.T) {
 	}
 }
 
-// A client that has had the answer to its probe polls no more, so what is still
-// to be said must reach it by the websocket.
+// Once its probe is answered, a client stops polling, so whatever is left to
+// send must reach it over the websocket.
 func TestServersDisconnectDuringAnUpgrade(t *testing.T) {
 	sockets := make(chan *socketio.Socket, 1)
 	srv := serve(t, app{connected: func(s *socketio.Socket) { sockets <- s }})
@@ -189,11 +189,11 @@ func TestEndOfTheSessionEndsTheSocket(t *testing.T) {
 }
 
 // A stock client that disconnects sends 41 and closes at once. In the Go
-// library the application then sometimes hears of it twice.
+// library, the application is then sometimes told twice.
 func TestDisconnectIsToldOnceWhateverRaces(t *testing.T) {
 	const clients = 200
 	var told [clients]atomic.Int32
-	var numbers sync.Map // *socketio.Socket to its index
+	var numbers sync.Map // *socketio.Socket to index
 	var next atomic.Int32
 	done := make(chan struct{}, 2*clients)
 	srv := serve(t, app{

@@ -12,12 +12,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// disconnectPacket is the same for everyone.
+// disconnectPacket is shared by all sockets.
 var disconnectPacket = engineio.TextPacket([]byte{typeDisconnect})
 
 // EventPacket encodes an event once for any number of sockets. data is one JSON
-// value, which is copied as it is; nil is no argument. The event's name must
-// not be one that clients reserve: they would cut the line.
+// value, which is copied unchanged; nil means no argument. The event's name
+// must not be reserved: clients would close the connection.
 func EventPacket(event string, data json.RawMessage) *engineio.Packet {
 	var buffer [64]byte
 	head := appendString(append(buffer[:0], typeEvent, '['), event)
@@ -41,16 +41,16 @@ func appendString(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// encode makes the packets of an EVENT or ACK: its text and its attachments.
-// The JSON is made here and not by the library's encoder because that sends
-// what cannot be encoded as an empty packet.
+// encode makes the packets of an EVENT or ACK: its text and its attachments. It
+// encodes the JSON itself, because the library's encoder sends an empty packet
+// if a value cannot be encoded.
 func encode(kind byte, id string, payload []any) ([]*engineio.Packet, error) {
 	var head []byte
 	var attachments []types.BufferInterface
 	if parser.HasBinary(payload) {
 		var p *parser.Packet
 		p, attachments = parser.DeconstructPacket(&parser.Packet{Data: payload})
-		payload, _ = p.Data.([]any) // an array stays one
+		payload, _ = p.Data.([]any) // it is still an array
 		if len(attachments) > maxAttachments {
 			return nil, fmt.Errorf("more than %d attachments, which clients refuse", maxAttachments)
 		}

@@ -15,41 +15,41 @@ var (
 	errReserved  = errors.New("the event's name is reserved")
 )
 
-// Event is what a client emitted. It may be kept and be acknowledged later,
-// from any goroutine.
+// Event is an event that a client emitted. It can be kept, and acknowledged
+// later from any goroutine.
 type Event struct {
-	// Name is the event's name; that of an event whose name is a number is the
-	// number as it was sent. It is empty for an event without arguments, and in
-	// Screen for one whose name is longer than any that is of interest.
+	// Name is the event's name. A name that is a number is kept as it was sent.
+	// Name is empty for an event without arguments, and in Screen for a name
+	// that is longer than any of interest.
 	Name string
 
-	// Args are the arguments, byte for byte. An argument that is or holds a
-	// binary has {"_placeholder":true,"num":n} in its place; see Values.
+	// Args are the arguments, byte for byte. {"_placeholder":true,"num":n}
+	// takes the place of each binary; see Values.
 	Args []json.RawMessage
 
-	// Binaries is how many attachments the event has by its header. It is known
-	// in Screen, before they arrive.
+	// Binaries is the number of attachments that the event's header declares.
+	// It is known in Screen, before they arrive.
 	Binaries int
 
-	// Attachments are the binaries, nil for an event without.
+	// Attachments are the binaries, nil if the event has none.
 	Attachments [][]byte
 
-	// Refused is what Screener.Screen returned. A refused event has its Args
-	// only if it is short, and never its Attachments.
+	// Refused is the error that Screener.Screen returned. A refused event has
+	// its Args only if it is short, and never its Attachments.
 	Refused error
 
 	socket *Socket
-	values []byte // the JSON array that Args are parts of
+	values []byte // the JSON array that Args point into
 	id     uint64
 	ack    bool
 	acked  atomic.Bool
 }
 
-// newEvent makes the event of a whole packet, which it keeps.
+// newEvent makes the event of a complete packet, and keeps the packet's data.
 func newEvent(s *Socket, p packet, attachments [][]byte) (*Event, error) {
 	payload := p.payload
 	if attachments == nil {
-		payload = bytes.Clone(payload) // an assembly has already copied it
+		payload = bytes.Clone(payload) // newAssembly has already copied it
 	}
 	e := newHead(s, p)
 	if payload == nil {
@@ -75,14 +75,14 @@ func newEvent(s *Socket, p packet, attachments [][]byte) (*Event, error) {
 	return e, nil
 }
 
-// newHead is an event of which nothing is known yet but its attachments' number
-// and whether its client waits for an acknowledgement.
+// newHead makes an event of which only the number of attachments is known, and
+// whether the client waits for an acknowledgement.
 func newHead(s *Socket, p packet) *Event {
 	return &Event{Binaries: p.attachments, socket: s, id: p.id, ack: p.wantsAck}
 }
 
-// eventName reads the first element of an event, valid JSON: a string, or a
-// number, as stock clients send it for socket.emit(1).
+// eventName reads the first element of an event, which is valid JSON: a string,
+// or a number, which stock clients send for socket.emit(1).
 func eventName(first json.RawMessage) (string, error) {
 	if first[0] == '-' || '0' <= first[0] && first[0] <= '9' {
 		return string(first), nil
@@ -100,14 +100,14 @@ func eventName(first json.RawMessage) (string, error) {
 	return name, nil
 }
 
-// Values returns the arguments as Emit and Ack take them: raw JSON or, of an
-// event with attachments, the decoded values with a *types.BytesBuffer for each
-// attachment.
+// Values returns the arguments in the form that Emit and Ack accept: raw JSON
+// or, for an event with attachments, decoded values with a *types.BytesBuffer
+// for each attachment.
 func (e *Event) Values() []any {
 	if e.Attachments != nil {
 		values, err := reassemble(e.values, e.Attachments)
 		if err != nil {
-			panic(err) // newEvent has done it before
+			panic(err) // newEvent has already done this
 		}
 		return values[1:]
 	}
@@ -118,8 +118,8 @@ func (e *Event) Values() []any {
 	return values
 }
 
-// Ack calls the client's callback; arguments as for Socket.Emit. It does
-// nothing if the client wants none, has had it, or has gone.
+// Ack calls the client's callback with arguments as for Socket.Emit. It does
+// nothing if the client wants no acknowledgement, already has it, or has gone.
 func (e *Event) Ack(args ...any) {
 	if !e.ack || e.acked.Swap(true) {
 		return
@@ -132,7 +132,7 @@ func (e *Event) Ack(args ...any) {
 	e.socket.send(packets...)
 }
 
-// reserved says whether an event's name has a meaning of its own in
+// reserved reports whether an event's name has its own meaning in
 // socket.io-client or Node, which is why decoders refuse it.
 //
 // https://github.com/socketio/socket.io/blob/main/packages/socket.io-parser/lib/index.ts

@@ -41,7 +41,7 @@ func TestEventReachesTheHandlerByteForByte(t *testing.T) {
 	}
 }
 
-// What a decoder of Node's lets pass is no reason to end a session.
+// A session does not end because of what Node's decoder accepts.
 func TestWhatNodeAcceptsKeepsTheSession(t *testing.T) {
 	events := make(chan *socketio.Event, 1)
 	c := serve(t, app{event: func(_ *socketio.Socket, e *socketio.Event) { events <- e }}).connect()
@@ -141,7 +141,7 @@ func TestEmitReportsWhatItCannotSend(t *testing.T) {
 			}
 		}
 	}}).connect()
-	c.wantAlive() // and nothing of it was sent
+	c.wantAlive() // and none of it was sent
 }
 
 func TestEventPacketCopiesItsDataAsItIs(t *testing.T) {
@@ -177,7 +177,7 @@ func TestEventPacketCopiesItsDataAsItIs(t *testing.T) {
 	}
 }
 
-// long is longer than what the short forms of a frame's length hold.
+// long does not fit the short forms of a frame's length.
 var long = strings.Repeat("x", 1<<16)
 
 func TestReservedEventNamesAreRefused(t *testing.T) {

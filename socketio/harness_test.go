@@ -23,8 +23,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// patience is how long a test waits for what has to happen. It only passes in
-// a test that fails.
+// patience is how long a test waits for something that must happen. It runs out
+// only in a test that fails.
 const patience = 20 * time.Second
 
 // app is an application made of functions; those that are nil do nothing.
@@ -33,11 +33,11 @@ type app struct {
 	connect    func(*socketio.Socket, json.RawMessage) error
 	connected  func(*socketio.Socket)
 	event      func(*socketio.Socket, *socketio.Event)
-	rest       func(*socketio.Event) func(context.Context) // where it returns nil, event is called
+	rest       func(*socketio.Event) func(context.Context) // if it returns nil, event is called
 	disconnect func(*socketio.Socket, string)
 	screen     func(*socketio.Event) error // makes the handler a Screener
 
-	manually       bool // events are not acknowledged by the harness
+	manually       bool // the harness does not acknowledge events
 	connectTimeout time.Duration
 	maxConnecting  int
 	logger         *zap.Logger
@@ -62,8 +62,8 @@ func (h *handler) Connected() {
 	}
 }
 
-// Event acknowledges with the arguments, so that a client can tell that all it
-// sent before was dealt with.
+// Event acknowledges with the arguments, so that a client can tell that
+// everything it sent before was handled.
 func (h *handler) Event(e *socketio.Event) func(context.Context) {
 	if h.app.rest != nil {
 		if rest := h.app.rest(e); rest != nil {
@@ -96,13 +96,13 @@ var (
 	_ socketio.Screener = (*screener)(nil)
 )
 
-// server is a real one, over HTTP.
+// server is a real server, over HTTP.
 type server struct {
 	t       *testing.T
 	http    *httptest.Server
 	sockets *socketio.Server
 	engine  *engineio.Server
-	close   func() // ends all sessions, and waits for them
+	close   func() // ends all sessions and waits for them
 }
 
 func serve(t *testing.T, a app) *server {
@@ -157,7 +157,7 @@ func (s *server) dial() *client {
 	return c
 }
 
-// dialWebSocket opens a websocket and no more.
+// dialWebSocket only opens a websocket.
 func (s *server) dialWebSocket(query string) *client {
 	s.t.Helper()
 	url := strings.Replace(s.http.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket" + query
@@ -167,7 +167,7 @@ func (s *server) dialWebSocket(query string) *client {
 	}
 	s.t.Cleanup(func() { conn.Close() })
 	c := &client{t: s.t, conn: conn, in: conn}
-	if buffered != nil { // what came with the handshake's answer
+	if buffered != nil { // bytes that came with the handshake's answer
 		c.in = buffered
 	}
 	return c
@@ -191,7 +191,7 @@ func (c *client) readOpen() {
 	c.sid = open.SID
 }
 
-// frames are texts as a client sends them; binary ones begin with "b".
+// frames encodes texts as a client sends them; binary ones begin with "b".
 func frames(messages ...string) []byte {
 	var b bytes.Buffer
 	for _, m := range messages {
@@ -199,12 +199,12 @@ func frames(messages ...string) []byte {
 		if data, ok := strings.CutPrefix(m, "b"); ok {
 			frame = ws.NewBinaryFrame([]byte(data))
 		}
-		_ = ws.WriteFrame(&b, ws.MaskFrameInPlace(frame)) // a buffer takes everything
+		_ = ws.WriteFrame(&b, ws.MaskFrameInPlace(frame)) // a write to a buffer cannot fail
 	}
 	return b.Bytes()
 }
 
-// send writes messages in one go, so that they arrive together.
+// send writes messages in one write, so that they arrive together.
 func (c *client) send(messages ...string) {
 	c.t.Helper()
 	if _, err := c.conn.Write(frames(messages...)); err != nil {
@@ -262,16 +262,16 @@ func connectedID(t *testing.T, m string) string {
 	return answer["sid"]
 }
 
-// wantAlive shows that the socket is connected, that all that was sent before
-// was dealt with, and that nothing is on the way here.
+// wantAlive checks that the socket is connected, that everything sent before
+// was handled, and that nothing is on its way to the client.
 func (c *client) wantAlive() {
 	c.t.Helper()
 	c.send(`427["alive"]`)
 	c.want(`437[]`)
 }
 
-// wantClosed fails if anything comes before the end of the connection, which it
-// then closes from this side too.
+// wantClosed fails if anything arrives before the end of the connection. It
+// then closes this side, too.
 func (c *client) wantClosed() {
 	c.t.Helper()
 	if m, err := c.read(); err == nil {
@@ -280,7 +280,7 @@ func (c *client) wantClosed() {
 	c.conn.Close()
 }
 
-// receive waits for what a handler reports.
+// receive waits for a handler's report.
 func receive[T any](t *testing.T, from <-chan T) T {
 	t.Helper()
 	select {

@@ -11,11 +11,11 @@ import (
 func TestMalformedPacketClosesTheSession(t *testing.T) {
 	events := func(_ *socketio.Socket, e *socketio.Event) { t.Errorf("event %q", e.Name) }
 	for _, packet := range []string{
-		`4`, `4abc`, `47`, `49["a"]`, `4 2["a"]`, // types that there are not
-		`44null`, `441.5`, `44[]`, // no error
-		`42{}`, `42"a"`, `42null`, `42[]`, `42[null]`, `42[["a"]]`, `42[{"a":1}]`, `42[true]`, `42[01]`, `42[-]`, // no event
-		`42["a"`, `42["a"]]`, `42["a"]x`, `42["a"]["b"]`, `42["a",]`, `42["a",01]`, `42['a']`, `42["a",NaN]`, "42[\"a\n\"]", // no JSON
-		`42abc["a"]`, `42-1["a"]`, `421.5["a"]`, `4212345678901234567890["a"]`, `4299999999999999999999["a"]`, // no id
+		`4`, `4abc`, `47`, `49["a"]`, `4 2["a"]`, // types that do not exist
+		`44null`, `441.5`, `44[]`, // not an error
+		`42{}`, `42"a"`, `42null`, `42[]`, `42[null]`, `42[["a"]]`, `42[{"a":1}]`, `42[true]`, `42[01]`, `42[-]`, // not an event
+		`42["a"`, `42["a"]]`, `42["a"]x`, `42["a"]["b"]`, `42["a",]`, `42["a",01]`, `42['a']`, `42["a",NaN]`, "42[\"a\n\"]", // not JSON
+		`42abc["a"]`, `42-1["a"]`, `421.5["a"]`, `4212345678901234567890["a"]`, `4299999999999999999999["a"]`, // not an id
 		`41{}`, `41null`, `43{}`, `431{}`, `43"a"`,
 		`45["a"]`, `45-["a"]`, `45x-["a"]`, `45-1-["a"]`, `451.0-["a"]`, `45999999999999999999999-["a"]`, `451`, `451-{}`, `461-{}`,
 		`40/` + strings.Repeat("n", 512), `42["a","` + strings.Repeat(`x",`, 10),
@@ -51,7 +51,7 @@ func TestTextThatIsNoUTF8ClosesTheSession(t *testing.T) {
 	}).openPolling()
 	p.post("40")
 	p.get()
-	p.do("POST", "421[\"a\",\"\xff\"]") // whose answer is engineio's business
+	p.do("POST", "421[\"a\",\"\xff\"]") // engineio is responsible for the answer
 	receive(t, reasons)
 }
 

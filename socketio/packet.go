@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// The types of a Socket.IO packet, its first byte.
+// The types of Socket.IO packets: the first byte.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
 const (
@@ -22,8 +22,8 @@ const (
 	typeBinaryAck    = '6'
 )
 
-// Bounds on what a client may send, the same as in the library's decoder but
-// for the arguments, which neither it nor Node bounds.
+// Limits on what a client can send. They match the library's decoder, except
+// for maxArgs: neither the library nor Node limits arguments.
 const (
 	maxAttachments = 10
 	maxNamespace   = 512
@@ -43,23 +43,23 @@ var (
 	errArgs        = errors.New("too many arguments")
 )
 
-// packet is one decoded text. Its payload lies in the text that it was parsed
-// from.
+// packet is one decoded text. Its payload points into the text that it was
+// parsed from.
 type packet struct {
 	kind        byte
 	attachments int
-	namespace   string // empty for the default one
+	namespace   string // empty for the default namespace
 	id          uint64
 	wantsAck    bool            // there is an id
-	payload     json.RawMessage // without space around it, nil if there is none; checkPayload says whether it is JSON
+	payload     json.RawMessage // without surrounding space, nil if there is none; checkPayload validates it
 }
 
-// parseHead decodes the text of a packet, whose payload checkPayload is to
-// check:
+// parseHead decodes the text of a packet, except for the payload, which
+// checkPayload checks:
 //
 //	<type>[<attachments>-][<namespace>,][<acknowledgement id>][<JSON>]
 //
-// It is stricter than the library's decoder, which lets pass garbage behind the
+// It is stricter than the library's decoder, which accepts garbage after the
 // JSON. It never decodes the JSON, so large numbers and deep nesting cost
 // nothing.
 //
@@ -68,7 +68,7 @@ func parseHead(text []byte) (packet, error) {
 	if len(text) == 0 {
 		return packet{}, errEmpty
 	}
-	if !utf8.Valid(text) { // or an answer that repeats a part of it would be no text frame
+	if !utf8.Valid(text) { // an answer that repeats invalid UTF-8 would be an invalid text frame
 		return packet{}, errUTF8
 	}
 	p := packet{kind: text[0]}
@@ -88,7 +88,7 @@ func parseHead(text []byte) (packet, error) {
 	return p, nil
 }
 
-// isEvent says whether the packet is an event, with or without attachments.
+// isEvent reports whether the packet is an event, with or without attachments.
 func (p *packet) isEvent() bool { return p.kind == typeEvent || p.kind == typeBinaryEvent }
 
 func (p *packet) parseAttachments(text []byte) ([]byte, error) {
@@ -138,17 +138,17 @@ func (p *packet) parseID(text []byte) ([]byte, error) {
 }
 
 // checkPayload checks that the payload is one JSON value of the kind that the
-// packet's type takes. Where there is none Node checks nothing, so an event may
-// be without even a name.
+// packet's type takes. Like Node, it accepts a missing payload, so an event can
+// even lack a name.
 //
 // https://github.com/socketio/socket.io/blob/main/packages/socket.io-parser/lib/index.ts
 func (p *packet) checkPayload() error {
-	unread := (p.kind == typeAck || p.kind == typeBinaryAck) && len(p.payload) > shortEvent // nobody wants to know
+	unread := (p.kind == typeAck || p.kind == typeBinaryAck) && len(p.payload) > shortEvent // nothing reads it
 	if p.payload != nil && !unread && !json.Valid(p.payload) {
 		return errJSON
 	}
 	switch p.kind {
-	case typeConnect: // whose payload connect judges: there it can be answered
+	case typeConnect: // connect checks the payload, because it can answer with an error
 		if string(p.payload) == "null" {
 			p.payload = nil
 		}
@@ -171,11 +171,12 @@ func (p *packet) payloadBeginsWith(chars string) error {
 	return errPayload
 }
 
-// jsonSpace is what JSON allows around its tokens (RFC 8259, section 2).
+// jsonSpace is the whitespace that JSON allows around its tokens (RFC 8259,
+// section 2).
 const jsonSpace = " \t\r\n"
 
-// splitArray returns the elements of a valid JSON array, each without space
-// around it, as parts of the array.
+// splitArray returns the elements of a valid JSON array as slices of it,
+// without surrounding space.
 func splitArray(array json.RawMessage) ([]json.RawMessage, error) {
 	var elements []json.RawMessage
 	depth, begin := 0, 1
@@ -204,7 +205,7 @@ func splitArray(array json.RawMessage) ([]json.RawMessage, error) {
 	return append(elements, last), nil
 }
 
-// stringEnd returns the index of the quote that ends the string that begins at
+// stringEnd returns the index of the closing quote of the string that begins at
 // i.
 func stringEnd(text []byte, i int) int {
 	for i++; text[i] != '"'; i++ {

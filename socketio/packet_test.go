@@ -44,8 +44,8 @@ var seeds = []string{
 	`2["a",` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `]`, `2["a"` + strings.Repeat(",0", 1001) + `]`,
 }
 
-// FuzzPacket feeds one text to our decoder and to the library's: neither may
-// panic, and they agree but for what ours refuses on purpose.
+// FuzzPacket feeds one text to our decoder and the library's. Neither may
+// panic, and they agree, except where ours is stricter on purpose.
 func FuzzPacket(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add(seed, []byte("attachment"))
@@ -68,7 +68,7 @@ func FuzzPacket(f *testing.F) {
 			attachments = append(attachments, attachment)
 		}
 		switch p.kind {
-		case typeAck, typeBinaryAck, typeConnectError: // which go nowhere
+		case typeAck, typeBinaryAck, typeConnectError: // ignored by the server
 			return
 		case typeEvent, typeBinaryEvent:
 			e, err = newEvent(nil, p, attachments)
@@ -85,7 +85,7 @@ func FuzzPacket(f *testing.F) {
 		}
 		if theirErr != nil {
 			if json.Unmarshal(p.payload, new(any)) != nil {
-				return // a number that float64 does not hold
+				return // a number that float64 cannot hold
 			}
 			t.Fatalf("%q: the library says %v", text, theirErr)
 		}
@@ -93,7 +93,7 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// decodeByLibrary returns the packet once it is whole.
+// decodeByLibrary returns the packet once it is complete.
 func decodeByLibrary(text string, attachment []byte, attachments int) (*parser.Packet, error) {
 	var got *parser.Packet
 	d := parser.NewDecoder()
@@ -111,12 +111,12 @@ func decodeByLibrary(text string, attachment []byte, attachments int) (*parser.P
 	return got, nil
 }
 
-// refusedOnPurpose says whether the library is known to be more lenient.
+// refusedOnPurpose reports whether the library is known to be more lenient.
 func refusedOnPurpose(err error, text string) bool {
 	switch {
 	case errors.Is(err, errUTF8), errors.Is(err, errType):
 		return true
-	case errors.Is(err, errJSON): // garbage behind the value
+	case errors.Is(err, errJSON): // garbage after the value
 		if rest := strings.TrimLeft(text, "0123456789-"); strings.HasPrefix(rest, "/") {
 			_, text, _ = strings.Cut(rest, ",")
 		}

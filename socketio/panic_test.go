@@ -12,7 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// In the Go library a panic in a middleware or a disconnect handler ends the
+// In the Go library, a panic in a middleware or a disconnect handler ends the
 // process.
 func TestPanicInAHandlerHarmsNobodyElse(t *testing.T) {
 	for name, at := range map[string]string{
@@ -22,7 +22,7 @@ func TestPanicInAHandlerHarmsNobodyElse(t *testing.T) {
 			core, logs := observer.New(zap.ErrorLevel)
 			sockets := make(chan *socketio.Socket, 2)
 			reasons := make(chan string, 2)
-			var victim atomic.Pointer[socketio.Socket] // the second one
+			var victim atomic.Pointer[socketio.Socket] // the second socket
 			fault := func(where string, s *socketio.Socket) {
 				if where == name && s == victim.Load() {
 					panic("fault")

@@ -10,28 +10,30 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// places counts the sessions without a connected socket, in all and by client
-// address. Its zero value has none.
+// places counts the sessions without a connected socket, in total and by client
+// address. The zero value is ready to use.
 type places struct {
-	mu   sync.Mutex // guards all below
+	mu   sync.Mutex // guards everything below
 	all  int
-	from map[netip.Prefix]int // no address whose count is 0
+	from map[netip.Prefix]int // never holds a count of 0
 }
 
 // A place is held by a session without a connected socket.
 type place struct {
 	address netip.Prefix // invalid if the client has none
-	nth     int          // of all when it was taken, from 1
+	nth     int          // the total when it was taken, from 1
 	timeout *time.Timer  // closes the session; its function also frees the place
 }
 
-// shareOf is how many of the places one address may hold: a quarter, rounded
-// up. An office behind one address then has 1,250 of 5,000, each for the moment
-// that a CONNECT takes, and it takes four addresses to keep everybody out.
+// shareOf returns how many of the places one address can hold: a quarter,
+// rounded up. An office that shares an address then has 1,250 of 5,000, each
+// for the moment that a CONNECT takes, and it takes four addresses to keep
+// everybody out.
 func shareOf(limit int) int { return (limit + 3) / 4 }
 
-// take returns a place, or nil if there is none for this address; crowded says
-// that there is one for others. A limit of 0 is none.
+// take returns a place, or nil if there is none for this address; crowded
+// reports that other addresses could still get one. A limit of 0 means no
+// limit.
 func (p *places) take(address netip.Prefix, limit int) (taken *place, crowded bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +53,7 @@ func (p *places) take(address netip.Prefix, limit int) (taken *place, crowded bo
 	return &place{address: address, nth: p.all}, false
 }
 
-// free takes back a place, once.
+// free releases a place. It must be called once per place.
 func (p *places) free(taken *place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,14 +66,14 @@ func (p *places) free(taken *place) {
 	}
 }
 
-// count is how many places are taken.
+// count returns the number of places taken.
 func (p *places) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.all
 }
 
-// enter takes a place for a session, or returns nil.
+// enter takes a place for a session, or returns nil if there is none.
 func (s *Server) enter(sess *engineio.Session) *place {
 	cfg := s.cfg.Load()
 	var address netip.Prefix
@@ -99,8 +101,8 @@ func (s *Server) enter(sess *engineio.Session) *place {
 	return nil
 }
 
-// addressText is an address as logs have it, with its length only where it
-// stands for several.
+// addressText formats an address for logs, with its prefix length only if it
+// stands for several addresses.
 func addressText(address netip.Prefix) string {
 	if address.IsSingleIP() {
 		return address.Addr().String()

@@ -46,7 +46,7 @@ func TestAddressesAreForgottenWithTheirLastPlace(t *testing.T) {
 		clients.Go(func() {
 			address := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, i}), 32)
 			for n := range 50 {
-				limit := []int{0, 100, 1000}[n%3] // a reload may change it
+				limit := []int{0, 100, 1000}[n%3] // a reload can change it
 				first, _ := p.take(address, limit)
 				second, _ := p.take(address, limit)
 				for _, taken := range []*place{first, second} {

@@ -8,33 +8,34 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// maxWaiting bounds what waits of a client whose last event takes time, in bytes: a
-// subscribe to each of some thousand channels.
+// maxWaiting bounds the messages, in bytes, that wait for one client while its
+// last event takes time: a subscribe to each of some thousand channels.
 const maxWaiting = 1 << 20
 
-// waitingSize is what a message takes beside its bytes, so that empty ones are
+// waitingSize is the overhead of a waiting message, so that empty messages are
 // bounded, too.
 const waitingSize = 32
 
 var errWaiting = errors.New("it sends more than can wait while an event takes its time")
 
-// A rest is what is left of an event that takes time. What its client sends next
-// waits behind it, in order, while heartbeats are answered and events are sent.
+// A rest is the unfinished part of an event that takes time. Whatever its
+// client sends next waits for it, in order, while heartbeats are answered and
+// events are sent.
 type rest struct {
 	cancel  context.CancelFunc
 	waiting []waiting
-	size    int              // of them, in bytes
-	closed  *engineio.Reason // why the session has ended, if it has
+	size    int              // of waiting, in bytes
+	closed  *engineio.Reason // why the session ended, nil if it has not
 }
 
-// waiting is a message that waits.
+// waiting is one waiting message.
 type waiting struct {
 	message []byte
 	binary  bool
 }
 
-// begin has a rest run on a goroutine of its own, which Server.Wait waits for. It
-// needs turn.
+// begin runs a rest on its own goroutine, which Server.Wait waits for. The
+// caller holds turn.
 func (c *conn) begin(do func(context.Context)) {
 	if do == nil {
 		return
@@ -42,14 +43,14 @@ func (c *conn) begin(do func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.rest = &rest{cancel: cancel}
 	c.server.rests.Go(func() {
-		defer c.resume() //nolint:contextcheck // each rest has a context of its own
+		defer c.resume() //nolint:contextcheck // each rest has its own context
 		defer cancel()
 		defer c.contain()
 		do(ctx)
 	})
 }
 
-// resume goes on with what waits, up to the next event that takes time.
+// resume handles the waiting messages, up to the next event that takes time.
 func (c *conn) resume() {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -57,12 +58,12 @@ func (c *conn) resume() {
 	c.rest = nil
 	for i, w := range before.waiting {
 		if before.closed != nil {
-			break // nobody is there to be answered
+			break // no client is left to answer
 		}
 		c.do(w.message, w.binary)
 		if c.rest != nil {
 			c.rest.waiting = append(c.rest.waiting, before.waiting[i+1:]...)
-			c.rest.size = before.size // no less than it is
+			c.rest.size = before.size // an upper bound
 			return
 		}
 	}
@@ -72,7 +73,7 @@ func (c *conn) resume() {
 	}
 }
 
-// take takes a message now, or later if a rest is under way: it is only lent.
+// take handles a message now, or copies it for later if a rest is running.
 func (c *conn) take(message []byte, binary bool) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -87,7 +88,7 @@ func (c *conn) take(message []byte, binary bool) {
 	c.rest.waiting = append(c.rest.waiting, waiting{bytes.Clone(message), binary})
 }
 
-// do does what a message asks for. It needs turn.
+// do handles a message. The caller holds turn.
 func (c *conn) do(message []byte, binary bool) {
 	defer c.contain()
 	switch {

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// slow is an application whose events named "slow" take until they are let go.
+// slow is an application whose events named "slow" run until they are released.
 type slow struct {
 	mu      sync.Mutex // guards did
 	did     []string
@@ -66,7 +66,7 @@ func TestWhatComesBehindAnEventThatTakesTimeWaitsForIt(t *testing.T) {
 	if did := s.all(); len(did) != 0 {
 		t.Fatalf("%v is done before the first event is", did)
 	}
-	if err := socket.Emit("news"); err != nil { // events are sent meanwhile
+	if err := socket.Emit("news"); err != nil { // events can be sent meanwhile
 		t.Fatal(err)
 	}
 	c.want(`42["news"]`)
@@ -120,7 +120,7 @@ func TestClientThatSendsTooMuchMeanwhileIsCutOff(t *testing.T) {
 	<-ctx.Done()
 }
 
-// Empty messages took no room of what may wait.
+// Empty messages used not to count against the limit of waiting messages.
 func TestClientThatSendsTooManyMessagesMeanwhileIsCutOff(t *testing.T) {
 	s := newSlow()
 	c := serve(t, s.app()).connect()

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 )
 
-// shortEvent is how long an event's payload may be for it to be parsed before
-// it is screened, in bytes: so short that this costs no more than an answer.
+// shortEvent is the largest payload, in bytes, that is parsed before the event
+// is screened: short enough that parsing costs no more than an answer.
 const shortEvent = 512
 
-// event takes the text of an event, on the default namespace of a connected
+// event handles the text of an event, on the default namespace of a connected
 // socket.
 func (c *conn) event(p packet) {
 	screener, _ := c.socket.handler.(Screener)
@@ -27,7 +27,7 @@ func (c *conn) event(p packet) {
 			c.begin(c.socket.handler.Event(e))
 			return
 		}
-		screener = nil // it has been asked
+		screener = nil // already asked
 	}
 	if err := p.checkPayload(); err != nil {
 		c.parseError(err)
@@ -40,7 +40,7 @@ func (c *conn) event(p packet) {
 	c.deliver(p, nil, screener)
 }
 
-// assembled takes a packet whose attachments have all come.
+// assembled handles a packet whose attachments have all arrived.
 func (c *conn) assembled(a *assembly) {
 	switch {
 	case a.refused != nil:
@@ -50,7 +50,7 @@ func (c *conn) assembled(a *assembly) {
 	}
 }
 
-// deliver hands a whole event to the application, which may refuse it first.
+// deliver hands a complete event to the application, which can refuse it first.
 func (c *conn) deliver(p packet, attachments [][]byte, screener Screener) {
 	e, err := newEvent(c.socket, p, attachments)
 	if err != nil {
@@ -63,8 +63,8 @@ func (c *conn) deliver(p packet, attachments [][]byte, screener Screener) {
 	c.begin(c.socket.handler.Event(e))
 }
 
-// peekEvent reads no more of an event than its name, and of that no more than
-// shortEvent. What it does not look at need not even be JSON.
+// peekEvent reads only the name of an event, and at most shortEvent bytes of
+// it. The rest need not even be JSON.
 func peekEvent(s *Socket, p packet) (*Event, error) {
 	e := newHead(s, p)
 	if p.payload == nil {
@@ -88,7 +88,7 @@ func peekEvent(s *Socket, p packet) (*Event, error) {
 		return nil, errEventName
 	}
 	if end < 0 {
-		return e, nil // longer than any that is of interest
+		return e, nil // longer than any name of interest
 	}
 	first := bytes.TrimRight(text[:end], jsonSpace)
 	if !json.Valid(first) {
@@ -99,8 +99,8 @@ func peekEvent(s *Socket, p packet) (*Event, error) {
 	return e, err
 }
 
-// closingQuote returns the index behind the string that text begins with, -1 if
-// that does not end in it.
+// closingQuote returns the index after the string that text begins with, or -1
+// if the string does not end in text.
 func closingQuote(text []byte) int {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {

@@ -16,7 +16,7 @@ func (refuser) Screen(*Event) error                { return errors.ErrUnsupporte
 func (refuser) Event(*Event) func(context.Context) { return nil }
 func (refuser) Disconnect(string)                  {}
 
-// What a client's packet costs that is refused, whatever is in it.
+// The cost of a packet that is refused, whatever its contents.
 func BenchmarkRefusedEvent(b *testing.B) {
 	const size = 64 << 10
 	fill := func(head, unit, tail string) string {

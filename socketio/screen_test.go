@@ -8,8 +8,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// A screener reads the events that are called "read", and none with
-// attachments; serve makes its handler one.
+// A screener reads events named "read", and none with attachments; serve makes
+// its handler a screener.
 func screen(e *socketio.Event) error {
 	if e.Name == "read" {
 		return nil
@@ -31,7 +31,7 @@ func TestRefusedEventIsNotRead(t *testing.T) {
 		{[]string{`42["read","` + long + `"]`}, "read", false, 1},
 		{[]string{`42["other",1]`}, "other", true, 1}, // it is short
 		{[]string{`42["other","` + long + `"]`}, "other", true, 0},
-		{[]string{`42[ "other" ,` + strings.Repeat("[", 50_000)}, "other", true, 0}, // nobody looks whether it is JSON
+		{[]string{`42[ "other" ,` + strings.Repeat("[", 50_000)}, "other", true, 0}, // not checked for JSON
 		{[]string{`42["other"` + strings.Repeat(",0", 5000) + `]`}, "other", true, 0},
 		{[]string{`42[12,"` + long + `"]`}, "12", true, 0},
 		{[]string{`42["` + long + `"]`}, "", true, 0},

@@ -24,11 +24,11 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 )
 
-// diary is a handler that keeps what it is told, and holds its order.
+// diary is a handler that records what it is told, and checks its order.
 type diary struct {
 	t         *testing.T
 	connected bool
-	events    [][]any // each with its name, and its binaries in their places
+	events    [][]any // each with its name, and its binaries in place
 }
 
 func (d *diary) Connect(auth json.RawMessage) error {
@@ -47,7 +47,7 @@ func (d *diary) Event(e *Event) func(context.Context) {
 	for _, arg := range e.Args {
 		var value any
 		if err := json.Unmarshal(arg, &value); err != nil {
-			value = string(arg) // a number that float64 does not hold
+			value = string(arg) // a number that float64 cannot hold
 		}
 		event = append(event, putBack(value, e.Attachments))
 	}
@@ -63,7 +63,7 @@ func (d *diary) Disconnect(string) {
 	d.connected = false
 }
 
-// ended tells when a session is over.
+// ended reports the end of a session.
 type ended struct {
 	engineio.Receiver
 	over chan struct{}
@@ -74,10 +74,10 @@ func (e ended) Closed(reason engineio.Reason) {
 	close(e.over)
 }
 
-// binary is an attachment in its place.
+// binary is an attachment in the place of its placeholder.
 type binary string
 
-// putBack puts attachments in the place of their placeholders.
+// putBack replaces placeholders with their attachments.
 func putBack(value any, attachments [][]byte) any {
 	switch v := value.(type) {
 	case []any:
@@ -87,7 +87,7 @@ func putBack(value any, attachments [][]byte) any {
 	case map[string]any:
 		n, ok := v["num"].(float64)
 		if ok && len(attachments) > 0 && v["_placeholder"] == true && n >= 0 && n < 1<<63 && n == math.Trunc(n) {
-			return binary(attachments[int(n)]) // what is out of range is refused
+			return binary(attachments[int(n)]) // an index out of range is refused
 		}
 		for name := range v {
 			v[name] = putBack(v[name], attachments)
@@ -98,9 +98,9 @@ func putBack(value any, attachments [][]byte) any {
 	return value
 }
 
-// FuzzSession posts a payload to a session, of any packets in any order. The
-// application is told what the library's decoder reads, as far as that may be
-// sent; in order, with each binary in its place, and nothing out of turn.
+// FuzzSession posts a payload to a session: any packets, in any order. The
+// application is told what the library's decoder reads, as far as it is
+// allowed, in order, with each binary in its place, and nothing out of turn.
 func FuzzSession(f *testing.F) {
 	for _, seed := range []string{
 		"40", "40{\"a\":1}\x1e42[\"e\",1,{\"a\":[null]}]\x1e427[\"f\"]", "42[\"early\"]", "40\x1e40", "40\x1e41\x1e40\x1e42[\"again\"]",
@@ -140,7 +140,7 @@ func FuzzSession(f *testing.F) {
 		request(http.MethodPost, "&sid="+session.ID(), payload)
 		session.Abort(engineio.TransportClose)
 		<-over
-		if log := complaints.TakeAll(); len(log) > 0 { // of a panic that was contained
+		if log := complaints.TakeAll(); len(log) > 0 { // a panic was contained
 			t.Errorf("%q: %v", payload, log)
 		}
 		if now.connected {
@@ -160,12 +160,13 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// withoutAttachments is what the library waits for a binary after, for ever.
+// withoutAttachments matches packets after which the library waits for a binary
+// forever.
 var withoutAttachments = regexp.MustCompile(`^[56]0+-`)
 
-// readByLibrary returns the events that a payload holds to the library's
-// decoder, up to the first packet that may not be sent then; all is false if
-// the rest is not known, as the library does not read it right.
+// readByLibrary returns the events that the library's decoder reads from a
+// payload, up to the first packet that is not allowed at its point. all is
+// false if the rest is unknown because the library does not read it correctly.
 func readByLibrary(payload []byte) (events [][]any, all bool) {
 	var got *parser.Packet
 	d := parser.NewDecoder()
@@ -181,7 +182,7 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 		case part[0] == 'b':
 			data, err := base64.StdEncoding.DecodeString(string(part[1:]))
 			if err != nil || d.Add(data) != nil {
-				return events, !ack // whose placeholders are not looked at
+				return events, !ack // nothing looks at its placeholders
 			}
 		case part[0] != '4' || !utf8.Valid(part):
 			return events, true
@@ -192,11 +193,11 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 				return events, false
 			}
 			if err := d.Add(text); err != nil {
-				return events, !strings.ContainsAny(text, "eE0123456789") // of which some make a number that float64 does not hold
+				return events, !strings.ContainsAny(text, "eE0123456789") // some of these make a number that float64 cannot hold
 			}
 		}
 		if got == nil {
-			continue // until its attachments have come
+			continue // until its attachments have arrived
 		}
 		_, isObject := got.Data.(map[string]any)
 		switch {
@@ -210,10 +211,10 @@ func readByLibrary(payload []byte) (events [][]any, all bool) {
 		case got.Type == parser.EVENT, got.Type == parser.BINARY_EVENT:
 			values, _ := got.Data.([]any)
 			if len(values) == 0 {
-				return events, false // whose name we have as empty
+				return events, false // our name for it is empty
 			}
 			if _, isNumber := values[0].(float64); isNumber {
-				return events, false // which we keep as it was sent
+				return events, false // we keep its name as it was sent
 			}
 			events = append(events, putBack(values, nil).([]any))
 		}

@@ -11,57 +11,58 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
-// ErrNotConnected is returned for what is to be sent before a socket is
-// connected or after it is gone.
+// ErrNotConnected is returned for a send before a socket is connected or after
+// it has ended.
 var ErrNotConnected = errors.New("socketio: socket is not connected")
 
-// Socket is one client, connected to the default namespace. Its methods may be
-// called concurrently.
+// Socket is one client that is connected to the default namespace. Its methods
+// may be called concurrently.
 type Socket struct {
 	id      string
 	sess    *engineio.Session
-	handler Handler // set before the socket is connected; called by conn only
+	handler Handler // set before the socket is connected; called only by conn
 	log     *zap.Logger
 
 	// mu guards state and reason. It is also held while packets are queued, so
-	// that none gets before the CONNECT's answer or behind the end of the
-	// socket, where it would reach the next socket of the same session.
+	// that none is sent before the answer to the CONNECT, or after the end of
+	// the socket, where it would reach the session's next socket.
 	mu     sync.Mutex
 	state  state
-	reason string // why gone
+	reason string // why the socket ended
 }
 
-// state is where a socket is in its life; it only ever grows.
+// state is a socket's stage of life. It only moves forward.
 type state uint8
 
 const (
-	connecting state = iota // the CONNECT is not answered
+	connecting state = iota // the CONNECT is not answered yet
 	connected
-	gone // or about to go: disconnected while connecting
+	gone // or about to end: disconnected while connecting
 )
 
 func newSocket(sess *engineio.Session) *Socket {
 	return &Socket{id: random.Text(idLength), sess: sess}
 }
 
-// idLength is that of a socket's ID, which is public, unlike that of its session.
+// idLength is the length of a socket's ID, which is public, unlike its
+// session's.
 const idLength = 20
 
-// IsID reports whether a socket may have the id, though none has it now.
+// IsID reports whether id has the form of a socket's ID, in use or not.
 func IsID(id string) bool { return random.IsText(id, idLength) }
 
-// ID is the socket's id, which its client knows as socket.id. It is not the id
-// of the session.
+// ID returns the socket's id, which its client knows as socket.id. It is not
+// the session's id.
 func (s *Socket) ID() string { return s.id }
 
-// Session is the Engine.IO session that carries the socket.
+// Session returns the Engine.IO session that carries the socket.
 func (s *Socket) Session() *engineio.Session { return s.sess }
 
-// Send queues a packet that EventPacket made. It never blocks, and returns
-// false if the socket is not connected or its session is closing.
+// Send queues a packet made by EventPacket. It never blocks, and returns false
+// if the socket is not connected or its session is closing.
 func (s *Socket) Send(p *engineio.Packet) bool { return s.send(p) }
 
-// Queue is Send for a caller that flushes the Session if Queue returns true,
+// Queue is Send for a caller that flushes the Session if Queue returns true;
 // see engineio.Session.Queue.
 func (s *Socket) Queue(p *engineio.Packet) bool {
 	s.mu.Lock()
@@ -69,9 +70,9 @@ func (s *Socket) Queue(p *engineio.Packet) bool {
 	return s.state == connected && s.sess.Queue(p)
 }
 
-// Emit sends an event. Arguments are encoded as JSON; those that are []byte or
-// an io.Reader, or have such inside []any and map[string]any, reach the client
-// as binary attachments.
+// Emit sends an event. Arguments are encoded as JSON. A []byte or an io.Reader,
+// also within []any and map[string]any, reaches the client as a binary
+// attachment.
 func (s *Socket) Emit(event string, args ...any) error {
 	if reserved(event) {
 		return fmt.Errorf("socketio: %q is a reserved event name", event)
@@ -90,7 +91,7 @@ func (s *Socket) Emit(event string, args ...any) error {
 // Disconnect ends the socket: its client gets what was sent so far and a
 // DISCONNECT, then the transport is closed. A stock client reports "io server
 // disconnect" and does not reconnect. Handler.Disconnect gets the reason. Only
-// the first call does anything, and none after the client has gone.
+// the first call has an effect, and none does after the client has gone.
 func (s *Socket) Disconnect(reason string) {
 	s.mu.Lock()
 	before := s.state
@@ -106,15 +107,16 @@ func (s *Socket) Disconnect(reason string) {
 	}
 }
 
-// send queues packets, adjacent and in order, if the socket is connected.
+// send queues packets, in order and with nothing in between, if the socket is
+// connected.
 func (s *Socket) send(packets ...*engineio.Packet) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state == connected && s.sess.Send(packets...)
 }
 
-// open answers the CONNECT and lets events through. It returns false if the
-// socket was disconnected meanwhile: its client then gets just that behind the
+// open answers the CONNECT and admits events. It returns false if the socket
+// was disconnected meanwhile: its client then gets only a DISCONNECT after the
 // answer.
 func (s *Socket) open() bool {
 	answer := engineio.TextPacket([]byte{typeConnect}, []byte(`{"sid":"`), []byte(s.id), []byte(`"}`))
@@ -133,8 +135,8 @@ func (s *Socket) open() bool {
 	return !disconnected
 }
 
-// end marks the socket as gone and returns why: the reason of whoever was
-// first.
+// end marks the socket as gone and returns the reason of the first call that
+// ended it.
 func (s *Socket) end(reason string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +146,7 @@ func (s *Socket) end(reason string) string {
 	return s.reason
 }
 
-// gone says whether the socket was disconnected, by either side.
+// gone reports whether either side disconnected the socket.
 func (s *Socket) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// opens says whether a websocket is let in, without CONNECT.
+// opens reports whether a websocket is admitted, without CONNECT.
 func (s *server) opens() bool {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -72,7 +72,7 @@ func TestClientsOverTheBoundAreToldToComeBack(t *testing.T) {
 	if n := srv.sockets.Refused(); n != 2 {
 		t.Errorf("%d were refused, want 2", n)
 	}
-	// A client reads its refusal while its session is still being closed.
+	// A client reads its refusal while its session is still closing.
 	eventually(t, "only the three are open", func() bool { return srv.engine.Len() == 3 })
 	if n := logs.FilterMessageSnippet("raise max_connecting").Len(); n != 1 {
 		t.Errorf("the log says so %d times, want once", n)
@@ -81,7 +81,7 @@ func TestClientsOverTheBoundAreToldToComeBack(t *testing.T) {
 
 func TestTheBoundIsOnConnectingClientsOnly(t *testing.T) {
 	srv := serve(t, app{maxConnecting: 2})
-	for range 10 { // each is connected before the next comes
+	for range 10 { // each is connected before the next dials
 		srv.connect()
 	}
 	waits, goes := srv.dial(), srv.dial()
@@ -125,14 +125,14 @@ func TestSilentClientsAreHurriedWhenManyConnect(t *testing.T) {
 	}
 }
 
-// An answer to the close of a websocket, or a poll to be told of it, may never
-// come.
+// The answer to a websocket's close, or a poll that can deliver the close, may
+// never come.
 func TestASilentClientLosesItsPlaceAtTheConnectTimeout(t *testing.T) {
 	for _, transport := range []string{"websocket", "polling"} {
 		t.Run(transport, func(t *testing.T) {
 			srv := serve(t, app{maxConnecting: 1, connectTimeout: 500 * time.Millisecond})
 			if transport == "websocket" {
-				srv.opens() // and reads nothing
+				srv.opens() // reads nothing
 			} else {
 				answer, err := http.Get(srv.http.URL + "/socket.io/?EIO=4&transport=polling")
 				if err != nil {

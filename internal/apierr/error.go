@@ -1,4 +1,4 @@
-// Package apierr has the errors that users see, with their codes.
+// Package apierr defines the errors that users see, with their codes.
 package apierr
 
 import (
@@ -10,30 +10,30 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// An Error is an error as users see it: a code for programs, and a message that
-// tells a person the cure. It answers HTTP requests through Write; marshaled to
-// JSON it is the {"code","message"} of a refused socket or subscription.
+// An Error is an error for users: a code for programs, and a message that tells
+// people how to fix it. Write sends it as an HTTP response; its JSON form is the
+// {"code","message"} of a refused socket or subscription.
 type Error struct {
 	Status  int    `json:"-"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 
-	// Docs is where the site's documentation page explains the code, absent
-	// where it has none.
+	// Docs is the URL of the code's explanation on the site's documentation page.
+	// It is absent if the site has no such page.
 	Docs string `json:"docs,omitempty"`
 
-	// Allow lists the methods of a 405.
+	// Allow lists the allowed methods for a 405.
 	Allow string `json:"-"`
 
-	// RetryAfter is when to try again, sent in whole seconds, rounded up: a
-	// client that waits that long must not be refused for having come early.
+	// RetryAfter is how long to wait before a retry. It is sent in whole seconds,
+	// rounded up: a client that waits that long must not be refused as too early.
 	RetryAfter time.Duration `json:"-"`
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// Write answers a request with the error.
+// Write responds to a request with the error.
 func (e *Error) Write(w http.ResponseWriter) {
 	e.SetHeaders(w.Header())
 	respond.JSON(w, e.Status, struct {
@@ -41,7 +41,7 @@ func (e *Error) Write(w http.ResponseWriter) {
 	}{e})
 }
 
-// SetHeaders sets the headers that belong to the status.
+// SetHeaders sets the headers that the status requires.
 func (e *Error) SetHeaders(h http.Header) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("Www-Authenticate", "Bearer")
@@ -54,8 +54,8 @@ func (e *Error) SetHeaders(h http.Header) {
 	}
 }
 
-// As returns err as users may see it. An error that is not an [Error] is a fault
-// of ours: its text stays in the log, and users are asked to try again.
+// As returns err in a form for users. An error that is not an [Error] is a fault of
+// the server: its text stays in the log, and users are asked to retry.
 func As(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

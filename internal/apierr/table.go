@@ -10,7 +10,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// The table of codes. One constructor a code; what differs is an argument.
+// The table of codes. Each code has one constructor, with arguments for what varies.
 
 func InvalidJSON(format string, a ...any) *Error {
 	return newError(http.StatusBadRequest, "invalid_json", format, a...)
@@ -20,13 +20,13 @@ func InvalidRequest(format string, a ...any) *Error {
 	return newError(http.StatusBadRequest, "invalid_request", format, a...)
 }
 
-// DuplicateField is for a field that an object has twice.
+// DuplicateField reports a field that occurs twice in an object.
 func DuplicateField(name string) *Error {
 	return InvalidRequest("%q is duplicated. Send it once.", name)
 }
 
-// MissingAppID says where the id belongs; inQuery names the query
-// parameter that it was found in, if it was.
+// MissingAppID says where the ID belongs. inQuery is the query parameter that
+// contained it, or "".
 func MissingAppID(kind keystore.Kind, inQuery string) *Error {
 	where := "Send the app's id in the X-App-Id header."
 	if kind == keystore.Subscribe {
@@ -35,7 +35,7 @@ func MissingAppID(kind keystore.Kind, inQuery string) *Error {
 	return newError(http.StatusUnauthorized, "missing_app_id", "%s%s", where, notInQuery(inQuery))
 }
 
-// MissingKey is MissingAppID for the key.
+// MissingKey is like MissingAppID, for the key.
 func MissingKey(kind keystore.Kind, inQuery string) *Error {
 	where := "Send the app's publish key in the Authorization header: Bearer pk_live_…"
 	if kind == keystore.Subscribe {
@@ -48,7 +48,7 @@ func WrongScheme(format string, a ...any) *Error {
 	return newError(http.StatusUnauthorized, "missing_key", format, a...)
 }
 
-// KeyAsAppID is for a key in place of the app's id.
+// KeyAsAppID reports a key sent as the app's ID.
 func KeyAsAppID(kind keystore.Kind, sent string) *Error {
 	is := "a subscribe key"
 	if strings.HasPrefix(sent, keystore.Publish.Prefix()) {
@@ -71,7 +71,7 @@ func InvalidKey(kind keystore.Kind) *Error {
 		"This is not a key of this app. Check that the app's %s key was copied whole and belongs to this App ID.", kind)
 }
 
-// WrongKeyKind is for a key of the app that is not of the kind wanted.
+// WrongKeyKind reports a key of the app that is not of the required kind.
 func WrongKeyKind(want keystore.Kind) *Error {
 	message := "This is a subscribe key. POST /publish takes the app's publish key (pk_live_…)."
 	if want == keystore.Subscribe {
@@ -115,12 +115,13 @@ func PreconditionFailed() *Error {
 		"It was changed in the meantime: its ETag is not in If-Match. Read it again, then repeat the change.")
 }
 
-// OtherSpelling is for a path that is one of ours, written otherwise.
+// OtherSpelling reports a path that is a different spelling of a served one.
 func OtherSpelling(asked, right string) *Error {
 	return newError(http.StatusNotFound, "not_found", "The path is %s. Use exactly %s.", text.Quote(asked), right)
 }
 
-// PayloadTooLarge takes the size as text, as only a declared one is known.
+// PayloadTooLarge takes the size as text, because the exact size is known only if it
+// was declared.
 func PayloadTooLarge(limit int64, size string) *Error {
 	return newError(http.StatusRequestEntityTooLarge, "payload_too_large",
 		"The body is %s bytes; the limit is %d. Send less, or raise max_body for the app or in the Caddyfile.", size, limit)
@@ -144,25 +145,25 @@ func ReservedEvent(event string) *Error {
 		text.Quote(event))
 }
 
-// NotAllowed is for a socket; it has no status.
+// NotAllowed is sent to sockets and has no status.
 func NotAllowed() *Error {
 	return newError(0, "not_allowed",
 		"A client cannot publish. Send the event to your backend, which publishes it with POST /publish.")
 }
 
-// TooManyConnections is for a socket; it has no status.
+// TooManyConnections is sent to sockets and has no status.
 func TooManyConnections(limit int) *Error {
 	return newError(0, "too_many_connections",
 		"The app has %d connections, which is its limit. Close some, or raise the app's max_connections.", limit)
 }
 
-// CrowdedAddress is for a socket; it has no status.
+// CrowdedAddress is sent to sockets and has no status.
 func CrowdedAddress(limit int) *Error {
 	return newError(0, "too_many_connections",
 		"Your address has %d connections, which is the limit. Close some, or raise max_connections_per_ip in the Caddyfile.", limit)
 }
 
-// TooManyChannels is for a socket; it has no status.
+// TooManyChannels is sent to sockets and has no status.
 func TooManyChannels(limit int) *Error {
 	return newError(0, "too_many_channels",
 		"This socket is in %d channels, which is the limit. Unsubscribe from one first, or raise max_channels for the app or in the Caddyfile.", limit)
@@ -189,19 +190,19 @@ func ConnectRate(limit int, window, retryAfter time.Duration) *Error {
 	return e
 }
 
-// MessageRate is for a socket; it has no status.
+// MessageRate is sent to sockets and has no status.
 func MessageRate(limit int, retryAfter time.Duration) *Error {
 	return newError(0, "rate_limited",
 		"This socket has sent more than %d packets, which is the limit; the packet was ignored. Try again in %s s, and send fewer, or raise message_rate in the Caddyfile.",
 		limit, text.WholeSeconds(retryAfter))
 }
 
-// Full is for a server that has all the connections that it may have.
+// Full reports that the server has reached its connection limit.
 func Full() *Error {
 	return Unavailable("The server has reached its connection limit. Try again, or raise max_connections in the Caddyfile.", time.Second)
 }
 
-// Unavailable is for a server that starts, drains or failed.
+// Unavailable reports that the server is starting, is draining, or has failed.
 func Unavailable(message string, retryAfter time.Duration) *Error {
 	e := newError(http.StatusServiceUnavailable, "unavailable", "%s", message)
 	e.RetryAfter = max(retryAfter, time.Second)
@@ -212,7 +213,7 @@ func newError(status int, code, format string, a ...any) *Error {
 	return &Error{Status: status, Code: code, Message: fmt.Sprintf(format, a...)}
 }
 
-// notInQuery ends a message about missing credentials.
+// notInQuery returns the end of a message about missing credentials.
 func notInQuery(param string) string {
 	if param == "" {
 		return ""

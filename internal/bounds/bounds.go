@@ -1,7 +1,6 @@
-// Package bounds has the bounds of what may be configured, for a configuration
-// and for an app. The upper ones catch a unit typed wrong; a duration's also
-// stays far from what a browser's timer can hold (2^31 ms), beyond which it would
-// fire at once.
+// Package bounds defines the bounds of settings, for a configuration and for an
+// app. Upper bounds catch a wrong unit. The bound of a duration is also far below
+// the limit of a browser's timer (2^31 ms), above which it would fire immediately.
 package bounds
 
 import (
@@ -22,7 +21,7 @@ const (
 	MaxCount    = 1_000_000
 )
 
-// CheckDuration checks the duration of a setting.
+// CheckDuration checks a setting that is a duration.
 func CheckDuration(name string, d time.Duration) error {
 	if d < MinDuration || d > MaxDuration {
 		return fmt.Errorf("%s is %s; it must be from %s to %s", name,
@@ -31,7 +30,7 @@ func CheckDuration(name string, d time.Duration) error {
 	return nil
 }
 
-// CheckSize checks the size of a setting, in bytes.
+// CheckSize checks a setting that is a size in bytes.
 func CheckSize(name string, n int64) error {
 	switch {
 	case n < 0:
@@ -43,7 +42,7 @@ func CheckSize(name string, n int64) error {
 	return nil
 }
 
-// CheckCount checks the count of a setting.
+// CheckCount checks a setting that is a count.
 func CheckCount(name string, n int) error {
 	if n < 1 || n > MaxCount {
 		return fmt.Errorf("%s is %d; it must be from 1 to %d", name, n, MaxCount)
@@ -51,7 +50,7 @@ func CheckCount(name string, n int) error {
 	return nil
 }
 
-// CheckLimit checks a limit that may be 0, which is none.
+// CheckLimit checks a limit that can be 0, for no limit.
 func CheckLimit(name string, n int) error {
 	if n < 0 || n > MaxCount {
 		return fmt.Errorf("%s is %d; it must be from 1 to %d; write 0 for no limit", name, n, MaxCount)
@@ -59,8 +58,8 @@ func CheckLimit(name string, n int) error {
 	return nil
 }
 
-// CheckRate checks a count in a window of time. A count of 0 is no limit, whatever
-// the window.
+// CheckRate checks a count per window. A count of 0 means no limit, whatever the
+// window.
 func CheckRate(name string, count int, window time.Duration) error {
 	if count == 0 {
 		return nil

@@ -1,10 +1,10 @@
-// Package client listens to a gateway: it connects with an app's subscribe
-// key, subscribes to channels and receives what is published to them. It speaks
-// Socket.IO 5 on the default namespace over a websocket of Engine.IO 4, and
-// knows nothing of the server's code.
+// Package client listens to a gateway: it connects with an app's subscribe key,
+// subscribes to channels and receives the events published to them. It speaks
+// Socket.IO 5 on the default namespace over an Engine.IO 4 websocket, and knows
+// nothing of the server's code.
 //
-// A Client is one connection. Whoever wants to stay connects anew when it has
-// ended, with a Backoff in between, and subscribes again.
+// A Client is one connection. To stay connected, callers connect again when it
+// ends, with a Backoff in between, and resubscribe.
 package client
 
 import (
@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// Config says whom to connect to, and as whom.
+// Config says where to connect, and with which credentials.
 type Config struct {
-	// Origin of the site, such as https://example.com. It is required.
+	// Origin of the site, for example https://example.com. It is required.
 	Origin string
 
 	// Path of the Socket.IO endpoint; its trailing slash is optional.
@@ -32,13 +32,13 @@ type Config struct {
 	// Timeout bounds Dial as a whole, and each Subscribe. Default: 20s.
 	Timeout time.Duration
 
-	// MaxMessage is the largest message that is received, in bytes. It also
-	// bounds the memory for events that arrive while Subscribe waits. More is
-	// an ErrTooLarge. Default: DefaultMaxMessage.
+	// MaxMessage is the maximum size of a received message, in bytes. It also
+	// bounds the memory for events that arrive while Subscribe waits. Exceeding
+	// it is an ErrTooLarge. Default: DefaultMaxMessage.
 	MaxMessage int64
 }
 
-// DefaultMaxMessage is four times the largest publish that a gateway takes by
+// DefaultMaxMessage is four times the largest publish that a gateway accepts by
 // default.
 const DefaultMaxMessage = 4 << 20
 
@@ -46,8 +46,8 @@ const (
 	defaultPath    = "/socket.io"
 	defaultTimeout = 20 * time.Second
 
-	// eventOverhead is the memory that an event takes beside its text: its
-	// place in a slice that has just grown, and the smallest allocations.
+	// eventOverhead is the memory that an event takes in addition to its text:
+	// its place in a slice that has just grown, and the smallest allocations.
 	eventOverhead = 128
 )
 
@@ -63,7 +63,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// address is where the websocket is opened.
+// address returns the URL of the websocket.
 func (c *Config) address() (string, error) {
 	u, err := url.Parse(c.Origin)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
@@ -80,26 +80,26 @@ func (c *Config) address() (string, error) {
 	return endpoint.String(), nil
 }
 
-// An Event is what was published.
+// An Event is a published event.
 type Event struct {
 	Name string
-	Data json.RawMessage // as it was published, nil if there was none
+	Data json.RawMessage // as published, nil if there was none
 }
 
-// A Client is connected. It has no goroutine of its own: it answers the
-// server's heartbeat while Next or Subscribe runs, and is cut off if neither
-// does for long. It must not be used concurrently.
+// A Client is a connection. It has no goroutine of its own: it answers the
+// server's heartbeat while Next or Subscribe runs, and is disconnected if
+// neither does for long. It must not be used concurrently.
 type Client struct {
 	cfg         Config
 	link        *link
-	lastID      uint64  // of an acknowledgement
-	waiting     []Event // that came while Subscribe waited
-	waitingSize int64   // of their packets and overhead, in bytes
+	lastID      uint64  // the last acknowledgement id
+	waiting     []Event // arrived while Subscribe waited
+	waitingSize int64   // their packets and overhead, in bytes
 }
 
 // Dial connects, and returns once the server has accepted the credentials. It
-// fails with a *Refusal if it has not, with a *StatusError or ErrNoWebSocket if
-// no websocket was opened, with ErrOrigin, or with an error of the network.
+// returns a *Refusal if the server refuses them, a *StatusError or
+// ErrNoWebSocket if no websocket is opened, ErrOrigin, or a network error.
 // Close ends the Client.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	cfg.setDefaults()
@@ -121,12 +121,12 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// timeout bounds what a server may take to answer.
+// timeout bounds how long the server can take to answer.
 func (c *Config) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no answer within %s", c.Timeout))
 }
 
-// connect reads the handshake, and presents the credentials.
+// connect reads the handshake and sends the credentials.
 func (c *Client) connect() error {
 	open, err := c.link.next()
 	if err != nil {
@@ -184,9 +184,9 @@ func (c *Client) receive() (packet, error) {
 	}
 }
 
-// Subscribe asks for a channel, and returns once the server has agreed; a
-// *Refusal if it has not, after which the connection goes on. Any other error
-// is the end of the connection, also that of the context.
+// Subscribe subscribes to a channel, and returns once the server has accepted
+// that. If the server refuses, it returns a *Refusal and the connection
+// continues. Any other error ends the connection, including the context's.
 func (c *Client) Subscribe(ctx context.Context, channel string) error {
 	ctx, cancel := c.cfg.timeout(ctx)
 	defer cancel()
@@ -204,7 +204,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string) error {
 	})
 }
 
-// awaitAnswer keeps the events that come before the acknowledgement.
+// awaitAnswer keeps events that arrive before the acknowledgement.
 func (c *Client) awaitAnswer(channel string) error {
 	for {
 		p, err := c.receive()
@@ -232,8 +232,8 @@ func (c *Client) awaitAnswer(channel string) error {
 	}
 }
 
-// Next returns the next event, in the order in which they were published. An
-// error is the end of the connection, also that of the context.
+// Next returns the next event, in the order of publication. An error ends the
+// connection, including the context's.
 func (c *Client) Next(ctx context.Context) (Event, error) {
 	if len(c.waiting) > 0 {
 		e := c.waiting[0]
@@ -264,8 +264,9 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	return e, nil
 }
 
-// isAnswer says whether an event is the gateway's own answer to a client, which
-// Subscribe has from the acknowledgement. Nobody can publish these names.
+// isAnswer reports whether an event is the gateway's own answer to a client,
+// which Subscribe gets from the acknowledgement. Nobody can publish these
+// names.
 func (e Event) isAnswer() bool {
 	switch e.Name {
 	case "subscribed", "unsubscribed", "subscribe_error":
@@ -274,7 +275,7 @@ func (e Event) isAnswer() bool {
 	return false
 }
 
-// Close tells the server, and ends the connection. It takes a second at most.
+// Close tells the server and ends the connection. It takes at most a second.
 func (c *Client) Close() error {
 	return c.link.goodbye([]byte{engineMessage, typeDisconnect})
 }

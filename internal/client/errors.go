@@ -11,50 +11,51 @@ import (
 	"time"
 )
 
-// The ways in which a connection ends, beside errors of the network. They are
-// matched with errors.Is.
+// The ways in which a connection ends, besides network errors. Match them with
+// errors.Is.
 var (
-	// ErrOrigin is a Config.Origin that is none.
+	// ErrOrigin means that Config.Origin is not an origin.
 	ErrOrigin = errors.New("no origin")
 
-	// ErrNoWebSocket is an answer that is not even HTTP/1.1, or no consent to
-	// a websocket.
+	// ErrNoWebSocket means that the answer is not HTTP/1.1, or does not accept
+	// the websocket.
 	ErrNoWebSocket = errors.New("the server opened no websocket")
 
-	// ErrClosed is the end of the transport, as when the server restarts.
-	// Connect anew.
+	// ErrClosed means that the transport ended, for example because the server
+	// restarts. Connect again.
 	ErrClosed = errors.New("the server closed the connection")
 
-	// ErrSilent is a server that nothing was heard from for the time that its
-	// handshake promised. Connect anew.
+	// ErrSilent means that the server sent nothing for longer than its
+	// handshake promised. Connect again.
 	ErrSilent = errors.New("the server no longer sends heartbeats")
 
 	// ErrDisconnected is a DISCONNECT: the server wants this client to stay
-	// away, as the credentials are no longer good.
+	// away, because its credentials are no longer valid.
 	ErrDisconnected = errors.New("the server disconnected this client")
 
-	// ErrProtocol is something that no gateway sends.
+	// ErrProtocol means that the server sent something that no gateway sends.
 	ErrProtocol = errors.New("the server sent something that is not a message of this gateway")
 
-	// ErrTooLarge is more than Config.MaxMessage at a time.
+	// ErrTooLarge means that the server sent more than Config.MaxMessage at a
+	// time.
 	ErrTooLarge = errors.New("the server sent more than this client accepts at once")
 )
 
-// A Refusal is the server's no to a connection or to a subscription.
+// A Refusal is the server's refusal of a connection or a subscription.
 type Refusal struct {
-	Channel string // that was refused; empty if it was the connection
-	Code    string // as in the table of docs/publish.md; may be empty
+	Channel string // the refused channel; empty if the connection was refused
+	Code    string // see the table in docs/publish.md; can be empty
 	Message string // for people
 }
 
 func (r *Refusal) Error() string { return r.Message }
 
-// A StatusError is an answer over HTTP to the opening of the websocket.
+// A StatusError is an HTTP answer to the websocket request.
 type StatusError struct {
 	Status     int
-	Message    string        // what the gateway says about it; empty if it was not the gateway
-	Location   string        // where a redirect leads
-	RetryAfter time.Duration // when to come again; 0 if it was not said
+	Message    string        // from the gateway; empty if something else answered
+	Location   string        // target of a redirect
+	RetryAfter time.Duration // when to retry; 0 if unspecified
 }
 
 func (e *StatusError) Error() string {
@@ -68,11 +69,12 @@ func (e *StatusError) Error() string {
 	return "the server answers " + text
 }
 
-// maxAnswer bounds the body that is read of an answer which opens no websocket.
+// maxAnswer bounds how much is read of the body of an answer that opens no
+// websocket.
 const maxAnswer = 64 << 10
 
-// newStatusError reads what answered instead of a websocket. Of an answer that
-// cannot be read there is the status.
+// newStatusError reads an answer that opened no websocket. If it cannot read
+// the answer, the error has only the status.
 func newStatusError(status int, response io.Reader) *StatusError {
 	e := &StatusError{Status: status}
 	answer, err := http.ReadResponse(bufio.NewReader(response), nil)
@@ -83,19 +85,20 @@ func newStatusError(status int, response io.Reader) *StatusError {
 	e.Location = answer.Header.Get("Location")
 	e.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
 	var body struct{ Error struct{ Message string } }
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // half a body is no JSON
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // a truncated body is not JSON
 	if json.Unmarshal(text, &body) == nil {
 		e.Message = body.Error.Message
 	}
 	return e
 }
 
-// maxRetryAfter bounds what a server may ask for. A gateway asks for more only
-// with a long connect_rate, where coming too early costs one refusal; whoever
-// listens is not to miss a day's events because a proxy asked for that once.
+// maxRetryAfter bounds the delay that a server can ask for. A gateway asks for
+// more only with a long connect_rate, where retrying too early costs one
+// refusal; a listener should not miss a day's events because a proxy once asked
+// for that.
 const maxRetryAfter = 5 * time.Minute
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3).
+// retryAfter parses seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {
 	var delay time.Duration
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Whatever a server sends, an event that is taken is whole.
+// Whatever a server sends, an accepted event is complete.
 func FuzzPacket(f *testing.F) {
 	for _, text := range []string{
 		`0{"sid":"s"}`, `1`, `2["e"]`, `2["e",{"a":[1,2]}]`, `27["e",null]`, `2/admin,["e"]`, `31[{"channel":"a"}]`,

@@ -5,18 +5,18 @@ import (
 	"net"
 )
 
-// maxHandshake bounds the answer to the opening of the websocket, in bytes:
-// headers, and a body if it opens none.
+// maxHandshake bounds the answer to the websocket request, in bytes: headers,
+// and a body if it opens no websocket.
 const maxHandshake = maxAnswer + 64<<10
 
 var errLongHandshake = errors.New("its answer is over 128 KiB")
 
-// A handshakeConn bounds what is read of a connection until the websocket is
-// open. The library that reads the answer bounds neither its lines nor its
-// headers. Then the connection is used without it.
+// A handshakeConn bounds how much is read of a connection until the websocket
+// is open. The library that reads the answer bounds neither its lines nor its
+// headers. After that, the connection is used without it.
 type handshakeConn struct {
 	net.Conn
-	left int // bytes that may still be read
+	left int // bytes that can still be read
 }
 
 // Read implements net.Conn.

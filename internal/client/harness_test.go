@@ -19,19 +19,19 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
-// patience is how long a test waits for what has to happen. It only passes in
-// a test that fails.
+// patience is how long a test waits for something that has to happen. It
+// elapses only in a failing test.
 const patience = 20 * time.Second
 
-// gateway is the rules of a real server: who may connect, and what comes of an
-// event: agree unless told otherwise.
+// gateway defines how a real server behaves: who can connect, and how it
+// handles an event (agree by default).
 type gateway struct {
 	connect       func(auth json.RawMessage) error
 	event         func(*socketio.Socket, *socketio.Event)
 	maxConnecting int
 }
 
-// handler is a gateway for one socket.
+// handler returns a gateway for one socket.
 type handler struct {
 	gateway *gateway
 	socket  *socketio.Socket
@@ -51,17 +51,17 @@ func (h *handler) Event(e *socketio.Event) func(context.Context) {
 
 func (h *handler) Disconnect(string) {}
 
-// agree answers a subscribe as the module does.
+// agree answers a subscribe like the module.
 func agree(s *socketio.Socket, e *socketio.Event) {
 	answer := json.RawMessage(`{"channel":` + string(e.Args[0]) + `}`)
 	s.Send(socketio.EventPacket("subscribed", answer))
 	e.Ack(answer)
 }
 
-// server is a real one, over HTTP.
+// server is a real server, over HTTP.
 type server struct {
 	*httptest.Server
-	closeSockets func() // ends all sessions, and waits for them
+	closeSockets func() // ends all sessions and waits for them
 }
 
 func serve(t *testing.T, g gateway) *server {
@@ -95,7 +95,7 @@ func config(origin string) client.Config {
 	return client.Config{Origin: origin, AppID: "app_1", SubscribeKey: "sub_live_1", Timeout: patience}
 }
 
-// dial connects, and closes with the test.
+// dial connects, and closes the client when the test ends.
 func dial(t *testing.T, cfg client.Config) *client.Client {
 	t.Helper()
 	c, err := client.Dial(within(t), cfg)
@@ -113,7 +113,7 @@ func subscribe(t *testing.T, c *client.Client, channel string) {
 	}
 }
 
-// want fails unless the next event is this one. No data is "".
+// want fails unless the next event is this one. "" means no data.
 func want(t *testing.T, c *client.Client, name, data string) {
 	t.Helper()
 	e, err := c.Next(within(t))
@@ -148,8 +148,8 @@ const (
 	accepted = `40{"sid":"t"}`
 )
 
-// rogue is a server that opens a websocket, and then does what a gateway never
-// does. It is for one client.
+// rogue is a server that opens a websocket, and then does things that a gateway
+// never does. It serves one client.
 func rogue(t *testing.T, behave func(net.Conn)) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +165,7 @@ func rogue(t *testing.T, behave func(net.Conn)) *httptest.Server {
 	return srv
 }
 
-// texts are packets as a server's frames.
+// texts returns packets as a server's frames.
 func texts(packets ...string) []byte {
 	var frames []byte
 	for _, p := range packets {
@@ -174,7 +174,7 @@ func texts(packets ...string) []byte {
 	return frames
 }
 
-// readFrame reads one frame of a client, which are all short.
+// readFrame reads one frame of a client; all of them are short.
 func readFrame(conn net.Conn) (ws.OpCode, []byte, error) {
 	header, err := ws.ReadHeader(conn)
 	if err != nil {
@@ -186,7 +186,7 @@ func readFrame(conn net.Conn) (ws.OpCode, []byte, error) {
 	return header.OpCode, payload, err
 }
 
-// drain reads until the client closes.
+// drain reads until the client closes the connection.
 func drain(conn net.Conn) {
 	buffer := make([]byte, 1024)
 	for {

@@ -34,7 +34,7 @@ func TestMessageOverTheLimitIsAnError(t *testing.T) {
 	}
 }
 
-// An event of a few bytes takes more than a hundred.
+// An event of a few bytes takes more than a hundred bytes of memory.
 func TestSmallEventsDuringSubscribeAreBounded(t *testing.T) {
 	const limit = 10_000
 	srv := rogue(t, func(conn net.Conn) {

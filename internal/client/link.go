@@ -20,22 +20,23 @@ const (
 	// writeTimeout bounds a write; all of them are small.
 	writeTimeout = 10 * time.Second
 
-	// goodbyeTimeout bounds the one that says goodbye.
+	// goodbyeTimeout bounds the final write.
 	goodbyeTimeout = time.Second
 )
 
-// A link is a websocket that carries Engine.IO packets. It is read and written
-// by one goroutine, and interrupted from any.
+// A link is a websocket that carries Engine.IO packets. One goroutine reads and
+// writes it; any goroutine can interrupt it.
 type link struct {
 	conn    net.Conn
 	frames  wsutil.Reader
-	silence time.Duration // how long nothing may come; 0 is for ever
+	silence time.Duration // how long the server can be silent; 0 means forever
 
-	mu     sync.Mutex // guards broken, and that no deadline is set behind it
+	mu     sync.Mutex // guards broken, and keeps deadlines from being set after it
 	broken bool
 }
 
-// dialLink opens a websocket. An answer that is none is a *StatusError.
+// dialLink opens a websocket. If the answer opens none, it returns a
+// *StatusError.
 func dialLink(ctx context.Context, address string, maxMessage int64) (*link, error) {
 	var status *StatusError
 	dialer := ws.Dialer{
@@ -70,20 +71,20 @@ func dialLink(ctx context.Context, address string, maxMessage int64) (*link, err
 		MaxMessageSize: maxMessage,
 		OnIntermediate: l.control,
 	}
-	if early != nil { // it holds what came with the handshake's answer
+	if early != nil { // it holds data received with the handshake's answer
 		l.frames.Source = io.MultiReader(io.LimitReader(early, int64(early.Buffered())), l.frames.Source)
 	}
 	return l, nil
 }
 
-// isHandshake says whether an error is of the handshake, and not of the network.
+// isHandshake reports whether an error is from the handshake, not the network.
 func isHandshake(err error) bool {
 	_, rejected := errors.AsType[*ws.ConnectionRejectedError](err)
 	return rejected || errors.Is(err, ws.ErrMalformedResponse) || errors.Is(err, errLongHandshake)
 }
 
-// during does what reads and writes, and interrupts it when the context ends.
-// Then the link is of no more use, as a frame may be half read.
+// during runs do, which reads and writes, and interrupts it when the context
+// ends. The link is then unusable, because a frame may be half read.
 func (l *link) during(ctx context.Context, do func() error) error {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -130,7 +131,7 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next reads the next packet, and deals with control frames.
+// next returns the next packet, and handles control frames.
 func (l *link) next() ([]byte, error) {
 	for {
 		header, err := l.frames.NextFrame()
@@ -166,12 +167,12 @@ func (l *link) control(header ws.Header, body io.Reader) error {
 	case ws.OpPing:
 		return l.write(ws.NewPongFrame(payload))
 	case ws.OpClose:
-		_ = l.write(ws.NewCloseFrame(payload)) // it may not wait for it
+		_ = l.write(ws.NewCloseFrame(payload)) // the server may not wait for it
 		if code, _ := ws.ParseCloseFrameData(payload); !code.Empty() {
 			return fmt.Errorf("%w with code %d", ErrClosed, code)
 		}
 		return ErrClosed
-	default: // a pong, for which nobody asked
+	default: // an unsolicited pong
 		return nil
 	}
 }
@@ -187,17 +188,17 @@ func (l *link) write(frame ws.Frame) error {
 	return err
 }
 
-// goodbye ends the link in order, if the server takes that at once.
+// goodbye closes the link cleanly, if the server accepts that at once.
 func (l *link) goodbye(last []byte) error {
 	if err := l.conn.SetDeadline(time.Now().Add(goodbyeTimeout)); err == nil {
 		bye := ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame(last)))
 		end := ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))
-		_, _ = l.conn.Write(append(bye, ws.MustCompileFrame(ws.MaskFrame(end))...)) // who does not hear it sees the end
+		_, _ = l.conn.Write(append(bye, ws.MustCompileFrame(ws.MaskFrame(end))...)) // a server that misses it sees the connection end
 	}
 	return l.conn.Close()
 }
 
-// endOf says what an error of reading means.
+// endOf translates a read error.
 func endOf(err error) error {
 	var network net.Error
 	switch {

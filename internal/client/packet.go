@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The types of an Engine.IO packet, its first byte.
+// The Engine.IO packet types, the first byte of a packet.
 //
 // https://socket.io/docs/v4/engine-io-protocol/#packet-types
 const (
@@ -19,7 +19,7 @@ const (
 	engineNoop    = '6'
 )
 
-// The types of a Socket.IO packet, the first byte of an Engine.IO message.
+// The Socket.IO packet types, the first byte of an Engine.IO message.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#exchange-protocol
 const (
@@ -32,16 +32,16 @@ const (
 	typeBinaryAck    = '6'
 )
 
-// malformed is an ErrProtocol that says what is wrong.
+// malformed returns an ErrProtocol that says what is wrong.
 func malformed(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, a...))
 }
 
-// maxHeartbeat bounds what a handshake may say of the heartbeat: a day.
+// maxHeartbeat bounds the heartbeat times in a handshake: a day.
 const maxHeartbeat = 24 * time.Hour
 
-// parseOpen reads the handshake, an OPEN packet without its type, and returns
-// how long the server may be silent.
+// parseOpen parses the handshake, an OPEN packet without its type, and returns
+// how long the server can be silent.
 func parseOpen(text []byte) (time.Duration, error) {
 	var open struct{ PingInterval, PingTimeout int64 } // in milliseconds
 	if err := json.Unmarshal(text, &open); err != nil {
@@ -54,19 +54,19 @@ func parseOpen(text []byte) (time.Duration, error) {
 	return time.Duration(open.PingInterval+open.PingTimeout) * time.Millisecond, nil
 }
 
-// A packet is of Socket.IO, on the default namespace.
+// A packet is a Socket.IO packet on the default namespace.
 type packet struct {
 	kind    byte
-	id      uint64 // of the acknowledgement, 0 without one
-	payload []byte // JSON, a part of the text that was parsed
+	id      uint64 // the acknowledgement id, 0 if none
+	payload []byte // JSON, a slice of the parsed text
 }
 
 // parsePacket decodes a packet:
 //
 //	<type>[<acknowledgement id>][<JSON>]
 //
-// The gateway publishes JSON alone, so a binary packet is an error: dropped
-// silently, it would be missed.
+// The gateway publishes only JSON, so a binary packet is an error: if it were
+// dropped silently, the event would be lost.
 //
 // https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
 func parsePacket(text []byte) (packet, error) {
@@ -97,14 +97,14 @@ func parsePacket(text []byte) (packet, error) {
 
 // event decodes an EVENT.
 func (p packet) event() (Event, error) {
-	var args [3]json.RawMessage // an array drops the rest, however many there are
+	var args [3]json.RawMessage // an array drops any further elements
 	if json.Unmarshal(p.payload, &args) != nil || args[0] == nil {
 		return Event{}, malformed("an event that is no array with a name")
 	}
 	if args[2] != nil {
 		return Event{}, malformed("an event with more than one argument")
 	}
-	var name *string // a null is no name
+	var name *string // null is not a name
 	if json.Unmarshal(args[0], &name) != nil || name == nil {
 		return Event{}, malformed("an event whose name is no text")
 	}
@@ -123,13 +123,13 @@ func (p packet) refusal() error {
 	return &Refusal{Code: refused.Data.Code, Message: refused.Message}
 }
 
-// subscribed reads the acknowledgement of a subscribe: nil, or a *Refusal.
+// subscribed decodes the acknowledgement of a subscribe: nil, or a *Refusal.
 func (p packet) subscribed(channel string) error {
 	var answer struct {
 		Channel string
 		Error   *struct{ Code, Message string }
 	}
-	var answers [2]json.RawMessage // an array drops the rest, however many there are
+	var answers [2]json.RawMessage // an array drops any further elements
 	switch {
 	case json.Unmarshal(p.payload, &answers) != nil || answers[0] == nil || answers[1] != nil,
 		json.Unmarshal(answers[0], &answer) != nil:

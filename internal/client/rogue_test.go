@@ -72,7 +72,7 @@ func TestControlFramesBetweenFragments(t *testing.T) {
 		var sent bytes.Buffer
 		sent.Write(texts(open, accepted, "6", "430[]"))
 		for _, frame := range []ws.Frame{ws.NewPingFrame(nil), ws.NewPongFrame([]byte("unasked")), first, ws.NewPingFrame([]byte("there?")), last} {
-			_ = ws.WriteFrame(&sent, frame) // a buffer takes everything
+			_ = ws.WriteFrame(&sent, frame) // a buffer accepts everything
 		}
 		_, _ = conn.Write(sent.Bytes())
 		for range 3 { // CONNECT and the pongs
@@ -137,7 +137,7 @@ func TestEndsOfATransport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := rogue(t, func(conn net.Conn) {
 				_, _ = conn.Write(texts(open))
-				if _, _, err := readFrame(conn); err == nil { // unread, it would reset the connection
+				if _, _, err := readFrame(conn); err == nil { // left unread, it would reset the connection
 					_, _ = conn.Write(append(texts(accepted), sent...))
 				}
 			})

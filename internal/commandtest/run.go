@@ -13,17 +13,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A Result is what a command printed, and the error that it ended with, which
-// Caddy logs.
+// A Result is a command's output, and the error that it returned, which Caddy
+// logs.
 type Result struct {
 	Stdout, Stderr string
 	Err            error
 }
 
-// Said is everything that a terminal shows of it.
+// Said returns everything that a terminal shows of the result.
 func (r Result) Said() string { return r.Stdout + r.Stderr + r.Failure() }
 
-// Failure is the text of the error, "" without one.
+// Failure returns the text of the error, or "" if there is none.
 func (r Result) Failure() string {
 	if r.Err == nil {
 		return ""
@@ -33,7 +33,7 @@ func (r Result) Failure() string {
 
 // Run runs "caddy realtime" in this process, with the command that is
 // registered with Caddy. tests/hostile.test.mjs and tests/command.test.mjs
-// cover the way through Caddy's main.
+// cover the path through Caddy's main.
 func Run(t *testing.T, stdin io.Reader, args ...string) Result {
 	t.Helper()
 	registered := caddycmd.Commands()["realtime"]
@@ -50,8 +50,8 @@ func Run(t *testing.T, stdin io.Reader, args ...string) Result {
 	return Result{stdout.String(), stderr.String(), err}
 }
 
-// SetSite sets the environment of publish and listen: an account at an origin,
-// which is unset if it is "".
+// SetSite sets the environment of publish and listen: credentials for an
+// origin, which is unset if it is "".
 func SetSite(t *testing.T, origin string) {
 	t.Helper()
 	for name, value := range map[string]string{
@@ -62,8 +62,8 @@ func SetSite(t *testing.T, origin string) {
 	}
 }
 
-// MustBeHarmless fails if a terminal would act on what was printed, or if a
-// server has written a line.
+// MustBeHarmless fails if a terminal would act on the output, or if a server
+// wrote a line of it.
 func MustBeHarmless(t *testing.T, r Result, about []string) {
 	t.Helper()
 	for _, text := range []string{r.Stdout, r.Stderr, r.Failure()} {
@@ -79,7 +79,7 @@ func MustBeHarmless(t *testing.T, r Result, about []string) {
 	}
 }
 
-// MustFail fails unless the command did, printed nothing that a script would
+// MustFail fails unless the command failed, printed nothing that a script would
 // read, and said this.
 func MustFail(t *testing.T, r Result, command, says string) {
 	t.Helper()
@@ -89,7 +89,7 @@ func MustFail(t *testing.T, r Result, command, says string) {
 	MustBeHarmless(t, r, []string{command})
 }
 
-// MustSay fails unless the text has what the expression matches, over lines.
+// MustSay fails unless the text matches the expression, across lines.
 func MustSay(t *testing.T, text, pattern string) {
 	t.Helper()
 	if !regexp.MustCompile("(?s)" + pattern).MatchString(text) {
@@ -97,7 +97,7 @@ func MustSay(t *testing.T, text, pattern string) {
 	}
 }
 
-// ClosedOrigin is an origin where nothing listens.
+// ClosedOrigin returns an origin where nothing listens.
 func ClosedOrigin(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
@@ -108,8 +108,8 @@ func ClosedOrigin(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// IndexOfEscape returns where a terminal would act on the text, but for new lines
-// and tabs, or -1.
+// IndexOfEscape returns the index of the first character that a terminal would
+// act on, except for new lines and tabs, or -1.
 func IndexOfEscape(text string) int {
 	return strings.IndexFunc(text, func(r rune) bool {
 		return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029')

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// CheckUTF8 refuses a body that is not UTF-8; encoding/json does not look inside
-// strings.
+// CheckUTF8 refuses a body that is not UTF-8; encoding/json does not check
+// inside strings.
 func CheckUTF8(body []byte) error {
 	if utf8.Valid(body) {
 		return nil
@@ -27,14 +27,14 @@ func CheckUTF8(body []byte) error {
 	}
 }
 
-// A Scanner walks an object in B, JSON that is known to be valid, in place. I is
-// the index of what comes next.
+// A Scanner walks an object in B, which must be valid JSON, in place. I is the
+// index of the next byte.
 type Scanner struct {
 	B []byte
 	I int
 }
 
-// Next steps to the next field of the object, past the "{" or the "," before
+// Next moves to the next field of the object, past the "{" or the "," before
 // it, and reports whether there is one.
 func (s *Scanner) Next() bool {
 	s.Space()
@@ -46,14 +46,14 @@ func (s *Scanner) Next() bool {
 	return s.B[s.I] != '}'
 }
 
-// Colon steps from a field's name to its value.
+// Colon moves from a field's name to its value.
 func (s *Scanner) Colon() {
 	s.Space()
 	s.I++
 	s.Space()
 }
 
-// Space steps over white space.
+// Space skips white space.
 func (s *Scanner) Space() {
 	for s.I < len(s.B) {
 		switch s.B[s.I] {
@@ -65,8 +65,8 @@ func (s *Scanner) Space() {
 	}
 }
 
-// Value steps over the value that begins here and returns its bytes, which a
-// later append cannot grow into what follows.
+// Value skips the value that begins here and returns its bytes, which a later
+// append cannot extend into the bytes after them.
 func (s *Scanner) Value() []byte {
 	start := s.I
 	switch s.B[s.I] {
@@ -89,7 +89,8 @@ func (s *Scanner) skipString() {
 	s.I++
 }
 
-// skipNested counts brackets instead of calling itself: depth costs no stack.
+// skipNested counts brackets instead of recursing, so that depth costs no
+// stack.
 func (s *Scanner) skipNested() {
 	for depth := 0; ; {
 		switch s.B[s.I] {
@@ -118,9 +119,10 @@ func (s *Scanner) skipScalar() {
 	}
 }
 
-// Unquote returns the text of a valid JSON string. Half of a surrogate pair, such
-// as \ud800 alone, is no character: it becomes a byte that UTF-8 never has,
-// so that it matches no field's name and passes no check of a name.
+// Unquote returns the text of a valid JSON string. Half of a surrogate pair,
+// for example \ud800 alone, is not a character: it becomes a byte that never
+// occurs in UTF-8, so that it matches no field's name and passes no check of a
+// name.
 func Unquote(raw []byte) string {
 	raw = raw[1 : len(raw)-1]
 	if bytes.IndexByte(raw, '\\') < 0 {
@@ -167,7 +169,8 @@ func Unquote(raw []byte) string {
 	return string(text)
 }
 
-// hex4 is the number that four valid hexadecimal digits begin b with.
+// hex4 returns the number in the four valid hexadecimal digits that b begins
+// with.
 func hex4(b []byte) (r rune) {
 	for _, c := range b[:4] {
 		r <<= 4

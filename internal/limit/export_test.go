@@ -2,7 +2,7 @@ package limit
 
 import "time"
 
-// Allow is Group.Allow for one window, at a time of the test's choice.
+// Allow is Group.Allow for one window, at a time that the test chooses.
 func (r *Rolling) Allow(now time.Time, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Group is a rolling window for each key. All its methods may be called
-// concurrently; keys do not wait for each other. The zero value is ready for
-// use.
+// Group is a set of rolling windows, one for each key. All its methods can be
+// called concurrently; keys do not wait for each other. The zero value is ready
+// to use.
 type Group struct {
 	windows sync.Map // key → *Rolling
 }
 
 // Allow accepts and counts an event if fewer than limit were accepted in the
-// key's window that ends now. A limit or window of 0 or less is none: the event
-// is accepted and not counted. Both may differ from call to call.
+// key's window that ends now. A limit or window of 0 or less means no limit:
+// the event is accepted and not counted. Both can differ from call to call.
 func (g *Group) Allow(key string, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}
@@ -26,8 +26,8 @@ func (g *Group) Allow(key string, limit int, window time.Duration) Result {
 	return r.(*Rolling).allowNow(limit, window)
 }
 
-// Shrink frees the memory of events that do not count any more, which changes
-// no answer. A window keeps what its busiest time took until then.
+// Shrink frees the memory of events that no longer count, which changes no
+// answer. Until then, a window keeps the memory of its busiest time.
 func (g *Group) Shrink() {
 	now := time.Now()
 	g.windows.Range(func(_, window any) bool {
@@ -36,6 +36,6 @@ func (g *Group) Shrink() {
 	})
 }
 
-// Forget drops a key that will not come again. If it does, it starts with its
-// whole limit.
+// Forget drops a key that is not expected again. If it is used again, it starts
+// with its whole limit.
 func (g *Group) Forget(key string) { g.windows.Delete(key) }

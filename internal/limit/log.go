@@ -2,7 +2,8 @@ package limit
 
 import "time"
 
-// maxEntries bounds a log. It is a power of two, as is the size of every ring.
+// maxEntries is the maximum size of a log. It is a power of two, like the size
+// of every ring.
 const maxEntries = 4096
 
 // minEntries is the size of the smallest ring.
@@ -12,26 +13,26 @@ const minEntries = 8
 // use up to maxEntries.
 type log struct {
 	ring   []entry
-	head   int           // where in the ring the oldest is
+	head   int           // index of the oldest entry
 	count  int           // of entries
 	events int           // in all entries
 	since  time.Duration // when the first event of the newest entry happened
 }
 
-// entry is a number of events, all of which count as if they had happened with
-// the last of them.
+// entry is a number of events, all of which count as if they happened at the
+// time of the last one.
 type entry struct {
 	at     time.Duration
 	events int
 }
 
-// entry is the i-th oldest.
+// entry returns the i-th oldest entry.
 func (l *log) entry(i int) *entry { return &l.ring[(l.head+i)&(len(l.ring)-1)] }
 
-// newest is the last entry. There must be one.
+// newest returns the last entry. The log must not be empty.
 func (l *log) newest() *entry { return l.entry(l.count - 1) }
 
-// dropUntil forgets all events up to and at a time.
+// dropUntil drops all events up to and including time t.
 func (l *log) dropUntil(t time.Duration) {
 	for l.count > 0 && l.entry(0).at <= t {
 		l.events -= l.entry(0).events
@@ -40,10 +41,10 @@ func (l *log) dropUntil(t time.Duration) {
 	}
 }
 
-// add notes an event at a time not before any other. It shares the newest entry
-// if that began less than a granule ago, or at the same time, or if there is no
-// room: after a change of the window old entries may lie closer than new ones
-// would.
+// add records an event at a time that is not before any other. It shares the
+// newest entry if that began less than a granule ago, or at the same time, or
+// if there is no room: after a change of the window, old entries may be closer
+// together than new ones would be.
 func (l *log) add(t, granule time.Duration) {
 	l.events++
 	if l.count > 0 && (t-l.since < granule || t == l.newest().at || l.count == maxEntries) {
@@ -61,7 +62,8 @@ func (l *log) add(t, granule time.Duration) {
 
 func (l *log) grow() { l.resize(max(minEntries, 2*len(l.ring))) }
 
-// shrink frees what the entries do not need, and some more for those to come.
+// shrink frees the memory that the entries do not need, except for some room
+// for new ones.
 func (l *log) shrink() {
 	if l.count == 0 {
 		l.ring, l.head = nil, 0
@@ -76,7 +78,7 @@ func (l *log) shrink() {
 	}
 }
 
-// resize moves the entries into another ring, which has room for them.
+// resize moves the entries into a new ring, which must have room for them.
 func (l *log) resize(size int) {
 	ring := make([]entry, size)
 	for i := range l.count {
@@ -85,8 +87,8 @@ func (l *log) resize(size int) {
 	l.ring, l.head = ring, 0
 }
 
-// blocker is the time of the entry with which, oldest first, enough events are
-// forgotten for fewer than limit events to be left. There must be that many.
+// blocker returns the time of the entry up to which the oldest entries must be
+// dropped for fewer than limit events to be left. There must be that many.
 func (l *log) blocker(limit int) time.Duration {
 	left := l.events
 	for i := range l.count {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// model is the definition of a rolling window: every acceptance since ever.
+// model is the definition of a rolling window: it keeps every accepted event.
 type model struct{ accepted []time.Duration }
 
-// inWindow is how many were accepted in (at-window, at].
+// inWindow returns how many were accepted in (at-window, at].
 func (m *model) inWindow(at, window time.Duration) int {
 	n := 0
 	for i := len(m.accepted) - 1; i >= 0 && at-m.accepted[i] < window; i-- {
@@ -22,8 +22,8 @@ func (m *model) inWindow(at, window time.Duration) int {
 	return n
 }
 
-// check holds every window that begins with an acceptance against the limit:
-// any other holds no more than one of these.
+// check compares every window that begins with an accepted event with the
+// limit: any other window contains no more than one of these does.
 func (m *model) check(t *testing.T, limit int, window time.Duration) {
 	t.Helper()
 	for i := limit; i < len(m.accepted); i++ {
@@ -37,8 +37,8 @@ func below(rnd *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(rnd.Int64N(int64(d)))
 }
 
-// arrivals are patterns of events: each tells the time from one to the next,
-// given the answer to it.
+// arrivals are patterns of events: each returns the time from one event to the
+// next, given the answer to it.
 var arrivals = map[string]func(rnd *rand.Rand, limit int, window time.Duration, last Result) time.Duration{
 	"uniform": func(rnd *rand.Rand, limit int, window time.Duration, _ Result) time.Duration {
 		return below(rnd, 2*window/time.Duration(limit)+1)
@@ -81,7 +81,7 @@ func TestUpTo4096EveryAnswerIsExact(t *testing.T) {
 				window := 1 + below(rnd, time.Duration(1)<<rnd.IntN(40))
 				var r Rolling
 				var m model
-				at := below(rnd, window) // any phase
+				at := below(rnd, window) // at any phase
 				for range 20 * limit {
 					got := r.Allow(epoch.Add(at), limit, window)
 					before := m.inWindow(at, window)
@@ -177,8 +177,9 @@ func TestManyAtOnceGetNoMoreThanTheLimit(t *testing.T) {
 	}
 }
 
-// Any sequence of times, limits and windows: the answers agree with each other,
-// the log with itself, and where all stays the same the promise holds.
+// For any sequence of times, limits and windows, the answers agree with each
+// other and the log with itself, and as long as nothing changes, the promise
+// holds.
 func FuzzAllow(f *testing.F) {
 	f.Add([]byte{}, uint16(1), uint32(1000))
 	f.Add([]byte("a burst, and then another one"), uint16(3), uint32(5))
@@ -188,7 +189,7 @@ func FuzzAllow(f *testing.F) {
 		var r Rolling
 		var m model
 		limit, window := int(firstLimit), time.Duration(firstWindow)
-		now, latest, changed := time.Duration(0), time.Duration(math.MinInt64), false // it may go back before the first
+		now, latest, changed := time.Duration(0), time.Duration(math.MinInt64), false // time can go back before the first event
 		for ; len(steps) >= 4; steps = steps[4:] {
 			step := time.Duration(binary.BigEndian.Uint16(steps[1:]))
 			switch steps[0] >> 5 {

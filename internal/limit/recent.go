@@ -2,16 +2,17 @@ package limit
 
 import "time"
 
-// Recent remembers values by keys that clients choose. A key is forgotten when
-// it was not put for a window or two, and the number of keys in a window is
-// bounded. The caller guards it. Its zero value is empty.
+// Recent remembers values by keys that clients choose. A key is forgotten if it
+// was not put for a window or two, and the number of keys per window is
+// bounded. The caller synchronises access. Its zero value is empty.
 type Recent[K comparable, V any] struct {
-	newer, older map[K]V   // put in this window, and only in the last one
-	began        time.Time // of this window
+	newer, older map[K]V   // put in this window, and only in the previous one
+	began        time.Time // start of this window
 }
 
 // Get returns a key's value, if it is remembered. free reports whether the key
-// is to be put: it was not yet in this window, and fewer than size keys were.
+// should be put: it was not yet put in this window, and fewer than size keys
+// were.
 func (r *Recent[K, V]) Get(key K, window time.Duration, size int) (value V, known, free bool) {
 	now := time.Now()
 	if age := now.Sub(r.began); age >= window || r.newer == nil {

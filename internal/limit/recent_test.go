@@ -28,7 +28,7 @@ func TestKeysAreForgottenAWindowOrTwoAfterTheyWerePut(t *testing.T) {
 		for key := 1; key < size; key++ {
 			get(key, false, true)
 		}
-		get(size, false, false) // there is no room
+		get(size, false, false) // no room left
 		for range 3 {
 			time.Sleep(window)
 			get(0, true, true)

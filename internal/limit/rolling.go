@@ -6,47 +6,47 @@ import (
 	"time"
 )
 
-// Rolling counts what was accepted in a rolling window: in no window, at
-// whatever phase of the clock it begins, is more accepted than the limit.
+// Rolling limits events in a rolling window: no window, wherever it begins,
+// contains more accepted events than the limit.
 //
-// It remembers each acceptance, up to a limit of 4,096. Of a higher limit it
-// remembers groups that lie within a four-thousandth of the window, and counts
-// each group until the last of it is out of the window: it may then refuse for
-// that much too long, and never accepts too much. It takes 16 bytes for each
-// acceptance or group, so 64 KiB at most.
+// For a limit of up to 4,096, it remembers each accepted event. For a higher
+// limit, it remembers groups of events that lie within a four-thousandth of the
+// window, and counts each group until its last event leaves the window: it may
+// then refuse for that much too long, but never accepts too much. It takes 16
+// bytes per event or group, so at most 64 KiB.
 //
-// The zero value is ready for use, and its methods may be called concurrently.
+// The zero value is ready to use, and its methods can be called concurrently.
 type Rolling struct {
-	mu     sync.Mutex    // guards all below
-	begin  time.Time     // the first time seen, from which the others are counted
+	mu     sync.Mutex    // guards the fields below
+	begin  time.Time     // the first time seen, which the others are relative to
 	latest time.Duration // the latest time seen
-	window time.Duration // the last one
+	window time.Duration // the window of the last call
 	log    log
 }
 
-// Result is the answer to one event. All of it is zero but OK where there is
-// no limit.
+// Result is the answer to one event. If there is no limit, everything but OK is
+// zero.
 type Result struct {
-	// OK says that the event was accepted, and counted.
+	// OK means that the event was accepted and counted.
 	OK bool
 
-	// Limit is the limit that the event was held against; 0 is none.
+	// Limit is the limit that applied to the event; 0 means none.
 	Limit int
 
 	// Remaining is how many more events would be accepted now.
 	Remaining int
 
-	// Reset is the time until all that counts now is out of the window, and
-	// the whole limit is free again.
+	// Reset is the time until everything that counts now has left the window,
+	// and the whole limit is available again.
 	Reset time.Duration
 
-	// RetryAfter is 0 if the event was accepted. Else, who waits this long or
-	// longer is accepted, if nobody else takes his place.
+	// RetryAfter is 0 if the event was accepted. Otherwise, an event after this
+	// time or later is accepted, if no other takes its place.
 	RetryAfter time.Duration
 }
 
-// allowNow is allow at the current time. It reads the clock when its turn has
-// come, so that it counts an event at the time at which it accepts it.
+// allowNow calls allow with the current time. It reads the clock under the
+// lock, so that an event counts at the time at which it is accepted.
 func (r *Rolling) allowNow(limit int, window time.Duration) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,12 +54,12 @@ func (r *Rolling) allowNow(limit int, window time.Duration) Result {
 }
 
 // allow accepts and counts an event if fewer than limit were accepted in the
-// window that ends now. It needs mu.
+// window that ends now. The caller must hold mu.
 //
-// now should carry a monotonic clock reading, as that of [time.Now] does; a
-// time before one already seen is taken for the latter. limit and window may
-// differ from call to call: what was accepted before counts against the new
-// limit in the new window, as far as the old window had not dropped it yet.
+// now should carry a monotonic clock reading, as [time.Now] does; a time before
+// one already seen is replaced by the latter. limit and window can differ from
+// call to call: events accepted before count against the new limit in the new
+// window, as far as the old window had not dropped them yet.
 func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	if r.begin.IsZero() {
 		r.begin = now
@@ -77,13 +77,13 @@ func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
 	return Result{OK: true, Limit: limit, Remaining: limit - r.log.events, Reset: window}
 }
 
-// drop forgets what is out of the window. It needs mu.
+// drop drops events that have left the window. The caller must hold mu.
 func (r *Rolling) drop(now time.Time) {
 	r.latest = max(r.latest, now.Sub(r.begin))
 	r.log.dropUntil(r.latest - r.window)
 }
 
-// shrink frees what is kept for events that do not count any more.
+// shrink frees the memory of events that no longer count.
 func (r *Rolling) shrink(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,12 +93,12 @@ func (r *Rolling) shrink(now time.Time) {
 	}
 }
 
-// granule is the time within which events share an entry of the log, so that
-// the entries of a window fit into it; 0 where they do anyway.
+// granule returns the time within which events share an entry, so that a
+// window's entries fit into the log; 0 if they always fit.
 func granule(limit int, window time.Duration) time.Duration {
 	if limit <= maxEntries {
 		return 0
 	}
-	// One entry may be half out of the window, and one has just begun.
+	// One entry can be half out of the window, and another has just begun.
 	return window/(maxEntries-2) + 1
 }

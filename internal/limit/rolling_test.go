@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// epoch has no monotonic reading, so that tests choose every nanosecond.
+// epoch has no monotonic reading, so tests can choose every nanosecond.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestCountsDownThenRefusesThenRecovers(t *testing.T) {
@@ -57,7 +57,8 @@ func TestLowerLimitWaitsForAsManyAsItNeeds(t *testing.T) {
 	}
 	at := epoch.Add(10 * time.Second)
 	got := r.Allow(at, 3, time.Minute)
-	// Of the ten, those of seconds 0 to 7 must go for two to be left.
+	// Of the ten, those of seconds 0 to 7 must leave the window before only two
+	// remain.
 	if want := (Result{Limit: 3, Reset: 59 * time.Second, RetryAfter: 57 * time.Second}); got != want {
 		t.Fatalf("%+v, want %+v", got, want)
 	}
@@ -107,7 +108,7 @@ func TestShorterWindowForgetsSooner(t *testing.T) {
 func TestTimeThatGoesBackAcceptsNoMore(t *testing.T) {
 	var r Rolling
 	r.Allow(epoch.Add(time.Minute), 2, time.Second)
-	r.Allow(epoch, 2, time.Second) // a minute back, counted with the first
+	r.Allow(epoch, 2, time.Second) // a minute earlier, counted with the first
 	for _, back := range []time.Duration{0, time.Second, time.Minute, math.MaxInt64} {
 		got := r.Allow(epoch.Add(time.Minute).Add(-back), 2, time.Second)
 		if got.OK || got.RetryAfter != time.Second || got.Reset != time.Second {
@@ -167,7 +168,7 @@ func TestLogIsBoundedWhenTheWindowGrows(t *testing.T) {
 	}
 }
 
-// Above 4,096 the limit may be reached a little early, not more.
+// Above 4,096, the limit can be reached slightly early, but no more than that.
 func TestHighLimitIsUsedAlmostWhole(t *testing.T) {
 	const limit, window = 50_000, time.Minute
 	for _, offered := range []int{limit * 999 / 1000, 3 * limit} {

@@ -8,30 +8,30 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// logEvery is the interval between log lines that clients can cause at will.
+// logEvery is the interval between log lines that clients can trigger at will.
 const logEvery = 10 * time.Second
 
-// Seldom bounds how often a log line is written that clients can cause at will:
-// once in 10 seconds, and Burst times before that applies. It does not depend on
-// the wall clock. All its methods may be called concurrently, and its zero value
-// is ready for use.
+// Seldom limits log lines that clients can trigger at will to one in 10
+// seconds, after a burst of Burst lines. It does not depend on the wall clock.
+// All its methods can be called concurrently, and its zero value is ready to
+// use.
 type Seldom struct {
-	// Burst is how many lines may be written at once. Default: 1.
+	// Burst is how many lines can be written at once. Default: 1.
 	Burst int
 
-	once       sync.Once // makes limiter
+	once       sync.Once // creates limiter
 	limiter    *rate.Limiter
 	suppressed atomic.Int64 // since the last line
 }
 
-// Now reports whether the line is to be written.
+// Now reports whether the line should be written.
 func (s *Seldom) Now() bool {
 	_, ok := s.Allow()
 	return ok
 }
 
-// Allow reports whether the line is to be written, and how many were suppressed
-// since the last one.
+// Allow reports whether the line should be written, and how many were
+// suppressed since the last one.
 func (s *Seldom) Allow() (suppressed int64, ok bool) {
 	s.once.Do(func() { s.limiter = rate.NewLimiter(rate.Every(logEvery), max(1, s.Burst)) })
 	if !s.limiter.Allow() {

@@ -40,7 +40,7 @@ func TestWindowsShrinkWhenTheirEventsAreOver(t *testing.T) {
 	})
 }
 
-// Shrinking, whenever it happens, changes no answer.
+// Shrinking never changes an answer, whenever it happens.
 func TestShrinkingChangesNoAnswer(t *testing.T) {
 	begin := time.Now()
 	var plain, shrunk Rolling

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// MaxStrangers is how many keys Strangers remembers of a window.
+// MaxStrangers is how many keys Strangers remembers per window.
 const MaxStrangers = 10_000
 
-// Strangers is a rolling window for each key, as Group is, for keys that anyone
-// may bring. A key is forgotten when nothing of it was accepted for a window or
-// two, which changes no answer, and of one window at most MaxStrangers are
-// remembered: while there are that many, new keys have no limit. All its methods
-// may be called concurrently. The zero value is ready for use.
+// Strangers is a set of rolling windows like Group, for keys that any client
+// can choose. A key is forgotten if none of its events was accepted for a
+// window or two, which changes no answer. At most MaxStrangers keys of a window
+// are remembered: when that many are, new keys have no limit. All its methods
+// can be called concurrently. The zero value is ready to use.
 type Strangers[K comparable] struct {
 	mu     sync.Mutex // guards recent
 	recent Recent[K, *Rolling]
 }
 
-// Allow accepts and counts an event, as [Group.Allow] does.
+// Allow accepts and counts an event, like [Group.Allow].
 func (s *Strangers[K]) Allow(key K, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}
@@ -29,7 +29,7 @@ func (s *Strangers[K]) Allow(key K, limit int, window time.Duration) Result {
 	return Result{OK: true}
 }
 
-// rolling is the key's, or nil if there is no room for it.
+// rolling returns the key's window, or nil if there is no room for it.
 func (s *Strangers[K]) rolling(key K, window time.Duration) *Rolling {
 	s.mu.Lock()
 	defer s.mu.Unlock()

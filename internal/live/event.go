@@ -1,6 +1,6 @@
-// Package live tells people who watch an app what happens in it. What nobody
-// watches costs one atomic load; what many events a second would cost their
-// watchers is bounded, and what is left out is counted.
+// Package live reports an app's events to its watchers. An event that nobody
+// watches costs one atomic load. The number of events a second that a watcher
+// receives is bounded, and events left out are counted.
 package live
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Kind says what has happened.
+// A Kind is the kind of an event.
 type Kind string
 
 // The kinds of events.
@@ -21,25 +21,25 @@ const (
 	Refused      Kind = "refused" // see Code and Message
 )
 
-// An Event is something that has happened in an app. Which fields are set
-// depends on its kind.
+// An Event is something that happened in an app. Its kind determines which
+// fields are set.
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind Kind      `json:"kind"`
 
-	// Socket is the id of the client's socket, ClientIP its address, Key the
-	// id of the key that let it in.
+	// Socket is the id of the client's socket, ClientIP its address, and Key
+	// the id of the key that it used.
 	Socket   string `json:"socket,omitempty"`
 	ClientIP string `json:"client_ip,omitempty"`
 	Key      string `json:"key,omitempty"`
 
-	// Reason is why a socket has disconnected.
+	// Reason is why a socket disconnected.
 	Reason string `json:"reason,omitempty"`
 
 	Channel string `json:"channel,omitempty"`
 
-	// Message is what was published, Size its data's in bytes. Data longer than
-	// MaxData is left out.
+	// Message is the id of a published message, Size the size of its data in
+	// bytes. Data longer than MaxData is left out.
 	Message     string          `json:"message,omitempty"`
 	Offset      uint64          `json:"offset,omitempty"`
 	Event       string          `json:"event,omitempty"`
@@ -53,10 +53,10 @@ type Event struct {
 	Code    string `json:"code,omitempty"`
 	Cure    string `json:"cure,omitempty"`
 
-	// Unauthenticated is set for what anyone can cause who knows the app's id.
-	// Watchers are told of such events in their own budget.
+	// Unauthenticated is set for events that anyone who knows the app's id can
+	// cause. Watchers receive them within a separate budget.
 	Unauthenticated bool `json:"-"`
 }
 
-// MaxData bounds the data of an event, in bytes.
+// MaxData is the maximum size of an event's data, in bytes.
 const MaxData = 4 << 10

@@ -10,30 +10,30 @@ import (
 )
 
 const (
-	// PerSecond is how many events a second one watcher is told of.
+	// PerSecond is how many events a second one watcher receives.
 	PerSecond = 100
 
 	// UnauthenticatedPerSecond is how many unauthenticated events a second one
-	// watcher is told of, on top.
+	// watcher receives in addition.
 	UnauthenticatedPerSecond = 20
 
-	// MaxWatchers bounds the watchers of all apps.
+	// MaxWatchers limits the watchers of all apps.
 	MaxWatchers = 64
 )
 
-// ErrTooMany is returned for one watcher more than MaxWatchers.
+// ErrTooMany is returned if there are already MaxWatchers watchers.
 var ErrTooMany = errors.New("too many are watching")
 
-// Feeds are the feeds of all apps. Its zero value has no watchers; its methods
-// may be called concurrently.
+// Feeds are the feeds of all apps. The zero value has no watchers; all methods
+// can be called concurrently.
 type Feeds struct {
-	count atomic.Int32 // watchers, so that what nobody watches needs no lock
+	count atomic.Int32 // watchers; without any, events need no lock
 
 	mu    sync.RWMutex // guards byApp
 	byApp map[string][]*Watcher
 }
 
-// A Watcher is told of the events of one app.
+// A Watcher receives the events of one app.
 type Watcher struct {
 	feeds   *Feeds
 	app     string
@@ -43,24 +43,24 @@ type Watcher struct {
 	events, unauthenticated budget
 }
 
-// A budget bounds the events of one kind, so that others cannot use it up.
+// A budget bounds the events of one kind, so that other kinds cannot use it up.
 type budget struct {
 	events chan Event
-	left   atomic.Int64 // how many events may still be told in this second
+	left   atomic.Int64 // how many more events can be sent in this second
 }
 
-// Tally counts what has happened, told or not.
+// Tally counts events, sent or not.
 type Tally struct {
 	Published  uint64 `json:"published"`
 	Deliveries uint64 `json:"deliveries"`
 	Refused    uint64 `json:"refused"`
-	Skipped    uint64 `json:"skipped"` // events that were not told
+	Skipped    uint64 `json:"skipped"` // events that were not sent
 }
 
 type tallies struct{ published, deliveries, refused, skipped atomic.Uint64 }
 
-// Watched says whether anybody watches an app. If not, there is no need to put
-// an event together for Tell.
+// Watched reports whether anybody watches an app. If not, callers need not
+// build an event for Tell.
 func (f *Feeds) Watched(app string) bool {
 	if f.count.Load() == 0 {
 		return false
@@ -70,10 +70,10 @@ func (f *Feeds) Watched(app string) bool {
 	return len(f.byApp[app]) > 0
 }
 
-// Len is the number of watchers of all apps.
+// Len returns the number of watchers of all apps.
 func (f *Feeds) Len() int { return int(f.count.Load()) }
 
-// Tell tells an app's watchers of an event. It never blocks. Data is copied.
+// Tell sends an event to an app's watchers. It never blocks. Data is copied.
 func (f *Feeds) Tell(app string, e Event) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -98,7 +98,7 @@ func (f *Feeds) Tell(app string, e Event) {
 		}
 		select {
 		case b.events <- e:
-		default: // it has not read those of the last second
+		default: // it has not read the last second's events
 			w.tallies.skipped.Add(1)
 		}
 	}
@@ -114,7 +114,7 @@ func (t *tallies) count(e *Event) {
 	}
 }
 
-// Watch begins to watch an app. Close ends it.
+// Watch starts watching an app. Close ends it.
 func (f *Feeds) Watch(app string) (*Watcher, error) {
 	w := &Watcher{feeds: f, app: app, ended: make(chan struct{})}
 	w.events.events = make(chan Event, PerSecond)
@@ -133,7 +133,7 @@ func (f *Feeds) Watch(app string) (*Watcher, error) {
 	return w, nil
 }
 
-// End tells all watchers to go: they come back, if they want to, to the
+// End ends all watchers. If they want to go on, they reconnect to the
 // configuration that runs then.
 func (f *Feeds) End() {
 	f.mu.Lock()
@@ -147,10 +147,11 @@ func (f *Feeds) End() {
 	f.count.Store(0)
 }
 
-// Events are those that the watcher is told of, but for unauthenticated ones.
+// Events returns the channel of the watcher's events, except for
+// unauthenticated ones.
 func (w *Watcher) Events() <-chan Event { return w.events.events }
 
-// Unauthenticated are the unauthenticated events that the watcher is told of.
+// Unauthenticated returns the channel of the watcher's unauthenticated events.
 func (w *Watcher) Unauthenticated() <-chan Event { return w.unauthenticated.events }
 
 func (w *Watcher) refill() {
@@ -158,11 +159,11 @@ func (w *Watcher) refill() {
 	w.unauthenticated.left.Store(UnauthenticatedPerSecond)
 }
 
-// Ended is closed when the watcher is to go.
+// Ended returns a channel that is closed when the watcher should end.
 func (w *Watcher) Ended() <-chan struct{} { return w.ended }
 
-// Second returns what has been counted since the last call, and lets another
-// second's events through.
+// Second returns the counts since the last call, and renews the budgets for
+// another second.
 func (w *Watcher) Second() Tally {
 	w.refill()
 	return Tally{
@@ -181,7 +182,7 @@ func (w *Watcher) Close() {
 	watchers := f.byApp[w.app]
 	i := slices.Index(watchers, w)
 	if i < 0 {
-		return // it was ended
+		return // already ended
 	}
 	if len(watchers) == 1 {
 		delete(f.byApp, w.app)

@@ -29,7 +29,7 @@ func TestWatchersAreToldOfTheirAppOnly(t *testing.T) {
 	}
 	data := []byte(`{"id":1}`)
 	f.Tell("a", live.Event{Kind: live.Published, Data: data, Subscribers: 3})
-	copy(data, "spoiled!") // as the next request does with its buffer
+	copy(data, "spoiled!") // as the next request overwrites its buffer
 	f.Tell("c", live.Event{Kind: live.Published})
 	for _, w := range []*live.Watcher{a, also} {
 		if e := <-w.Events(); string(e.Data) != `{"id":1}` || e.Size != 8 || e.Time.IsZero() {
@@ -76,7 +76,7 @@ func TestWatcherIsToldOfSomeEventsASecondAndOfHowManyItMissed(t *testing.T) {
 	if got := w.Second(); got != want {
 		t.Errorf("counted %+v", got)
 	}
-	// Who does not read is told no more, and nobody waits for it.
+	// A watcher that does not read receives no more, and nobody waits for it.
 	f.Tell("a", live.Event{Kind: live.Refused})
 	if got := w.Second(); got.Skipped != 1 || got.Refused != 1 {
 		t.Errorf("counted %+v", got)
@@ -95,7 +95,7 @@ func TestUnauthenticatedRefusalsDoNotPushOutTheAppsEvents(t *testing.T) {
 	w := watch(t, &f, "a")
 	defer w.Close()
 	const flood = 10 * live.PerSecond
-	for range 3 { // seconds, in which nobody reads
+	for range 3 { // seconds in which nobody reads
 		for range flood {
 			f.Tell("a", live.Event{Kind: live.Refused, Unauthenticated: true})
 		}

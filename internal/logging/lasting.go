@@ -1,4 +1,4 @@
-// Package logging has a logger that outlives a configuration.
+// Package logging provides a logger that outlives a configuration.
 package logging
 
 import (
@@ -9,27 +9,27 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// A Lasting writes to the log of whichever configuration runs: what
-// outlives a configuration must not write to files that a reload has closed.
+// A Lasting writes to the log of the running configuration. Long-lived objects use
+// it because a reload closes the log files of the old configuration.
 type Lasting struct {
 	current *atomic.Pointer[zapcore.Core]
 	fields  []zapcore.Field
 }
 
-// New returns one that writes to first as yet.
+// New returns a Lasting that initially writes to first.
 func New(first *zap.Logger) *Lasting {
 	l := &Lasting{current: new(atomic.Pointer[zapcore.Core])}
 	l.Use(first)
 	return l
 }
 
-// Use has everything written to another log from now on.
+// Use redirects all further output to another logger.
 func (l *Lasting) Use(logger *zap.Logger) {
 	core := logger.Core()
 	l.current.Store(&core)
 }
 
-// Logger returns a logger that never needs to be replaced.
+// Logger returns a named logger that stays valid across reloads.
 func (l *Lasting) Logger(name string) *zap.Logger {
 	return zap.New(l).Named(name)
 }
@@ -46,8 +46,8 @@ func (l *Lasting) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (l *Lasting) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	// The inner core decides, and writes by itself: its own Check may sample
-	// or tee.
+	// The inner core decides and writes the entry itself: its Check may sample or
+	// tee.
 	core := *l.current.Load()
 	if len(l.fields) > 0 {
 		core = core.With(l.fields)

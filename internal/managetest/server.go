@@ -1,5 +1,5 @@
-// Package managetest serves the admin API in tests: on a real store and a real
-// hub, without Caddy, and without clients.
+// Package managetest serves the admin API in tests, with a real store and a real
+// hub but without Caddy or clients.
 package managetest
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
-// A Server is the admin API.
+// A Server is an admin API under test.
 type Server struct {
 	Gateway *manage.Gateway
 	Hub     *hub.Hub[struct{}]
@@ -33,7 +33,7 @@ type Server struct {
 	mux http.ServeMux
 }
 
-// Patterns are the routes that the server has.
+// routes registers the routes of the admin API.
 func (s *Server) routes() {
 	api := manage.API{Find: func() (*manage.Gateway, error) { return s.Gateway, nil }, Logger: zap.NewNop()}
 	for _, route := range api.Routes() {
@@ -41,7 +41,7 @@ func (s *Server) routes() {
 	}
 }
 
-// New makes a server on an empty store, which is closed with the test.
+// New returns a server with an empty store, which is closed when the test ends.
 func New(tb testing.TB) *Server {
 	tb.Helper()
 	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
@@ -77,7 +77,7 @@ func New(tb testing.TB) *Server {
 	return s
 }
 
-// Do has the admin API answer a request; a body is JSON.
+// Do sends a request to the admin API. body is JSON.
 func (s *Server) Do(method, path, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if body != "" {
@@ -86,14 +86,14 @@ func (s *Server) Do(method, path, body string) *httptest.ResponseRecorder {
 	return s.Serve(r)
 }
 
-// Serve has the admin API answer a request.
+// Serve sends a request to the admin API.
 func (s *Server) Serve(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	s.mux.ServeHTTP(w, r)
 	return w
 }
 
-// Create makes an app, for a test to change.
+// Create makes an app for a test to change.
 func (s *Server) Create(tb testing.TB) *keystore.App {
 	tb.Helper()
 	made, err := s.Gateway.Registry.Create("shop")
@@ -111,14 +111,14 @@ func (s *Server) Delete(tb testing.TB, id string) {
 	}
 }
 
-// Apps is how many apps there are.
+// Apps returns the number of apps.
 func (s *Server) Apps() int {
 	apps, _ := s.Gateway.Registry.Apps("", 1_000_000)
 	return len(apps)
 }
 
-// MustHold fails the test unless the app is within its bounds, and the store
-// has it as the registry does.
+// MustHold fails the test unless the app is within its bounds and the store and the
+// registry agree about it.
 func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {
 	tb.Helper()
 	app, ok := s.Gateway.Registry.App(id)
@@ -156,7 +156,7 @@ func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {
 	return app
 }
 
-// StoredText is what is kept of an app, to compare.
+// StoredText returns the stored form of an app, for comparison.
 func StoredText(tb testing.TB, app *keystore.App) string {
 	tb.Helper()
 	text, err := json.Marshal(app)
@@ -168,13 +168,13 @@ func StoredText(tb testing.TB, app *keystore.App) string {
 		tb.Fatalf("%s: %v", text, err)
 	}
 	if len(again.AllowedOrigins) == 0 {
-		again.AllowedOrigins = nil // none, in either way
+		again.AllowedOrigins = nil // nil and empty both mean none
 	}
 	text, _ = json.Marshal(again)
 	return string(text)
 }
 
-// noSockets are the sockets of a server that no client can reach.
+// noSockets implements manage.Sockets for a server without clients.
 type noSockets struct{}
 
 func (noSockets) Count(string) int                               { return 0 }
@@ -185,7 +185,7 @@ func (noSockets) List(string, string, string, int) (page []manage.Connection, ne
 	return nil, ""
 }
 
-// A publisher hands messages to the hub, without limits.
+// A publisher delivers messages through the hub, without limits.
 type publisher struct{ hub *hub.Hub[struct{}] }
 
 func (p publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {

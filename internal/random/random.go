@@ -1,4 +1,4 @@
-// Package random makes IDs and secrets.
+// Package random generates IDs and secrets.
 package random
 
 import (
@@ -8,9 +8,9 @@ import (
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// Text returns n letters and digits, all equally likely, which are almost 6
-// random bits each. They need no escapes in URLs, logs and shells, unlike
-// base64, and are shorter than [rand.Text] for the same strength.
+// Text returns n random letters and digits, all equally likely, with almost 6 bits
+// each. They need no escaping in URLs, logs and shells, unlike base64, and are
+// shorter than [rand.Text] at the same strength.
 func Text(n int) string {
 	text := make([]byte, 0, n)
 	var b [64]byte
@@ -18,7 +18,7 @@ func Text(n int) string {
 		_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 		for _, c := range b {
 			if int(c) >= 256-256%len(alphabet) {
-				continue // a remainder would favour the first letters
+				continue // a remainder would favor the first letters
 			}
 			text = append(text, alphabet[int(c)%len(alphabet)])
 			if len(text) == n {
@@ -28,7 +28,7 @@ func Text(n int) string {
 	}
 }
 
-// IsText reports whether Text(n) may return s.
+// IsText reports whether s could be a result of Text(n).
 func IsText(s string, n int) bool {
 	return len(s) == n && strings.Trim(s, alphabet) == ""
 }

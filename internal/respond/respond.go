@@ -1,4 +1,4 @@
-// Package respond writes whole responses.
+// Package respond writes complete responses.
 package respond
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// JSON answers with v, which must marshal. Caches must not keep it: it has
-// secrets, or was true for a moment only.
+// JSON responds with v, which must marshal. Caches must not store the response: it
+// contains secrets or was only true for a moment.
 func JSON(w http.ResponseWriter, status int, v any) {
 	body, _ := text.JSON(v)
 	body = append(body, '\n')
@@ -22,30 +22,30 @@ func JSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(body)
 }
 
-// HTML answers with a page.
+// HTML responds with a page.
 func HTML(w http.ResponseWriter, status int, page []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 	w.WriteHeader(status)
-	_, _ = w.Write(page) // who has gone reads nothing
+	_, _ = w.Write(page) // a client that has left needs no response
 }
 
-// SetRateLimit tells of the limit that a publish was held against, if there is
-// one.
+// SetRateLimit sets the headers that describe the limit applied to a publish, if
+// there was one.
 func SetRateLimit(h http.Header, result limit.Result) {
 	if result.Limit == 0 {
 		return
 	}
-	// Sent as Ratelimit-Limit, which is the same name (RFC 9110, section 5.1):
-	// handlers that change headers look for that spelling only.
+	// The name is spelled Ratelimit-Limit, which is equivalent (RFC 9110, section
+	// 5.1): handlers that change headers only look for that spelling.
 	SetHeaders(h,
 		[]string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"},
 		[]string{strconv.Itoa(result.Limit), strconv.Itoa(result.Remaining), text.WholeSeconds(result.Reset)})
 }
 
-// SetHeaders sets headers whose names are in canonical form, as Set does one by
-// one. The values are the answer's own: Caddy's header directive changes them
-// in place.
+// SetHeaders sets headers with canonical names, like Set for each. The response
+// keeps values, which must not be shared: Caddy's header directive changes them in
+// place.
 func SetHeaders(h http.Header, names, values []string) {
 	for i, name := range names {
 		h[name] = values[i : i+1 : i+1]

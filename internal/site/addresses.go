@@ -8,13 +8,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// AddressWarnings logs what makes limits by address useless on a server, once
-// for each server. The zero value is ready to use, by one goroutine at a time.
+// AddressWarnings logs settings that make per-address limits useless, once per
+// server. The zero value is ready to use. It is not safe for concurrent use.
 type AddressWarnings struct {
 	seen map[*caddyhttp.Server]struct{}
 }
 
-// Check logs whether clients of the server choose their address, or have none.
+// Check logs a warning if the server's clients can choose their address or have none.
 func (a *AddressWarnings) Check(logger *zap.Logger, server *caddyhttp.Server) {
 	if _, ok := a.seen[server]; ok {
 		return
@@ -42,8 +42,7 @@ func hasTrustedProxies(server *caddyhttp.Server) bool {
 	return server.TrustedProxiesRaw != nil || loaded.IsValid() && !loaded.IsNil()
 }
 
-// unixListener returns the first unix socket that the server listens on, "" if it
-// has none.
+// unixListener returns the first unix socket that the server listens on, or "".
 func unixListener(server *caddyhttp.Server) string {
 	for _, listen := range server.Listen {
 		if addr, err := caddy.ParseNetworkAddress(listen); err == nil && addr.IsUnixNetwork() {

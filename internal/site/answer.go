@@ -14,14 +14,14 @@ import (
 )
 
 // The handlers of a site wrap the response writer that they pass on, and some
-// interpret what is written to it: templates executes it, intercept replaces
-// it, a plugin rewrites it. Our responses contain what clients, publishers and
-// operators typed, none of which may be interpreted. So they are written to the
-// writer below all of those handlers.
+// interpret the output: templates executes it, intercept replaces it, a plugin
+// rewrites it. Our responses contain input of clients, publishers and operators,
+// which must never be interpreted. They are therefore written to the writer below
+// all of those handlers.
 
-// Answer calls serve with a writer that no handler of the site interprets. If
-// there is no such writer, the client gets an error that contains nothing of the
-// request. Any client can cause this, so it is only logged when opaqueLog allows.
+// Answer calls serve with a writer that no handler of the site interprets. If there
+// is none, the client gets an error that contains nothing from the request. Any
+// client can cause this, so it is logged only when opaqueLog allows.
 func Answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *limit.Seldom, serve func(http.ResponseWriter)) {
 	below, passed, opaque := belowInterpreters(w)
 	switch {
@@ -37,17 +37,17 @@ func Answer(w http.ResponseWriter, r *http.Request, log *zap.Logger, opaqueLog *
 	default:
 		writer := &answerWriter{ResponseWriter: below, outer: w}
 		serve(writer)
-		if !writer.upgraded { // else the connection is no longer the server's
-			// The handlers that were passed over see an empty response, and may
-			// change its headers. Over HTTP/3 they could do so until it is sent.
+		if !writer.upgraded { // otherwise the server no longer owns the connection
+			// The bypassed handlers see an empty response and may change its headers.
+			// Over HTTP/3 they could do so until the headers are sent.
 			_ = http.NewResponseController(below).Flush() // a client that has left needs no answer
 		}
 	}
 }
 
-// An answerWriter bypasses the handlers that interpret bodies. Only the handshake
-// of a websocket, which has no body, passes through them, for their logs and so
-// that they know that the request has been answered.
+// An answerWriter bypasses the handlers that interpret bodies. Only a websocket
+// handshake, which has no body, passes through them, so that they can log it and
+// know that the request has been answered.
 type answerWriter struct {
 	http.ResponseWriter
 	outer    http.ResponseWriter
@@ -64,12 +64,12 @@ func (w *answerWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap supports http.ResponseController.
 func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // belowInterpreters returns the outermost writer below which no writer interprets
-// bodies, and whether it passed over any to find it. opaque is a writer that does
-// not reveal what it wraps, or nil.
+// bodies, and whether it bypassed any. opaque is a writer that does not reveal what
+// it wraps, or nil.
 func belowInterpreters(w http.ResponseWriter) (below http.ResponseWriter, passed bool, opaque http.ResponseWriter) {
 	below = w
 	for {
@@ -90,7 +90,7 @@ func belowInterpreters(w http.ResponseWriter) (below http.ResponseWriter, passed
 }
 
 // Packages whose writers are known to leave bodies alone: they change headers,
-// count, or set write deadlines.
+// count bytes, or set write deadlines.
 const (
 	caddyWriters   = "github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	headerWriters  = caddyWriters + "/headers"
@@ -99,26 +99,26 @@ const (
 	tracingWriters = "github.com/felixge/httpsnoop"
 )
 
-// leavesBody reports whether a writer is known not to interpret what is written
-// to it. passed says that one outside of it was passed over.
+// leavesBody reports whether a writer is known not to interpret its output. passed
+// reports whether an outer writer was bypassed.
 func leavesBody(w http.ResponseWriter, passed bool) bool {
 	switch typeOf(w).PkgPath() {
 	case caddyWriters:
-		// Logs and metrics use a recorder without a buffer, templates and the
-		// like use one with a buffer.
+		// Logs and metrics use a recorder without a buffer; templates and similar
+		// handlers use one with a buffer.
 		recorder, ok := w.(caddyhttp.ResponseRecorder)
 		return !ok || recorder.Buffer() == nil
 	case headerWriters, pushWriters, tracingWriters:
 		return true
 	case encodeWriters:
-		// A compressed response has no length, so a handler that was passed
-		// over could append to it.
+		// A compressed response has no Content-Length, so a bypassed handler could
+		// append to it.
 		return !passed
 	}
 	return false
 }
 
-// isOfServer reports whether a writer is an HTTP server's own.
+// isOfServer reports whether a writer belongs to the HTTP server itself.
 func isOfServer(w http.ResponseWriter) bool {
 	t := typeOf(w)
 	pkg := t.PkgPath()

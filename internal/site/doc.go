@@ -1,5 +1,5 @@
-// Package site is about what a Caddy site does around our handlers: it reads
-// Caddy's servers, routes, requests and response writers. It finds out whether
-// requests reach a handler, which host and client address a request has, and
-// how to answer past handlers that interpret what is written.
+// Package site deals with the Caddy site around our handlers: it examines Caddy's
+// servers, routes, requests and response writers. It determines whether requests
+// reach a handler, a request's host and client address, and how to bypass handlers
+// that interpret responses.
 package site

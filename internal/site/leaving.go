@@ -3,17 +3,16 @@ package site
 import "net/http"
 
 // A leavingWriter closes an HTTP/2 connection after a response once the server is
-// shutting down. Go's server tells its connections at that time, and misses one
-// whose TLS handshake is in progress: clients would keep using it, with a
-// configuration that has been replaced, and an exit would wait until it has been
-// idle for five minutes.
+// shutting down. Go's server notifies its connections then, but misses those whose
+// TLS handshake is in progress: clients would keep using them with a replaced
+// configuration, and an exit would wait until they have been idle for five minutes.
 type leavingWriter struct {
 	http.ResponseWriter
 	ending <-chan struct{}
 }
 
-// Leaving returns a writer that closes the connection of an HTTP/2 request after
-// the response if ending is closed by then. For other requests it returns w.
+// Leaving returns a writer that closes an HTTP/2 connection after the response if
+// ending is closed by then. For other protocols it returns w.
 func Leaving(w http.ResponseWriter, r *http.Request, ending <-chan struct{}) http.ResponseWriter {
 	if r.ProtoMajor != 2 {
 		return w
@@ -21,7 +20,7 @@ func Leaving(w http.ResponseWriter, r *http.Request, ending <-chan struct{}) htt
 	return &leavingWriter{w, ending}
 }
 
-// leave sends GOAWAY: over HTTP/2, Go translates this header to it.
+// leave sends GOAWAY, which Go sends for this header over HTTP/2.
 func (w *leavingWriter) leave() {
 	select {
 	case <-w.ending:
@@ -38,9 +37,9 @@ func (w *leavingWriter) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (w *leavingWriter) Write(b []byte) (int, error) {
-	w.leave() // has no effect after the header
+	w.leave() // has no effect once the header is written
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap supports http.ResponseController.
 func (w *leavingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Overlap reports whether two listener addresses may accept the same connections.
+// Overlap reports whether two listener addresses can accept the same connections.
 func Overlap(a, b string) bool {
 	if a == b {
 		return true
@@ -28,7 +28,7 @@ func Overlap(a, b string) bool {
 		return false
 	}
 	one, err := netip.ParseAddr(first.Host)
-	if err != nil { // none, or a name
+	if err != nil { // no host, or a name
 		return true
 	}
 	other, err := netip.ParseAddr(second.Host)

@@ -7,31 +7,30 @@ import (
 	"go.uber.org/zap"
 )
 
-// A Placement is what a server's routes mean for one of our handlers in them:
-// whether requests reach it, and whether it may serve paths that a rewrite
-// took away.
+// A Placement describes how a server's routes affect one of our handlers: whether
+// requests reach it, and whether it may serve a path that a rewrite has replaced.
 type Placement struct {
-	// OriginalCounts reports that requests reach the handler with another path
-	// than the client's, and that no guard in between would have matched the
-	// client's path. If one would, it must not be bypassed: the current path
-	// counts.
+	// OriginalCounts reports that requests reach the handler with a path other
+	// than the client's, and that no guard on the way would have matched the
+	// client's path. If a guard would, the handler must not bypass it and goes by
+	// the current path.
 	OriginalCounts bool
 
 	Misplacements []Misplacement
 }
 
-// A Misplacement is a mistake in the configuration.
+// A Misplacement is a configuration mistake that affects a handler's requests.
 type Misplacement struct {
 	Message   string
 	Site      string
 	Paths     []string
-	Directive string // that is in the way
-	Fix       string // lines of a Caddyfile
+	Directive string // the directive that interferes
+	Fix       string // Caddyfile lines
 }
 
 // LogMisplaced logs the misplacements of handlers.
 func LogMisplaced(logger *zap.Logger, placements []func() Placement) {
-	logged := make(map[[2]string]bool) // a site may have the same directive twice
+	logged := make(map[[2]string]bool) // a site can contain the same directive twice
 	for _, placement := range placements {
 		for _, m := range placement().Misplacements {
 			if key := [2]string{m.Site, m.Fix}; !logged[key] {
@@ -47,14 +46,14 @@ func (m *Misplacement) log(logger *zap.Logger) {
 		zap.String("directive", m.Directive), zap.String("fix", m.Fix))
 }
 
-// A Placed handler is one of ours.
+// A Placed handler is one of our handlers in a site.
 type Placed interface {
 	caddyhttp.MiddlewareHandler
 
 	// Directive returns the handler's name in a Caddyfile.
 	Directive() string
 
-	// Trials returns requests for each path of the handler.
+	// Trials returns sample requests for each of the handler's paths.
 	Trials() []Trial
 
 	// Owns reports whether a path is the handler's.
@@ -73,28 +72,28 @@ type Placed interface {
 	LinesBelow(prefix string) string
 }
 
-// A Trial is a request that a handler of ours is meant to serve.
+// A Trial is a sample of a request that one of our handlers should serve.
 type Trial struct {
 	Method, Path string
 
-	// Silent trials cause no misplacement: another trial reports it.
+	// Silent suppresses the misplacement, because another trial reports it.
 	Silent bool
 }
 
-// PlacementOf returns a handler's placement. It does no I/O. What depends on a
-// real request may be either way, and is no mistake. A configuration that it
-// does not understand yields the zero Placement: the current path counts, and
-// nothing is reported.
+// PlacementOf returns a handler's placement. It does no I/O. Routes that depend on
+// a real request can go either way and are not reported as mistakes. If it does not
+// understand the configuration, it returns the zero Placement: the current path
+// counts, and nothing is reported.
 func PlacementOf(server *caddyhttp.Server, h Placed) (found Placement) {
 	defer func() {
-		if recover() != nil { // a module that expects a real request
+		if recover() != nil { // a module expected a real request
 			found = Placement{}
 		}
 	}()
 	named := namedRoutes(server)
 	found.OriginalCounts = true
 	somewhere := false
-	for i := range server.Routes { // each site, as several may invoke a named route
+	for i := range server.Routes { // check each site: several can invoke a named route
 		s := survey{server: server, target: h, named: named, around: make(map[*caddyhttp.Route]bool)}
 		if found, _ := s.locate(&server.Routes[i], 0); !found && s.steps <= maxSteps {
 			continue
@@ -112,11 +111,11 @@ func PlacementOf(server *caddyhttp.Server, h Placed) (found Placement) {
 	return found
 }
 
-// MayReach reports whether a GET request for a host and path may reach a
-// handler. It takes matchers that depend on a real request to match.
+// MayReach reports whether a GET request for a host and path can reach a handler. It
+// assumes that matchers that depend on a real request match.
 func MayReach(server *caddyhttp.Server, h Placed, host, path string) (may bool) {
 	defer func() {
-		if recover() != nil { // a module that expects a real request
+		if recover() != nil { // a module expected a real request
 			may = true
 		}
 	}()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// blinded reports that requests reach the handler only after a rewrite, which
-// hides their paths from a guard that matches them.
+// blinded reports a rewrite that hides the client's paths from a guard that would
+// match them.
 func (s *survey) blinded(guard *ending) Misplacement {
 	paths := s.target.Patterns()
 	return Misplacement{
@@ -19,11 +19,11 @@ func (s *survey) blinded(guard *ending) Misplacement {
 	}
 }
 
-// obstructed reports that requests for a path end before the handler.
+// obstructed reports a directive that ends requests for a path before the handler.
 func (s *survey) obstructed(path string, end *ending) Misplacement {
 	m := Misplacement{Site: s.site(), Paths: []string{path}}
 	switch {
-	case end == nil || end.directive == "": // a matcher of its own or of its block is for other paths
+	case end == nil || end.directive == "": // its own matcher or its block's matches other paths
 		m.Message = s.target.Directive() + " never gets requests for its paths: a matcher before it lets none of them through"
 		m.Directive = s.target.Directive()
 		m.Fix = s.target.LinesBelow(s.below())
@@ -54,7 +54,7 @@ func (e *ending) answerer() string {
 	return e.directive + " with " + e.within
 }
 
-// otherPaths returns lines that keep our paths from a directive.
+// otherPaths returns lines that exclude our paths from a directive.
 func (s *survey) otherPaths(end *ending) string {
 	matcher := "not path " + strings.Join(s.patterns(), " ")
 	if end.matched {
@@ -73,7 +73,7 @@ func (s *survey) otherPaths(end *ending) string {
 	return "@not_realtime " + matcher + "\n" + directive
 }
 
-// ownBlock returns lines that give our paths a block of their own.
+// ownBlock returns lines that put our paths into their own block.
 func (s *survey) ownBlock(guard string) string {
 	if guard != "" {
 		guard = "\t" + guard + "\n"
@@ -82,7 +82,7 @@ func (s *survey) ownBlock(guard string) string {
 		"\nhandle @realtime {\n" + guard + "\t" + s.target.Directive() + "\n}\nhandle {\n\t# what rewrites and answers all other paths\n}"
 }
 
-// below returns a prefix of paths that reach the handler, "" if none is known.
+// below returns a prefix of paths that reach the handler, or "" if none is known.
 func (s *survey) below() string {
 	if len(s.prefixes) == 0 {
 		return ""
@@ -90,7 +90,7 @@ func (s *survey) below() string {
 	return s.prefixes[0]
 }
 
-// patterns returns the patterns of all our handlers in the site.
+// patterns returns the path patterns of all our handlers in the site.
 func (s *survey) patterns() (all []string) {
 	for _, h := range s.ours {
 		for _, pattern := range h.Patterns() {

@@ -11,7 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A verdict says whether requests match, as far as is known without a real one.
+// A verdict says whether a request matches, as far as that is known without a real
+// one.
 type verdict int
 
 const (
@@ -20,14 +21,13 @@ const (
 	yes
 )
 
-// An evalMode says what is not known.
+// An evalMode says what to treat as unknown.
 type evalMode struct {
 	anyPath   bool // the path
 	onlyPaths bool // everything but the path
 }
 
-// evalSets evaluates the matchers of a route: every matcher of one set has to
-// match.
+// evalSets evaluates a route's matchers: all matchers of one set must match.
 func evalSets(sets caddyhttp.MatcherSets, r *http.Request, mode evalMode) verdict {
 	if len(sets) == 0 {
 		return yes
@@ -75,8 +75,7 @@ func evalMatcher(matcher any, r *http.Request, mode evalMode) verdict {
 	return yes
 }
 
-// appendHosts appends the hosts that matchers name, including those that they
-// exclude.
+// appendHosts appends the hosts that matchers name, including excluded hosts.
 func appendHosts(hosts []string, sets caddyhttp.MatcherSets) []string {
 	for _, set := range sets {
 		for _, matcher := range set {
@@ -93,7 +92,7 @@ func appendHosts(hosts []string, sets caddyhttp.MatcherSets) []string {
 	return hosts
 }
 
-// isHosted reports whether matchers name certain hosts.
+// isHosted reports whether matchers name specific hosts.
 func isHosted(sets caddyhttp.MatcherSets) bool {
 	for _, set := range sets {
 		for _, matcher := range set {
@@ -105,8 +104,7 @@ func isHosted(sets caddyhttp.MatcherSets) bool {
 	return false
 }
 
-// namesPath reports whether a set that may match names the path, and not just
-// every path.
+// namesPath reports whether a set that can match names the path specifically.
 func namesPath(sets caddyhttp.MatcherSets, r *http.Request) bool {
 	for _, set := range sets {
 		if evalSet(set, r, evalMode{}) == no {
@@ -126,7 +124,7 @@ func namesPath(sets caddyhttp.MatcherSets, r *http.Request) bool {
 	return false
 }
 
-// pathDependent reports whether matchers look at the path.
+// pathDependent reports whether matchers examine the path.
 func pathDependent(sets caddyhttp.MatcherSets) bool {
 	for _, set := range sets {
 		if slices.ContainsFunc(set, looksAtPath) {
@@ -159,10 +157,10 @@ func looksAtPath(matcher any) bool {
 		}
 		return false
 	}
-	return true // among others: file, vars_regexp, and those of other modules
+	return true // among others: file, vars_regexp, and other modules' matchers
 }
 
-// readsUnknown reports whether a text has a placeholder that a rewrite may
+// readsUnknown reports whether a text contains a placeholder that a rewrite can
 // change.
 func readsUnknown(text string) bool {
 	for _, name := range regexp.MustCompile(`\{([^{}'"\s][^{}]*)\}`).FindAllStringSubmatch(text, -1) {
@@ -176,7 +174,7 @@ func readsUnknown(text string) bool {
 	return strings.Contains(text, "file(") || strings.Contains(text, "vars")
 }
 
-// fallback returns the file that a try_files ends with, if its name is known.
+// fallback returns the last file of a try_files, if its name is known.
 func fallback(sets caddyhttp.MatcherSets) (path string, ok bool) {
 	if len(sets) != 1 || len(sets[0]) != 1 || moduleID(sets[0][0]) != "http.matchers.file" {
 		return "", false
@@ -211,12 +209,12 @@ func answers(handler caddyhttp.MiddlewareHandler) bool {
 			HandleResponse []any `json:"handle_response"`
 		}
 		asJSON(handler, &config)
-		return len(config.HandleResponse) == 0 // with it, it is a forward_auth
+		return len(config.HandleResponse) == 0 // with handle_response it is a forward_auth
 	}
 	return false
 }
 
-// refuses reports whether a handler answers with an error.
+// refuses reports whether a handler responds with an error.
 func refuses(handler caddyhttp.MiddlewareHandler) bool {
 	response, ok := handler.(*caddyhttp.StaticResponse)
 	if !ok {
@@ -225,18 +223,18 @@ func refuses(handler caddyhttp.MiddlewareHandler) bool {
 	return response.Abort || response.StatusCode.Int() >= http.StatusBadRequest
 }
 
-// harmless reports whether a handler lets every request through, so that it
-// guards nothing.
+// harmless reports whether a handler lets every request through, and so guards
+// nothing.
 func harmless(handler caddyhttp.MiddlewareHandler) bool {
 	switch moduleID(handler) {
-	case "http.handlers.headers": // but a matcher may look at a request's
+	case "http.handlers.headers": // unless it changes request headers, which a matcher can examine
 		var config struct {
 			Request json.RawMessage `json:"request"`
 		}
 		asJSON(handler, &config)
 		return config.Request == nil
 	case "http.handlers.rewrite":
-		return !changesMethod(handler) // a matcher may look at it
+		return !changesMethod(handler) // a matcher can examine the method
 	case "http.handlers.encode", "http.handlers.vars", "http.handlers.map",
 		"http.handlers.templates", "http.handlers.intercept", "http.handlers.push", "http.handlers.tracing",
 		"http.handlers.log_append", "http.handlers.request_body", "http.handlers.timeouts", "http.handlers.file_server",
@@ -255,7 +253,7 @@ func changesMethod(handler caddyhttp.MiddlewareHandler) bool {
 	return config.Method != ""
 }
 
-// directiveOf returns the Caddyfile's name for a handler.
+// directiveOf returns a handler's directive in a Caddyfile.
 func directiveOf(handler caddyhttp.MiddlewareHandler) string {
 	switch h := handler.(type) {
 	case *caddyhttp.Subroute:

@@ -15,22 +15,22 @@ type survey struct {
 	named  map[string]caddyhttp.RouteList
 
 	around   map[*caddyhttp.Route]bool // routes that contain the target
-	hosts    []string                  // that these match
+	hosts    []string                  // matched by these routes
 	others   []string                  // hosts that any matcher in the site names
-	prefixes []string                  // of paths that these match
-	ours     []Placed                  // all in the site
+	prefixes []string                  // of paths matched by these routes
+	ours     []Placed                  // all our handlers in the site
 	steps    int                       // so far
 }
 
-// Named routes can invoke themselves, which Caddy follows until its stack
-// overflows. These bound the depth of a survey, and its steps.
+// Named routes can invoke themselves, which Caddy follows until its stack overflows.
+// These limits bound the depth and the steps of a survey.
 const (
 	maxRouteDepth = 32
 	maxSteps      = 1_000_000
 )
 
-// locate finds the target in a route, and notes the routes around it. hosted
-// reports whether one of them matches certain hosts.
+// locate finds the target in a route and records the routes around it. hosted
+// reports whether one of them matches specific hosts.
 func (s *survey) locate(route *caddyhttp.Route, depth int) (found, hosted bool) {
 	if s.steps++; s.steps > maxSteps {
 		return false, false
@@ -54,8 +54,8 @@ func (s *survey) locate(route *caddyhttp.Route, depth int) (found, hosted bool) 
 	return found, found && hosted
 }
 
-// nameHosts notes the hosts that matchers name in the site, and in routes that
-// do not match certain hosts: a site for any host may have several routes.
+// nameHosts records the hosts that matchers name in the site, and in routes that do
+// not match specific hosts: a site for any host can have several routes.
 func (s *survey) nameHosts(site *caddyhttp.Route) {
 	for i := range s.server.Routes {
 		route := &s.server.Routes[i]
@@ -78,7 +78,7 @@ func (s *survey) nameHostsIn(route *caddyhttp.Route, depth int) {
 	}
 }
 
-// inside returns the routes in a handler, and whether it is a type that has any.
+// inside returns the routes in a handler, and whether its type can contain any.
 func (s *survey) inside(handler caddyhttp.MiddlewareHandler) (caddyhttp.RouteList, bool) {
 	switch h := handler.(type) {
 	case *caddyhttp.Subroute:
@@ -89,9 +89,9 @@ func (s *survey) inside(handler caddyhttp.MiddlewareHandler) (caddyhttp.RouteLis
 	return nil, false
 }
 
-// note keeps the hosts and the prefixes of paths that a route around the
-// target matches, and reports whether its hosts are known. The innermost
-// hosts count; a named route can be invoked for different hosts in different places.
+// note records the hosts and path prefixes matched by a route around the target, and
+// reports whether its hosts are known. The innermost hosts count; a named route can
+// be invoked for different hosts in different places.
 func (s *survey) note(route *caddyhttp.Route, hosted bool) bool {
 	var hosts []string
 	for _, set := range route.MatcherSets {
@@ -118,14 +118,14 @@ func (s *survey) note(route *caddyhttp.Route, hosted bool) bool {
 	return hosted || len(hosts) > 0
 }
 
-// place takes every trial through the routes.
+// place runs every trial through the routes.
 func (s *survey) place() (found Placement) {
 	hosts := s.hosts
 	if len(hosts) == 0 {
-		hosts = []string{"any.invalid"} // which no other site has
+		hosts = []string{"any.invalid"} // a host of no other site
 	}
 	tried := slices.Clone(hosts)
-	for _, host := range s.others { // a guard may be for a single one of them
+	for _, host := range s.others { // a guard can apply to a single host
 		if !slices.Contains(tried, host) {
 			tried = append(tried, host)
 		}
@@ -156,7 +156,7 @@ func (s *survey) place() (found Placement) {
 				}
 			}
 			if arrived && !byOriginal {
-				break // the handler is of use, whatever the other hosts do
+				break // the handler works, whatever the other hosts do
 			}
 		}
 		switch {
@@ -185,8 +185,8 @@ func (s *survey) place() (found Placement) {
 	return found
 }
 
-// candidates returns paths that may be the handler's once a route around it has
-// cut off a prefix.
+// candidates returns paths that can be the handler's after a route around it has
+// stripped a prefix.
 func (s *survey) candidates(path string) []string {
 	all := []string{path}
 	for _, prefix := range s.prefixes {
@@ -197,8 +197,8 @@ func (s *survey) candidates(path string) []string {
 	return all
 }
 
-// meant reports whether the configuration leaves a path unserved on purpose: it
-// refuses the path by name, or excludes it from what the handler gets.
+// meant reports whether the configuration deliberately leaves a path unserved: it
+// refuses the path by name, or excludes it from the handler's requests.
 func (s *survey) meant(p Trial, end *ending, hosts []string, others bool) bool {
 	if end != nil && (end.ours || end.refusal && end.named) {
 		return true

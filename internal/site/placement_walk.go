@@ -12,45 +12,44 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A walk takes a request through the routes of a server. It follows both what
-// Caddy would do if matchers that depend on a real request matched, and what it
-// would do if they did not.
+// A walk runs a request through a server's routes. For matchers that depend on a real
+// request, it follows both outcomes.
 type walk struct {
 	*survey
 	request *http.Request
-	method  string // as the client sends it
-	path    string // likewise
+	method  string // as sent by the client
+	path    string // as sent by the client
 	groups  map[string]*groupWalk
 
-	arrived    bool    // the request may reach the target
-	byOriginal bool    // it may with a path that is no longer the target's
-	blind      *ending // what would have guarded its earlier path
+	arrived    bool    // the request can reach the target
+	byOriginal bool    // it can, with a path that is no longer the target's
+	blind      *ending // the guard that would have matched an earlier path
 }
 
-// A groupWalk is the state of a group of routes, of which Caddy runs one.
+// A groupWalk is the state of a group of routes. Caddy runs only one of a group.
 type groupWalk struct {
-	taken  bool // one has run
+	taken  bool // one has certainly run
 	open   bool // one may have run
-	passes bool // and may have passed the request on
+	passes bool // the one that may have run may have passed the request on
 }
 
-// A passage is a request on its way.
+// A passage is a request on its way through the routes.
 type passage struct {
 	r       *http.Request
-	unknown bool     // its path may be another
+	unknown bool     // its path can differ
 	past    []string // its earlier paths
 	blind   *ending
-	method  *ending // what changed its method
+	method  *ending // the handler that changed its method
 }
 
-// An ending is what keeps a request from the routes that follow.
+// An ending is a handler that keeps a request from the routes after it.
 type ending struct {
 	directive string
-	within    string // the directive that answers, where it is in a block
+	within    string // the directive that answers, if it is in a block
 	ours      bool   // one of our handlers answers
 	named     bool   // a matcher names the path
 	matched   bool   // there is a matcher
-	refusal   bool   // with an error
+	refusal   bool   // it responds with an error
 	method    bool   // it does not answer, but changes the method
 	rewritten bool   // its matchers do not see the client's path
 }
@@ -59,7 +58,8 @@ func newWalk(s *survey, method, host, path string) *walk {
 	return &walk{survey: s, request: newRequest(method, host, path), method: method, path: path, groups: make(map[string]*groupWalk)}
 }
 
-// newRequest makes a request as Caddy's matchers and rewrites expect one.
+// newRequest returns a request with the context that Caddy's matchers and rewrites
+// expect.
 func newRequest(method, host, path string) *http.Request {
 	r := &http.Request{
 		Method: method, Host: host, RequestURI: path, URL: &url.URL{Path: path},
@@ -69,12 +69,12 @@ func newRequest(method, host, path string) *http.Request {
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, nil)
 }
 
-// run returns what ends the request, nil if it passes all routes.
+// run returns the ending of the request, or nil if it passes all routes.
 func (w *walk) run() *ending {
 	return w.pass(w.server.Routes, &passage{r: w.request}, 0)
 }
 
-// pass takes a request through routes.
+// pass runs a request through routes.
 func (w *walk) pass(routes caddyhttp.RouteList, p *passage, depth int) *ending {
 	if depth > maxRouteDepth {
 		return nil
@@ -117,7 +117,7 @@ func (w *walk) pass(routes caddyhttp.RouteList, p *passage, depth int) *ending {
 	return nil
 }
 
-// group returns the route's group, nil if it is in none.
+// group returns the route's group, or nil if it has none.
 func (w *walk) group(route *caddyhttp.Route) *groupWalk {
 	if route.Group == "" {
 		return nil
@@ -132,7 +132,7 @@ func (w *walk) group(route *caddyhttp.Route) *groupWalk {
 func (w *walk) match(route *caddyhttp.Route, p *passage) verdict {
 	match := evalSets(route.MatcherSets, p.r, evalMode{anyPath: p.unknown})
 	if match == maybe {
-		if file, ok := fallback(route.MatcherSets); ok { // try_files, whose last file is there
+		if file, ok := fallback(route.MatcherSets); ok { // try_files, assuming that its last file exists
 			repl, _ := p.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 			repl.Set("http.matchers.file.relative", file)
 			return yes
@@ -141,16 +141,15 @@ func (w *walk) match(route *caddyhttp.Route, p *passage) verdict {
 	return match
 }
 
-// lookAhead notes a guard that would have matched an earlier path of the request,
-// and no longer sees it.
+// lookAhead records a guard that would have matched an earlier path of the request
+// but no longer sees it.
 func (w *walk) lookAhead(route *caddyhttp.Route, p *passage) {
 	if p.blind == nil && (len(p.past) > 0 || p.unknown) {
 		p.blind = w.blindGuard(route, p, 0)
 	}
 }
 
-// blindGuard returns the guard in a route that no longer sees the path, nil if
-// there is none.
+// blindGuard returns the guard in a route that no longer sees the path, or nil.
 func (w *walk) blindGuard(route *caddyhttp.Route, p *passage, depth int) *ending {
 	w.steps++
 	if w.around[route] || depth > maxRouteDepth || !w.guards(route, depth) {
@@ -159,9 +158,9 @@ func (w *walk) blindGuard(route *caddyhttp.Route, p *passage, depth int) *ending
 	match := evalSets(route.MatcherSets, p.r, evalMode{anyPath: p.unknown})
 	if !pathDependent(route.MatcherSets) {
 		if match != no && depth == 0 {
-			return nil // the walk goes into it
+			return nil // the walk enters it
 		}
-		return w.blindGuardInside(route, p, depth) // of other hosts or methods
+		return w.blindGuardInside(route, p, depth) // for other hosts or methods
 	}
 	if match == yes {
 		return nil
@@ -188,7 +187,7 @@ func (w *walk) blindGuardInside(route *caddyhttp.Route, p *passage, depth int) *
 	return nil
 }
 
-// handle takes a request through the handlers of a route that it matches.
+// handle runs a request through the handlers of a matching route.
 func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 	for _, handler := range route.Handlers {
 		if ours, ok := handler.(Placed); ok {
@@ -198,7 +197,7 @@ func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 			continue
 		}
 		if inner, ok := w.inside(handler); ok {
-			block := w.ending(route, handler, p) // as the request arrives
+			block := w.ending(route, handler, p) // before the block changes the request
 			if end := w.pass(inner, p, depth+1); end != nil {
 				if end.ours || w.contains(inner) {
 					return end
@@ -225,8 +224,8 @@ func (w *walk) handle(route *caddyhttp.Route, p *passage, depth int) *ending {
 	return nil
 }
 
-// reach notes that a request has arrived at one of our handlers, and returns what
-// ends it if the handler may answer.
+// reach records that a request has arrived at one of our handlers. It returns the
+// ending if the handler may answer.
 func (w *walk) reach(h Placed, p *passage) *ending {
 	current, original := h.Owns(p.r.URL.Path), h.Owns(w.path)
 	if !current && !original {
@@ -267,7 +266,7 @@ func (e *ending) around(inner *ending) *ending {
 	return e
 }
 
-// contains reports whether the target is in routes.
+// contains reports whether routes contain the target.
 func (s *survey) contains(routes caddyhttp.RouteList) bool {
 	for i := range routes {
 		if s.around[&routes[i]] {
@@ -277,12 +276,12 @@ func (s *survey) contains(routes caddyhttp.RouteList) bool {
 	return false
 }
 
-// keepsPath reports whether a path is the client's but for a prefix.
+// keepsPath reports whether a path is the client's, apart from a stripped prefix.
 func (w *walk) keepsPath(path string) bool {
 	return path != "" && path != "/" && strings.HasSuffix(w.path, path)
 }
 
-// guards reports whether a route may refuse a request.
+// guards reports whether a route can refuse a request.
 func (w *walk) guards(route *caddyhttp.Route, depth int) bool {
 	w.steps++
 	return depth > maxRouteDepth || w.steps > maxSteps || slices.ContainsFunc(route.Handlers, func(handler caddyhttp.MiddlewareHandler) bool {
@@ -299,13 +298,13 @@ func (w *walk) guards(route *caddyhttp.Route, depth int) bool {
 	})
 }
 
-// rewrite changes the path as a rewrite would.
+// rewrite applies a rewrite to the path.
 func (p *passage) rewrite(rewrite func(*http.Request, *caddy.Replacer) bool, handler caddyhttp.MiddlewareHandler) {
 	before := p.r.URL.Path
 	repl, _ := p.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	uri := rewriteURI(handler)
 	if rest := strings.NewReplacer("{http.request.", "", "{http.matchers.file.relative}", "").Replace(uri); strings.Contains(rest, "{") {
-		p.unknown = true // only a real request has what is in it
+		p.unknown = true // its placeholders need a real request
 	}
 	rewrite(p.r, repl)
 	if p.unknown || p.r.URL.Path != before {
@@ -313,7 +312,7 @@ func (p *passage) rewrite(rewrite func(*http.Request, *caddy.Replacer) bool, han
 	}
 }
 
-// fork returns a copy of the passage, for routes that may not match.
+// fork returns a copy of the passage, for routes that might not match.
 func (p *passage) fork() *passage {
 	return &passage{
 		r:       newRequest(p.r.Method, p.r.Host, p.r.URL.Path),
@@ -324,7 +323,7 @@ func (p *passage) fork() *passage {
 	}
 }
 
-// join adds the paths to which a fork may have led.
+// join adds the possible paths of a fork.
 func (p *passage) join(q *passage) {
 	if q.unknown || q.r.URL.Path != p.r.URL.Path {
 		p.unknown = true
@@ -348,7 +347,7 @@ func rewriteURI(handler caddyhttp.MiddlewareHandler) string {
 	return config.URI
 }
 
-// asJSON reads the fields of a module whose package may not be in this build.
+// asJSON decodes the fields of a module whose package may be missing from this build.
 func asJSON(module, into any) {
 	if data, err := json.Marshal(module); err == nil {
 		_ = json.Unmarshal(data, into)

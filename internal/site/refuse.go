@@ -9,8 +9,8 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 )
 
-// Refuse responds with an error and puts its code into Caddy's access log, where
-// a 401 alone would not tell which of several errors it was.
+// Refuse responds with an error and adds its code to Caddy's access log, because a
+// status such as 401 can mean several errors.
 func Refuse(w http.ResponseWriter, r *http.Request, refusal *apierr.Error) {
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.String("realtime_error", refusal.Code))

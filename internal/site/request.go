@@ -9,13 +9,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// OriginalURL returns the URL as the client sent it, nil if it is not known.
+// OriginalURL returns the URL as sent by the client, or nil if it is not known.
 func OriginalURL(r *http.Request) *url.URL {
 	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	return original.URL
 }
 
-// Restored returns the request with the URL as the client sent it.
+// Restored returns the request with the URL as sent by the client.
 func Restored(r *http.Request, original *url.URL) *http.Request {
 	r = r.WithContext(r.Context())
 	r.URL = original
@@ -23,14 +23,14 @@ func Restored(r *http.Request, original *url.URL) *http.Request {
 	return r
 }
 
-// LostPrefix returns the prefix that handle_path and the like cut off the path,
-// "" for none. ok is false if the path was changed in another way.
+// LostPrefix returns the prefix that handle_path or a similar directive stripped from
+// the path, or "". ok is false if the path was changed in another way.
 func LostPrefix(r *http.Request) (prefix string, ok bool) {
 	original := OriginalURL(r)
 	if original == nil {
 		return "", true
 	}
-	// Both without the part in which spellings differ.
+	// Compare without trailing slashes, in which spellings differ.
 	cut := func(p string) string { return strings.TrimSuffix(caddyhttp.CleanPath(p, true), "/") }
 	return strings.CutSuffix(cut(original.Path), cut(r.URL.Path))
 }
@@ -39,7 +39,7 @@ func LostPrefix(r *http.Request) (prefix string, ok bool) {
 // according to X-Forwarded-Proto, on the connection to a proxy that Caddy trusts.
 func IsSecure(r *http.Request) bool {
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
-		first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",") // the client's, if there are several proxies
+		first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",") // with several proxies, the client's is first
 		switch strings.ToLower(strings.TrimSpace(first)) {
 		case "https", "wss":
 			return true
@@ -50,8 +50,8 @@ func IsSecure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// ClientIP returns the address of the client as Caddy determines it, behind
-// trusted proxies. It is "" for clients of a unix socket.
+// ClientIP returns the client's address as determined by Caddy, taking trusted
+// proxies into account. It is "" for clients of a unix socket.
 func ClientIP(r *http.Request) string {
 	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
 		return ip

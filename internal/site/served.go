@@ -18,12 +18,12 @@ type Gateway interface {
 	Paths() (publish, socket string)
 }
 
-// A Served site is one in which the running configuration has a gateway.
+// A Served is a site in which the running configuration has a gateway.
 type Served struct{ Origin, PublishPath, SocketPath string }
 
-// ServedSites returns those of the running configuration, in its order. The host
-// of a site for any host is localhost. YOUR_SITE stands for a wildcard or a
-// placeholder in a host. Hosts that only other matchers know are not found.
+// ServedSites returns the served sites of the running configuration, in its order. A
+// site for any host gets the host localhost. YOUR_SITE replaces a wildcard or a
+// placeholder in a host. Hosts named only by other kinds of matchers are not found.
 func ServedSites() []Served {
 	value, err := caddy.ActiveContext().AppIfConfigured("http")
 	if err != nil {
@@ -79,7 +79,7 @@ func appendSites(found []Served, routes caddyhttp.RouteList, hosts []string, ori
 	return found
 }
 
-// plainHost returns the host of a matcher as snippets may contain it.
+// plainHost returns a matcher's host in a form for snippets.
 func plainHost(host string) string {
 	if rest, ok := strings.CutPrefix(host, "*."); ok && access.IsHost(rest) && !strings.Contains(rest, "*") {
 		return "YOUR_SITE." + rest

@@ -6,18 +6,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// MaxApps is how many apps have metrics of their own at a time.
+// MaxApps is the maximum number of apps with their own metrics.
 const MaxApps = 100
 
-// The names under which other apps are counted. No app's ID looks like them.
+// The labels for all other requests. No app's ID looks like them.
 const (
 	Other   = "other"   // apps beyond MaxApps
 	Unknown = "unknown" // requests that name an app that does not exist
 )
 
-// App has the metrics of one app. They are not children of vectors that all
-// apps share: a refusal that is counted while the app is deleted would bring
-// its series back for good.
+// App holds the metrics of one app. They are not children of vectors that all apps
+// share: a refusal counted while the app is being deleted would then recreate its
+// series permanently.
 type App struct {
 	Connections, Subscriptions prometheus.Gauge
 
@@ -65,19 +65,18 @@ func (a *App) collectors() []prometheus.Collector {
 	}
 }
 
-// apps are those with metrics of their own, and two for all others. An app gets
-// its metrics when it is created, never because a client names it, and one that
-// finds no room then is counted under Other for good: its counters would start
-// again at zero.
+// apps holds the apps with their own metrics, and two entries for all others. An app
+// gets its metrics when it is created, never because a client names it. An app that
+// does not fit stays under Other for good: its counters would restart at zero.
 type apps struct {
 	byID           sync.Map // id → *App
 	other, unknown *App
 
 	mu    sync.Mutex // guards count
-	count int        // how many are in byID
+	count int        // entries in byID
 }
 
-// enter adds an app, if there is room.
+// enter adds an app if there is room.
 func (a *apps) enter(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -89,7 +88,7 @@ func (a *apps) enter(id string) {
 	}
 }
 
-// forget makes room for another app.
+// forget removes an app, which makes room for another.
 func (a *apps) forget(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,7 +97,7 @@ func (a *apps) forget(id string) {
 	}
 }
 
-// of returns the metrics that an existing app is counted in.
+// of returns the metrics that count an existing app.
 func (a *apps) of(id string) *App {
 	if app, ok := a.byID.Load(id); ok {
 		return app.(*App)
@@ -112,5 +111,5 @@ func (a *apps) collect(out chan<- prometheus.Metric) {
 		return true
 	})
 	a.other.Collect(out)
-	a.unknown.refused.Collect(out) // nothing but refusals is counted there
+	a.unknown.refused.Collect(out) // it counts only refusals
 }

@@ -1,7 +1,7 @@
-// Package stats counts what a gateway does, in total and by app, as Prometheus
-// metrics. It is on the path of every message: counting one allocates nothing
-// and takes no lock. The metrics are collected, not registered, because Caddy
-// has a registry for each configuration and these numbers outlive it.
+// Package stats counts a gateway's activity, in total and by app, as Prometheus
+// metrics. Every message passes through it: counting a message allocates nothing and
+// takes no lock. The metrics are collected, not registered: Caddy has a registry per
+// configuration, and these counters outlive it.
 package stats
 
 import (
@@ -11,7 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Stats are the metrics of one gateway. All methods may be called concurrently.
+// Stats holds the metrics of one gateway. All methods are safe for concurrent use.
 type Stats struct {
 	Reloads prometheus.Counter
 	Store   Store
@@ -47,20 +47,20 @@ func New() *Stats {
 	return s
 }
 
-// Enter starts to count an app under its own name, if fewer than MaxApps are.
+// Enter gives an app its own metrics, if fewer than MaxApps have them.
 func (s *Stats) Enter(app string) { s.apps.enter(app) }
 
-// Forget removes an app's own metrics. The totals keep what they counted of it.
+// Forget removes an app's own metrics. The totals keep its counts.
 func (s *Stats) Forget(app string) { s.apps.forget(app) }
 
-// App returns the metrics that an existing app is counted in. What is counted
-// in them after the app was forgotten is not collected.
+// App returns the metrics that count an existing app. Counts added after the app was
+// forgotten are not collected.
 func (s *Stats) App(id string) *App { return s.apps.of(id) }
 
 // UnknownApp collects requests that name an app that does not exist.
 func (s *Stats) UnknownApp() *App { return s.apps.unknown }
 
-// Published counts a message that was handed to its subscribers.
+// Published counts a message that was delivered to its subscribers.
 func (s *Stats) Published(app *App, size, subscribers int, took time.Duration) {
 	published, deliveries := float64(size), float64(max(0, subscribers))
 	delivered := published * deliveries
@@ -74,8 +74,8 @@ func (s *Stats) Published(app *App, size, subscribers int, took time.Duration) {
 	app.deliveredBytes.Add(delivered)
 }
 
-// Refuse counts a refusal. Neither attempt nor code may come from a client:
-// each pair is kept.
+// Refuse counts a refusal. attempt and code must not come from a client: each pair
+// is kept.
 func (s *Stats) Refuse(app *App, attempt, code string) {
 	s.refused.WithLabelValues(attempt, code).Inc()
 	app.refused.WithLabelValues(attempt, code).Inc()
@@ -91,9 +91,9 @@ func (s *Stats) Describe(out chan<- *prometheus.Desc) {
 	s.apps.other.Describe(out)
 }
 
-// Collect implements prometheus.Collector. The totals of messages and
-// deliveries are read from the histogram of subscribers: counters of their own
-// would be more memory that all cores write to at each message.
+// Collect implements prometheus.Collector. It derives the totals of messages and
+// deliveries from the histogram of subscribers: separate counters would be more
+// memory that all cores write for each message.
 func (s *Stats) Collect(out chan<- prometheus.Metric) {
 	var subscribers dto.Metric
 	if err := s.subscribers.Write(&subscribers); err != nil {

@@ -6,17 +6,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The operations on the keystore's disk, as metrics name them.
+// The labels of operations on the keystore's disk.
 const (
 	Put     = "put"      // an app was created or changed
 	Delete  = "delete"   // an app was deleted
-	PutUsed = "put_used" // the times at which keys were used were stored
-	Check   = "check"    // a request for the gateway's health
+	PutUsed = "put_used" // key usage times were stored
+	Check   = "check"    // a health check was requested
 )
 
 // Store counts operations on the keystore's disk.
 type Store struct {
-	took   *prometheus.HistogramVec // also of those that failed
+	took   *prometheus.HistogramVec // includes failed operations
 	errors *prometheus.CounterVec
 }
 
@@ -27,7 +27,7 @@ func newStore() Store {
 			100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), []string{"operation"}),
 		errors: newCounterVec("store_errors_total", "Operations on the keystore's disk that failed.", "operation"),
 	}
-	for _, operation := range []string{Put, Delete, PutUsed, Check} { // collected before the first one
+	for _, operation := range []string{Put, Delete, PutUsed, Check} { // so that they are collected before the first operation
 		s.took.WithLabelValues(operation)
 		s.errors.WithLabelValues(operation)
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// JSON is [json.Marshal] without escapes for HTML: people read it, and data
-// stays as it was given.
+// JSON is like [json.Marshal] without HTML escapes: people read the result, and data
+// stays as given.
 func JSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -6,9 +6,9 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// MaskKeys returns s as logs, messages and the live view may repeat it: clients
-// send keys in the wrong field by mistake. Nothing behind the prefix of a key is
-// repeated, because a key may be interrupted by any character.
+// MaskKeys returns s with keys masked, for logs, messages and the live view: clients
+// send keys in the wrong field by mistake. It removes everything after the prefix of a
+// key, because any character can interrupt a key.
 func MaskKeys(s string) string {
 	if i := keyIn(s); i >= 0 {
 		return s[:i] + "…"
@@ -17,7 +17,7 @@ func MaskKeys(s string) string {
 }
 
 // HasKey reports whether s contains a key. A word about keys has fewer secret
-// characters behind a prefix than a key has.
+// characters after a prefix than a key.
 func HasKey(s string) bool {
 	const enough = 8
 	i := keyIn(s)
@@ -31,8 +31,8 @@ func HasKey(s string) bool {
 	return len(rest) >= enough
 }
 
-// keyIn returns the index in s at which the first key becomes secret, which is
-// behind its prefix, or -1 if there is no key.
+// keyIn returns the index in s at which the first key becomes secret, after its
+// prefix, or -1 if there is no key.
 func keyIn(s string) int {
 	first := -1
 	for _, prefix := range [...]string{keystore.Publish.Prefix(), keystore.Subscribe.Prefix(), "sign_live_", "whsec_"} {

@@ -8,12 +8,13 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { once } from "./wait.mjs";
 
-/** Where the stock client's builds for browsers are. */
+/** The directory of the stock client's browser builds. */
 export const dist = join(dirname(createRequire(import.meta.url).resolve("socket.io-client/package.json")), "dist");
 
 /**
- * With PICTURES=1, keeps what a page looks like, for people; git ignores the
- * folder. Without a GPU, a picture takes more CPU time than loading the page.
+ * With PICTURES=1, saves a screenshot of a page for people to look at, in a folder
+ * that git ignores. Without a GPU, a screenshot takes more CPU time than loading the
+ * page.
  */
 export async function picture(tab, name) {
   if (!process.env.PICTURES) return;
@@ -22,7 +23,7 @@ export async function picture(tab, name) {
   await tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
 }
 
-// A page of another origin, with the stock client as a script.
+// A page on another origin that loads the stock client as a script.
 export async function foreignSite(host = "localhost") {
   const server = http.createServer((req, res) => {
     if (req.url === "/client.js") return res.end(readFileSync(join(dist, "socket.io.min.js")));
@@ -35,23 +36,23 @@ export async function foreignSite(host = "localhost") {
   return server;
 }
 
-// Chromium trusts exactly this Caddy's CA: it is given the fingerprint of the
-// intermediate certificate's key, and checks all else as always.
+// Chromium trusts only this Caddy's CA: it gets the fingerprint of the intermediate
+// certificate's key and checks everything else as usual.
 export function launch(caddy, ...args) {
   if (caddy.tls) {
     const pem = readFileSync(join(dirname(caddy.rootCertificate), "intermediate.crt"));
     const key = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
     args.push(`--ignore-certificate-errors-spki-list=${createHash("sha256").update(key).digest("base64")}`);
   }
-  // A process costs more to start than a page to load. Tabs of one site share
-  // one; site isolation still gives each site its own.
+  // Starting a process costs more than loading a page, so tabs of one site share a
+  // process; site isolation still gives each site its own.
   args.push("--no-sandbox", "--renderer-process-limit=1");
   return chromium.launch({ executablePath: inPath("chromium-headless-shell", "chromium"), args });
 }
 
 /**
- * The first of these programs that PATH has. Chromium's shell has no user
- * interface, and takes half the CPU time to start and to show a page.
+ * Returns the first of these programs in PATH. Chromium's headless shell has no user
+ * interface and takes half the CPU time to start and to render a page.
  */
 function inPath(...names) {
   for (const name of names) {
@@ -60,7 +61,7 @@ function inPath(...names) {
         accessSync(join(dir, name), constants.X_OK);
         return join(dir, name);
       } catch {
-        // The next one, then.
+        // Try the next one.
       }
     }
   }

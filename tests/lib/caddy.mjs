@@ -1,5 +1,5 @@
-// A Caddy of the test's own: the binary that xcaddy built, in a directory and
-// on ports that nobody else has, with what a test wants to do to it.
+// A Caddy for one test: the binary built by xcaddy, with its own directory and ports,
+// and helpers for what tests do with it.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ const require = createRequire(import.meta.url);
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 export const bin = resolve(root, process.env.CADDY_BIN ?? "build/caddy");
 
-/** Transports under the names that tests use for them. */
+/** The transports by the names that tests use. */
 export const transports = {
   websocket: ["websocket"],
   polling: ["polling"],
@@ -31,14 +31,14 @@ export class Caddy {
   #sockets = new Set();
   logs = [];
 
-  /** Writes a configuration, starts Caddy, and waits until it answers. */
+  /** Writes a configuration, starts Caddy, and waits until it responds. */
   static async start(options = {}) {
     const caddy = await Caddy.prepare(options);
     await caddy.boot();
     return caddy;
   }
 
-  /** Writes a configuration, in a directory of its own. */
+  /** Writes a configuration to a new directory. */
   static async prepare(options = {}) {
     const caddy = new Caddy();
     caddy.dir = mkdtempSync(join(tmpdir(), "realtime-"));
@@ -64,11 +64,12 @@ export class Caddy {
   }
 
   /**
-   * Writes the Caddyfile, without loading it.
-   * descriptors, at a start only: as many as the process may have open;
-   * binary, too: another than the one under test;
-   * admin: the admin endpoint's block, for its address; keystore: another one than badger; global: lines of the realtime global option; rateLimit: none unless given;
-   * options: other global options; site: the site's lines; sites: further sites.
+   * Writes the Caddyfile without loading it.
+   * descriptors, only at a start: the process's limit of open files;
+   * binary, only at a start: a binary other than the one under test;
+   * admin: returns the admin endpoint's block for an address; keystore: instead of badger;
+   * global: lines of the realtime global option; rateLimit: no limit by default;
+   * options: other global options; site: the site's lines; sites: additional sites.
    */
   configure({ admin = () => "", global = "", keystore = `badger ${this.store}`, rateLimit = "0", options = "", site = "realtime", sites = "" } = {}) {
     writeFileSync(
@@ -97,7 +98,7 @@ ${sites}
     );
   }
 
-  /** Starts the process with the configuration that was written last. */
+  /** Starts the process with the most recently written configuration. */
   async boot() {
     const limit = this.descriptors ? ["sh", "-c", `ulimit -n ${this.descriptors}; exec "$0" "$@"`] : [];
     const [file, ...args] = [...limit, this.binary, "run", "--config", this.configFile];
@@ -121,12 +122,12 @@ ${sites}
     return this.#child.pid;
   }
 
-  /** The certificate of this Caddy's own CA, once it has one. */
+  /** The certificate of this Caddy's own CA, once it exists. */
   get rootCertificate() {
     return join(this.dir, "data/caddy/pki/authorities/local/root.crt");
   }
 
-  /** Runs a command of the binary: its exit code and what it printed. */
+  /** Runs a command of the binary and returns its exit code and output. */
   async command(...args) {
     const child = spawn(this.binary, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
@@ -141,7 +142,7 @@ ${sites}
     return result;
   }
 
-  /** Loads a configuration, or the Caddyfile that was written last, as reload does, without another process. */
+  /** Loads a configuration, by default the latest Caddyfile, without a caddy reload process. */
   async load(body = readFileSync(this.configFile), type = "text/caddyfile") {
     const { status, text } = await this.request("POST", "/load", {
       origin: this.adminOrigin,
@@ -159,9 +160,9 @@ ${sites}
   }
 
   /**
-   * An HTTP request on a connection of its own, to the site or to any origin.
-   * It fails if the answer is not as openapi.yaml says; documented: false is
-   * for a /publish that is not ours.
+   * Sends an HTTP request on a new connection, to the site or to any origin. It fails if
+   * the response does not match openapi.yaml; documented: false is for a /publish that
+   * belongs to something else.
    */
   request(method, path, { headers = {}, body, origin = this.origin, documented = true } = {}) {
     const url = new URL(path, origin);
@@ -204,7 +205,7 @@ ${sites}
     });
   }
 
-  /** Makes an app: { id, name, publish_key, subscribe_key }. */
+  /** Creates an app: { id, name, publish_key, subscribe_key }. */
   async app(name = "test") {
     const answer = await this.admin("POST", "/realtime/apps", { name });
     assert.equal(answer.status, 201, answer.text);
@@ -223,7 +224,7 @@ ${sites}
     });
   }
 
-  /** Publishes, and fails unless it was accepted. */
+  /** Publishes, and fails unless the publish is accepted. */
   async published(app, body) {
     const answer = await this.publish(app, body);
     assert.equal(answer.status, 200, answer.text);
@@ -231,8 +232,8 @@ ${sites}
   }
 
   /**
-   * A stock socket with an app's credentials, of another version's io if given,
-   * to this Caddy unless a uri is given; it is closed with this Caddy.
+   * Returns a stock socket with an app's credentials. client is the io of another version,
+   * uri another server than this Caddy. The socket is closed with this Caddy.
    */
   socket(app, { client = stockClient(), uri = this.origin, ...options } = {}) {
     const socket = client(uri, {
@@ -248,7 +249,7 @@ ${sites}
     return socket;
   }
 
-  /** A connected socket, subscribed to channels. */
+  /** Returns a connected socket that is subscribed to channels. */
   async subscriber(app, channels, options) {
     const socket = this.socket(app, options);
     await once(socket, "connect");
@@ -258,7 +259,7 @@ ${sites}
     return socket;
   }
 
-  /** Log records whose message or fields match. */
+  /** Returns the log records whose message or fields match. */
   logged(pattern) {
     return this.logs.filter((line) => pattern.test(line));
   }
@@ -267,7 +268,7 @@ ${sites}
     return this.logs.slice(-lines).join("\n");
   }
 
-  /** Ends everything; fails if Caddy did not end well or logged a panic. */
+  /** Stops everything; fails if Caddy exits with an error or has logged a panic. */
   async close() {
     for (const socket of this.#sockets) socket.disconnect();
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
@@ -292,12 +293,12 @@ ${sites}
   }
 }
 
-/** The client's build for require, which loads in a third of the time; only files with sockets load it. */
+/** The client's CommonJS build loads in a third of the time; only files with sockets need it. */
 function stockClient() {
   return require("socket.io-client").io;
 }
 
-/** What a request gets before anybody listens. */
+/** Returns an empty response if nothing listens yet. */
 function notYet(err) {
   if (err.code && err.code !== "ERR_ASSERTION") return {};
   throw err;

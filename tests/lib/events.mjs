@@ -1,5 +1,5 @@
-// A reader of an app's live stream, for tests. What is not as openapi.yaml says
-// fails the test.
+// Reads an app's live stream in tests. An event that does not match openapi.yaml fails
+// the test.
 import http from "node:http";
 import { check, checkEvent } from "./openapi.mjs";
 import { until } from "./wait.mjs";
@@ -8,7 +8,7 @@ export class EventStream {
   events = [];
   #request;
 
-  /** Opens a stream, and waits for the answer's head. */
+  /** Opens a stream and waits for the response headers. */
   static open(url, headers = {}) {
     const stream = new EventStream();
     return new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ export class EventStream {
     this.events.push({ ...data, kind: fields.event });
   }
 
-  /** The first event of a kind that has these fields, which may be to come. */
+  /** Waits for the first event of a kind with these fields, including past events. */
   tells(kind, fields = {}) {
     const fits = (e) => e.kind === kind && Object.entries(fields).every(([name, value]) => e[name] === value);
     return until(`the stream tells ${kind} ${JSON.stringify(fields)}`, () => this.events.find(fits));

@@ -1,5 +1,5 @@
-// What a Caddy's /metrics tells of this module. Names are without the
-// caddy_realtime_ that all of ours begin with.
+// This module's metrics in a Caddy's /metrics. Names omit the prefix caddy_realtime_,
+// which all of them share.
 import assert from "node:assert/strict";
 
 const prefix = "caddy_realtime_";
@@ -8,7 +8,7 @@ export class Metrics {
   #samples = []; // { name, labels, value }
   #kinds = new Map();
 
-  /** Reads the admin endpoint's /metrics. */
+  /** Fetches the admin endpoint's /metrics. */
   static async scrape(caddy) {
     const answer = await caddy.request("GET", "/metrics", { origin: caddy.adminOrigin, documented: false });
     assert.equal(answer.status, 200, answer.text);
@@ -26,7 +26,7 @@ export class Metrics {
     }
   }
 
-  /** The names of the families, and of one its kind and the names of its labels. */
+  /** The families by name, each with its kind and label names. */
   families() {
     return [...this.#kinds.keys()];
   }
@@ -40,12 +40,12 @@ export class Metrics {
     return Object.keys(sample.labels).join(", ");
   }
 
-  /** The samples of a name. */
+  /** The samples with a name. */
   family(name) {
     return this.#samples.filter((sample) => sample.name === name);
   }
 
-  /** The one sample of a name with exactly these labels; 0 if there is none yet. */
+  /** The value of the sample with exactly these labels; 0 if there is none yet. */
   value(name, labels = {}) {
     const same = (other) => JSON.stringify(Object.entries(other).sort()) === JSON.stringify(Object.entries(labels).sort());
     const found = this.family(name).filter((sample) => same(sample.labels));
@@ -53,7 +53,7 @@ export class Metrics {
     return found[0]?.value ?? 0;
   }
 
-  /** The samples in which a label has a value. */
+  /** The samples that have this value for a label. */
   having(label, value) {
     return this.#samples.filter((sample) => sample.labels[label] === value);
   }

@@ -1,4 +1,4 @@
-// openapi.yaml, and whether what the server answers is as it says.
+// Loads openapi.yaml and checks the server's responses against it.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -10,8 +10,8 @@ export const file = new URL("../../manage/openapi.yaml", import.meta.url);
 export const spec = read(new URL("../../build/openapi.json", import.meta.url));
 
 /**
- * Parses the document, or reads the JSON copy that another test file left:
- * parsing YAML takes a quarter of a second of CPU time in every file.
+ * Parses the document, or reads the JSON copy saved by another test file: parsing the
+ * YAML takes a quarter of a second of CPU time per file.
  */
 function read(copy) {
   const text = readFileSync(file, "utf8");
@@ -20,11 +20,11 @@ function read(copy) {
     const kept = JSON.parse(readFileSync(copy, "utf8"));
     if (kept.sha256 === sha256) return kept.spec;
   } catch {
-    // There is no copy, or no whole one.
+    // The copy is missing or incomplete.
   }
   const { parse } = createRequire(import.meta.url)("yaml");
   const parsed = parse(text);
-  const whole = new URL(`${copy}.${process.pid}`); // test files run in parallel: a copy has its name when it is complete
+  const whole = new URL(`${copy}.${process.pid}`); // test files run in parallel: a copy gets its final name when it is complete
   mkdirSync(new URL(".", copy), { recursive: true });
   writeFileSync(whole, JSON.stringify({ sha256, spec: parsed }));
   renameSync(whole, copy);
@@ -33,7 +33,7 @@ function read(copy) {
 
 const methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/** Headers of HTTP, of Caddy and of CORS, which an answer may have anyhow. */
+/** Headers of HTTP, Caddy and CORS, which any response can have. */
 const general = new Set(
   (
     "date server via connection keep-alive content-length content-type transfer-encoding alt-svc vary " +
@@ -43,13 +43,13 @@ const general = new Set(
 
 const ajv = new Ajv({ allErrors: true, strictTypes: false });
 addFormats(ajv);
-ajv.addVocabulary(Object.keys(spec)); // which is taken for a schema, with all others in it
+ajv.addVocabulary(Object.keys(spec)); // the whole document is added as a schema, so its own keys must be known keywords
 ajv.addSchema(spec, "spec");
 
 const escape = (part) => String(part).replaceAll("~", "~0").replaceAll("/", "~1");
 const unescape = (part) => part.replaceAll("~1", "/").replaceAll("~0", "~");
 
-/** What a pointer leads to, through references, and the pointer to that. */
+/** Resolves a pointer, following references, to its node and the pointer of that node. */
 export function find(pointer, ...parts) {
   pointer = [pointer, ...parts.map(escape)].join("/");
   let node = spec;
@@ -57,7 +57,7 @@ export function find(pointer, ...parts) {
   return node?.$ref ? find(node.$ref) : { node, pointer };
 }
 
-/** Fails unless a value is as the schema at a pointer says. */
+/** Fails unless a value matches the schema at a pointer. */
 function holds(pointer, value, what) {
   const wrong = lacks(pointer, value);
   assert.ok(wrong === undefined, `${what} is not as the document says: ${wrong}`);
@@ -65,7 +65,7 @@ function holds(pointer, value, what) {
 
 const validators = new Map();
 
-/** Says what a value lacks of the schema at a pointer; undefined if nothing. */
+/** Describes how a value violates the schema at a pointer; undefined if it does not. */
 export function lacks(pointer, value) {
   if (!validators.has(pointer)) {
     const fragment = pointer.slice(1).split("/").map(encodeURIComponent).join("/");
@@ -76,19 +76,19 @@ export function lacks(pointer, value) {
 }
 
 const paths = Object.keys(spec.paths).map((path) => {
-  // A channel's name may have slashes.
+  // A channel name can contain slashes.
   const pattern = path.replaceAll(".", "\\.").replace("{channel}", ".*").replace(/\{\w+\}/g, "[^/]+");
   return { path, pattern: new RegExp(`^${pattern}$`) };
 });
 
-/** Every operation: its name, such as "GET /realtime/apps", and where it is. */
+/** All operations: the name, for example "GET /realtime/apps", and the location. */
 export const operations = paths.flatMap(({ path }) =>
   methods
     .filter((method) => spec.paths[path][method])
     .map((method) => ({ name: `${method.toUpperCase()} ${path}`, method: method.toUpperCase(), path, ...find("#/paths", path, method) })),
 );
 
-/** The error codes that a schema of an answer allows: "Caddy" for Caddy's own, "" for what is no error. */
+/** The codes that a response schema allows: "Caddy" for Caddy's own errors, "" for none. */
 function codesOf(pointer) {
   const schema = pointer.split("/").slice(1).reduce((node, part) => node[unescape(part)], spec);
   if (schema.anyOf) return schema.anyOf.flatMap((_, i) => codesOf(`${pointer}/anyOf/${i}`));
@@ -96,7 +96,7 @@ function codesOf(pointer) {
   return schema.properties?.error?.properties?.code?.enum ?? [""];
 }
 
-/** All that the document says may be answered, as "<operation> <status> <code>". */
+/** All documented responses, as "<operation> <status> <code>". */
 export function documented() {
   return operations.flatMap(({ name, node, pointer }) =>
     Object.keys(node.responses).flatMap((status) => {
@@ -107,18 +107,18 @@ export function documented() {
   );
 }
 
-/** What was answered, in the same words. */
+/** The responses seen so far, in the same format. */
 export const seen = new Set();
 
-/** The parameters of an operation, in the path, the query and the header. */
+/** The parameters of an operation, in the path, the query and the headers. */
 export const parametersOf = ({ path, pointer, node }) => [
   ...(spec.paths[path].parameters ?? []).map((_, i) => find("#/paths", path, "parameters", i)),
   ...(node.parameters ?? []).map((_, i) => find(pointer, "parameters", i)),
 ];
 
 /**
- * Fails if an answer is not as the document says: surface is "site" or "admin".
- * Of a stream, whose answer has no text, it looks at the head.
+ * Fails if a response does not match the document. surface is "site" or "admin". For a
+ * stream, which has no text, it checks only the headers.
  */
 export function check(surface, { method, url, body }, answer) {
   const { pathname, searchParams } = new URL(url);
@@ -141,7 +141,7 @@ export function check(surface, { method, url, body }, answer) {
   }
 }
 
-/** The answer to what is in no operation. */
+/** The response schema for a request that matches no operation. */
 function undeclared(surface, route, answer) {
   const responses = route ? { 405: "MethodNotAllowed" } : { 404: "NotFound" };
   if (surface === "admin") Object.assign(responses, { 400: "Refused", 403: "Forbidden" });
@@ -186,7 +186,7 @@ function checkBody(response, method, { headers, text, json }) {
 
 export const bodySchema = ({ pointer }) => `${pointer}/requestBody/content/application~1json/schema`;
 
-/** What was accepted has to be what the document says is accepted. */
+/** Fails if the server accepted a request that the document does not allow. */
 function checkRequest(operation, query, body) {
   const parameters = parametersOf(operation);
   for (const [name, text] of query) {
@@ -199,7 +199,7 @@ function checkRequest(operation, query, body) {
   holds(bodySchema(operation), JSON.parse(body), `the accepted body ${body}`);
 }
 
-/** Fails if an event of the live stream is not as the document says. */
+/** Fails if an event of the live stream does not match the document. */
 export function checkEvent(kind, data) {
   const { node, pointer } = find("#/paths", "/realtime/live/{app}", "get", "responses", "200", "content", "text/event-stream", "x-events");
   assert.ok(node[kind], `openapi.yaml: the event ${kind} is not in the document`);

@@ -4,15 +4,14 @@ import { createServer } from "node:net";
 import { promisify } from "node:util";
 import { until } from "./wait.mjs";
 
-// Below those that Linux gives to outgoing connections (32768 and up), which
-// thousands of clients take, and above the range that tests/stress takes.
+// Below Linux's range for outgoing connections (32768 and up), which thousands of
+// clients use, and above the range of tests/stress.
 const first = 20_000;
 const count = 12_768;
 
 /**
- * Ports that nothing listens on and that are given to nobody else while this
- * process lives: an abstract Unix socket, which the kernel forgets with the
- * process, stands for each.
+ * Returns ports that nothing listens on, reserved as long as this process lives. An
+ * abstract Unix socket, which the kernel removes with the process, reserves each port.
  */
 export async function freePorts(n) {
   const ports = [];
@@ -24,7 +23,7 @@ export async function freePorts(n) {
   return ports;
 }
 
-/** Whether a server can listen there; it goes on unless it is closed. */
+/** Reports whether a server can listen there; it keeps listening unless close is set. */
 async function listens(where, close) {
   const server = createServer().unref();
   const free = await new Promise((resolve) => {
@@ -36,9 +35,9 @@ async function listens(where, close) {
 }
 
 /**
- * Waits until no address is listened on twice. A load of Caddy answers while
- * its old servers still close, and Linux resets the connections that wait
- * for them (SO_REUSEPORT).
+ * Waits until no address has two listeners. Loading a configuration returns while the
+ * old servers are still closing, and Linux resets the connections in their queues
+ * (SO_REUSEPORT).
  */
 export function closedListeners() {
   return until("the listeners of old servers are closed", async () => {

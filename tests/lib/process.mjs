@@ -1,4 +1,4 @@
-// A program that runs beside a test, and what it has printed so far.
+// A program that runs alongside a test, and its output so far.
 import { spawn } from "node:child_process";
 import { until } from "./wait.mjs";
 
@@ -12,7 +12,7 @@ export class Program {
     this.child.stdin.end(input);
   }
 
-  /** Waits until it has printed what matches. */
+  /** Waits until the output matches. */
   async prints(pattern, timeout) {
     try {
       return await until(`prints ${pattern}`, () => this.output.match(pattern), timeout);

@@ -1,4 +1,4 @@
-// A network between a client and the gateway that can fall silent.
+// A network between a client and the gateway that can go silent.
 import { connect, createServer } from "node:net";
 import { once } from "./wait.mjs";
 
@@ -6,7 +6,7 @@ export class Relay {
   #pairs = new Set();
   #vanished = false;
 
-  /** Listens on a port of its own for connections to one on this machine. */
+  /** Listens on a new port and forwards connections to a local port. */
   static async start(port) {
     const relay = new Relay();
     relay.server = createServer((client) => {
@@ -24,7 +24,7 @@ export class Relay {
     return relay;
   }
 
-  /** Passes nothing more, and tells nobody. */
+  /** Stops forwarding without closing any connection. */
   vanish() {
     this.#vanished = true;
     for (const pair of this.#pairs) {
@@ -33,7 +33,7 @@ export class Relay {
     }
   }
 
-  /** Passes what comes over new connections. */
+  /** Forwards new connections again. */
   appear() {
     this.#vanished = false;
   }

@@ -1,9 +1,9 @@
-// Waiting for a condition, never for a time.
+// Waiting for conditions, never for a fixed time.
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** The arguments of the emitter's next event of a name. */
+/** Waits for the emitter's next event of this name and returns its arguments. */
 export function once(emitter, event, timeout = 15_000) {
-  const at = new Error(`no "${event}" within ${timeout} ms`); // made here, for the caller's line
+  const at = new Error(`no "${event}" within ${timeout} ms`); // created here to have the caller's line
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(at), timeout);
     emitter.once(event, (...args) => {
@@ -13,7 +13,7 @@ export function once(emitter, event, timeout = 15_000) {
   });
 }
 
-/** Polls until the condition gives something truthy, which it returns. */
+/** Polls until the condition returns a truthy value, and returns it. */
 export async function until(what, condition, timeout = 20_000) {
   const at = new Error(`waited ${timeout} ms: ${what}`);
   const deadline = Date.now() + timeout;
