@@ -2,8 +2,14 @@ package engineio_test
 
 import (
 	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -87,4 +93,41 @@ func TestARefusedPollThatIsGivenUpEndsNothing(t *testing.T) {
 		c.send("4hello")
 		c.gets("4hello")
 	})
+}
+
+// A lateWriter answers a handshake after its deadline.
+type lateWriter struct {
+	http.ResponseWriter
+	by time.Duration
+}
+
+func (w lateWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w lateWriter) WriteHeader(status int) {
+	time.Sleep(w.by)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// The answer to the handshake was lost, and frames came in its place.
+func TestConnectionWhoseHandshakeIsAnsweredTooLateIsClosed(t *testing.T) {
+	cfg := config()
+	cfg.WriteTimeout = 50 * time.Millisecond
+	srv := serve(t, cfg, app{})
+	late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv.Serve(lateWriter{w, 2 * cfg.WriteTimeout}, r, engineio.Exchange{})
+	}))
+	t.Cleanup(late.Close)
+	conn, err := net.Dial("tcp", late.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, "GET /?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v", got, err)
+	}
 }

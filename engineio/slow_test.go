@@ -128,7 +128,7 @@ func TestPingsOfAStalledClientAreBounded(t *testing.T) {
 
 func TestAStalledClientIsCutOffByTheWriteTimeout(t *testing.T) {
 	cfg := config()
-	cfg.MaxQueue, cfg.WriteTimeout = 64<<20, 300*time.Millisecond
+	cfg.MaxQueue, cfg.WriteTimeout = 64<<20, time.Second
 	stalled := func(s *server) *peer {
 		p := s.peer(s.stalled().SID)
 		p.sendMuch()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -79,8 +80,10 @@ func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Dur
 	}
 	// The answer is small, but can be stuck after others that the client does
 	// not read.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout))
+	deadline := time.Now().Add(timeout)
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
 	w.WriteHeader(http.StatusSwitchingProtocols)
+	inTime := time.Now().Before(deadline) // otherwise its write can have failed, which nothing reports
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
@@ -97,7 +100,11 @@ func hijack(w http.ResponseWriter, r *http.Request, key string, timeout time.Dur
 		early = make([]byte, n)
 		_, _ = io.ReadFull(buffered.Reader, early) // already buffered
 	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
+	err = conn.SetDeadline(time.Time{})
+	if err == nil && !inTime {
+		err = os.ErrDeadlineExceeded
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, nil, err
 	}
