@@ -23,17 +23,18 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
 		Long: `
-Manages apps and keys of a running Caddy with the realtime module, through its
-admin endpoint: no configuration is reloaded, and what was answered is kept.
+Manages the apps and keys of a running Caddy with the realtime module, through
+its admin endpoint. No configuration is reloaded, and answered changes are on
+disk.
 
-The endpoint is found as by 'caddy reload': --address if given, else what the
-configuration file says, else localhost:2019. A unix socket is given as
---address unix//run/caddy/admin.sock.
+The admin endpoint is --address, or the address in the file given with --config,
+or localhost:2019. Unlike 'caddy reload', the commands do not read a Caddyfile
+in the current directory. A unix socket is --address unix//run/caddy/admin.sock.
 
-publish and listen need no endpoint: they speak to a site, as a backend and a
-client do.
+publish and listen do not use the admin endpoint: like a backend and a client,
+they connect to a site.
 
-Results are on stdout, notes on stderr. --json prints what the server answered.
+Results go to stdout, notes to stderr. --json prints the server's answer.
 `,
 		CobraFunc: func(cmd *cobra.Command) {
 			flags := cmd.PersistentFlags()
