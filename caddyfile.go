@@ -237,7 +237,7 @@ func elsewhere(name string) string {
 
 // rateArgs takes how many of something there may be in which window.
 func rateArgs(name string, args []string, of, example string) (*Rate, error) {
-	example += ", or " + name + " 0 for no limit"
+	example += noLimit(name)
 	if len(args) == 0 {
 		return nil, errMissingArg(name, example)
 	}
@@ -260,6 +260,9 @@ func rateArgs(name string, args []string, of, example string) (*Rate, error) {
 	return r, r.validate(name)
 }
 
+// noLimit follows an example whose setting has no limit if it is 0.
+func noLimit(name string) string { return ", or " + name + " 0 for no limit" }
+
 func pathArg(name string, args []string, example string) (string, error) {
 	p, err := oneArg(name, args, example)
 	if err != nil {
@@ -281,23 +284,6 @@ func sizeArg(name string, args []string, example string) (int64, error) {
 		return 0, fmt.Errorf("%s %q is not a size; for example: %s %s", name, s, name, example)
 	}
 	return int64(n), bounds.CheckSize(name, int64(n))
-}
-
-func countArg(name string, args []string, example string) (int, error) {
-	n, err := numberArg(name, args, example)
-	if err != nil {
-		return 0, err
-	}
-	return n, bounds.CheckCount(name, n)
-}
-
-// limitArg takes 0 for no limit, too.
-func limitArg(name string, args []string, example string) (int, error) {
-	n, err := numberArg(name, args, example+", or "+name+" 0 for no limit")
-	if err != nil {
-		return 0, err
-	}
-	return n, bounds.CheckLimit(name, n)
 }
 
 func numberArg(name string, args []string, example string) (int, error) {

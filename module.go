@@ -103,7 +103,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := ctx.GetMetricsRegistry().Register(metrics{a}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	if rt, err := activeRuntime(); err == nil && rt.key == a.runtimeKey() {
+	if rt := a.current(); rt != nil {
 		a.running = rt
 		rt.expect(a)
 	}

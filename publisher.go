@@ -60,7 +60,7 @@ func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Pu
 			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}
-	return message.Receipt{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, result, nil
+	return message.Receipt(receipt), result, nil
 }
 
 // Refused implements manage.Publisher.

@@ -114,7 +114,7 @@ func durationSetting(name, usual string, field func(*Settings) *caddy.Duration) 
 	return setting{
 		name: name, usual: usual,
 		set: func(s *Settings, args []string) (err error) {
-			*field(s), err = durationArg(name, args, usual)
+			*field(s), err = anyDurationArg(name, args, usual)
 			return err
 		},
 		unset: func(s *Settings) bool { return *field(s) == 0 },
@@ -126,7 +126,7 @@ func countSetting(name, usual string, field func(*Settings) *int) setting {
 	return setting{
 		name: name, usual: usual,
 		set: func(s *Settings, args []string) (err error) {
-			*field(s), err = countArg(name, args, usual)
+			*field(s), err = numberArg(name, args, usual)
 			return err
 		},
 		unset: func(s *Settings) bool { return *field(s) == 0 },
@@ -139,7 +139,7 @@ func limitSetting(name, example string, field func(*Settings) *int) setting {
 	return setting{
 		name: name,
 		set: func(s *Settings, args []string) (err error) {
-			*field(s), err = limitArg(name, args, example)
+			*field(s), err = numberArg(name, args, example+noLimit(name))
 			return err
 		},
 		check: func(s *Settings) error { return bounds.CheckLimit(name, *field(s)) },
@@ -150,7 +150,7 @@ func maxConnectionsSetting(name, example string) setting {
 	return setting{
 		name: name,
 		set: func(s *Settings, args []string) error {
-			n, err := limitArg(name, args, example)
+			n, err := numberArg(name, args, example+noLimit(name))
 			s.MaxConnections = &n
 			return err
 		},

@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/seed-c079cc48/caddy-realtime/internal/managetest"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
@@ -26,28 +25,9 @@ type shop struct {
 	narrowApp, narrowKey string
 }
 
-// openStore opens an empty keystore, which is closed when the test ends.
-func openStore(tb testing.TB) (*keystore.Badger, *keystore.Registry) {
-	tb.Helper()
-	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	registry, err := keystore.Open(store)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := registry.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return store, registry
-}
-
 func newShop(tb testing.TB) *shop {
 	tb.Helper()
-	_, registry := openStore(tb)
+	_, registry := managetest.OpenStore(tb)
 	create := func(change func(*keystore.App)) keystore.Created {
 		tb.Helper()
 		made, err := registry.Create("shop")

@@ -259,7 +259,7 @@ func (b *Badger) Load(context.Context) ([]*App, error) {
 			if err != nil {
 				return fmt.Errorf("the record of app %q cannot be read: %w", id, err)
 			}
-			app, err := decodeApp(id, data)
+			app, err := Decode(id, data)
 			if err != nil {
 				return err
 			}
@@ -289,7 +289,7 @@ func get(tx *badger.Txn, id string) (app *App, err error) {
 		return nil, fmt.Errorf("the record of app %q cannot be read: %w", id, err)
 	}
 	err = item.Value(func(data []byte) error {
-		app, err = decodeApp(id, data)
+		app, err = Decode(id, data)
 		return err
 	})
 	return app, err
@@ -297,7 +297,7 @@ func get(tx *badger.Txn, id string) (app *App, err error) {
 
 // Put implements [Store].
 func (b *Badger) Put(_ context.Context, before, after *App) error {
-	data, err := encodeApp(after)
+	data, err := Encode(after)
 	if err != nil {
 		return err
 	}

@@ -220,7 +220,7 @@ func TestNoKeyIsLogged(t *testing.T) {
 
 func TestDamagedRecordsAreNamed(t *testing.T) {
 	app := full()
-	good, err := encodeApp(app)
+	good, err := Encode(app)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"maps"
 	"sync"
 	"time"
 )
@@ -100,10 +99,12 @@ func (r *Registry) lookUp(id string) error {
 	for _, app := range apps {
 		kept[app.ID] = app
 	}
-	for id := range maps.Collect(r.all()) {
+	r.apps.Range(func(key, _ any) bool {
+		id := key.(string)
 		r.update(id, kept[id])
 		delete(kept, id)
-	}
+		return true
+	})
 	for id, app := range kept {
 		r.update(id, app)
 	}
@@ -116,13 +117,6 @@ func (r *Registry) lookUp(id string) error {
 func (r *Registry) doubt(id string) {
 	if r.others != nil {
 		r.others.note(id)
-	}
-}
-
-// all yields all apps.
-func (r *Registry) all() func(yield func(string, *App) bool) {
-	return func(yield func(string, *App) bool) {
-		r.apps.Range(func(id, app any) bool { return yield(id.(string), app.(*App)) })
 	}
 }
 

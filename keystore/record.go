@@ -45,8 +45,9 @@ type keyRecord struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// encodeApp rejects whatever decodeApp rejects.
-func encodeApp(a *App) ([]byte, error) {
+// Encode returns an app's JSON record for a store to keep. It rejects whatever
+// Decode rejects.
+func Encode(a *App) ([]byte, error) {
 	if err := a.validate(); err != nil {
 		return nil, err
 	}
@@ -61,9 +62,10 @@ func encodeApp(a *App) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// decodeApp reads an app's record. It fails if it cannot read the whole record:
+// Decode reads the record of the app with that id. It fails if it cannot read the
+// whole record:
 // an app that lost a key is worse than a server that does not start.
-func decodeApp(id string, data []byte) (*App, error) {
+func Decode(id string, data []byte) (*App, error) {
 	// Read the version first: in a newer record, everything else can differ.
 	var head struct {
 		V int `json:"v"`

@@ -9,7 +9,7 @@ import (
 // written again.
 func FuzzDecodeApp(f *testing.F) {
 	app := full()
-	record, err := encodeApp(app)
+	record, err := Encode(app)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -23,20 +23,20 @@ func FuzzDecodeApp(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		app, err := decodeApp("app_full", data)
+		app, err := Decode("app_full", data)
 		if err != nil {
 			return
 		}
-		again, err := encodeApp(app)
+		again, err := Encode(app)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := decodeApp("app_full", again)
+		same, err := Decode("app_full", again)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Empty lists become nil, and time zones are written as offsets.
-		third, err := encodeApp(same)
+		third, err := Encode(same)
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("%s, then %s, %v", again, third, err)
 		}

@@ -75,23 +75,15 @@ type Opener interface {
 	Open(logger *zap.Logger) (Store, error)
 }
 
-// Encode returns an app's JSON record for a store to keep. It fails for an app
-// that no record may contain.
-func Encode(app *App) ([]byte, error) { return encodeApp(app) }
-
-// Decode reads the record of the app with that id. It fails if it cannot read
-// the whole record.
-func Decode(id string, record []byte) (*App, error) { return decodeApp(id, record) }
-
 // same reports whether two apps have the same record; both may be nil.
 func same(a, b *App) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	one, err := encodeApp(a)
+	one, err := Encode(a)
 	if err != nil {
 		return false
 	}
-	other, err := encodeApp(b)
+	other, err := Encode(b)
 	return err == nil && string(one) == string(other)
 }

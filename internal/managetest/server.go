@@ -41,8 +41,8 @@ func (s *Server) routes() {
 	}
 }
 
-// New returns a server with an empty store, which is closed when the test ends.
-func New(tb testing.TB) *Server {
+// OpenStore opens an empty keystore, which is closed when the test ends.
+func OpenStore(tb testing.TB) (*keystore.Badger, *keystore.Registry) {
 	tb.Helper()
 	store, err := keystore.OpenBadger(tb.TempDir(), zap.NewNop())
 	if err != nil {
@@ -57,6 +57,13 @@ func New(tb testing.TB) *Server {
 			tb.Error(err)
 		}
 	})
+	return store, registry
+}
+
+// New returns a server with an empty store, which is closed when the test ends.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	store, registry := OpenStore(tb)
 	channels, err := hub.New(hub.NewMemory(), func(*hub.Message) struct{} { return struct{}{} })
 	if err != nil {
 		tb.Fatal(err)
