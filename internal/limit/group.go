@@ -12,10 +12,18 @@ type Group struct {
 	windows sync.Map // key → *Rolling
 }
 
-// Allow accepts and counts an event if fewer than limit were accepted in the
-// key's window that ends now. A limit or window of 0 or less means no limit:
-// the event is accepted and not counted. Both can differ from call to call.
+// Allow is AllowN for one event.
 func (g *Group) Allow(key string, limit int, window time.Duration) Result {
+	return g.AllowN(key, 1, limit, window)
+}
+
+// AllowN accepts and counts n events at once if, with them, no more than limit
+// were accepted in the key's window that ends now; otherwise it counts none of
+// them. 0 events are always accepted: the result describes the window. More than
+// limit events are never accepted, whatever RetryAfter says. A limit or window of
+// 0 or less means no limit: the events are accepted and not counted. Both can
+// differ from call to call.
+func (g *Group) AllowN(key string, n, limit int, window time.Duration) Result {
 	if limit <= 0 || window <= 0 {
 		return Result{OK: true}
 	}
@@ -23,7 +31,7 @@ func (g *Group) Allow(key string, limit int, window time.Duration) Result {
 	if !ok {
 		r, _ = g.windows.LoadOrStore(key, new(Rolling))
 	}
-	return r.(*Rolling).allowNow(limit, window)
+	return r.(*Rolling).allowNow(n, limit, window)
 }
 
 // Shrink frees the memory of events that no longer count, which changes no

@@ -41,22 +41,22 @@ func (l *log) dropUntil(t time.Duration) {
 	}
 }
 
-// add records an event at a time that is not before any other. It shares the
+// add records n events at a time that is not before any other. They share the
 // newest entry if that began less than a granule ago, or at the same time, or
 // if there is no room: after a change of the window, old entries may be closer
 // together than new ones would be.
-func (l *log) add(t, granule time.Duration) {
-	l.events++
+func (l *log) add(t time.Duration, n int, granule time.Duration) {
+	l.events += n
 	if l.count > 0 && (t-l.since < granule || t == l.newest().at || l.count == maxEntries) {
 		l.newest().at = t
-		l.newest().events++
+		l.newest().events += n
 		return
 	}
 	if l.count == len(l.ring) {
 		l.grow()
 	}
 	l.count++
-	*l.newest() = entry{at: t, events: 1}
+	*l.newest() = entry{at: t, events: n}
 	l.since = t
 }
 
@@ -88,7 +88,8 @@ func (l *log) resize(size int) {
 }
 
 // blocker returns the time of the entry up to which the oldest entries must be
-// dropped for fewer than limit events to be left. There must be that many.
+// dropped for fewer than limit events to be left; the newest if there is none. The
+// log must not be empty.
 func (l *log) blocker(limit int) time.Duration {
 	left := l.events
 	for i := range l.count {

@@ -104,6 +104,55 @@ func TestUpTo4096EveryAnswerIsExact(t *testing.T) {
 	}
 }
 
+func TestSeveralAtOnceAreAcceptedAllOrNone(t *testing.T) {
+	for name, next := range arrivals {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(60) {
+				rnd := rand.New(rand.NewPCG(seed, 4))
+				limit := 1 + rnd.IntN(1<<rnd.IntN(9))
+				window := 1 + below(rnd, time.Duration(1)<<rnd.IntN(40))
+				var r Rolling
+				var m model
+				at := below(rnd, window)
+				for range 20 * limit {
+					n := rnd.IntN(1 + min(limit, 1+rnd.IntN(100)))
+					got := r.AllowN(epoch.Add(at), n, limit, window)
+					before := m.inWindow(at, window)
+					want := Result{OK: before+n <= limit, Limit: limit, Remaining: limit - before}
+					if last := len(m.accepted) - 1; before > 0 {
+						want.Reset = m.accepted[last] + window - at
+						if !want.OK { // until so many have left that limit-n are left
+							want.RetryAfter = m.accepted[last-(limit-n)] + window - at
+						}
+					}
+					if want.OK && n > 0 {
+						want.Remaining, want.Reset = limit-before-n, window
+						for range n {
+							m.accepted = append(m.accepted, at)
+						}
+					}
+					if got != want {
+						t.Fatalf("seed %d: %d at %s: %+v, want %+v", seed, n, at, got, want)
+					}
+					at += next(rnd, limit, window, got)
+				}
+				m.check(t, limit, window)
+			}
+		})
+	}
+}
+
+func TestMoreAtOnceThanTheLimitAreNeverAccepted(t *testing.T) {
+	var r Rolling
+	if got, want := r.AllowN(epoch, 6, 5, time.Minute), (Result{Limit: 5, Remaining: 5}); got != want {
+		t.Fatalf("%+v, want %+v", got, want)
+	}
+	r.Allow(epoch, 5, time.Minute)
+	if got := r.AllowN(epoch.Add(time.Second), 6, 5, time.Minute); got.OK || got.Remaining != 4 {
+		t.Fatalf("%+v", got)
+	}
+}
+
 func TestAbove4096NoWindowHoldsMore(t *testing.T) {
 	for name, next := range arrivals {
 		t.Run(name, func(t *testing.T) {
@@ -115,9 +164,15 @@ func TestAbove4096NoWindowHoldsMore(t *testing.T) {
 				var m model
 				at := below(rnd, window)
 				for range 5 * limit {
-					got := r.Allow(epoch.Add(at), limit, window)
-					if got.OK {
-						m.accepted = append(m.accepted, at)
+					n := 1
+					if rnd.IntN(10) == 0 {
+						n += rnd.IntN(100)
+					}
+					got := r.AllowN(epoch.Add(at), n, limit, window)
+					for range n {
+						if got.OK {
+							m.accepted = append(m.accepted, at)
+						}
 					}
 					at += next(rnd, limit, window, got)
 				}

@@ -24,10 +24,10 @@ type Rolling struct {
 	log    log
 }
 
-// Result is the answer to one event. If there is no limit, everything but OK is
+// Result is the answer to one event, or to several at once. If there is no limit, everything but OK is
 // zero.
 type Result struct {
-	// OK means that the event was accepted and counted.
+	// OK means that the events were accepted and counted.
 	OK bool
 
 	// Limit is the limit that applied to the event; 0 means none.
@@ -40,41 +40,44 @@ type Result struct {
 	// and the whole limit is available again.
 	Reset time.Duration
 
-	// RetryAfter is 0 if the event was accepted. Otherwise, an event after this
-	// time or later is accepted, if no other takes its place.
+	// RetryAfter is 0 if the events were accepted. Otherwise, as many after this
+	// time or later are accepted, if no others take their place.
 	RetryAfter time.Duration
 }
 
 // allowNow calls allow with the current time. It reads the clock under the
-// lock, so that an event counts at the time at which it is accepted.
-func (r *Rolling) allowNow(limit int, window time.Duration) Result {
+// lock, so that events count at the time at which they are accepted.
+func (r *Rolling) allowNow(n, limit int, window time.Duration) Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.allow(time.Now(), limit, window)
+	return r.allow(time.Now(), n, limit, window)
 }
 
-// allow accepts and counts an event if fewer than limit were accepted in the
-// window that ends now. The caller must hold mu.
+// allow accepts and counts n events if, with them, no more than limit were
+// accepted in the window that ends now. The caller must hold mu.
 //
 // now should carry a monotonic clock reading, as [time.Now] does; a time before
 // one already seen is replaced by the latter. limit and window can differ from
 // call to call: events accepted before count against the new limit in the new
 // window, as far as the old window had not dropped them yet.
-func (r *Rolling) allow(now time.Time, limit int, window time.Duration) Result {
+func (r *Rolling) allow(now time.Time, n, limit int, window time.Duration) Result {
 	if r.begin.IsZero() {
 		r.begin = now
 	}
 	r.window = window
 	r.drop(now)
-	if r.log.events >= limit {
-		return Result{
-			Limit:      limit,
-			Reset:      window - (r.latest - r.log.newest().at),
-			RetryAfter: window - (r.latest - r.log.blocker(limit)),
+	if n > 0 && r.log.events+n <= limit {
+		r.log.add(r.latest, n, granule(limit, window))
+		return Result{OK: true, Limit: limit, Remaining: limit - r.log.events, Reset: window}
+	}
+	result := Result{OK: n == 0, Limit: limit, Remaining: max(0, limit-r.log.events)}
+	if r.log.count > 0 {
+		result.Reset = window - (r.latest - r.log.newest().at)
+		if n > 0 {
+			result.RetryAfter = window - (r.latest - r.log.blocker(limit-n+1))
 		}
 	}
-	r.log.add(r.latest, granule(limit, window))
-	return Result{OK: true, Limit: limit, Remaining: limit - r.log.events, Reset: window}
+	return result
 }
 
 // drop drops events that have left the window. The caller must hold mu.

@@ -24,7 +24,7 @@ func (s *Strangers[K]) Allow(key K, limit int, window time.Duration) Result {
 		return Result{OK: true}
 	}
 	if r := s.rolling(key, window); r != nil {
-		return r.allowNow(limit, window)
+		return r.allowNow(1, limit, window)
 	}
 	return Result{OK: true}
 }
