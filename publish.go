@@ -46,9 +46,9 @@ const publishMethods = "POST, OPTIONS"
 // ServeHTTP answers a publish or its preflight.
 func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	authenticated := false
-	receipt, err := e.serve(w, r, &authenticated)
+	subscribers, err := e.serve(w, r, &authenticated)
 	if err == nil {
-		e.trace(r, receipt, nil)
+		e.trace(r, subscribers, nil)
 		return
 	}
 	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // otherwise the client has left
@@ -60,7 +60,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.failed.Hold(r.Context(), site.ClientIP(r), rate.Count, time.Duration(rate.Window))
 	}
 	e.tellRefused(r, refusal, authenticated)
-	e.trace(r, receipt, refusal)
+	e.trace(r, subscribers, refusal)
 	e.discard(w, r)
 	site.Refuse(w, r, refusal)
 }
@@ -79,11 +79,11 @@ func (e publishEndpoint) tellRefused(r *http.Request, refusal *apierr.Error, aut
 	})
 }
 
-// serve returns the receipt of the message, or none for a preflight. It sets
+// serve returns how many subscribers the request's messages are queued for. It sets
 // authenticated once the request has presented a key of the app.
-func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authenticated *bool) (message.Receipt, error) {
+func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authenticated *bool) (subscribers int, err error) {
 	if err := e.checkOrigin(w, r); err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
 	if r.Method == http.MethodOptions {
 		site.BoundBody(w, r, time.Duration(e.settings.BodyTimeout))
@@ -91,22 +91,22 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	switch {
 	case access.IsPreflight(r):
 		access.AnswerPublishPreflight(w)
-		return message.Receipt{}, nil
+		return 0, nil
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", publishMethods)
 		w.WriteHeader(http.StatusNoContent)
-		return message.Receipt{}, nil
+		return 0, nil
 	case r.Method != http.MethodPost:
-		return message.Receipt{}, apierr.MethodNotAllowed(r.Method, publishMethods)
+		return 0, apierr.MethodNotAllowed(r.Method, publishMethods)
 	case access.IsEarly(r):
-		return message.Receipt{}, apierr.TooEarly()
+		return 0, apierr.TooEarly()
 	}
 	if err := access.CheckBodyType(r); err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
 	app, err := e.authenticate(r)
 	if err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
 	*authenticated = true
 	body := bodies.Get().(*bytes.Buffer)
@@ -114,21 +114,41 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	arriving := arrival{all: e.arrived, app: app.ID}
 	defer arriving.end()
 	if err := e.readBody(w, r, body, e.settings.maxBody(app), &arriving); err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
 	received := time.Now()
-	p, err := message.Decode(body.Bytes())
+	batch, err := message.Decode(body.Bytes())
 	if err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
-	p.Received = received
-	receipt, limited, err := e.publisher.Publish(r.Context(), app, p)
+	return e.publish(w, r, app, batch, received)
+}
+
+// publish publishes what the body contains and writes the answer.
+func (e publishEndpoint) publish(w http.ResponseWriter, r *http.Request, app *keystore.App, batch message.Batch, received time.Time) (subscribers int, err error) {
+	if batch.Several == nil {
+		batch.One.Received = received
+		receipt, limited, err := e.publisher.Publish(r.Context(), app, batch.One)
+		respond.SetRateLimit(w.Header(), limited)
+		if err != nil {
+			return 0, err
+		}
+		receipt.Write(w)
+		return receipt.Subscribers, nil
+	}
+	for i := range batch.Several {
+		batch.Several[i].Received = received
+	}
+	receipts, limited, err := e.publisher.PublishAll(r.Context(), app, batch.Several)
 	respond.SetRateLimit(w.Header(), limited)
 	if err != nil {
-		return message.Receipt{}, err
+		return 0, err
 	}
-	receipt.Write(w)
-	return receipt, nil
+	for _, receipt := range receipts {
+		subscribers += receipt.Subscribers
+	}
+	message.WriteAnswer(w, message.AnswerAll(nil, receipts))
+	return subscribers, nil
 }
 
 // checkOrigin rejects pages from origins that the site does not list, and lets the

@@ -7,13 +7,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // trace adds the result of a publish to the span of Caddy's tracing handler, if
-// there is one. It omits the channel: its name can be a secret, and traces are
+// there is one: the number of subscribers that its messages are queued for, or the
+// refusal. It omits the channel: its name can be a secret, and traces are
 // sent to other systems.
-func (e publishEndpoint) trace(r *http.Request, receipt message.Receipt, refusal *apierr.Error) {
+func (e publishEndpoint) trace(r *http.Request, subscribers int, refusal *apierr.Error) {
 	span := trace.SpanFromContext(r.Context())
 	if !span.IsRecording() {
 		return
@@ -25,5 +25,5 @@ func (e publishEndpoint) trace(r *http.Request, receipt message.Receipt, refusal
 		span.SetAttributes(attribute.String("realtime.error", refusal.Code))
 		return
 	}
-	span.SetAttributes(attribute.Int("realtime.subscribers", receipt.Subscribers))
+	span.SetAttributes(attribute.Int("realtime.subscribers", subscribers))
 }

@@ -28,6 +28,10 @@ type Message struct {
 	// Except is the ID of a subscriber that does not get the message, or "".
 	Except string
 
+	// NoHistory means: delivered and numbered, but not kept. Recovery and rewind
+	// do not include it.
+	NoHistory bool
+
 	// Offset is the message's number in its app, from 1, without gaps. The
 	// broker sets it.
 	Offset uint64

@@ -16,61 +16,103 @@ import (
 // clients.
 const maxDepth = 10_000
 
-// Decode reads exactly one JSON object with the fields of a publication, each
-// at most once and spelled exactly. encoding/json would accept "Channel",
-// duplicate and unknown fields, and would lose the digits and the key order of
-// data. Every publish passes through here, so the object is walked in place
-// once json.Valid has accepted it.
-func Decode(body []byte) (Publication, error) {
-	var p Publication
+// Decode reads exactly one JSON object with the fields of a publication, or of
+// several (see [Batch]), each at most once and spelled exactly. encoding/json
+// would accept "Channel", duplicate and unknown fields, and would lose the digits
+// and the key order of data. Every publish passes through here, so the object is
+// walked in place once json.Valid has accepted it.
+func Decode(body []byte) (Batch, error) {
 	if err := CheckJSON(body); err != nil {
-		return p, err
+		return Batch{}, err
 	}
 	s := jsonscan.Scanner{B: body}
 	s.Space()
 	if s.B[s.I] != '{' {
-		return p, apierr.InvalidRequest("The body is %s. Send %s.", jsonscan.Kind(s.B[s.I]), wantedBody)
+		return Batch{}, apierr.InvalidRequest("The body is %s. Send %s.", jsonscan.Kind(s.B[s.I]), wantedBody)
 	}
-	var hasChannel, hasEvent, hasExcept bool
+	var f fields
+	if err := f.read(&s); err != nil {
+		return Batch{}, err
+	}
+	if f.seen&(hasChannels|hasMessages) != 0 {
+		several, err := f.several()
+		return Batch{Several: several}, err
+	}
+	if err := f.whole(); err != nil {
+		return Batch{}, err
+	}
+	return Batch{One: f.Publication}, nil
+}
+
+// fields are the fields of a body, or of a message in "messages".
+type fields struct {
+	Publication
+	seen               fieldSet
+	channels, messages []byte // JSON
+}
+
+// fieldSet has a bit for each field.
+type fieldSet uint8
+
+const (
+	hasChannel fieldSet = 1 << iota
+	hasEvent
+	hasData
+	hasExcept
+	hasHistory
+	hasChannels
+	hasMessages
+)
+
+// read reads the object at the scanner. It checks the fields' types, but not their
+// values, nor which of them are present.
+func (f *fields) read(s *jsonscan.Scanner) error {
 	for s.Next() {
-		name := fieldName(s.Value())
+		name, field := knownField(s.Value())
+		if field == 0 {
+			return errUnknownField(name)
+		}
+		if f.seen&field != 0 {
+			return apierr.DuplicateField(name)
+		}
+		f.seen |= field
 		s.Colon()
 		raw := s.Value()
 		var err error
-		switch name {
-		case "channel":
-			p.Channel, err = stringField(name, raw, hasChannel)
-			hasChannel = true
-		case "event":
-			p.Event, err = stringField(name, raw, hasEvent)
-			hasEvent = true
-		case "data":
-			if p.Data != nil {
-				err = apierr.DuplicateField(name)
+		switch field {
+		case hasChannel:
+			f.Channel, err = stringField(name, raw)
+		case hasEvent:
+			f.Event, err = stringField(name, raw)
+		case hasData:
+			f.Data = json.RawMessage(raw)
+		case hasExcept:
+			if string(raw) != "null" { // some backends send null for none
+				f.Except, err = stringField(name, raw)
 			}
-			p.Data = json.RawMessage(raw)
-		case "except":
-			if hasExcept || string(raw) != "null" { // some backends send null for none
-				p.Except, err = stringField(name, raw, hasExcept)
-			}
-			hasExcept = true
-		default:
-			err = errUnknownField(name)
+		case hasHistory:
+			f.NoHistory, err = historyField(raw)
+		case hasChannels:
+			f.channels = raw
+		case hasMessages:
+			f.messages = raw
 		}
 		if err != nil {
-			return Publication{}, err
+			return err
 		}
 	}
+	return nil
+}
+
+// whole checks that the fields are a valid publication.
+func (f *fields) whole() error {
 	switch {
-	case !hasChannel:
-		return Publication{}, apierr.InvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
-	case !hasEvent:
-		return Publication{}, apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
+	case f.seen&hasChannel == 0:
+		return apierr.InvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
+	case f.seen&hasEvent == 0:
+		return apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
 	}
-	if err := p.check(); err != nil {
-		return Publication{}, err
-	}
-	return p, nil
+	return f.check()
 }
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
@@ -105,36 +147,63 @@ func CheckJSON(body []byte) error {
 	return apierr.InvalidJSON("The body is not JSON at byte %d: %s.", syntax.Offset, syntax)
 }
 
-// fieldName is Unquote without an allocation for the known names.
-func fieldName(raw []byte) string {
+// knownField returns a field's name and its bit, which is 0 for an unknown field.
+// It allocates nothing for names without escapes.
+func knownField(raw []byte) (string, fieldSet) {
 	switch string(raw) {
 	case `"channel"`:
-		return "channel"
+		return "channel", hasChannel
 	case `"event"`:
-		return "event"
+		return "event", hasEvent
 	case `"data"`:
-		return "data"
+		return "data", hasData
 	case `"except"`:
-		return "except"
+		return "except", hasExcept
 	}
-	return jsonscan.Unquote(raw)
+	switch name := jsonscan.Unquote(raw); name {
+	case "channel":
+		return name, hasChannel
+	case "event":
+		return name, hasEvent
+	case "data":
+		return name, hasData
+	case "except":
+		return name, hasExcept
+	case "history":
+		return name, hasHistory
+	case "channels":
+		return name, hasChannels
+	case "messages":
+		return name, hasMessages
+	default:
+		return name, 0
+	}
 }
 
-func stringField(name string, raw []byte, seen bool) (string, error) {
-	if seen {
-		return "", apierr.DuplicateField(name)
-	}
+func stringField(name string, raw []byte) (string, error) {
 	if raw[0] != '"' {
 		return "", apierr.InvalidRequest("%q is %s. It must be a string.", name, jsonscan.Kind(raw[0]))
 	}
 	return jsonscan.Unquote(raw), nil
 }
 
+// historyField returns the opposite of the field's value.
+func historyField(raw []byte) (bool, error) {
+	switch string(raw) {
+	case "true":
+		return false, nil
+	case "false":
+		return true, nil
+	}
+	return false, apierr.InvalidRequest(`"history" is %s. It must be true or false.`, jsonscan.Kind(raw[0]))
+}
+
 func errUnknownField(name string) *apierr.Error {
-	for _, known := range []string{"channel", "event", "data", "except"} {
+	for _, known := range []string{"channel", "event", "data", "except", "history", "channels", "messages"} {
 		if strings.EqualFold(name, known) {
 			return apierr.InvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", text.Quote(name), known)
 		}
 	}
-	return apierr.InvalidRequest(`Unknown field %s. The body has "channel", "event" and optionally "data" and "except"; put anything else inside data.`, text.Quote(name))
+	return apierr.InvalidRequest(`Unknown field %s. A message has "channel", "event" and optionally "data", "except" and "history"; put anything else inside data. `+
+		`To publish several, send "channels" or "messages".`, text.Quote(name))
 }

@@ -38,7 +38,7 @@ func TestPublicationIsReadAsSent(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, err := Decode([]byte(c.body))
+			p, err := decodeOne([]byte(c.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestPublicationMayLeaveASocketOut(t *testing.T) {
 		`{"channel":"c","event":"e","except":""}`:       "",
 		`{"except":"Ab-_09","channel":"c","event":"e"}`: "Ab-_09",
 	} {
-		if p, err := Decode([]byte(body)); err != nil || p.Except != want {
+		if p, err := decodeOne([]byte(body)); err != nil || p.Except != want {
 			t.Errorf("%s: %q, %v", body, p.Except, err)
 		}
 	}
@@ -111,6 +111,9 @@ var badBodies = []struct{ name, body, code, says string }{
 	{"number as except", `{"channel":"c","event":"e","except":1}`, "invalid_request", `"except" is a number`},
 	{"except twice", `{"channel":"c","event":"e","except":null,"except":"a"}`, "invalid_request", `"except" is duplicated`},
 	{"long except", `{"channel":"c","event":"e","except":"` + strings.Repeat("x", 65) + `"}`, "invalid_request", "socket.id"},
+	{"history as text", `{"channel":"c","event":"e","history":"false"}`, "invalid_request", `"history" is a string`},
+	{"null as history", `{"channel":"c","event":"e","history":null}`, "invalid_request", `"history" is null`},
+	{"history twice", `{"channel":"c","event":"e","history":true,"history":false}`, "invalid_request", `"history" is duplicated`},
 	{"unknown field", `{"channel":"c","event":"e","socket_id":"1"}`, "invalid_request", `"socket_id"`},
 	{"another case", `{"Channel":"c","event":"e"}`, "invalid_request", `Did you mean "channel"?`},
 	{"long unknown field", `{"` + strings.Repeat("x", 5000) + `":1}`, "invalid_request", `xxx"…`},
@@ -146,7 +149,7 @@ func TestBadBodiesAreRefusedWithTheCure(t *testing.T) {
 	for _, c := range badBodies {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Now()
-			p, err := Decode([]byte(c.body))
+			p, err := decodeOne([]byte(c.body))
 			e, ok := errors.AsType[*apierr.Error](err)
 			if !ok {
 				t.Fatalf("accepted, or no apierr.Error: %+v, %v", p, err)
@@ -166,7 +169,7 @@ func TestBadBodiesAreRefusedWithTheCure(t *testing.T) {
 
 func TestDataMayNestToTheLimit(t *testing.T) {
 	body := nest(maxDepth - 1) // plus the body's own object
-	p, err := Decode([]byte(body))
+	p, err := decodeOne([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,71 +195,168 @@ func nest(levels int) string {
 	return `{"channel":"c","event":"e","data":` + strings.Repeat("[", levels) + strings.Repeat("]", levels) + `}`
 }
 
+// decodeOne decodes a body that has one publication.
+func decodeOne(body []byte) (Publication, error) {
+	b, err := Decode(body)
+	if err == nil && b.Several != nil {
+		err = errors.New("several publications")
+	}
+	return b.One, err
+}
+
 // FuzzDecode compares accepted bodies with encoding/json, and refused ones with
 // another definition of a publication.
 func FuzzDecode(f *testing.F) {
-	for _, c := range badBodies {
+	for _, c := range append(badBodies, badBatches...) {
 		if len(c.body) < 10_000 { // the fuzzer is slow on large seeds
 			f.Add([]byte(c.body))
 		}
 	}
 	f.Add([]byte(`{"channel":"c","event":"\ud83d\ude00","data":{"a":[1,"\\\""]}}`))
 	f.Add([]byte(" {\n\"data\" : null , \"event\":\"e\",\"channel\":\"c\"}\t"))
+	f.Add([]byte(`{"channels":["a", "b" ],"event":"e","data":[1],"except":"s","history":false}`))
+	f.Add([]byte(`{"messages" : [ {"channel":"a","event":"e","data":{}} , {"history":true,"event":"f","channel":"a","except":null}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := Decode(body)
+		b, err := Decode(body)
 		if err != nil {
-			if _, ok := errors.AsType[*apierr.Error](err); !ok {
+			refusal, ok := errors.AsType[*apierr.Error](err)
+			if !ok {
 				t.Fatalf("not an apierr.Error: %v", err)
 			}
-			if isPublication(body) {
+			if isBatch(body) {
 				t.Fatalf("%q is refused: %v", body, err)
+			}
+			if !utf8.ValidString(refusal.Message) || len(refusal.Message) > 600 || refusal.Index != nil && (*refusal.Index < 0 || *refusal.Index >= maxBatch) {
+				t.Fatalf("%q is refused with %+v", body, refusal)
 			}
 			return
 		}
-		var want struct {
-			Channel, Event, Except string
-			Data                   json.RawMessage
+		got := b.Several
+		if got == nil {
+			got = []Publication{b.One}
 		}
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&want); err != nil {
-			t.Fatalf("encoding/json refuses it: %v", err)
+		want := asEncodingJSON(t, body)
+		if len(got) != len(want) || len(got) > maxBatch {
+			t.Fatalf("got %+v, encoding/json has %+v", got, want)
 		}
-		if p.Channel != want.Channel || p.Event != want.Event || p.Except != want.Except || !bytes.Equal(p.Data, want.Data) {
-			t.Fatalf("got %+v, encoding/json has %+v", p, want)
-		}
-		if CheckChannel(p.Channel) != nil || CheckEvent(p.Event) != nil {
-			t.Fatalf("accepted bad names %+v", p)
+		for i, p := range got {
+			if w := want[i]; p.Channel != w.Channel || p.Event != w.Event || p.Except != w.Except || !bytes.Equal(p.Data, w.Data) ||
+				p.NoHistory != (w.History != nil && !*w.History) {
+				t.Fatalf("got %+v, encoding/json has %+v", p, w)
+			}
+			if CheckChannel(p.Channel) != nil || CheckEvent(p.Event) != nil {
+				t.Fatalf("accepted bad names %+v", p)
+			}
 		}
 	})
 }
 
-// isPublication reports whether a body is a publication beyond doubt.
-func isPublication(body []byte) bool {
-	if !utf8.Valid(body) || !json.Valid(body) {
+// sent is a publication as encoding/json reads it.
+type sent struct {
+	Channel, Event, Except string
+	Data                   json.RawMessage
+	History                *bool
+}
+
+// asEncodingJSON returns what an accepted body publishes according to
+// encoding/json.
+func asEncodingJSON(t *testing.T, body []byte) []sent {
+	t.Helper()
+	var want struct {
+		sent
+		Channels []string
+		Messages []sent
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&want); err != nil {
+		t.Fatalf("encoding/json refuses %q: %v", body, err)
+	}
+	switch {
+	case want.Messages != nil:
+		return want.Messages
+	case want.Channels == nil:
+		return []sent{want.sent}
+	}
+	var all []sent
+	for _, channel := range want.Channels {
+		one := want.sent
+		one.Channel = channel
+		all = append(all, one)
+	}
+	return all
+}
+
+// isBatch reports whether a body is a publication, or several, beyond doubt.
+func isBatch(body []byte) bool {
+	fields, ok := objectFields(body)
+	if !utf8.Valid(body) || !ok {
 		return false
+	}
+	if messages, ok := fields["messages"].([]any); ok && len(fields) == 1 {
+		var raw struct{ Messages []json.RawMessage }
+		_ = json.Unmarshal(body, &raw)
+		for _, message := range raw.Messages {
+			if fields, ok := objectFields(message); !ok || !isPublication(fields) {
+				return false
+			}
+		}
+		return 1 <= len(messages) && len(messages) <= maxBatch
+	}
+	channels, ok := fields["channels"].([]any)
+	if !ok {
+		return isPublication(fields)
+	}
+	if fields["channel"] != nil || len(channels) < 1 || len(channels) > maxBatch {
+		return false
+	}
+	delete(fields, "channels")
+	seen := make(map[any]bool)
+	for _, channel := range channels {
+		fields["channel"] = channel
+		if seen[channel] || !isPublication(fields) {
+			return false
+		}
+		seen[channel] = true
+	}
+	return true
+}
+
+// objectFields returns the fields of a JSON object that has none twice.
+func objectFields(body []byte) (map[string]any, bool) {
+	if !json.Valid(body) {
+		return nil, false
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if begin, _ := d.Token(); begin != json.Delim('{') {
-		return false
+		return nil, false
 	}
 	fields := make(map[string]any)
 	for d.More() {
 		name, _ := d.Token()
 		var value any
 		if _, twice := fields[name.(string)]; twice || d.Decode(&value) != nil {
-			return false
+			return nil, false
 		}
 		fields[name.(string)] = value
 	}
+	return fields, true
+}
+
+// isPublication reports whether fields are those of a publication beyond doubt.
+func isPublication(fields map[string]any) bool {
 	for name := range fields {
-		if name != "channel" && name != "event" && name != "data" && name != "except" {
+		if name != "channel" && name != "event" && name != "data" && name != "except" && name != "history" {
 			return false
 		}
 	}
 	channel, _ := fields["channel"].(string)
 	event, _ := fields["event"].(string)
 	except, isText := fields["except"].(string)
+	history, hasHistory := fields["history"]
+	if _, isBool := history.(bool); hasHistory && !isBool {
+		return false
+	}
 	return channelName.MatchString(channel) && CheckEvent(event) == nil && (isText || fields["except"] == nil) && len(except) <= maxSocketID &&
 		!strings.Contains(event+except, "\ufffd") // U+FFFD may be half of a surrogate pair
 }
@@ -265,6 +365,8 @@ func BenchmarkDecode(b *testing.B) {
 	for _, c := range []struct{ name, body string }{
 		{"100B", `{"channel":"orders.42","event":"order.updated","data":{"id":42,"state":"paid","total":"12.50"}}`},
 		{"64KiB", `{"channel":"orders.42","event":"order.updated","data":[` + strings.Repeat(`{"id":42,"state":"paid"},`, 2600) + `0]}`},
+		{"100 messages", manyMessages(maxBatch, `{"id":42,"state":"paid","total":"12.50"}`)},
+		{"1MiB", manyMessages(maxBatch, `["`+strings.Repeat("x", 10_400)+`"]`)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			body := []byte(c.body)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
-// A Publication is a request to publish: the body of POST /publish, or its
+// A Publication is one message to publish, from the body of POST /publish or its
 // equivalent elsewhere. [Decode] and [New] create it and check it.
 type Publication struct {
 	Channel string
@@ -24,6 +24,10 @@ type Publication struct {
 	// Except is the id of a socket to leave out, usually the one whose user
 	// caused the event; "" for none. The id of a closed socket is not an error.
 	Except string
+
+	// NoHistory excludes the message from the channel's history: it is delivered
+	// and numbered, but not kept.
+	NoHistory bool
 
 	// Received is when the body was read. If it is zero, the clock is read
 	// instead.
@@ -54,6 +58,10 @@ func (p *Publication) check() error {
 	if err := CheckChannel(p.Channel); err != nil {
 		return err
 	}
+	return p.checkAllButChannel()
+}
+
+func (p *Publication) checkAllButChannel() error {
 	if err := CheckEvent(p.Event); err != nil {
 		return err
 	}

@@ -19,19 +19,42 @@ type Receipt struct {
 	Subscribers int `json:"subscribers"`
 }
 
-// Write answers a publish. It is respond.JSON stripped down for the hot path:
-// an id has no characters that JSON escapes.
+// Write answers a publish of one message. It is respond.JSON stripped down for the
+// hot path: an id has no characters that JSON escapes.
 func (r Receipt) Write(w http.ResponseWriter) {
 	var buffer [128]byte
-	b := append(buffer[:0], `{"id":"`...)
+	WriteAnswer(w, r.Answer(buffer[:0]))
+}
+
+// Answer appends the body of the answer to a publish of one message.
+func (r Receipt) Answer(b []byte) []byte { return append(r.appendTo(b), '\n') }
+
+// AnswerAll appends the body of the answer to a publish of several messages.
+func AnswerAll(b []byte, receipts []Receipt) []byte {
+	b = append(b, `{"results":[`...)
+	for i, r := range receipts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = r.appendTo(b)
+	}
+	return append(b, "]}\n"...)
+}
+
+func (r Receipt) appendTo(b []byte) []byte {
+	b = append(b, `{"id":"`...)
 	b = append(b, r.ID...)
 	b = append(b, `","offset":`...)
 	b = strconv.AppendUint(b, r.Offset, 10)
 	b = append(b, `,"subscribers":`...)
 	b = strconv.AppendInt(b, int64(r.Subscribers), 10)
-	b = append(b, "}\n"...)
+	return append(b, '}')
+}
+
+// WriteAnswer answers a publish with the body of an answer.
+func WriteAnswer(w http.ResponseWriter, body []byte) {
 	respond.SetHeaders(w.Header(),
 		[]string{"Content-Type", "Content-Length"},
-		[]string{"application/json", strconv.Itoa(len(b))})
-	_, _ = w.Write(b)
+		[]string{"application/json", strconv.Itoa(len(body))})
+	_, _ = w.Write(body)
 }

@@ -3,6 +3,7 @@ package apierr
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -18,6 +19,10 @@ type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 
+	// Index is the position, in "channels" or "messages" of a publish of several,
+	// of the one that is wrong. It is nil for other errors.
+	Index *int `json:"index,omitempty"`
+
 	// Docs is the URL of the code's explanation on the site's documentation page.
 	// It is absent if the site has no such page.
 	Docs string `json:"docs,omitempty"`
@@ -32,6 +37,14 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// At returns the error as one of the i-th element of a list.
+func (e *Error) At(list string, i int) *Error {
+	at := *e
+	at.Index = &i
+	at.Message = fmt.Sprintf("%s[%d]: %s", list, i, e.Message)
+	return &at
+}
 
 // Write responds to a request with the error.
 func (e *Error) Write(w http.ResponseWriter) {

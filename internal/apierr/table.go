@@ -174,12 +174,24 @@ func TooEarly() *Error {
 		"This request came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")
 }
 
-func RateLimited(limit int, window, retryAfter time.Duration) *Error {
+// RateLimited refuses n publishes of one request.
+func RateLimited(n, limit int, window, retryAfter time.Duration) *Error {
+	what := fmt.Sprintf("This app has published %d times within %s, which is its limit.", limit, text.ShortDuration(window))
+	if n > 1 {
+		what = fmt.Sprintf("With these %d messages, this app would have published more than %d times within %s, which is its limit. None was published.",
+			n, limit, text.ShortDuration(window))
+	}
 	e := newError(http.StatusTooManyRequests, "rate_limited",
-		"This app has published %d times within %s, which is its limit. Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.",
-		limit, text.ShortDuration(window), text.WholeSeconds(retryAfter))
+		"%s Try again in %s s, or raise the app's limit or rate_limit in the Caddyfile.", what, text.WholeSeconds(retryAfter))
 	e.RetryAfter = max(retryAfter, time.Second)
 	return e
+}
+
+// BatchOverLimit refuses n publishes of one request that a limit never allows. It
+// is not a 429, because waiting does not help.
+func BatchOverLimit(n, limit int, window time.Duration) *Error {
+	return InvalidRequest("The body has %d messages, and this app may publish %d times within %s. Send fewer in one request, or raise the app's limit or rate_limit in the Caddyfile.",
+		n, limit, text.ShortDuration(window))
 }
 
 func ConnectRate(limit int, window, retryAfter time.Duration) *Error {

@@ -27,7 +27,7 @@ func CheckUTF8(body []byte) error {
 	}
 }
 
-// A Scanner walks an object in B, which must be valid JSON, in place. I is the
+// A Scanner walks an object or an array in B, which must be valid JSON, in place. I is the
 // index of the next byte.
 type Scanner struct {
 	B []byte
@@ -44,6 +44,18 @@ func (s *Scanner) Next() bool {
 	s.I++
 	s.Space()
 	return s.B[s.I] != '}'
+}
+
+// Element moves to the next element of an array, past the "[" or the "," before
+// it, and reports whether there is one.
+func (s *Scanner) Element() bool {
+	s.Space()
+	if s.B[s.I] == ']' {
+		return false
+	}
+	s.I++
+	s.Space()
+	return s.B[s.I] != ']'
 }
 
 // Colon moves from a field's name to its value.
