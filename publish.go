@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/site"
@@ -109,6 +111,10 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 		return 0, err
 	}
 	*authenticated = true
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return 0, err
+	}
 	body := bodies.Get().(*bytes.Buffer)
 	defer recycle(body)
 	arriving := arrival{all: e.arrived, app: app.ID}
@@ -121,34 +127,46 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	if err != nil {
 		return 0, err
 	}
-	return e.publish(w, r, app, batch, received)
-}
-
-// publish publishes what the body contains and writes the answer.
-func (e publishEndpoint) publish(w http.ResponseWriter, r *http.Request, app *keystore.App, batch message.Batch, received time.Time) (subscribers int, err error) {
 	if batch.Several == nil {
 		batch.One.Received = received
-		receipt, limited, err := e.publisher.Publish(r.Context(), app, batch.One)
-		respond.SetRateLimit(w.Header(), limited)
-		if err != nil {
-			return 0, err
-		}
-		receipt.Write(w)
-		return receipt.Subscribers, nil
 	}
 	for i := range batch.Several {
 		batch.Several[i].Received = received
 	}
-	receipts, limited, err := e.publisher.PublishAll(r.Context(), app, batch.Several)
-	respond.SetRateLimit(w.Header(), limited)
+	var answer []byte
+	if key == "" {
+		answer, subscribers, err = e.publish(r.Context(), w.Header(), app, batch)
+	} else {
+		repeatable := idempotent.Request{App: app.ID, Key: key, Body: idempotent.DigestOf(body.Bytes())}
+		answer, subscribers, err = e.publishOnce(r.Context(), w.Header(), app, batch, repeatable)
+	}
 	if err != nil {
 		return 0, err
+	}
+	message.WriteAnswer(w, answer)
+	return subscribers, nil
+}
+
+// publish publishes a batch. It returns the body of the answer, whose headers it
+// sets in h.
+func (e publishEndpoint) publish(ctx context.Context, h http.Header, app *keystore.App, batch message.Batch) (answer []byte, subscribers int, err error) {
+	if batch.Several == nil {
+		receipt, limited, err := e.publisher.Publish(ctx, app, batch.One)
+		respond.SetRateLimit(h, limited)
+		if err != nil {
+			return nil, 0, err
+		}
+		return receipt.Answer(make([]byte, 0, 128)), receipt.Subscribers, nil
+	}
+	receipts, limited, err := e.publisher.PublishAll(ctx, app, batch.Several)
+	respond.SetRateLimit(h, limited)
+	if err != nil {
+		return nil, 0, err
 	}
 	for _, receipt := range receipts {
 		subscribers += receipt.Subscribers
 	}
-	message.WriteAnswer(w, message.AnswerAll(nil, receipts))
-	return subscribers, nil
+	return message.AnswerAll(nil, receipts), subscribers, nil
 }
 
 // checkOrigin rejects pages from origins that the site does not list, and lets the
@@ -163,7 +181,7 @@ func (e publishEndpoint) checkOrigin(w http.ResponseWriter, r *http.Request) err
 	}
 	e.origins.SetCORS(w.Header(), r)
 	if len(r.Header["Origin"]) > 0 {
-		w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After")
+		w.Header().Set("Access-Control-Expose-Headers", "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, Idempotent-Replayed")
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func TestPublishFromABrowser(t *testing.T) {
 	for header, want := range map[string]string{
 		"Access-Control-Allow-Origin":  "https://a.example",
 		"Access-Control-Allow-Methods": "POST",
-		"Access-Control-Allow-Headers": "Content-Type, X-App-Id, Authorization",
+		"Access-Control-Allow-Headers": "Content-Type, X-App-Id, Authorization, Idempotency-Key",
 		"Access-Control-Max-Age":       "86400",
 		"Vary":                         "Origin",
 	} {

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
@@ -24,6 +25,7 @@ import (
 type publisher struct {
 	settings func() *Settings
 	limits   limit.Group
+	keys     idempotent.Memory
 	hub      *hub.Hub[*engineio.Packet]
 	registry *keystore.Registry
 	stats    *stats.Stats
@@ -111,6 +113,12 @@ func (p *publisher) allow(app *keystore.App, settings *Settings, n int) (limit.R
 		return result, apierr.RateLimited(n, publishes, window, result.RetryAfter)
 	}
 	return result, nil
+}
+
+// rate returns the state of the app's rate limit.
+func (p *publisher) rate(app *keystore.App) limit.Result {
+	publishes, window := p.settings().rateLimit(app)
+	return p.limits.AllowN(app.ID, 0, publishes, window)
 }
 
 // published counts a message and reports it to live views.

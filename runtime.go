@@ -163,6 +163,7 @@ func (rt *runtime) shrink() {
 		select {
 		case <-tick.C:
 			rt.publisher.limits.Shrink()
+			rt.publisher.keys.Sweep()
 		case <-rt.closed:
 			return
 		}
@@ -179,6 +180,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 		return
 	case now == nil:
 		rt.publisher.limits.Forget(before.ID)
+		rt.publisher.keys.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
 		rt.appOrigins.Forget(before.ID)

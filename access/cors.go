@@ -45,7 +45,7 @@ func IsPreflight(r *http.Request) bool {
 func AnswerPublishPreflight(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "POST")
-	h.Set("Access-Control-Allow-Headers", "Content-Type, X-App-Id, Authorization")
+	h.Set("Access-Control-Allow-Headers", "Content-Type, X-App-Id, Authorization, Idempotency-Key")
 	preflight(w)
 }
 

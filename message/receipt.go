@@ -19,13 +19,6 @@ type Receipt struct {
 	Subscribers int `json:"subscribers"`
 }
 
-// Write answers a publish of one message. It is respond.JSON stripped down for the
-// hot path: an id has no characters that JSON escapes.
-func (r Receipt) Write(w http.ResponseWriter) {
-	var buffer [128]byte
-	WriteAnswer(w, r.Answer(buffer[:0]))
-}
-
 // Answer appends the body of the answer to a publish of one message.
 func (r Receipt) Answer(b []byte) []byte { return append(r.appendTo(b), '\n') }
 
@@ -41,6 +34,7 @@ func AnswerAll(b []byte, receipts []Receipt) []byte {
 	return append(b, "]}\n"...)
 }
 
+// appendTo appends the receipt as JSON: an id has no characters that JSON escapes.
 func (r Receipt) appendTo(b []byte) []byte {
 	b = append(b, `{"id":"`...)
 	b = append(b, r.ID...)
@@ -51,7 +45,7 @@ func (r Receipt) appendTo(b []byte) []byte {
 	return append(b, '}')
 }
 
-// WriteAnswer answers a publish with the body of an answer.
+// WriteAnswer answers a publish. It is respond.JSON stripped down for the hot path.
 func WriteAnswer(w http.ResponseWriter, body []byte) {
 	respond.SetHeaders(w.Header(),
 		[]string{"Content-Type", "Content-Length"},

@@ -161,7 +161,7 @@ func (v *visit) publish(app *keystore.App) error {
 	case v.wantsJSON() && err != nil:
 		return err
 	case v.wantsJSON():
-		receipt.Write(v.w)
+		message.WriteAnswer(v.w, receipt.Answer(nil))
 		return nil
 	case err != nil:
 		refusal := apierr.As(err)

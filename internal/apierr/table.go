@@ -169,6 +169,18 @@ func TooManyChannels(limit int) *Error {
 		"This socket is in %d channels, which is the limit. Unsubscribe from one first, or raise max_channels for the app or in the Caddyfile.", limit)
 }
 
+func IdempotencyInProgress() *Error {
+	e := newError(http.StatusConflict, "idempotency_in_progress",
+		"A publish with this Idempotency-Key is in progress. Repeat the request in 1 s to get its answer.")
+	e.RetryAfter = time.Second
+	return e
+}
+
+func IdempotencyMismatch() *Error {
+	return newError(http.StatusUnprocessableEntity, "idempotency_mismatch",
+		"This Idempotency-Key was used with another body. Send a new key with each new publish, and the same key and body to repeat one.")
+}
+
 func TooEarly() *Error {
 	return newError(http.StatusTooEarly, "too_early",
 		"This request came in TLS early data (0-RTT), which can be replayed. Send it again after the handshake, as RFC 8470 says; or set allow_0rtt to false on the server.")

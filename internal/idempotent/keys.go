@@ -1,0 +1,61 @@
+// Package idempotent remembers the answers to requests that carry an idempotency
+// key, so that a repeated request is answered and not carried out again.
+package idempotent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+)
+
+// Lifetime is how long a key is remembered after its request was answered.
+const Lifetime = 5 * time.Minute
+
+// MaxKeys is how many answered keys of an app are remembered. Beyond that, the
+// oldest are forgotten.
+const MaxKeys = 100_000
+
+// Keys remembers answers. All its methods can be called concurrently.
+type Keys interface {
+	// Begin claims the key of a request. A nil error means one of two things: if
+	// answer is not nil, the request was carried out before and this is its
+	// answer; otherwise the caller carries it out, and must end the claim.
+	//
+	// The error is ErrInProgress while the claim of another request with this key
+	// has not ended, or ErrMismatch if the key was used with another body.
+	Begin(ctx context.Context, r Request) (claim Claim, answer []byte, err error)
+
+	// End ends a claim. The answer is remembered, or if it is nil, the key is free
+	// again. Ending a claim that has ended, or whose app was forgotten, does nothing.
+	End(ctx context.Context, claim Claim, answer []byte) error
+}
+
+var (
+	// ErrInProgress means that a request with the same key is in progress.
+	ErrInProgress = errors.New("a request with this key is in progress")
+
+	// ErrMismatch means that the key belongs to another body.
+	ErrMismatch = errors.New("the key was used with another body")
+)
+
+// A Request is a request that carries a key. Requests with the same app, key and
+// body are the same.
+type Request struct {
+	App, Key string
+	Body     Digest
+}
+
+// A Digest identifies a body.
+type Digest [sha256.Size]byte
+
+// DigestOf returns a body's digest.
+func DigestOf(body []byte) Digest { return sha256.Sum256(body) }
+
+// A Claim is the right to carry out a request.
+type Claim struct {
+	Request Request
+
+	// Token distinguishes the claim from others to the same key.
+	Token uint64
+}
