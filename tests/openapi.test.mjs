@@ -2,6 +2,7 @@
 // every answer in it, every error included, is one that the server gives.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -45,6 +46,17 @@ describe("openapi.yaml", () => {
   };
   const credentials = (app) => ({ "X-App-Id": app.id, Authorization: `Bearer ${app.publish_key}` });
   const publish = (app, body, headers = {}) => send(named("POST /publish"), "/publish", { headers: { ...json, ...credentials(app), ...headers }, body: JSON.stringify(body) });
+
+  /** The answer to a publish that is repeated while it is in progress, which takes some attempts. */
+  const inProgress = async (app) => {
+    await Promise.all(Array.from({ length: 30 }, () => caddy.subscriber(app, event.channel)));
+    const messages = Array.from({ length: 100 }, () => event);
+    return until("a publish is repeated while it is in progress", async () => {
+      const key = { "Idempotency-Key": randomUUID() };
+      const answers = await Promise.all(Array.from({ length: 8 }, () => publish(app, { messages }, key)));
+      return answers.find(({ status }) => status !== 200);
+    });
+  };
 
   /** Sends an operation what it takes. */
   const use = async (operation, ids, body = examplesOf(operation)[0]) =>
@@ -207,6 +219,10 @@ describe("openapi.yaml", () => {
       await expect(publish(app, { ...event, event: "" }), 422, "invalid_event");
       await expect(publish(app, { ...event, event: "connect" }), 422, "reserved_event");
       await expect(publish(app, event, { "Early-Data": "1" }), 425, "too_early");
+      assert.equal((await publish(app, event, { "Idempotency-Key": "k" })).status, 200);
+      assert.equal((await publish(app, event, { "Idempotency-Key": "k" })).headers["idempotent-replayed"], "true");
+      await expect(publish(app, { ...event, data: 1 }, { "Idempotency-Key": "k" }), 422, "idempotency_mismatch");
+      await expect(inProgress(app), 409, "idempotency_in_progress");
       await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 1, window: "1h" } });
       assert.equal((await publish(app, event)).headers["ratelimit-remaining"], "0");
       await expect(publish(app, event), 429, "rate_limited");

@@ -213,12 +213,13 @@ ${sites}
   }
 
   /** Publishes a body, given as a value or as JSON text. */
-  publish(app, body) {
+  publish(app, body, headers = {}) {
     return this.request("POST", "/publish", {
       headers: {
         "Content-Type": "application/json",
         "X-App-Id": app.id,
         Authorization: `Bearer ${app.publish_key}`,
+        ...headers,
       },
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
