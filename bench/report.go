@@ -65,6 +65,9 @@ func sections() (all []section) {
 		for _, f := range works {
 			s := section{work: f.String(), columns: fanoutColumns, compared: fanoutColumns[:1]}
 			s.title = fmt.Sprintf("%s × %d, %s, %d bytes", plural(f.channels, "channel"), f.subscribers, plural(f.publishers, "publisher"), f.payload)
+			if f.batch > 1 {
+				s.title += fmt.Sprintf(", %d messages in each request", f.batch)
+			}
 			switch {
 			case f.subscribers == 1:
 				s.columns, s.compared = narrowColumns, narrowColumns[:1]

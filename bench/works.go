@@ -16,9 +16,15 @@ type fanout struct {
 	channels, subscribers int // subscribers of each channel
 	publishers, payload   int
 	apps                  int // that the channels are of; 0 is 1
+	batch                 int // messages of a publish
 }
 
 func (f fanout) String() string {
+	if f.batch > 1 {
+		one := f
+		one.batch = 1
+		return fmt.Sprintf("%s-batch%d", one, f.batch)
+	}
 	if f.apps > 1 {
 		return fmt.Sprintf("%dx%d-%dp-%da-%d", f.channels, f.subscribers, f.publishers, f.apps, f.payload)
 	}
@@ -29,33 +35,33 @@ func (f fanout) String() string {
 // with the same connections. The curves of README.md go through them.
 var crowds = [][]fanout{
 	{
-		{1, 1000, 1, 100, 1},
-		{1, 1000, 32, 100, 1},
-		{1, 1000, 1, 1024, 1},
-		{1, 1000, 32, 1024, 1},
-		{1, 1000, 1, 16384, 1},
-		{1, 1000, 32, 16384, 1},
-		{1, 1000, 1, 4096, 1},
-		{1, 1000, 1, 65536, 1},
-		{1, 1000, 2, 100, 1},
-		{1, 1000, 4, 100, 1},
-		{1, 1000, 8, 100, 1},
-		{1, 1000, 16, 100, 1},
+		{1, 1000, 1, 100, 1, 1},
+		{1, 1000, 32, 100, 1, 1},
+		{1, 1000, 1, 1024, 1, 1},
+		{1, 1000, 32, 1024, 1, 1},
+		{1, 1000, 1, 16384, 1, 1},
+		{1, 1000, 32, 16384, 1, 1},
+		{1, 1000, 1, 4096, 1, 1},
+		{1, 1000, 1, 65536, 1, 1},
+		{1, 1000, 2, 100, 1, 1},
+		{1, 1000, 4, 100, 1, 1},
+		{1, 1000, 8, 100, 1, 1},
+		{1, 1000, 16, 100, 1, 1},
 	},
-	{{1, 1, 1, 100, 1}},
-	{{1, 10, 1, 100, 1}},
-	{{1, 100, 1, 100, 1}},
-	{{1, 3000, 1, 100, 1}},
-	{{1, 1, 16, 100, 1}},
-	{{10, 1, 16, 100, 1}},
-	{{100, 1, 16, 100, 1}},
-	{{1000, 1, 16, 100, 1}},
-	{{1008, 1, 16, 100, 16}},
-	{{10000, 1, 16, 100, 1}},
+	{{1, 1, 1, 100, 1, 1}},
+	{{1, 10, 1, 100, 1, 1}},
+	{{1, 100, 1, 100, 1, 1}},
+	{{1, 3000, 1, 100, 1, 1}},
+	{{1, 1, 16, 100, 1, 1}},
+	{{10, 1, 16, 100, 1, 1}},
+	{{100, 1, 16, 100, 1, 1}},
+	{{1000, 1, 16, 100, 1, 1}, {1000, 1, 16, 100, 1, 100}},
+	{{1008, 1, 16, 100, 16, 1}},
+	{{10000, 1, 16, 100, 1, 1}},
 }
 
 // large are works on the connections that idle are.
-var large = []fanout{{1, idle, 1, 100, 1}, {1, idle, 32, 100, 1}}
+var large = []fanout{{1, idle, 1, 100, 1, 1}, {1, idle, 32, 100, 1, 1}}
 
 // A group is works that share a server.
 type group func(s *settings, p *server.Peer, round int, r *results) error
@@ -80,7 +86,7 @@ const (
 // setting does where the setting matters.
 func concerns(p *server.Peer, work string) bool {
 	thousand := strings.HasPrefix(work, "1x1000-") || strings.HasPrefix(work, "1000x1-")
-	if strings.Contains(work, "a-") { // several apps
+	if strings.Contains(work, "a-") || strings.Contains(work, "-batch") { // several apps, or messages
 		return p.Name == "ours" || p.Name == "before"
 	}
 	switch p.Name {
@@ -135,7 +141,7 @@ func onServer(s *settings, p *server.Peer, do func(*server.Process, *load.Crowd)
 func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, process *server.Process, crowd *load.Crowd) error {
 	for _, f := range works {
 		w := load.Work{
-			Publishers: f.publishers, Payload: f.payload, Channels: f.channels, Apps: f.apps,
+			Publishers: f.publishers, Payload: f.payload, Channels: f.channels, Apps: f.apps, Batch: f.batch,
 			Duration: warmup, Interval: s.interval,
 		}
 		if _, err := load.Do(process.Target, crowd, w, process.CPU); err != nil {

@@ -11,31 +11,47 @@ import (
 
 // A publisher sends publishes over one kept-alive HTTP/1.1 connection.
 type publisher struct {
-	conn    net.Conn
-	answers *bufio.Reader
-	request []byte
-	channel int // where in the request the channel's name is
-	stamp   int // and the time
+	conn     net.Conn
+	answers  *bufio.Reader
+	request  []byte
+	channels []int // where in the request each message's channel is
+	stamps   []int // and the time
 }
 
-func newPublisher(t *Target, size int) (*publisher, error) {
+// newPublisher returns one whose requests have so many messages.
+func newPublisher(t *Target, size, batch int) (*publisher, error) {
 	conn, err := t.dial()
 	if err != nil {
 		return nil, err
 	}
 	body := `{"channel":"` + Channel(0) + `","event":"e","data":` + payload(size) + `}`
-	p := &publisher{conn: conn, answers: bufio.NewReader(conn), request: []byte("POST /publish HTTP/1.1\r\nHost: " + t.Addr +
+	if batch > 1 {
+		body = `{"messages":[` + strings.Repeat(","+body, batch)[1:] + `]}`
+	}
+	p := &publisher{conn: conn, answers: bufio.NewReaderSize(conn, 16<<10), request: []byte("POST /publish HTTP/1.1\r\nHost: " + t.Addr +
 		"\r\nContent-Type: application/json\r\n" + t.Headers +
 		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)}
-	p.channel = bytes.LastIndex(p.request, []byte(Channel(0)))
-	p.stamp = bytes.LastIndex(p.request, []byte(mark)) + len(mark)
+	at := len(p.request) - len(body)
+	for range batch {
+		at += bytes.Index(p.request[at:], []byte(Channel(0)))
+		p.channels = append(p.channels, at)
+		at += bytes.Index(p.request[at:], []byte(mark)) + len(mark)
+		p.stamps = append(p.stamps, at)
+	}
 	return p, nil
 }
 
-// publish returns once the server has answered.
-func (p *publisher) publish(channel string) error {
-	copy(p.request[p.channel:], channel)
-	putStamp(p.request[p.stamp:], now())
+// batch is how many messages each request has.
+func (p *publisher) batch() int { return len(p.channels) }
+
+// publish sends messages to so many channels in turn, from the n-th on. It
+// returns once the server has answered.
+func (p *publisher) publish(n, channels int) error {
+	at := now()
+	for i := range p.channels {
+		copy(p.request[p.channels[i]:], Channel((n+i)%channels))
+		putStamp(p.request[p.stamps[i]:], at)
+	}
 	if _, err := p.conn.Write(p.request); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ type Work struct {
 	Payload    int // bytes of JSON
 	Channels   int
 	Apps       int // channel i is of app i modulo Apps, as is publisher i; 0 is 1
+	Batch      int // messages of a request, to one channel after the other; 0 is 1
 	Duration   time.Duration
 
 	// Interval paces a publisher that is alone: zero sends the next message
@@ -24,7 +25,7 @@ type Work struct {
 
 // Outcome is what came of it.
 type Outcome struct {
-	Publishes, Deliveries, Lost int64
+	Publishes, Deliveries, Lost int64         // publishes are messages
 	Elapsed                     time.Duration // from the first publish to the last delivery
 	CPU                         time.Duration // of the server, meanwhile
 	Latencies                   []int64       // ns of the sampled sockets, in order of size
@@ -36,7 +37,7 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 	crowd.begin(w.Payload)
 	publishers := make([]*publisher, w.Publishers)
 	for i := range publishers {
-		p, err := newPublisher(t.of(i, w.Apps), w.Payload)
+		p, err := newPublisher(t.of(i, w.Apps), w.Payload, max(w.Batch, 1))
 		if err != nil {
 			return Outcome{}, err
 		}
@@ -75,11 +76,11 @@ func alone(p *publisher, crowd *Crowd, w Work) (publishes int64, err error) {
 	each := int64(crowd.Size() / w.Channels)
 	start := time.Now()
 	for time.Since(start) < w.Duration {
-		crowd.expect((publishes + 1) * each)
-		if err := p.publish(Channel(int(publishes) % w.Channels)); err != nil {
+		crowd.expect((publishes + int64(p.batch())) * each)
+		if err := p.publish(int(publishes), w.Channels); err != nil {
 			return publishes, err
 		}
-		publishes++
+		publishes += int64(p.batch())
 		if w.Interval == 0 {
 			crowd.await()
 		} else {
@@ -99,10 +100,10 @@ func together(publishers []*publisher, crowd *Crowd, w Work) (int64, error) {
 	for i, p := range publishers {
 		wg.Go(func() {
 			for n := i; time.Since(start) < w.Duration && crowd.Dropped() == 0; n += len(publishers) {
-				if failures[i] = p.publish(Channel(n % w.Channels)); failures[i] != nil {
+				if failures[i] = p.publish(n*p.batch(), w.Channels); failures[i] != nil {
 					return
 				}
-				publishes.Add(1)
+				publishes.Add(int64(p.batch()))
 			}
 		})
 	}
