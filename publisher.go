@@ -90,13 +90,17 @@ func (p *publisher) PublishAll(ctx context.Context, app *keystore.App, all []mes
 // the accepted ones.
 func (p *publisher) hubPublishAll(ctx context.Context, app *keystore.App, all []message.Publication) ([]hub.Receipt, error) {
 	receipts := make([]hub.Receipt, 0, len(all))
-	for _, m := range all {
-		receipt, err := p.hub.Publish(ctx, hubMessage(app, m))
+	lasting := context.WithoutCancel(ctx)
+	for i, m := range all {
+		until := lasting
+		if i == 0 {
+			until = ctx
+		}
+		receipt, err := p.hub.Publish(until, hubMessage(app, m))
 		if err != nil {
 			return receipts, err
 		}
 		receipts = append(receipts, receipt)
-		ctx = context.WithoutCancel(ctx)
 	}
 	return receipts, nil
 }

@@ -194,17 +194,18 @@ func TestWaitingWholeSecondsIsAlwaysEnough(t *testing.T) {
 		var r Rolling
 		now := epoch
 		for range 10 {
-			got := r.Allow(now, limit, window)
+			n := 1 + rnd.IntN(min(limit, 100))
+			got := r.AllowN(now, n, limit, window)
 			for got.OK {
 				now = now.Add(below(rnd, window/time.Duration(4*limit)+1))
-				got = r.Allow(now, limit, window)
+				got = r.AllowN(now, n, limit, window)
 			}
 			if got.RetryAfter <= 0 || got.RetryAfter > window {
 				t.Fatalf("seed %d: RetryAfter %s in a window of %s", seed, got.RetryAfter, window)
 			}
 			wait := (got.RetryAfter + time.Second - 1).Truncate(time.Second)
 			now = now.Add(wait)
-			if got := r.Allow(now, limit, window); !got.OK {
+			if got := r.AllowN(now, n, limit, window); !got.OK {
 				t.Fatalf("seed %d: refused after %s: %+v", seed, wait, got)
 			}
 		}
@@ -232,7 +233,7 @@ func TestManyAtOnceGetNoMoreThanTheLimit(t *testing.T) {
 	}
 }
 
-// For any sequence of times, limits and windows, the answers agree with each
+// For any sequence of times, numbers of events, limits and windows, the answers agree with each
 // other and the log with itself, and as long as nothing changes, the promise
 // holds.
 func FuzzAllow(f *testing.F) {
@@ -258,7 +259,8 @@ func FuzzAllow(f *testing.F) {
 				now += step << (steps[3] % 32)
 			}
 			latest = max(latest, now)
-			got := r.Allow(epoch.Add(now), limit, window)
+			n := min(1+int(steps[0]&31), max(limit, 1))
+			got := r.AllowN(epoch.Add(now), n, limit, window)
 			switch {
 			case limit <= 0 || window <= 0:
 				if got != (Result{OK: true}) {
@@ -272,8 +274,10 @@ func FuzzAllow(f *testing.F) {
 			case len(r.log.ring) > maxEntries:
 				t.Fatalf("a ring of %d", len(r.log.ring))
 			}
-			if got.OK {
-				m.accepted = append(m.accepted, latest)
+			for range n {
+				if got.OK {
+					m.accepted = append(m.accepted, latest)
+				}
 			}
 		}
 		if !changed && limit > 0 && window > 0 {
