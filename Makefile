@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network clock fuzz soak stress lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network clock fuzz soak stress recovery lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -82,6 +82,12 @@ fuzz:
 SOAK ?= 1h
 soak: $(CADDY_BIN)
 	STRESS=1 CADDY_BIN=$(abspath $(CADDY_BIN)) go test ./tests/stress -run '^TestSoak$$' -v -count=1 -timeout=0 -args -soak $(SOAK)
+
+# The recovery test at full size: make test runs one of a few seconds. It prints its
+# seed: make recovery RECOVERY_SEED=<seed> makes the same cuts again.
+recovery: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	RECOVERY_CLIENTS=$${RECOVERY_CLIENTS:-100} RECOVERY_DROPS=$${RECOVERY_DROPS:-30} RECOVERY_AWAY=$${RECOVERY_AWAY:-2000} \
+	RECOVERY_CHANNELS=$${RECOVERY_CHANNELS:-10} CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/recovery.test.mjs
 
 lint:
 	@exec scripts/lint.sh

@@ -54,6 +54,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		keystore        badger <dir>
 //		broker          memory
 //		rate_limit      600 1m
+//		history         100 2m
+//		history_memory  64MiB
+//		recovery        2m
+//		recovery_file   <path>|off
 //		max_body        1MiB
 //		body_timeout    10s
 //		max_channels    100
@@ -77,7 +81,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 // The keystore's directory defaults to "realtime" in Caddy's data directory.
 // rate_limit is the number of publishes per app in any window of that length.
-// max_channels applies to each socket. max_connecting limits the clients that
+// history is how many of its newest messages a channel keeps, and for how long;
+// "history 0" keeps none. history_memory bounds the memory of all of them.
+// recovery is how long a client can be away and still get what it missed;
+// "recovery 0s" turns that off. max_channels applies to each socket. max_connecting limits the clients that
 // are connecting at the same time; one address can have a quarter of them.
 // max_connections limits all clients, by default to nine tenths of the
 // process's file descriptors; max_connections_per_ip limits the clients of one
@@ -237,7 +244,15 @@ func elsewhere(name string) string {
 
 // rateArgs takes how many of something there may be in which window.
 func rateArgs(name string, args []string, of, example string) (*Rate, error) {
-	example += noLimit(name)
+	r, err := countIn(name, args, of, example+noLimit(name))
+	if err != nil {
+		return nil, err
+	}
+	return r, r.validate(name)
+}
+
+// countIn reads a count and a window, which a count of 0 does not have.
+func countIn(name string, args []string, of, example string) (*Rate, error) {
 	if len(args) == 0 {
 		return nil, errMissingArg(name, example)
 	}
@@ -254,10 +269,8 @@ func rateArgs(name string, args []string, of, example string) (*Rate, error) {
 	case len(args) == 1:
 		return nil, errMissingArg(name, example)
 	}
-	if r.Window, err = durationArg(name, args[1:], example); err != nil {
-		return nil, err
-	}
-	return r, r.validate(name)
+	r.Window, err = durationArg(name, args[1:], example)
+	return r, err
 }
 
 // noLimit follows an example whose setting has no limit if it is 0.

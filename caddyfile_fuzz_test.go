@@ -21,6 +21,7 @@ func FuzzSettings(f *testing.F) {
 			"connect_timeout 10s\nmax_connecting 5000\nmax_queue 1MiB\nwrite_timeout 10s\ndrain 15s\n}",
 		"realtime {\nmax_connections 9\nmax_connections_per_ip 3\nconnect_rate 20 10s\nmessage_rate 1000 10s\nmax_packet 64KiB\nauth_failures 30 1m\nbody_timeout 10s\n}",
 		"realtime {\nmax_connections 0\nmax_connections_per_ip 0\nconnect_rate 0\nmessage_rate 0\nauth_failures -0\n}",
+		"realtime {\nhistory 100 2m\nhistory_memory 64MiB\nrecovery 2m\n}", "realtime {\nhistory 0\nhistory_memory 1\nrecovery 0s\n}", "realtime {\nhistory 10001 1s\n}", "realtime {\nrecovery -1s\n}",
 		"realtime {\nrate_limit 0\ndrain 0s\nmax_body 1.5kB\nmax_queue 2e3\n}", "realtime {\nrate_limit -0\n}", "realtime {\ndrain 1d\nping_interval 0.5d\n}",
 		"realtime {\nkeystore badger {env.HOME}/x\n}", "realtime {\nmax_body {env.A}\nrate_limit {env.N} 1m\ndrain {env.D}\n}", "realtime {\ndocs_path {env.D}\norigins {env.O} *\n}", "realtime {\nmax_body {http.request.host}\n}", "realtime {\nmax_body 99999999999EB\n}", "realtime {\nkeystore badger /x {\n}\n}", "realtime {\nkeystore badger `a\nb`\n}",
 		"realtime {\npublish_path /p\nsocket_path /s/\ndocs_path /\norigins https://a.example https://*.b.example null\n}", "realtime {\norigins *\n}",
@@ -50,7 +51,8 @@ func FuzzSettings(f *testing.F) {
 			}
 			if s := again.Settings; s.RateLimit == nil || s.MaxBody < 1 || s.MaxQueue < s.MaxBody || s.MaxChannels < 1 || s.MaxConnecting < 1 ||
 				s.PingInterval < caddy.Duration(bounds.MinDuration) || s.PingTimeout < caddy.Duration(bounds.MinDuration) || s.ConnectTimeout < caddy.Duration(bounds.MinDuration) || s.WriteTimeout < caddy.Duration(bounds.MinDuration) || s.Drain == nil ||
-				s.BodyTimeout < caddy.Duration(bounds.MinDuration) || s.MaxPacket < minPacket || s.MaxConnections == nil || s.ConnectRate == nil || s.MessageRate == nil || s.AuthFailures == nil {
+				s.BodyTimeout < caddy.Duration(bounds.MinDuration) || s.MaxPacket < minPacket || s.MaxConnections == nil || s.ConnectRate == nil || s.MessageRate == nil || s.AuthFailures == nil ||
+				s.History == nil || s.History.Count > bounds.MaxHistory || s.HistoryMemory < 1 || s.Recovery == nil || *s.Recovery > caddy.Duration(bounds.MaxDuration) {
 				t.Fatalf("%q leaves no bound: %+v", text, s)
 			}
 		}
@@ -92,6 +94,8 @@ func FuzzCaddyfile(f *testing.F) {
 		{"", "", ""},
 		{"rate_limit 600 1m\nmax_body 1MiB", "publish_path /p\ndocs_path /docs", "path /portal"},
 		{"keystore badger /x\ndrain 0s", "socket_path /s/\norigins https://*.a.example", "path /p/q"},
+		{"history 0\nhistory_memory 1MiB\nrecovery 10m", "", ""},
+		{"history 10 1h\nrecovery 0s", "", ""},
 		{"max_queue 1kB", "origins * null", ""},
 		{"max_connections 0\nconnect_rate 1 1s\nmax_packet 1kB", "", ""},
 		{"ping_interval 1ns", "publish_path //", "path /"},

@@ -101,16 +101,18 @@ func FuzzAuth(f *testing.F) {
 			return // refused earlier
 		}
 		socket := &socket{visitor: new(visitor)}
-		appID, secret, err := socket.credentials(auth)
+		appID, secret, asked, err := socket.credentials(auth)
 		var fields map[string]any
 		decodable := auth == nil || json.Unmarshal(auth, &fields) == nil
 		wantID, idOK := fields["appId"].(string)
 		wantSecret, secretOK := fields["subscribeKey"].(string)
-		if complete := decodable && idOK && secretOK && wantID != "" && wantSecret != ""; complete != (err == nil) {
+		recovers, isBool := fields["recover"].(bool)
+		valid := fields["recover"] == nil || isBool
+		if complete := decodable && valid && idOK && secretOK && wantID != "" && wantSecret != ""; complete != (err == nil) {
 			t.Fatalf("%s is %q, %q, %v", auth, appID, secret, err)
 		}
 		if err == nil {
-			if appID != wantID || secret != wantSecret {
+			if appID != wantID || secret != wantSecret || asked.recover != recovers {
 				t.Fatalf("%s is %q, %q", auth, appID, secret)
 			}
 			app, key, authErr := access.Authenticate(s.registry, keystore.Subscribe, appID, secret, time.Now())

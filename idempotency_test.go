@@ -96,12 +96,12 @@ type gate struct {
 	open    chan func()
 }
 
-func (b *gate) Publish(ctx context.Context, m *hub.Message) (hub.Receipt, error) {
+func (b *gate) Publish(ctx context.Context, all []*hub.Message) error {
 	b.once.Do(func() {
 		close(b.arrived)
 		(<-b.open)()
 	})
-	return b.recorder.Publish(ctx, m)
+	return b.recorder.Publish(ctx, all)
 }
 
 func newGate(t *testing.T) (*publishServer, *gate) {
@@ -132,7 +132,7 @@ func TestARepetitionWhileTheFirstIsUnderWayIsToldToWait(t *testing.T) {
 	for res.StatusCode == http.StatusConflict {
 		res, body = s.do(t, s.keyed(t, "k", goodBody))
 	}
-	if body != `{"id":"m1","offset":1,"subscribers":3}`+"\n" || res.Header.Get("Idempotent-Replayed") != "true" {
+	if body != `{"id":"m-1","offset":1,"subscribers":3}`+"\n" || res.Header.Get("Idempotent-Replayed") != "true" {
 		t.Fatalf("%d %v %s", res.StatusCode, res.Header, body)
 	}
 }

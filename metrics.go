@@ -3,6 +3,7 @@ package realtime
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
@@ -21,13 +22,30 @@ var (
 	connectingDesc    = newDesc("connecting", "Clients whose connection is open and whose credentials are not checked.")
 	channelsDesc      = newDesc("channels", "Channels that have subscribers.")
 	subscriptionsDesc = newDesc("subscriptions", "Subscribers of all channels; one in two channels is two.")
+	awayDesc          = newDesc("away", "Clients that asked for recovery, are gone, and can still come back.")
+	historyDesc       = newDesc("history_messages", "Messages in the history of all channels.")
+	historyBytesDesc  = newDesc("history_bytes", "Bytes of memory that these messages take, which history_memory bounds.")
 	watchersDesc      = newDesc("live_watchers", "People who watch an app's events as they happen.")
+
+	historyEvictedDesc = newDesc("history_evicted_total",
+		"Messages that left the history because of history_memory, before their number or age was reached.")
+	replayedDesc = newDesc("replayed_total", "Messages that were sent to clients that came back, or that subscribed after them.")
 
 	cutOffDesc = newDesc("cut_off_total",
 		"Clients that were cut off: queue_full and write_timeout are slow, ping_timeout is gone, flood sends too much.", "reason")
 	connectingRefusedDesc = newDesc("connecting_refused_total",
 		"Clients that were refused because max_connecting, or their address's share of it, were about to connect.")
 )
+
+// newStats creates counters in which every outcome of a recovery begins at 0.
+func newStats() *stats.Stats {
+	all := hub.Recoveries()
+	outcomes := make([]string, 0, len(all))
+	for _, outcome := range all {
+		outcomes = append(outcomes, string(outcome))
+	}
+	return stats.New(outcomes...)
+}
 
 func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("caddy_realtime_"+name, help, labels, nil)
@@ -38,6 +56,7 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 func (metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
+		awayDesc, historyDesc, historyBytesDesc, historyEvictedDesc, replayedDesc,
 	} {
 		out <- desc
 	}
@@ -57,6 +76,12 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.gauge(channelsDesc, rt.hub.Channels())
 	c.gauge(subscriptionsDesc, rt.hub.Subscriptions())
 	c.gauge(watchersDesc, rt.live.Len())
+	c.gauge(awayDesc, rt.hub.AllAway())
+	history := rt.hub.History()
+	c.gauge(historyDesc, history.Messages)
+	c.gauge(historyBytesDesc, int(history.Bytes))
+	c.counter(historyEvictedDesc, history.Evicted)
+	c.counter(replayedDesc, rt.hub.Replayed())
 	c.counter(cutOffDesc, rt.eio.Stats().Overflows.Load(), "queue_full")
 	c.counter(cutOffDesc, rt.eio.Stats().WriteTimeouts.Load(), "write_timeout")
 	c.counter(cutOffDesc, rt.eio.Stats().PingTimeouts.Load(), "ping_timeout")

@@ -29,7 +29,7 @@ func TestPublishIsAccepted(t *testing.T) {
 		}
 	}
 	res, body := s.do(t, s.request(t, goodBody))
-	if body != `{"id":"m4","offset":4,"subscribers":3}`+"\n" {
+	if body != `{"id":"m-4","offset":4,"subscribers":3}`+"\n" {
 		t.Fatalf("answers %q", body)
 	}
 	for header, want := range map[string]string{

@@ -2,11 +2,11 @@ package realtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
@@ -17,6 +17,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
 // A publisher is the only path of a message to its subscribers, for every source
@@ -26,7 +27,7 @@ type publisher struct {
 	settings func() *Settings
 	limits   limit.Group
 	keys     idempotent.Memory
-	hub      *hub.Hub[*engineio.Packet]
+	hub      *hub.Hub[*socketio.Broadcast]
 	registry *keystore.Registry
 	stats    *stats.Stats
 	feeds    *live.Feeds
@@ -49,12 +50,11 @@ func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Pu
 	if err != nil {
 		return message.Receipt{}, result, err
 	}
-	receipt, err := p.hub.Publish(ctx, hubMessage(app, m))
+	receipt, err := p.hub.Publish(ctx, settings.hubMessage(app, m))
 	if err != nil {
-		return message.Receipt{}, result, fmt.Errorf("publishing: %w", err)
+		return message.Receipt{}, result, publishError(err)
 	}
-	p.published(app, m, receipt)
-	return message.Receipt(receipt), result, nil
+	return p.published(app, m, receipt), result, nil
 }
 
 // PublishAll is Publish for 1 to 100 publications in their order: all are accepted
@@ -73,36 +73,27 @@ func (p *publisher) PublishAll(ctx context.Context, app *keystore.App, all []mes
 	if err != nil {
 		return nil, result, err
 	}
-	accepted, err := p.hubPublishAll(ctx, app, all)
+	messages := make([]hub.Message, len(all))
+	for i, m := range all {
+		messages[i] = settings.hubMessage(app, m)
+	}
+	accepted, err := p.hub.PublishAll(ctx, messages)
+	if err != nil {
+		return nil, result, publishError(err)
+	}
 	receipts := make([]message.Receipt, len(accepted))
 	for i, receipt := range accepted {
-		p.published(app, all[i], receipt)
-		receipts[i] = message.Receipt(receipt)
-	}
-	if err != nil {
-		return nil, result, fmt.Errorf("publishing %d messages, of which %d were published: %w", len(all), len(accepted), err)
+		receipts[i] = p.published(app, all[i], receipt)
 	}
 	return receipts, result, nil
 }
 
-// hubPublishAll publishes in order. Once the first is accepted, the end of ctx does
-// not stop the others. An error of the broker does: then the receipts are those of
-// the accepted ones.
-func (p *publisher) hubPublishAll(ctx context.Context, app *keystore.App, all []message.Publication) ([]hub.Receipt, error) {
-	receipts := make([]hub.Receipt, 0, len(all))
-	lasting := context.WithoutCancel(ctx)
-	for i, m := range all {
-		until := lasting
-		if i == 0 {
-			until = ctx
-		}
-		receipt, err := p.hub.Publish(until, hubMessage(app, m))
-		if err != nil {
-			return receipts, err
-		}
-		receipts = append(receipts, receipt)
+// publishError explains why the hub did not accept a message.
+func publishError(err error) error {
+	if errors.Is(err, hub.ErrStopped) {
+		return apierr.Unavailable("The server is shutting down. Try again.", time.Second)
 	}
-	return receipts, nil
+	return fmt.Errorf("publishing: %w", err)
 }
 
 // allow counts n publishes of an app against its rate limit. It must be the last
@@ -125,19 +116,24 @@ func (p *publisher) rate(app *keystore.App) limit.Result {
 	return p.limits.AllowN(app.ID, 0, publishes, window)
 }
 
-// published counts a message and reports it to live views.
-func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt) {
+// published counts a message, reports it to live views, and returns the answer.
+func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt) message.Receipt {
+	answer := message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}
 	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
 	if p.feeds.Watched(app.ID) {
 		p.feeds.Tell(app.ID, live.Event{
 			Kind: live.Published, Channel: text.MaskKeys(m.Channel), Event: text.MaskKeys(m.Event), Data: m.Data,
-			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
+			Message: answer.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}
+	return answer
 }
 
-func hubMessage(app *keystore.App, m message.Publication) hub.Message {
-	return hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except, NoHistory: m.NoHistory}
+func (s *Settings) hubMessage(app *keystore.App, m message.Publication) hub.Message {
+	return hub.Message{
+		App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except,
+		NoHistory: m.NoHistory, Keep: s.history(app),
+	}
 }
 
 // Refused implements manage.Publisher.
@@ -169,6 +165,23 @@ func (s *Settings) rateLimit(app *keystore.App) (publishes int, window time.Dura
 		return app.Rate.Limit, app.Rate.Window
 	}
 	return s.RateLimit.Publishes, time.Duration(s.RateLimit.Window)
+}
+
+// history returns what a channel of the app keeps.
+func (s *Settings) history(app *keystore.App) hub.Keep {
+	if app.History != nil {
+		return hub.Keep{Messages: app.History.Messages, Age: app.History.Age}
+	}
+	return hub.Keep{Messages: s.History.Count, Age: time.Duration(s.History.Window)}
+}
+
+// recovery returns how long a client of the app can be away and still recover; 0
+// means that it cannot.
+func (s *Settings) recovery(app *keystore.App) time.Duration {
+	if app.Recovery != nil {
+		return *app.Recovery
+	}
+	return time.Duration(*s.Recovery)
 }
 
 // Interface guard

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,14 +18,14 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
-	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
 // mustHub creates a hub with a broker.
-func mustHub(tb testing.TB, broker hub.Broker) *hub.Hub[*engineio.Packet] {
+func mustHub(tb testing.TB, broker hub.Broker) *hub.Hub[*socketio.Broadcast] {
 	tb.Helper()
 	h, err := newHub(broker)
 	if err != nil {
@@ -42,18 +41,21 @@ type recorder struct {
 	err error
 }
 
-func (p *recorder) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
+func (p *recorder) Publish(_ context.Context, all []*hub.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
-		return hub.Receipt{}, p.err
+		return p.err
 	}
-	data := m.Data
-	if data == nil {
-		data = json.RawMessage("absent")
+	for _, m := range all {
+		data := m.Data
+		if data == nil {
+			data = json.RawMessage("absent")
+		}
+		p.got = append(p.got, m.App+" "+m.Channel+" "+m.Event+" "+string(data))
+		m.Position, m.Subscribers = hub.Position{Epoch: "m", Offset: uint64(len(p.got))}, 3
 	}
-	p.got = append(p.got, m.App+" "+m.Channel+" "+m.Event+" "+string(data))
-	return hub.Receipt{ID: "m" + strconv.Itoa(len(p.got)), Offset: uint64(len(p.got)), Subscribers: 3}, nil
+	return nil
 }
 
 func (*recorder) Start(hub.Handler) error { return nil }
@@ -63,9 +65,7 @@ func (*recorder) Close() error            { return nil }
 // discard is a broker that delivers nothing.
 type discard struct{ recorder }
 
-func (*discard) Publish(context.Context, *hub.Message) (hub.Receipt, error) {
-	return hub.Receipt{ID: "m"}, nil
-}
+func (*discard) Publish(context.Context, []*hub.Message) error { return nil }
 
 func (p *recorder) last() string {
 	p.mu.Lock()

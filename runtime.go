@@ -44,7 +44,7 @@ type runtime struct {
 	registry  *keystore.Registry
 	publisher publisher
 	gateway   *manage.Gateway
-	hub       *hub.Hub[*engineio.Packet]
+	hub       *hub.Hub[*socketio.Broadcast]
 	sio       *socketio.Server
 	eio       *engineio.Server
 	sockets   sockets
@@ -54,6 +54,8 @@ type runtime struct {
 	arrived   arrivals
 	stats     *stats.Stats
 	expiry    *keystore.Expiry
+
+	keystoreDir string // "" if the keystore has none
 
 	current atomic.Pointer[Settings]
 	refused access.RefusedOrigins
@@ -79,7 +81,10 @@ const upgradeTimeout = 10 * time.Second
 
 // openRuntime opens the keystore and creates everything that depends on it.
 func openRuntime(first *App) (*runtime, error) {
-	rt := &runtime{key: first.runtimeKey(), lasting: logging.New(first.logger), stats: stats.New(), drained: make(chan struct{}), closed: make(chan struct{})}
+	rt := &runtime{
+		key: first.runtimeKey(), lasting: logging.New(first.logger), stats: newStats(),
+		drained: make(chan struct{}), closed: make(chan struct{}), keystoreDir: keystoreDirOf(first.keystore),
+	}
 	rt.log = rt.lasting.Logger("realtime")
 	rt.current.Store(&first.Settings)
 	store, err := first.keystore.Open(rt.lasting.Logger("realtime.keystore"))
@@ -101,6 +106,7 @@ func openRuntime(first *App) (*runtime, error) {
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
+	rt.restore()
 	// Watch before reading the apps: other processes can change the store at any time.
 	rt.registry.Watch(rt.appChanged)
 	for page, next := rt.registry.Apps("", manage.MaxPage); ; page, next = rt.registry.Apps(next, manage.MaxPage) {
@@ -147,9 +153,15 @@ func activeRuntime() (*runtime, error) {
 	}
 }
 
-// newHub returns a hub that encodes messages as packets for clients.
-func newHub(broker hub.Broker) (*hub.Hub[*engineio.Packet], error) {
-	return hub.New(broker, func(m *hub.Message) *engineio.Packet { return socketio.EventPacket(m.Event, m.Data) })
+// newHub returns a hub that encodes messages for clients.
+func newHub(broker hub.Broker) (*hub.Hub[*socketio.Broadcast], error) {
+	return hub.New(broker, hub.Codec[*socketio.Broadcast]{
+		Encode: func(m *hub.Message) *socketio.Broadcast { return socketio.NewBroadcast(m.Event, m.Data, m.ID()) },
+		Keep:   (*socketio.Broadcast).Keep,
+
+		Marshal:   (*socketio.Broadcast).Marshal,
+		Unmarshal: socketio.UnmarshalBroadcast,
+	})
 }
 
 // shrinkPause is the interval at which unused memory of limits is released.
@@ -319,7 +331,12 @@ func (rt *runtime) configure() {
 	latest := rt.configs[len(rt.configs)-1]
 	rt.lasting.Use(latest.logger)
 	rt.current.Store(&latest.Settings)
-	rt.hub.SetAhead(int(latest.MaxQueue / 2)) // a socket can be in several channels
+	rt.hub.Configure(hub.Limits{
+		Ahead:   int(latest.MaxQueue / 2), // a socket can be in several channels
+		History: latest.HistoryMemory,
+		Replay:  int(latest.MaxQueue / 2),
+		Away:    *latest.MaxConnections,
+	})
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
 	rt.useSites()
@@ -344,6 +361,7 @@ func (rt *runtime) Destruct() error {
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))
 	}
+	rt.save()
 	if closed != nil {
 		rt.log.Error("the keystore could not be closed", zap.String("dir", rt.key.keystore), zap.Error(closed))
 		return fmt.Errorf("closing the keystore: %w", closed)

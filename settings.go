@@ -40,6 +40,26 @@ type Settings struct {
 	// RateLimit applies to apps without a limit of their own. Default: 600 in 1m.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
+	// History is how many of its newest messages a channel keeps, and for how
+	// long; a count of 0 keeps none. It applies to apps without a history of
+	// their own. Default: 100 for 2m.
+	History *Rate `json:"history,omitempty"`
+
+	// HistoryMemory bounds the memory of all channels' histories, in bytes. The
+	// oldest messages go first. Default: 64 MiB.
+	HistoryMemory int64 `json:"history_memory,omitempty"`
+
+	// Recovery is how long a client that asked for recovery can be away and still
+	// get what it missed; 0 turns recovery off. It applies to apps without a
+	// time of their own. Default: 2m.
+	Recovery *caddy.Duration `json:"recovery,omitempty"`
+
+	// RecoveryFile keeps what clients can recover over a planned restart. It is
+	// written at exit and read once at the next start; "off" turns that off.
+	// Default: "recovery" in the directory of the badger keystore, otherwise
+	// "realtime.recovery" in Caddy's data directory.
+	RecoveryFile string `json:"recovery_file,omitempty"`
+
 	// MaxBody is the largest body of POST /publish, in bytes. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
@@ -145,5 +165,8 @@ func (s *Settings) defaults() manage.Defaults {
 		Window:      time.Duration(s.RateLimit.Window),
 		MaxChannels: s.MaxChannels,
 		MaxBody:     s.MaxBody,
+		History:     s.History.Count,
+		HistoryAge:  time.Duration(s.History.Window),
+		Recovery:    time.Duration(*s.Recovery),
 	}
 }

@@ -59,6 +59,20 @@ func globalForms() map[string]settingForms {
 		"connect_rate":  rateForms("count").byDefault("0", `{"count":0}`),
 		"message_rate":  rateForms("count").byDefault("1000 10s", `{"count":1000,"window":"10s"}`),
 		"auth_failures": rateForms("count").byDefault("30 1m", `{"count":30,"window":"1m"}`),
+		"history": {
+			def: forms{"100 2m", `{"count":100,"window":"2m"}`}, none: forms{"0", `{"count":0}`},
+			min: forms{"1 10ms", `{"count":1,"window":"10ms"}`}, max: forms{"10000 24h", `{"count":10000,"window":"24h"}`},
+			under: forms{"-1 1s", `{"count":-1,"window":"1s"}`}, over: forms{"10001 1s", `{"count":10001,"window":"1s"}`},
+		},
+		"history_memory": {
+			def: forms{"64MiB", "67108864"}, min: forms{"1B", "1"}, max: forms{"1GiB", "1073741824"},
+			under: forms{"-1", "-1"}, over: forms{"1073741825", "1073741825"},
+		},
+		"recovery": {
+			def: forms{"2m", `"2m"`}, none: forms{"0s", "0"}, min: forms{"10ms", "10000000"}, max: forms{"1d", "86400000000000"},
+			under: forms{"9ms", "9000000"}, over: forms{"25h", "90000000000000"},
+		},
+		"recovery_file": {none: forms{"off", `"off"`}, min: forms{"/x", `"/x"`}},
 		"max_body": {
 			def: forms{"1MiB", "1048576"}, min: forms{"1B", "1"}, max: forms{"1GiB", "1073741824"},
 			under: forms{"-1", "-1"}, over: forms{"1073741825", "1073741825"}, with: "max_queue 1GiB", withJSON: `"max_queue":1073741824`,

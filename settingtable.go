@@ -30,6 +30,10 @@ type setting struct {
 func settingTable() []setting {
 	return []setting{
 		rateLimitSetting("rate_limit", "600 1m"),
+		historySetting("history", "100 2m"),
+		sizeSetting("history_memory", "64MiB", func(s *Settings) *int64 { return &s.HistoryMemory }, bounds.CheckSize),
+		recoverySetting("recovery", "2m"),
+		recoveryFileSetting("recovery_file"),
 		sizeSetting("max_body", "1MiB", func(s *Settings) *int64 { return &s.MaxBody }, bounds.CheckSize),
 		durationSetting("body_timeout", "10s", func(s *Settings) *caddy.Duration { return &s.BodyTimeout }),
 		countSetting("max_channels", "100", func(s *Settings) *int { return &s.MaxChannels }),
@@ -192,6 +196,55 @@ func rateLimitSetting(name, usual string) setting {
 			}
 			return bounds.CheckRate(name, s.RateLimit.Publishes, time.Duration(s.RateLimit.Window))
 		},
+	}
+}
+
+// historySetting is a number of messages, and their age if it is not 0.
+func historySetting(name, usual string) setting {
+	return setting{
+		name: name, usual: usual, rate: true,
+		set: func(s *Settings, args []string) (err error) {
+			s.History, err = countIn(name, args, "messages", usual+", or "+name+" 0 for none")
+			return err
+		},
+		unset: func(s *Settings) bool { return s.History == nil },
+		check: func(s *Settings) error {
+			if s.History == nil {
+				return nil
+			}
+			return bounds.CheckHistory(name, s.History.Count, time.Duration(s.History.Window))
+		},
+	}
+}
+
+// recoverySetting is a duration that may be 0, which is no recovery.
+func recoverySetting(name, usual string) setting {
+	return setting{
+		name: name, usual: usual,
+		set: func(s *Settings, args []string) error {
+			d, err := anyDurationArg(name, args, usual)
+			s.Recovery = &d
+			return err
+		},
+		unset: func(s *Settings) bool { return s.Recovery == nil },
+		check: func(s *Settings) error {
+			if s.Recovery == nil {
+				return nil
+			}
+			return bounds.CheckRecovery(name, time.Duration(*s.Recovery))
+		},
+	}
+}
+
+// recoveryFileSetting is a path. Its default depends on the keystore.
+func recoveryFileSetting(name string) setting {
+	return setting{
+		name: name,
+		set: func(s *Settings, args []string) (err error) {
+			s.RecoveryFile, err = oneArg(name, args, "/var/lib/caddy/realtime.recovery, or "+name+" off")
+			return err
+		},
+		check: func(*Settings) error { return nil },
 	}
 }
 

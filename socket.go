@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -21,7 +20,6 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -62,14 +60,15 @@ type socket struct {
 	runtime *runtime
 	conn    *socketio.Socket
 	visitor *visitor
-	app     string                        // claimed ID; "" before Connect
-	key     atomic.Pointer[keystore.Key]  // nil until checked
-	member  *hub.Member[*engineio.Packet] // set before since
-	since   atomic.Int64                  // when it was admitted, in Unix seconds; 0 before
-	stats   *stats.App                    // counts the socket; set when it is admitted
-	counted int                           // subscriptions already included in stats.Subscriptions
+	app     string                           // claimed ID; "" before Connect
+	key     atomic.Pointer[keystore.Key]     // nil until checked
+	member  *hub.Member[*socketio.Broadcast] // set before since
+	since   atomic.Int64                     // when it was admitted, in Unix seconds; 0 before
+	stats   *stats.App                       // counts the socket; set when it is admitted
+	counted int                              // subscriptions already included in stats.Subscriptions
 
 	admitted bool // by runtime.sockets; only Connect uses it
+	recovers bool // the client asked for recovery, so its events end in their IDs
 }
 
 // A guest is a counted receiver: a session in the admission's counts until it ends.
@@ -180,7 +179,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 		return apierr.InvalidRequest("The query string contains a key (%s), which ends up in logs. "+
 			"Send it in auth: io(url, { auth: { appId, subscribeKey } }), and rotate it.", s.visitor.query)
 	}
-	appID, secret, err := s.credentials(auth)
+	appID, secret, asked, err := s.credentials(auth)
 	if err != nil {
 		return err
 	}
@@ -193,16 +192,22 @@ func (s *socket) connect(auth json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	if !s.runtime.sockets.admit(app.ID, app.MaxConnections) {
-		return apierr.TooManyConnections(app.MaxConnections)
+	if s.recovers = asked.recover; !s.recover(app, asked) {
+		if !s.runtime.admitSocket(app) {
+			return apierr.TooManyConnections(app.MaxConnections)
+		}
+		s.admitted = true
+		s.member = s.runtime.hub.Join(app.ID, s)
 	}
-	s.admitted = true
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
-	s.member = s.runtime.hub.Join(app.ID, s)
 	s.stats = s.runtime.stats.App(app.ID)
 	s.stats.Connections.Inc()
+	s.countSubscriptions()
 	s.since.Store(time.Now().Unix())
 	s.visitor.socket.Store(s)
+	if s.recovers && !s.conn.Opened() && s.runtime.settings().recovery(app) > 0 {
+		s.conn.Open("", s.runtime.hub.Begin(s.member, asked.position).PID())
+	}
 	return nil
 }
 
@@ -228,28 +233,30 @@ func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
 
 // credentials reads the handshake's auth. Field names match exactly; other fields
 // belong to the application.
-func (s *socket) credentials(auth json.RawMessage) (appID, secret string, err error) {
+func (s *socket) credentials(auth json.RawMessage) (appID, secret string, asked recoverRequest, err error) {
 	var fields map[string]json.RawMessage
 	if auth != nil {
 		if err := json.Unmarshal(auth, &fields); err != nil {
-			return "", "", apierr.InvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
+			return "", "", asked, apierr.InvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
 		}
 	}
 	if appID, err = textField(fields, "appId"); err != nil {
-		return "", "", err
+		return "", "", asked, err
 	}
 	if secret, err = textField(fields, "subscribeKey"); err != nil {
-		return "", "", err
+		return "", "", asked, err
 	}
 	switch {
 	case appID == "":
-		return "", "", apierr.MissingAppID(keystore.Subscribe, s.visitor.query)
+		err = apierr.MissingAppID(keystore.Subscribe, s.visitor.query)
 	case access.LooksLikeKey(appID):
-		return "", "", apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
+		err = apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
 	case secret == "":
-		return "", "", apierr.MissingKey(keystore.Subscribe, s.visitor.query)
+		err = apierr.MissingKey(keystore.Subscribe, s.visitor.query)
+	default:
+		asked, err = readRecoverRequest(fields)
 	}
-	return appID, secret, nil
+	return appID, secret, asked, err
 }
 
 // textField returns a string field of auth, or "" if it is absent or null.
@@ -294,8 +301,8 @@ func (s *socket) mayStayFrom(app *keystore.App) bool {
 func (s *socket) ID() string { return s.conn.ID() }
 
 // Queue implements hub.Subscriber.
-func (s *socket) Queue(p *engineio.Packet) hub.Flusher {
-	if s.conn.Queue(p) {
+func (s *socket) Queue(b *socketio.Broadcast) hub.Flusher {
+	if s.conn.Queue(s.packet(b)) {
 		return s.conn.Session()
 	}
 	return nil
@@ -311,7 +318,7 @@ func (s *socket) Screen(e *socketio.Event) error {
 		return apierr.NotAllowed()
 	}
 	if e.Binaries > 0 {
-		return errOneArgument(e.Name)
+		return errArguments(e.Name)
 	}
 	return nil
 }
@@ -347,116 +354,15 @@ type refused struct {
 	Error *apierr.Error `json:"error"`
 }
 
-// inChannel acknowledges a subscribe or unsubscribe.
-type inChannel struct {
-	Channel string `json:"channel"`
-}
-
-// maxChannels returns the app's limit, or the configuration's if the app has none.
-func (s *socket) maxChannels() int {
-	if app, ok := s.runtime.registry.App(s.app); ok && app.MaxChannels > 0 {
-		return app.MaxChannels
-	}
-	return s.runtime.settings().MaxChannels
-}
-
-// subscribe adds the socket to a channel. The client gets the answer before the
-// channel's first event. rest is the part that waits for the broker, if any.
-func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
-	channel, err := channelOf(e)
-	if err != nil {
-		s.refuse(e, channel, apierr.As(err))
-		return nil
-	}
-	limit, joined := s.maxChannels(), func() { s.answer(e, "subscribed", channel) }
-	if done, err := s.member.TrySubscribe(channel, limit, joined); done {
-		s.subscribed(e, channel, limit, err)
-		return nil
-	}
-	return func(ctx context.Context) {
-		err := s.member.Subscribe(ctx, channel, limit, joined)
-		if ctx.Err() == nil || err == nil { // otherwise the client has left
-			s.subscribed(e, channel, limit, err)
-		}
-	}
-}
-
-// subscribed completes subscribe with the hub's answer.
-func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err error) {
-	switch {
-	case err == nil:
-		s.countSubscriptions()
-		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
-	case errors.Is(err, hub.ErrClosed):
-		// The client has left.
-	case errors.Is(err, hub.ErrTooMany):
-		s.refuse(e, channel, apierr.TooManyChannels(limit))
-	default:
-		s.runtime.log.Error("subscribe failed", zap.String("app", s.app), zap.Error(err))
-		s.refuse(e, channel, apierr.As(err))
-	}
-}
-
-// unsubscribe removes the socket from a channel, even if it was not subscribed.
-func (s *socket) unsubscribe(e *socketio.Event) {
-	channel, err := channelOf(e)
-	if err != nil {
-		s.refuse(e, channel, apierr.As(err))
-		return
-	}
-	s.member.Unsubscribe(channel)
-	s.countSubscriptions()
-	s.answer(e, "unsubscribed", channel)
-	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
-}
-
-func (s *socket) answer(e *socketio.Event, event, channel string) {
-	data, _ := json.Marshal(inChannel{channel}) // a struct with one string always marshals
-	s.conn.Send(socketio.EventPacket(event, data))
-	e.Ack(inChannel{channel})
-}
-
-func (s *socket) refuse(e *socketio.Event, channel string, refusal *apierr.Error) {
-	refusal = s.visitor.site.explain(refusal)
-	data, _ := json.Marshal(struct { // a struct of strings always marshals
-		Channel string `json:"channel"`
-		*apierr.Error
-	}{channel, refusal})
-	s.tellRefused("subscribe", channel, refusal)
-	s.conn.Send(socketio.EventPacket("subscribe_error", data))
-	e.Ack(refused{refusal})
-}
-
-// channelOf reads the argument of subscribe and unsubscribe. With an error, it
-// returns as much of the channel's name as it could read.
-func channelOf(e *socketio.Event) (string, error) {
-	if len(e.Args) != 1 {
-		return "", errOneArgument(e.Name)
-	}
-	var channel string
-	if err := json.Unmarshal(e.Args[0], &channel); err != nil || e.Args[0][0] != '"' {
-		return "", apierr.InvalidChannel(`A channel is a string: socket.emit("%s", "orders.42").`, e.Name)
-	}
-	if err := message.CheckChannel(channel); err != nil {
-		return channel[:min(len(channel), maxEcho)], err
-	}
-	return channel, nil
-}
-
-func errOneArgument(event string) *apierr.Error {
-	return apierr.InvalidRequest(`%s takes one argument, a channel: socket.emit("%s", "orders.42").`, event, event)
-}
-
-// maxEcho bounds how much of an invalid channel name is returned, in bytes.
-const maxEcho = 256
-
 // Disconnect implements socketio.Handler.
 func (s *socket) Disconnect(reason string) {
-	s.member.Close()
+	s.member.Leave(s.returnTime(reason))
 	s.countSubscriptions()
 	s.stats.Connections.Dec()
 	s.runtime.sockets.leave(s.app, s)
-	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
+	if s.since.Load() != 0 { // otherwise it was replaced, which was told by then
+		s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
+	}
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
 		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),
 			zap.String("reason", reason), zap.String("client_ip", s.visitor.ip))
@@ -465,7 +371,7 @@ func (s *socket) Disconnect(reason string) {
 
 // Interface guards
 var (
-	_ socketio.Handler                 = (*socket)(nil)
-	_ socketio.Screener                = (*socket)(nil)
-	_ hub.Subscriber[*engineio.Packet] = (*socket)(nil)
+	_ socketio.Handler                    = (*socket)(nil)
+	_ socketio.Screener                   = (*socket)(nil)
+	_ hub.Subscriber[*socketio.Broadcast] = (*socket)(nil)
 )

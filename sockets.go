@@ -44,14 +44,31 @@ func (s *sockets) admit(app string, limit int) bool {
 	return true
 }
 
-// leave removes an admitted socket.
+// hold admits a socket over any limit.
+func (s *sockets) hold(app string) { s.admit(app, 0) }
+
+// release undoes hold.
+func (s *sockets) release(app string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.discount(app)
+}
+
+// leave removes an admitted socket, unless it was removed.
 func (s *sockets) leave(app string, sock *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.byApp[app][sock]; ok {
+		s.discount(app)
+		s.drop(app, sock)
+	}
+}
+
+// discount counts an admitted socket no longer. The caller must hold mu.
+func (s *sockets) discount(app string) {
 	if s.admitted[app]--; s.admitted[app] == 0 {
 		delete(s.admitted, app)
 	}
-	s.drop(app, sock)
 }
 
 // remove removes a socket that was not admitted.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -106,6 +107,12 @@ func showApp(c *adminClient, args []string) error {
 	}
 	if app.RateLimit != nil {
 		rows = append(rows, []string{"rate limit", strconv.Itoa(app.RateLimit.Publishes) + " " + app.RateLimit.Window})
+	}
+	if app.History != nil {
+		rows = append(rows, []string{"history", strings.TrimSpace(strconv.Itoa(app.History.Messages) + " " + app.History.Age)})
+	}
+	if app.Recovery != nil {
+		rows = append(rows, []string{"recovery", *app.Recovery})
 	}
 	for _, origin := range app.AllowedOrigins {
 		rows = append(rows, []string{"origin", origin})

@@ -10,12 +10,14 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/internal/client"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 func listenCommand() *cobra.Command {
@@ -25,23 +27,26 @@ func listenCommand() *cobra.Command {
 		Long: `Subscribes to channels like a client, and prints the events published to
 them until it is interrupted.
 
-A line is the event's name, a tab, and its data as JSON, or nothing where it has
-none. With --json it is an object of event, data and time, which is when the
-event came here. Characters that a terminal would act on are written as \uXXXX.
+A line is the event's name, a tab, and its data as JSON, null if it has none.
+With --json it is an object of id, event, data and time, which is when the event
+came here. Characters that a terminal would act on are written as \uXXXX.
 
-A lost connection is made anew, and what is published meanwhile is missed. A
-refusal ends the command, as does a server that withdraws the credentials.
+A lost connection is made anew, and what was published meanwhile is printed then.
+If that is not possible, a note on stderr says so. A refusal ends the command, as does a server that withdraws the credentials.
 
 The origin, the app's id and its subscribe key are read from REALTIME_URL (or
 REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
 key would end up in the shell's history and in lists of processes.`,
 		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
   caddy realtime listen orders.42
-  caddy realtime listen orders.42 orders.43 --json --count 10`,
+  caddy realtime listen orders.42 orders.43 --json --count 10
+  caddy realtime listen orders.42 --rewind 10`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	siteFlags(cmd, "socket_path", "/socket.io")
 	cmd.Flags().Int("count", 0, "End after this many events; 0 means never")
+	cmd.Flags().String("since", "", "Begin after the message with this id, if the gateway still has what followed")
+	cmd.Flags().String("rewind", "", "Begin with this many earlier messages, for example 10, or with those of a time, for example 2m")
 	cmd.Flags().String("max-message", humanize.IBytes(client.DefaultMaxMessage), "Largest message to accept; more than the gateway's max_body")
 	cmd.RunE = runE(listen)
 	return cmd
@@ -60,7 +65,12 @@ func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
 	if err != nil {
 		return err
 	}
+	from, err := fromFlags(fl.String("since"), fl.String("rewind"))
+	if err != nil {
+		return err
+	}
 	l := &listener{
+		from:       from,
 		site:       site,
 		channels:   channels,
 		count:      count,
@@ -75,6 +85,30 @@ func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal also ends a blocked write
 	return l.run(ctx)
+}
+
+// maxRewind is how many messages a gateway replays on request.
+const maxRewind = 100
+
+// fromFlags says where to begin.
+func fromFlags(since, rewind string) (from client.From, err error) {
+	if since != "" && rewind != "" {
+		return from, errors.New("--since and --rewind exclude each other")
+	}
+	from.Since = since
+	if rewind == "" {
+		return from, nil
+	}
+	if from.Last, err = strconv.Atoi(rewind); err == nil && from.Last >= 1 && from.Last <= maxRewind {
+		return from, nil
+	}
+	from.Last = 0
+	from.Within, err = caddy.ParseDuration(rewind)
+	if err != nil || from.Within <= 0 || from.Within > bounds.MaxDuration {
+		return from, fmt.Errorf("--rewind %q is neither a number of messages from 1 to %d nor a duration up to %s; for example: --rewind 10 or --rewind 2m",
+			rewind, maxRewind, text.ShortDuration(bounds.MaxDuration))
+	}
+	return from, nil
 }
 
 // explainEnd says why listening ended, and what to do.

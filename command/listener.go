@@ -23,8 +23,13 @@ type listener struct {
 	show       func(client.Event) error
 	notes      io.Writer
 
+	from client.From // for the first subscribe to each channel
+
 	shown     int
-	connected bool // at least once: the site and the credentials are right
+	connected bool            // at least once: the site and the credentials are right
+	pid, last string          // of the session, and the ID of the last event shown
+	begun     map[string]bool // channels that were subscribed to at least once
+	joined    map[string]bool // channels that the session is in
 	backoff   client.Backoff
 }
 
@@ -51,21 +56,27 @@ func (l *listener) run(ctx context.Context) error {
 
 // session runs one connection until it ends. It returns nil after enough
 // events.
-func (l *listener) session(ctx context.Context) error {
+func (l *listener) session(ctx context.Context) (err error) {
 	c, err := client.Dial(ctx, client.Config{
 		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key,
 		MaxMessage: l.maxMessage,
+		Recover:    true, Session: l.pid, Position: l.last,
 	})
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	l.connected = true
+	defer func() {
+		if err == nil || ctx.Err() != nil {
+			_ = c.Close()
+		} else {
+			c.Abort() // a goodbye would end the session
+		}
+	}()
+	l.arrived(c)
 	for _, channel := range l.channels {
-		if err := c.Subscribe(ctx, channel); err != nil {
+		if err := l.subscribe(ctx, c, channel); err != nil {
 			return err
 		}
-		l.note("subscribed to %s", channel)
 	}
 	l.backoff.Reset()
 	for {
@@ -76,10 +87,54 @@ func (l *listener) session(ctx context.Context) error {
 		if err := l.show(event); err != nil {
 			return fmt.Errorf("%w: %w", errNoOutput, err)
 		}
+		if event.ID != "" {
+			l.last = event.ID
+		}
 		if l.shown++; l.shown == l.count {
 			return nil
 		}
 	}
+}
+
+// arrived says what has become of the session, if there was one.
+func (l *listener) arrived(c *client.Client) {
+	switch {
+	case c.Recovered():
+		l.note("recovered: nothing was missed")
+	case l.connected:
+		l.note("not recovered: events may have been missed")
+	}
+	if !c.Recovered() {
+		l.joined = nil
+	}
+	l.connected, l.pid = true, c.Session()
+}
+
+// subscribe subscribes to a channel, unless the session is in it.
+func (l *listener) subscribe(ctx context.Context, c *client.Client, channel string) error {
+	if l.joined[channel] {
+		return nil
+	}
+	from := l.from
+	if l.begun[channel] {
+		from = client.From{}
+	}
+	standing, err := c.Subscribe(ctx, channel, from)
+	if err != nil {
+		return err
+	}
+	if l.begun == nil {
+		l.begun = make(map[string]bool)
+	}
+	if l.joined == nil {
+		l.joined = make(map[string]bool)
+	}
+	l.begun[channel], l.joined[channel] = true, true
+	l.note("subscribed to %s", channel)
+	if standing.Missing != "" {
+		l.note("earlier events of %s are missing: %s", channel, standing.Missing)
+	}
+	return nil
 }
 
 // again reports whether to reconnect, and when. If the first connection fails,

@@ -54,6 +54,32 @@ func TestListenerWaitsAsLongAsTheServerSays(t *testing.T) {
 	}
 }
 
+func TestWhereListeningBegins(t *testing.T) {
+	for _, c := range []struct {
+		since, rewind string
+		want          client.From
+	}{
+		{"", "", client.From{}},
+		{"AAAA-7", "", client.From{Since: "AAAA-7"}},
+		{"", "1", client.From{Last: 1}},
+		{"", "100", client.From{Last: 100}},
+		{"", "90s", client.From{Within: 90 * time.Second}},
+		{"", "1d", client.From{Within: 24 * time.Hour}},
+	} {
+		if from, err := fromFlags(c.since, c.rewind); err != nil || from != c.want {
+			t.Errorf("%q, %q: %+v, %v", c.since, c.rewind, from, err)
+		}
+	}
+	for _, rewind := range []string{"0", "-1", "101", "1.5", "soon", "0s", "-1s", "25h"} {
+		if from, err := fromFlags("", rewind); err == nil || !strings.Contains(err.Error(), "--rewind 10 or --rewind 2m") {
+			t.Errorf("%q: %+v, %v", rewind, from, err)
+		}
+	}
+	if _, err := fromFlags("AAAA-7", "1"); err == nil || !strings.Contains(err.Error(), "exclude each other") {
+		t.Errorf("both: %v", err)
+	}
+}
+
 func TestWhatATerminalActsOnIsEscaped(t *testing.T) {
 	for text, want := range map[string]string{
 		"order.updated":                 "order.updated",

@@ -31,10 +31,11 @@ func printLine(out io.Writer) func(client.Event) error {
 func printJSON(out io.Writer) func(client.Event) error {
 	return func(e client.Event) error {
 		line, err := text.JSON(struct {
+			ID    string          `json:"id,omitempty"`
 			Event string          `json:"event"`
 			Data  json.RawMessage `json:"data,omitempty"`
 			Time  time.Time       `json:"time"`
-		}{e.Name, e.Data, time.Now().UTC()})
+		}{e.ID, e.Name, e.Data, time.Now().UTC()})
 		if err != nil {
 			return err
 		}

@@ -93,6 +93,9 @@ func control(packetType byte, payload ...byte) *Packet {
 // smallest packets would hold twenty times its bound.
 const minSize = 64
 
+// Text returns the payload of a text message. It must not be changed.
+func (p *Packet) Text() []byte { return p.frame[p.header+1:] }
+
 // size returns how many bytes the packet counts for in a queue.
 func (p *Packet) size() int { return max(len(p.frame), minSize) }
 

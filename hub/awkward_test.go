@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"runtime"
-	"strconv"
 	"sync"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -17,8 +16,8 @@ import (
 type network struct {
 	fail func(on bool) error // decides whether an Interest fails; nil means that none does
 
-	mu      sync.Mutex // guards everything below
-	offsets map[string]uint64
+	mu      sync.Mutex              // guards everything below
+	last    map[string]hub.Position // by app
 	brokers []*awkward
 }
 
@@ -95,7 +94,7 @@ func pause() {
 	}
 }
 
-func (b *awkward) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
+func (b *awkward) Publish(_ context.Context, all []*hub.Message) error {
 	for _, other := range b.net.brokers {
 		other.mu.Lock()
 		for len(other.queue) > 100 {
@@ -105,24 +104,34 @@ func (b *awkward) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error
 	}
 	b.net.mu.Lock()
 	defer b.net.mu.Unlock()
-	if b.net.offsets == nil {
-		b.net.offsets = make(map[string]uint64)
+	for _, m := range all {
+		b.net.publish(m)
 	}
-	b.net.offsets[m.App]++
+	return nil
+}
+
+// publish numbers a message and queues it for all. The caller holds mu.
+func (n *network) publish(m *hub.Message) {
+	if n.last == nil {
+		n.last = make(map[string]hub.Position)
+	}
+	at, ok := n.last[m.App]
+	if !ok {
+		at.Epoch = hub.NewEpoch(m.App)
+	}
+	at.Offset++
+	n.last[m.App] = at
+	m.Position, m.Subscribers = at, 0
 	copied := *m
-	copied.Offset = b.net.offsets[m.App]
-	copied.ID = "awkward-" + strconv.FormatUint(copied.Offset, 36)
 	copied.Data = bytes.Clone(m.Data)
 	clear(m.Data) // it belongs to its caller again
-	receipt := hub.Receipt{ID: copied.ID, Offset: copied.Offset}
-	for _, other := range b.net.brokers {
-		receipt.Subscribers += other.handler.Subscribers(m.App, m.Channel)
+	for _, other := range n.brokers {
+		m.Subscribers += other.handler.Subscribers(m.App, m.Channel)
 		other.mu.Lock()
 		other.queue = append(other.queue, &copied)
 		other.changed.Broadcast()
 		other.mu.Unlock()
 	}
-	return receipt, nil
 }
 
 func (b *awkward) Interest(_ context.Context, app, channel string, on bool) error {

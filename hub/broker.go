@@ -15,14 +15,15 @@ type Broker interface {
 	// handler until Close has returned.
 	Start(h Handler) error
 
-	// Publish accepts a message: it sets the message's ID and Offset, and makes
-	// every hub that is interested in its channel deliver it, including this
-	// one, whether before Publish returns or later. Once it has returned, m and
-	// its Data belong to the caller again.
-	Publish(ctx context.Context, m *Message) (Receipt, error)
+	// Publish accepts messages of one app, in order, all or none: it sets the
+	// Position and Subscribers of each, and makes every hub that is interested
+	// in its channel deliver it, including this one, whether before Publish
+	// returns or later. Once it has returned, the messages and their Data belong
+	// to the caller again.
+	Publish(ctx context.Context, all []*Message) error
 
 	// Forget drops the state of an app that is gone for good. If the app were
-	// published to again, its IDs would be new. Forget must not block, because
+	// published to again, it would have a new epoch. Forget must not block, because
 	// changes of apps wait for it.
 	Forget(app string)
 
@@ -43,6 +44,17 @@ type Interested interface {
 	// that is undone at once may be skipped. ctx ends when nobody waits any
 	// longer.
 	Interest(ctx context.Context, app, channel string, on bool) error
+}
+
+// A Local broker serves a single hub, which gets every message of every app.
+type Local interface {
+	Broker
+
+	// Position returns the position of an app's last message. It must not block.
+	Position(app string) Position
+
+	// Restore sets the position of an app that nothing was published to yet.
+	Restore(app string, last Position)
 }
 
 // A Handler is a hub as seen by its broker.

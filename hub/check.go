@@ -12,7 +12,7 @@ func (h *Hub[P]) Check(ctx context.Context) error {
 	p, channel := probe[P]{make(chan struct{}, 1)}, rand.Text()
 	member := h.Join("", p)
 	defer member.Close()
-	if err := member.Subscribe(ctx, channel, 1, func() {}); err != nil {
+	if err := member.Subscribe(ctx, channel, 1, From{}, func(Standing[P]) {}); err != nil {
 		return err
 	}
 	receipt, err := h.Publish(ctx, Message{Channel: channel, Event: "health"})

@@ -69,5 +69,5 @@ func (b *batch[P]) flush() {
 	c.settle()
 	clear(b.all)
 	b.channel, b.all = nil, b.all[:0]
-	c.hub.free.Put(b)
+	c.stream.hub.free.Put(b)
 }

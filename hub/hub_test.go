@@ -81,7 +81,10 @@ func newHub(tb testing.TB) *testHub {
 
 func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 	tb.Helper()
-	h, err := hub.New(broker, func(m *hub.Message) string { return m.App + "/" + m.Channel + "/" + string(m.Data) })
+	h, err := hub.New(broker, hub.Codec[string]{
+		Encode: func(m *hub.Message) string { return m.App + "/" + m.Channel + "/" + string(m.Data) },
+		Keep:   func(s string) int { return len(s) },
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -115,7 +118,7 @@ func onEach(t *testing.T, test func(h *testHub)) {
 
 func subscribe(t *testing.T, m *hub.Member[string], channel string) {
 	t.Helper()
-	if err := m.Subscribe(background, channel, 1000, func() {}); err != nil {
+	if err := m.Subscribe(background, channel, 1000, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 		t.Fatalf("subscribe to %s: %v", channel, err)
 	}
 }
@@ -183,7 +186,7 @@ func TestAllSubscribersSeeOneOrderAcrossChannels(t *testing.T) {
 					r := publish(t, h, "app", channel, data)
 					mu.Lock()
 					offsets[r.Offset] = "app/" + channel + "/" + data
-					ids[r.ID] = true
+					ids[r.ID()] = true
 					mu.Unlock()
 				}
 			})
@@ -211,7 +214,7 @@ func TestSubscribingTwiceDeliversOnce(t *testing.T) {
 		m := h.Join("app", box)
 		answers := 0
 		for range 2 {
-			if err := m.Subscribe(background, "c", 1, func() { answers++ }); err != nil {
+			if err := m.Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) { answers++ }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -235,7 +238,7 @@ func TestAnswerToSubscribeComesBeforeTheFirstMessage(t *testing.T) {
 		for range h.rounds(2_000) {
 			box := new(inbox)
 			m := h.Join("app", box)
-			if err := m.Subscribe(background, "c", 1, func() { box.Queue("subscribed") }); err != nil {
+			if err := m.Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) { box.Queue("subscribed") }); err != nil {
 				t.Fatal(err)
 			}
 			publish(t, h, "app", "c", "2")
@@ -255,14 +258,14 @@ func TestOneChannelTooManyIsRefused(t *testing.T) {
 		t := h.t
 		m := h.Join("app", new(inbox))
 		for i := range 3 {
-			if err := m.Subscribe(background, fmt.Sprint(i), 3, func() {}); err != nil {
+			if err := m.Subscribe(background, fmt.Sprint(i), 3, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := m.Subscribe(background, "3", 3, func() {}); !errors.Is(err, hub.ErrTooMany) {
+		if err := m.Subscribe(background, "3", 3, hub.From{}, func(hub.Standing[string]) {}); !errors.Is(err, hub.ErrTooMany) {
 			t.Errorf("a fourth channel of three: %v", err)
 		}
-		if err := m.Subscribe(background, "2", 3, func() {}); err != nil {
+		if err := m.Subscribe(background, "2", 3, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 			t.Errorf("a channel it is in: %v", err)
 		}
 		if !m.Unsubscribe("1") || m.Unsubscribe("1") {
@@ -270,7 +273,7 @@ func TestOneChannelTooManyIsRefused(t *testing.T) {
 		}
 		subscribe(t, m, "3")
 		m.Close()
-		if err := m.Subscribe(background, "4", 3, func() {}); !errors.Is(err, hub.ErrClosed) {
+		if err := m.Subscribe(background, "4", 3, hub.From{}, func(hub.Standing[string]) {}); !errors.Is(err, hub.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
 		h.expectEmpty(t)
@@ -286,7 +289,7 @@ func TestSubscriberThatGoesWhileItSubscribesIsInNoChannel(t *testing.T) {
 		for range h.rounds(2_000) {
 			m := h.Join("app", new(inbox))
 			for i := range 3 {
-				wg.Go(func() { _ = m.Subscribe(background, fmt.Sprint(i%2), 100, func() {}) })
+				wg.Go(func() { _ = m.Subscribe(background, fmt.Sprint(i%2), 100, hub.From{}, func(hub.Standing[string]) {}) })
 			}
 			wg.Go(func() { m.Unsubscribe("0") })
 			wg.Go(m.Close)
@@ -307,7 +310,7 @@ func TestJoinWhileTheLastLeavesIsNotLost(t *testing.T) {
 			churn.Go(func() {
 				for !stop.Load() {
 					m := h.Join("app", new(inbox))
-					_ = m.Subscribe(background, "c", 1, func() {})
+					_ = m.Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) {})
 					m.Close()
 				}
 			})
@@ -328,14 +331,15 @@ func TestJoinWhileTheLastLeavesIsNotLost(t *testing.T) {
 	})
 }
 
-func TestMessageWithoutSubscribersIsNotEncoded(t *testing.T) {
-	h, err := hub.New(hub.NewMemory(), func(*hub.Message) string {
+func TestMessageThatNobodyGetsIsNotEncoded(t *testing.T) {
+	h, err := hub.New(hub.NewMemory(), hub.Codec[string]{Encode: func(*hub.Message) string {
 		t.Error("encoded")
 		return ""
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = h.Close() }()
 	if r, err := h.Publish(background, hub.Message{App: "app", Channel: "c"}); err != nil || r.Subscribers != 0 || r.Offset != 1 {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -346,7 +350,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(fmt.Sprint(subscribers), func(b *testing.B) {
 			h := newHub(b)
 			for range subscribers {
-				if err := h.Join("app", discard{}).Subscribe(background, "c", 1, func() {}); err != nil {
+				if err := h.Join("app", discard{}).Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -370,7 +374,7 @@ func BenchmarkSubscribe(b *testing.B) {
 	h := newHub(b)
 	for b.Loop() {
 		m := h.Join("app", discard{})
-		_ = m.Subscribe(background, "c", 1, func() {})
+		_ = m.Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) {})
 		m.Close()
 	}
 }
@@ -398,7 +402,7 @@ func TestIdsAreShortAndPlain(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		t := h.t
 		for range 100 {
-			id := publish(t, h, "app", "c", "1").ID
+			id := publish(t, h, "app", "c", "1").ID()
 			if len(id) > 32 || strings.ContainsAny(id, "/+= ") {
 				t.Fatalf("id %q", id)
 			}
@@ -418,7 +422,7 @@ func TestManyChannelsLeaveNoMemoryBehind(t *testing.T) {
 	for range 2 {
 		m := h.Join("app", &inbox{id: "goes"})
 		for i := range many {
-			if err := m.Subscribe(background, fmt.Sprint("ch.", i), many, func() {}); err != nil {
+			if err := m.Subscribe(background, fmt.Sprint("ch.", i), many, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 				t.Fatal(err)
 			}
 		}

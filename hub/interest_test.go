@@ -45,7 +45,7 @@ func TestSubscriberIsNotRefusedBecauseAnotherGaveUp(t *testing.T) {
 		h := newHubOn(t, broker, func() {})
 		subscribe := func(ctx context.Context) (*hub.Member[string], chan error) {
 			m, ended := h.Join("app", discard{}), make(chan error, 1)
-			go func() { ended <- m.Subscribe(ctx, "c", 1, func() {}) }()
+			go func() { ended <- m.Subscribe(ctx, "c", 1, hub.From{}, func(hub.Standing[string]) {}) }()
 			return m, ended
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -82,13 +82,13 @@ func TestTryingToSubscribeNeverWaits(t *testing.T) {
 		m, other := h.Join("app", discard{}), h.Join("app", discard{})
 		try := func(want bool) {
 			t.Helper()
-			if done, err := m.TrySubscribe("c", 1, func() {}); done != want || err != nil {
+			if done, err := m.TrySubscribe("c", 1, hub.From{}, func(hub.Standing[string]) {}); done != want || err != nil {
 				t.Fatalf("done %t, %v; want %t", done, err, want)
 			}
 		}
 		try(false) // the broker knows of no subscriber
 		ended := make(chan error)
-		go func() { ended <- other.Subscribe(t.Context(), "c", 1, func() {}) }()
+		go func() { ended <- other.Subscribe(t.Context(), "c", 1, hub.From{}, func(hub.Standing[string]) {}) }()
 		call := broker.next(t, true)
 		try(false)
 		call.answer <- nil
@@ -97,7 +97,7 @@ func TestTryingToSubscribeNeverWaits(t *testing.T) {
 		}
 		try(true)
 		try(true) // already subscribed
-		if done, err := m.TrySubscribe("d", 1, func() {}); !done || !errors.Is(err, hub.ErrTooMany) {
+		if done, err := m.TrySubscribe("d", 1, hub.From{}, func(hub.Standing[string]) {}); !done || !errors.Is(err, hub.ErrTooMany) {
 			t.Errorf("one more than the limit: %t, %v", done, err)
 		}
 		other.Close()
@@ -106,7 +106,7 @@ func TestTryingToSubscribeNeverWaits(t *testing.T) {
 		try(false) // while interest is being withdrawn
 		call.answer <- nil
 		m.Close()
-		if done, err := m.TrySubscribe("c", 1, func() {}); !done || !errors.Is(err, hub.ErrClosed) {
+		if done, err := m.TrySubscribe("c", 1, hub.From{}, func(hub.Standing[string]) {}); !done || !errors.Is(err, hub.ErrClosed) {
 			t.Errorf("after Close: %t, %v", done, err)
 		}
 	})

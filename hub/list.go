@@ -13,8 +13,7 @@ type Occupied struct {
 
 // List returns an app's occupied channels in order of their names: at most
 // limit of those that begin with prefix and follow the name in after, which is
-// "" for the first page. more reports that further channels follow. A channel
-// whose last subscriber leaves meanwhile can be listed with 0 subscribers. List
+// "" for the first page. more reports that further channels follow. List
 // scans the channels of all apps, so it is meant for people, not for programs
 // that poll.
 func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, more bool) {
@@ -30,14 +29,18 @@ func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, mo
 		s.mu.RUnlock()
 	}
 	slices.SortFunc(found, func(a, b *channel[P]) int { return strings.Compare(a.name.channel, b.name.channel) })
-	if more = len(found) > limit; more {
-		found = found[:limit]
-	}
-	page = make([]Occupied, 0, len(found))
+	page = make([]Occupied, 0, min(limit, len(found)))
 	for _, c := range found {
-		page = append(page, Occupied{c.name.channel, c.count()})
+		n := c.occupants()
+		switch {
+		case n == 0: // it only has a history, or its last subscriber left meanwhile
+		case len(page) == limit:
+			return page, true
+		default:
+			page = append(page, Occupied{c.name.channel, n})
+		}
 	}
-	return page, more
+	return page, false
 }
 
 // Subscribers returns the number of a channel's subscribers.
@@ -46,10 +49,10 @@ func (h *Hub[P]) Subscribers(app, channel string) int {
 	if c == nil {
 		return 0
 	}
-	return c.count()
+	return c.occupants()
 }
 
-func (c *channel[P]) count() int {
+func (c *channel[P]) occupants() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.subs)

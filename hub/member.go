@@ -9,6 +9,9 @@ import (
 // ErrClosed is returned for a closed member.
 var ErrClosed = errors.New("the subscriber is closed")
 
+// ErrPosition is returned for a position that is none of the app.
+var ErrPosition = errors.New("not a position of the app")
+
 // ErrTooMany is returned when a member would exceed its limit of channels.
 var ErrTooMany = errors.New("too many channels")
 
@@ -16,42 +19,44 @@ var ErrTooMany = errors.New("too many channels")
 // subscriptions: once it is closed, it is in no channel, whatever raced with
 // the close.
 type Member[P any] struct {
-	app string
-	to  Subscriber[P]
+	to Subscriber[P]
 
-	mu    sync.Mutex         // guards everything below; locked before a channel's
-	hub   *Hub[P]            // nil once closed, which saves every member a field
-	subs  []*subscription[P] // in order of subscription; some are nil if there is an index
-	index index              // nil while there are few channels
+	mu     sync.Mutex         // guards everything below; locked before a stream's
+	stream *stream[P]         // nil once closed
+	subs   []*subscription[P] // in order of subscription; some are nil if there is an index
+	index  index              // nil while there are few channels
+	track  *track[P]          // nil until needed
 }
 
 // A subscription is one member's place in one channel.
 type subscription[P any] struct {
 	member  *Member[P]
 	channel *channel[P]
-	index   int // in channel.subs, guarded by the channel's mu
+	index   int    // in channel.subs, guarded by the channel's mu
+	since   uint64 // where the stream stood, for a member that can come back
 }
 
 // Join creates a member for one app's channels. It is in none of them yet.
 // Close ends it.
 func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
-	return &Member[P]{hub: h, app: app, to: to}
+	return &Member[P]{stream: h.stream(app), to: to}
 }
 
 // Subscribe puts the member into a channel, unless it is already there or in
 // limit channels. joined is called at the moment from which messages arrive:
-// whatever it sends comes before the first of them. It must not block.
+// whatever it sends comes before the first of them. It must not block. from
+// asks for earlier messages; joined gets them.
 //
 // If the broker must be told, Subscribe waits for it until ctx ends, and holds
-// no lock meanwhile. Its errors are ErrClosed, ErrTooMany, ctx's and the
-// broker's.
-func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, joined func()) error {
+// no lock meanwhile. Its errors are ErrClosed, ErrTooMany, ErrPosition, ctx's
+// and the broker's.
+func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, from From, joined func(Standing[P])) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if done, err := m.settled(channel, limit, joined); done {
+	if done, err := m.settled(channel, limit, from, joined); done {
 		return err
 	}
-	h, n := m.hub, name{m.app, channel}
+	h, n := m.stream.hub, name{m.stream.app, channel}
 	if h.interests != nil {
 		m.mu.Unlock()
 		err := h.interests.acquire(ctx, n)
@@ -59,67 +64,99 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, jo
 		if err != nil {
 			return err
 		}
-		if done, err := m.settled(channel, limit, joined); done { // settled meanwhile
+		if done, err := m.settled(channel, limit, from, joined); done { // settled meanwhile
 			h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 			return err
 		}
 	}
-	m.join(n, joined)
-	return nil
+	err := m.join(n, from, joined)
+	if err != nil && h.interests != nil {
+		h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
+	}
+	return err
 }
 
 // TrySubscribe is Subscribe if that need not wait for the broker. Otherwise it
 // does nothing and done is false.
-func (m *Member[P]) TrySubscribe(channel string, limit int, joined func()) (done bool, err error) {
+func (m *Member[P]) TrySubscribe(channel string, limit int, from From, joined func(Standing[P])) (done bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if done, err := m.settled(channel, limit, joined); done {
+	if done, err := m.settled(channel, limit, from, joined); done {
 		return true, err
 	}
-	n := name{m.app, channel}
-	if m.hub.interests != nil && !m.hub.interests.tryAcquire(n) {
+	h, n := m.stream.hub, name{m.stream.app, channel}
+	if h.interests != nil && !h.interests.tryAcquire(n) {
 		return false, nil
 	}
-	m.join(n, joined)
-	return true, nil
+	if err = m.join(n, from, joined); err != nil && h.interests != nil {
+		h.interests.release(n)
+	}
+	return true, err
 }
 
-// join puts the member into a channel. The caller holds mu.
-func (m *Member[P]) join(n name, joined func()) {
-	sub := &subscription[P]{member: m}
-	for !m.enter(sub, m.hub.channel(n), joined) {
+// join puts the member into a channel. The caller holds mu, and the hub an
+// interest in the channel.
+func (m *Member[P]) join(n name, from From, joined func(Standing[P])) error {
+	s := m.stream
+	positioned := m.positioned(from)
+	if positioned {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 	}
+	c := s.channel(n.channel)
+	for !c.enter() {
+		c = s.channel(n.channel)
+	}
+	defer c.mu.Unlock()
+	sub := &subscription[P]{member: m}
+	if !positioned {
+		m.enter(sub, c)
+		joined(Standing[P]{})
+		return nil
+	}
+	replayed, missing, err := m.replay(c, from)
+	if err != nil {
+		c.drop()
+		return err
+	}
+	sub.since = s.last
+	m.enter(sub, c)
+	standing := Standing[P]{Position: s.position(), Missing: missing}
+	for _, e := range replayed {
+		standing.Replayed = append(standing.Replayed, e.payload)
+	}
+	if m.track != nil {
+		m.track.replayed(n.channel, s.last, replayed)
+	}
+	s.hub.replayed.Add(uint64(len(replayed)))
+	joined(standing)
+	return nil
 }
 
 // settled reports whether nothing needs to be done, or nothing is allowed. The
 // caller holds mu.
-func (m *Member[P]) settled(channel string, limit int, joined func()) (done bool, err error) {
+func (m *Member[P]) settled(channel string, limit int, from From, joined func(Standing[P])) (done bool, err error) {
 	switch {
-	case m.hub == nil:
+	case m.stream == nil:
 		return true, ErrClosed
 	case m.find(channel) >= 0:
-		joined()
-		return true, nil
+		return true, m.stands(from, joined)
 	case m.len() >= limit:
 		return true, ErrTooMany
 	}
 	return false, nil
 }
 
-// enter puts a subscription into a channel, unless the channel is gone. If
-// joined panics, the channel is still unlocked, and Close finds the
-// subscription. The caller holds mu.
-func (m *Member[P]) enter(sub *subscription[P], c *channel[P], joined func()) bool {
-	if !c.enter() {
-		return false
-	}
-	defer c.mu.Unlock()
+// enter puts a subscription into a channel. The caller holds mu and the
+// channel's.
+func (m *Member[P]) enter(sub *subscription[P], c *channel[P]) {
 	sub.channel, sub.index = c, len(c.subs)
+	if len(c.subs) == 0 {
+		m.stream.hub.occupied.Add(1)
+	}
 	c.subs = append(c.subs, sub)
 	m.add(sub)
-	m.hub.subs.Add(1)
-	joined()
-	return true
+	m.stream.hub.subs.Add(1)
 }
 
 // Unsubscribe takes the member out of a channel. It returns false if the member
@@ -133,6 +170,9 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 	}
 	m.leave(m.subs[i])
 	m.remove(i)
+	if m.track != nil {
+		m.track.left = true
+	}
 	return true
 }
 
@@ -157,11 +197,20 @@ func (m *Member[P]) Channels() []string {
 	return names
 }
 
-// Close takes the member out of all channels, permanently.
+// Close takes the member out of all channels, permanently, and ends its session
+// if it has one.
 func (m *Member[P]) Close() {
+	if s := m.session(); s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.member == m { // otherwise it has come back on another connection
+			s.member = nil
+			s.end()
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.hub == nil {
+	if m.stream == nil {
 		return
 	}
 	for _, sub := range m.subs {
@@ -169,27 +218,47 @@ func (m *Member[P]) Close() {
 			m.leave(sub)
 		}
 	}
-	m.hub, m.subs, m.index = nil, nil, nil
+	m.stream, m.subs, m.index, m.track = nil, nil, nil, nil
 }
 
-// leave takes a subscription out of its channel, and removes the channel from
-// the hub if that was its last subscription. The caller holds mu.
+// leave takes a subscription out of its channel, and removes the channel's
+// record from the hub if nothing is left of it. The caller holds mu.
 func (m *Member[P]) leave(sub *subscription[P]) {
-	m.hub.subs.Add(-1)
 	c := sub.channel
-	if c.remove(sub) {
-		m.hub.drop(c)
-	}
-	if m.hub.interests != nil {
-		m.hub.interests.release(c.name)
+	c.mu.Lock()
+	c.remove(sub)
+	c.drop()
+	c.mu.Unlock()
+	if in := m.stream.hub.interests; in != nil {
+		in.release(c.name)
 	}
 }
 
-// remove removes a subscription. It returns true if the channel is now empty,
-// and therefore gone.
-func (c *channel[P]) remove(sub *subscription[P]) bool {
+// pin takes a subscription out of its channel, but keeps the channel's record,
+// and the broker's interest in it. The caller holds mu.
+func (m *Member[P]) pin(sub *subscription[P]) {
+	c := sub.channel
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.remove(sub)
+	c.pins++
+}
+
+// unpin undoes pin for a session that has ended.
+func (c *channel[P]) unpin() {
+	c.mu.Lock()
+	c.pins--
+	c.drop()
+	c.mu.Unlock()
+	if in := c.stream.hub.interests; in != nil {
+		in.release(c.name)
+	}
+}
+
+// remove removes a subscription. The caller holds mu.
+func (c *channel[P]) remove(sub *subscription[P]) {
+	h := c.stream.hub
+	h.subs.Add(-1)
 	last := len(c.subs) - 1
 	moved := c.subs[last]
 	c.subs[sub.index], moved.index = moved, sub.index
@@ -198,6 +267,7 @@ func (c *channel[P]) remove(sub *subscription[P]) bool {
 	if cap(c.subs) > 64 && len(c.subs) < cap(c.subs)/4 {
 		c.subs = append(make([]*subscription[P], 0, 2*len(c.subs)), c.subs...)
 	}
-	c.gone = len(c.subs) == 0
-	return c.gone
+	if last == 0 {
+		h.occupied.Add(-1)
+	}
 }

@@ -61,9 +61,9 @@ func TestMembersChannelsAreThoseInOrderOfSubscription(t *testing.T) {
 		}
 		for i := range 200 {
 			subscribe(t, h.Join("app", discard{}), fmt.Sprint(i%7))
-			_ = m.Subscribe(background, fmt.Sprint(i), 1000, func() {})
+			_ = m.Subscribe(background, fmt.Sprint(i), 1000, hub.From{}, func(hub.Standing[string]) {})
 		}
-		if err := m.Subscribe(background, "more", m.Len(), func() {}); !errors.Is(err, hub.ErrTooMany) {
+		if err := m.Subscribe(background, "more", m.Len(), hub.From{}, func(hub.Standing[string]) {}); !errors.Is(err, hub.ErrTooMany) {
 			t.Errorf("one more than the limit: %v", err)
 		}
 		for i := range 200 {
@@ -93,7 +93,9 @@ func TestSubscribingTakesNoLongerInManyChannels(t *testing.T) {
 	m := h.Join("app", discard{})
 	deadline := time.Now().Add(20 * time.Second) // passes only if the test fails
 	for _, step := range []func(channel string){
-		func(channel string) { _ = m.Subscribe(background, channel, channels, func() {}) },
+		func(channel string) {
+			_ = m.Subscribe(background, channel, channels, hub.From{}, func(hub.Standing[string]) {})
+		},
 		func(channel string) { m.Unsubscribe(channel) },
 	} {
 		for i := range channels {
@@ -118,7 +120,7 @@ func BenchmarkManyChannels(b *testing.B) {
 			for b.Loop() {
 				m := h.Join("app", discard{})
 				for _, name := range names {
-					_ = m.Subscribe(background, name, n, func() {})
+					_ = m.Subscribe(background, name, n, hub.From{}, func(hub.Standing[string]) {})
 				}
 				for _, name := range names {
 					m.Unsubscribe(name)
@@ -139,7 +141,7 @@ func BenchmarkMemberMemory(b *testing.B) {
 			names := make([]string, channels)
 			for i := range names {
 				names[i] = fmt.Sprint("c", i)
-				_ = h.Join("app", discard{}).Subscribe(background, names[i], 1, func() {})
+				_ = h.Join("app", discard{}).Subscribe(background, names[i], 1, hub.From{}, func(hub.Standing[string]) {})
 			}
 			var before, after runtime.MemStats
 			runtime.GC()
@@ -147,7 +149,7 @@ func BenchmarkMemberMemory(b *testing.B) {
 			for range b.N {
 				m := h.Join("app", discard{})
 				for _, name := range names {
-					_ = m.Subscribe(background, name, channels, func() {})
+					_ = m.Subscribe(background, name, channels, hub.From{}, func(hub.Standing[string]) {})
 				}
 				members = append(members, m)
 			}

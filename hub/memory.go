@@ -2,8 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/rand"
-	"strconv"
 	"sync"
 )
 
@@ -11,18 +9,18 @@ import (
 type memory struct {
 	handler Handler
 
-	mu   sync.RWMutex // guards apps
-	apps map[string]*sequence
+	mu     sync.RWMutex // guards everything below
+	apps   map[string]*sequence
+	closed bool
 }
 
 // A sequence numbers the messages of one app.
 type sequence struct {
-	epoch string // distinguishes the messages of one run of the process from another's
-
-	// mu guards last. It is held while a message is queued for all its
+	// mu guards everything below. It is held while a message is queued for all its
 	// subscribers, so that each of them gets the app's messages in order.
-	mu   sync.Mutex
-	last uint64
+	mu     sync.Mutex
+	last   Position
+	closed bool
 }
 
 // NewMemory creates a broker for the only hub of a process. Offsets start at 1
@@ -37,21 +35,63 @@ func (b *memory) Start(h Handler) error {
 	return nil
 }
 
-// Publish implements Broker. The message is queued by the time it returns.
-func (b *memory) Publish(_ context.Context, m *Message) (Receipt, error) {
-	delivery := b.sequence(m.App).deliver(m, b.handler)
-	delivery.Flush()
-	return Receipt{ID: m.ID, Offset: m.Offset, Subscribers: delivery.Subscribers}, nil
-}
-
-func (s *sequence) deliver(m *Message, h Handler) Delivery {
+// Publish implements Broker. The messages are queued by the time it returns.
+func (b *memory) Publish(_ context.Context, all []*Message) error {
+	s := b.sequence(all[0].App)
+	if len(all) == 1 {
+		d, err := s.deliver(all[0], b.handler)
+		d.Flush()
+		return err
+	}
+	deliveries := make([]Delivery, 0, len(all))
+	defer func() { // also after a panic
+		for _, d := range deliveries {
+			d.Flush()
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last++
-	m.Offset = s.last
-	var id [32]byte // large enough for any ID
-	m.ID = string(strconv.AppendUint(append(append(id[:0], s.epoch...), '-'), m.Offset, 36))
-	return h.Deliver(m)
+	if s.closed {
+		return ErrStopped
+	}
+	for _, m := range all {
+		deliveries = append(deliveries, s.next(m, b.handler))
+	}
+	return nil
+}
+
+func (s *sequence) deliver(m *Message, h Handler) (Delivery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Delivery{}, ErrStopped
+	}
+	return s.next(m, h), nil
+}
+
+// next delivers the app's next message. The caller holds mu.
+func (s *sequence) next(m *Message, h Handler) Delivery {
+	s.last.Offset++
+	m.Position = s.last
+	d := h.Deliver(m)
+	m.Subscribers = d.Subscribers
+	return d
+}
+
+// Position implements Local.
+func (b *memory) Position(app string) Position {
+	s := b.sequence(app)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// Restore implements Local.
+func (b *memory) Restore(app string, last Position) {
+	s := b.sequence(app)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = last
 }
 
 // Forget implements Broker.
@@ -62,7 +102,17 @@ func (b *memory) Forget(app string) {
 }
 
 // Close implements Broker.
-func (*memory) Close() error { return nil }
+func (b *memory) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, s := range b.apps {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+	}
+	return nil
+}
 
 func (b *memory) sequence(app string) *sequence {
 	b.mu.RLock()
@@ -74,7 +124,7 @@ func (b *memory) sequence(app string) *sequence {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if seq = b.apps[app]; seq == nil {
-		seq = &sequence{epoch: rand.Text()[:16]}
+		seq = &sequence{last: Position{Epoch: NewEpoch(app)}, closed: b.closed}
 		b.apps[app] = seq
 	}
 	return seq

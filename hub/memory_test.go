@@ -7,23 +7,25 @@ import (
 
 func TestDeletedAppsLeaveNothingAndIDsNeverComeAgain(t *testing.T) {
 	b := NewMemory().(*memory)
-	if _, err := New(b, func(*Message) string { return "" }); err != nil {
+	h, err := New(b, Codec[string]{Encode: func(*Message) string { return "" }})
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = h.Close() }()
 	seen := make(map[string]bool)
 	for range 3 {
 		for i := range 100 {
-			m := Message{App: "app_" + strconv.Itoa(i), Channel: "a"}
-			if _, err := b.Publish(t.Context(), &m); err != nil {
+			receipt, err := h.Publish(t.Context(), Message{App: "app_" + strconv.Itoa(i), Channel: "a"})
+			if err != nil {
 				t.Fatal(err)
 			}
-			if seen[m.ID] {
-				t.Fatalf("the id %s comes again", m.ID)
+			if seen[receipt.ID()] {
+				t.Fatalf("the id %s comes again", receipt.ID())
 			}
-			seen[m.ID] = true
+			seen[receipt.ID()] = true
 		}
 		for i := range 100 {
-			b.Forget("app_" + strconv.Itoa(i))
+			h.Forget("app_" + strconv.Itoa(i))
 		}
 		if len(b.apps) != 0 {
 			t.Fatalf("%d sequences are left", len(b.apps))

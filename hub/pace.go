@@ -2,22 +2,42 @@ package hub
 
 import "context"
 
-// SetAhead bounds how many bytes of messages a channel can be ahead of the
-// flushes to its subscribers; 0, the default, means no limit. Publishers that
-// are faster than the machine can write then wait for it. Without a limit, they
-// fill the queues even of subscribers that read everything they get. Because a
-// Flush never blocks, a subscriber that does not read makes nobody wait.
-func (h *Hub[P]) SetAhead(bytes int) { h.ahead.Store(int64(bytes)) }
-
 // messageSize is roughly the overhead of a message in a queue.
 const messageSize = 64
+
+// size returns roughly what the message takes in a queue.
+func (m *Message) size() int { return len(m.Event) + len(m.Data) + messageSize }
 
 // admit waits until there is room for a message, and then counts it in owed. It
 // returns an error if ctx ends first.
 func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
-	size := len(m.Event) + len(m.Data) + messageSize
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.room(ctx, m.size(), limit); err != nil {
+		return err
+	}
+	c.owed++
+	c.unflushed += m.size()
+	return nil
+}
+
+// await is the first half of admit, count the second.
+func (c *channel[P]) await(ctx context.Context, m *Message, limit int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room(ctx, m.size(), limit)
+}
+
+func (c *channel[P]) count(m *Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed++
+	c.unflushed += m.size()
+}
+
+// room waits until there is room for a message of that size. The caller holds
+// mu, which is released while it waits.
+func (c *channel[P]) room(ctx context.Context, size int, limit int64) error {
 	for limit > 0 && c.unflushed > 0 && int64(c.unflushed+size) > limit {
 		if c.flushed == nil {
 			c.flushed = make(chan struct{})
@@ -35,8 +55,6 @@ func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
 			return err
 		}
 	}
-	c.owed++
-	c.unflushed += size
 	return nil
 }
 

@@ -36,10 +36,10 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHub(t)
-				h.SetAhead(1000)
+				h.Configure(hub.Limits{Ahead: 1000})
 				gate := make(chan struct{})
 				for range 2 { // the publisher itself would flush a single subscriber
-					if err := h.Join("app", gated{gate, elsewhere}).Subscribe(background, "c", 1, func() {}); err != nil {
+					if err := h.Join("app", gated{gate, elsewhere}).Subscribe(background, "c", 1, hub.From{}, func(hub.Standing[string]) {}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -67,7 +67,7 @@ func TestPublisherWaitsForFlushesWhenItsChannelIsFarAhead(t *testing.T) {
 
 func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
 	h, box := newHub(t), new(inbox)
-	h.SetAhead(10)
+	h.Configure(hub.Limits{Ahead: 10})
 	subscribe(t, h.Join("app", box), "c")
 	for range 3 {
 		publish(t, h, "app", "c", `"more than ten bytes"`)
@@ -81,7 +81,7 @@ func TestMessageOverTheBoundPassesWhenNothingIsOwed(t *testing.T) {
 func TestPublisherThatWaitsGivesUpWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, gate := newHub(t), make(chan struct{})
-		h.SetAhead(1)
+		h.Configure(hub.Limits{Ahead: 1})
 		for range 2 { // the publisher itself would flush a single subscriber
 			subscribe(t, h.Join("app", gated{gate, false}), "c")
 		}

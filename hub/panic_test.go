@@ -39,13 +39,15 @@ func (p *patient) Flush(*sync.WaitGroup) { p.flushes++ }
 
 func TestPanicOfOneHoldsNoLockOfOthers(t *testing.T) {
 	h := newHub(t)
-	h.SetAhead(1 << 10)
+	h.Configure(hub.Limits{Ahead: 1 << 10})
 	p := &patient{inbox: inbox{id: "patient"}}
 	waits := h.Join("app", p)
 	subscribe(t, waits, "c")
 
 	broken := h.Join("app", bomb{})
-	panics(t, func() { _ = broken.Subscribe(background, "c", 10, func() { panic("answer") }) })
+	panics(t, func() {
+		_ = broken.Subscribe(background, "c", 10, hub.From{}, func(hub.Standing[string]) { panic("answer") })
+	})
 	panics(t, func() { publish(t, h, "app", "c", "1") })
 	if p.flushes != 1 {
 		t.Errorf("who had got the message was flushed %d times", p.flushes)

@@ -24,7 +24,7 @@ func (b *stillborn) Close() error {
 
 func TestBrokerThatCannotBeStartedIsClosed(t *testing.T) {
 	broker := new(stillborn)
-	if _, err := hub.New(broker, func(*hub.Message) string { return "" }); !errors.Is(err, errStart) {
+	if _, err := hub.New(broker, hub.Codec[string]{}); !errors.Is(err, errStart) {
 		t.Errorf("got %v", err)
 	}
 	if broker.closed != 1 {

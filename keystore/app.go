@@ -32,6 +32,13 @@ type App struct {
 	// Rate limits the app's publishes; nil means the site's default.
 	Rate *Rate
 
+	// History is what the app's channels keep; nil means the site's default.
+	History *History
+
+	// Recovery is how long a client can be away and still recover, 0 for no
+	// recovery; nil means the site's default.
+	Recovery *time.Duration
+
 	// MaxConnections limits the app's sockets; 0 means no limit.
 	MaxConnections int
 
@@ -50,6 +57,13 @@ type App struct {
 	// Keys are the app's keys in order of creation, including expired and
 	// revoked ones.
 	Keys []Key
+}
+
+// History is how many of its newest messages a channel keeps, and for how long.
+// 0 messages are none.
+type History struct {
+	Messages int
+	Age      time.Duration
 }
 
 // Rate is a number of publishes per rolling window. A Limit of 0 means no
@@ -94,6 +108,12 @@ func (a *App) validate() error {
 	if a.MaxConnections < 0 || a.MaxChannels < 0 || a.MaxBody < 0 {
 		return fmt.Errorf("a bound below 0 means nothing: %d connections, %d channels, %d bytes", a.MaxConnections, a.MaxChannels, a.MaxBody)
 	}
+	if a.History != nil && (a.History.Messages < 0 || a.History.Messages > 0 && a.History.Age <= 0) {
+		return fmt.Errorf("a history of %d in %s means nothing", a.History.Messages, a.History.Age)
+	}
+	if a.Recovery != nil && *a.Recovery < 0 {
+		return fmt.Errorf("a recovery of %s means nothing", *a.Recovery)
+	}
 	for i, k := range a.Keys {
 		switch {
 		case k.ID == "" || slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.ID == k.ID }):
@@ -113,6 +133,12 @@ func (a *App) clone() *App {
 	if a.Rate != nil {
 		rate := *a.Rate
 		c.Rate = &rate
+	}
+	if a.History != nil {
+		c.History = new(*a.History)
+	}
+	if a.Recovery != nil {
+		c.Recovery = new(*a.Recovery)
 	}
 	c.AllowedOrigins = slices.Clone(a.AllowedOrigins)
 	c.Keys = slices.Clone(a.Keys)

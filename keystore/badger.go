@@ -221,7 +221,7 @@ func markNew(tx *badger.Txn) error {
 	if it.Rewind(); it.Valid() {
 		return errors.New("it is the database of another program: name another directory with `keystore badger <dir>`")
 	}
-	return tx.Set([]byte(formatKey), []byte(strconv.Itoa(format)))
+	return tx.Set([]byte(formatKey), []byte(strconv.Itoa(storeFormat)))
 }
 
 func checkFormat(value []byte) error {
@@ -229,8 +229,8 @@ func checkFormat(value []byte) error {
 	switch {
 	case err != nil || v < 1:
 		return fmt.Errorf("its record %s is damaged, restore a backup: %q", formatKey, value)
-	case v > format:
-		return fmt.Errorf("it has format %d and this version reads %d: run the newer version that wrote it", v, format)
+	case v > storeFormat:
+		return fmt.Errorf("it has format %d and this version reads %d: run the newer version that wrote it", v, storeFormat)
 	}
 	return nil
 }

@@ -89,6 +89,8 @@ func full() *App {
 	app := &App{
 		ID: "app_full", Name: "Größe ✓", Created: at, Disabled: true,
 		Rate:           &Rate{Limit: 5, Window: 90 * time.Second},
+		History:        &History{Messages: 7, Age: time.Hour},
+		Recovery:       new(3 * time.Minute),
 		MaxConnections: 1, MaxChannels: 2, MaxBody: 3,
 		AllowedOrigins: []string{"https://app.example.com", "https://*.example.org"},
 	}
@@ -105,6 +107,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 		"all fields":  full(),
 		"no fields":   {ID: "app_empty"},
 		"no limit":    {ID: "app_nolimit", Rate: &Rate{}},
+		"no history":  {ID: "app_nohistory", History: &History{}, Recovery: new(time.Duration(0))},
 		"a large one": large(),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,21 +235,24 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 		return damaged
 	}
 	for name, test := range map[string]struct{ record, reason string }{
-		"empty":            {"", "damaged"},
-		"not JSON":         {"\x00\x01", "damaged"},
-		"cut off":          {string(good[:len(good)-1]), "damaged"},
-		"two":              {string(good) + string(good), "damaged"},
-		"null":             {"null", "damaged"},
-		"another app":      {replace("app_full", "app_other"), "damaged"},
-		"unknown field":    {replace(`"v":1`, `"v":1,"secret":1`), "secret"},
-		"no version":       {replace(`"v":1,`, ``), "format 0"},
-		"negative version": {replace(`"v":1`, `"v":-1`), "format -1"},
-		"newer version":    {`{"v":2,"keys":{"new":"shape"}}`, "run the newer version"},
-		"unknown kind":     {replace(`"publish"`, `"admin"`), `"admin"`},
-		"short hash":       {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
-		"no hash":          {replace(`"sha256"`, `"SHA-256"`), "damaged"},
-		"a key twice":      {replace(app.Keys[1].ID, app.Keys[0].ID), "id"},
-		"rate of nothing":  {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
+		"empty":                   {"", "damaged"},
+		"not JSON":                {"\x00\x01", "damaged"},
+		"cut off":                 {string(good[:len(good)-1]), "damaged"},
+		"two":                     {string(good) + string(good), "damaged"},
+		"null":                    {"null", "damaged"},
+		"another app":             {replace("app_full", "app_other"), "damaged"},
+		"unknown field":           {replace(`"v":2`, `"v":2,"secret":1`), "secret"},
+		"no version":              {replace(`"v":2,`, ``), "format 0"},
+		"negative version":        {replace(`"v":2`, `"v":-1`), "format -1"},
+		"newer version":           {`{"v":3,"keys":{"new":"shape"}}`, "run the newer version"},
+		"unknown kind":            {replace(`"publish"`, `"admin"`), `"admin"`},
+		"short hash":              {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
+		"no hash":                 {replace(`"sha256"`, `"SHA-256"`), "damaged"},
+		"a key twice":             {replace(app.Keys[1].ID, app.Keys[0].ID), "id"},
+		"rate of nothing":         {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
+		"a history of no time":    {replace(`"age":3600000000000`, `"age":0`), "history of 7 in 0s"},
+		"a history below nothing": {replace(`"messages":7`, `"messages":-7`), "history of -7"},
+		"a negative recovery":     {replace(`"recovery":180000000000`, `"recovery":-1`), "recovery of -1ns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -256,6 +262,49 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 			write(t, dir, map[string]string{"app/app_full": test.record})
 			wantRefusal(t, dir, `"app_full"`, test.reason)
 		})
+	}
+}
+
+// A version that does not know format 2 reads the store, and every app that
+// does not need it.
+func TestOnlyRecordsThatNeedItHaveTheNewFormat(t *testing.T) {
+	for name, test := range map[string]struct {
+		app    App
+		format string
+	}{
+		"neither":     {App{ID: "app_a", MaxBody: 3, Rate: &Rate{Limit: 1, Window: time.Second}}, `{"v":1,`},
+		"history":     {App{ID: "app_a", History: &History{Messages: 7, Age: time.Hour}}, `{"v":2,`},
+		"no history":  {App{ID: "app_a", History: new(History)}, `{"v":2,`},
+		"no recovery": {App{ID: "app_a", Recovery: new(time.Duration(0))}, `{"v":2,`},
+	} {
+		record, err := Encode(&test.app)
+		if err != nil || !strings.HasPrefix(string(record), test.format) {
+			t.Errorf("%s: %s, %v", name, record, err)
+		}
+	}
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := badger.Open(options(dir, &badgerLog{logger: zap.NewNop()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *badger.Txn) error {
+		item, err := tx.Get([]byte("meta/format"))
+		if err != nil {
+			return err
+		}
+		return item.Value(func(format []byte) error {
+			if string(format) != "1" {
+				t.Errorf("a new store has format %q", format)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

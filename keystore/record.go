@@ -9,29 +9,50 @@ import (
 	"time"
 )
 
-// format is the version of the records that this package writes, in each of
-// them and once for the store. Increase it for anything that an older version
-// would not understand, including a new field.
-const format = 1
+// format is the newest version of an app's record. Increase it for anything that
+// an older version would not understand, including a new field, and have
+// formatOf return it for the apps that need it.
+const format = 2
+
+// storeFormat is the version of the store around the records, written once. An
+// older version refuses a store with a newer one as a whole.
+const storeFormat = 1
+
+// formatOf returns the oldest format that has all of the app, so that an older
+// version can still read what it understands. Format 2 added history and
+// recovery.
+func formatOf(a *App) int {
+	if a.History != nil || a.Recovery != nil {
+		return 2
+	}
+	return 1
+}
 
 // record is an app on disk.
 type record struct {
-	V              int         `json:"v"`
-	ID             string      `json:"id"`
-	Name           string      `json:"name"`
-	Created        time.Time   `json:"created"`
-	Disabled       bool        `json:"disabled,omitempty"`
-	Rate           *rateRecord `json:"rate,omitempty"`
-	MaxConnections int         `json:"max_connections,omitempty"`
-	MaxChannels    int         `json:"max_channels,omitempty"`
-	MaxBody        int64       `json:"max_body,omitempty"`
-	AllowedOrigins []string    `json:"allowed_origins,omitempty"`
-	Keys           []keyRecord `json:"keys"`
+	V              int            `json:"v"`
+	ID             string         `json:"id"`
+	Name           string         `json:"name"`
+	Created        time.Time      `json:"created"`
+	Disabled       bool           `json:"disabled,omitempty"`
+	Rate           *rateRecord    `json:"rate,omitempty"`
+	History        *historyRecord `json:"history,omitempty"`
+	Recovery       *time.Duration `json:"recovery,omitempty"` // nanoseconds
+	MaxConnections int            `json:"max_connections,omitempty"`
+	MaxChannels    int            `json:"max_channels,omitempty"`
+	MaxBody        int64          `json:"max_body,omitempty"`
+	AllowedOrigins []string       `json:"allowed_origins,omitempty"`
+	Keys           []keyRecord    `json:"keys"`
 }
 
 type rateRecord struct {
 	Limit  int           `json:"limit"`
 	Window time.Duration `json:"window"` // nanoseconds
+}
+
+type historyRecord struct {
+	Messages int           `json:"messages"`
+	Age      time.Duration `json:"age"` // nanoseconds
 }
 
 type keyRecord struct {
@@ -52,8 +73,9 @@ func Encode(a *App) ([]byte, error) {
 		return nil, err
 	}
 	r := record{
-		V: format, ID: a.ID, Name: a.Name, Created: a.Created, Disabled: a.Disabled,
+		V: formatOf(a), ID: a.ID, Name: a.Name, Created: a.Created, Disabled: a.Disabled,
 		Rate: (*rateRecord)(a.Rate), AllowedOrigins: a.AllowedOrigins,
+		History: (*historyRecord)(a.History), Recovery: a.Recovery,
 		MaxConnections: a.MaxConnections, MaxChannels: a.MaxChannels, MaxBody: a.MaxBody,
 	}
 	for _, k := range a.Keys {
@@ -99,6 +121,7 @@ func decodeRecord(data []byte) (*App, error) {
 	a := &App{
 		ID: r.ID, Name: r.Name, Created: r.Created, Disabled: r.Disabled,
 		Rate: (*Rate)(r.Rate), AllowedOrigins: r.AllowedOrigins,
+		History: (*History)(r.History), Recovery: r.Recovery,
 		MaxConnections: r.MaxConnections, MaxChannels: r.MaxChannels, MaxBody: r.MaxBody,
 	}
 	for _, k := range r.Keys {

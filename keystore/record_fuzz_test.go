@@ -18,7 +18,12 @@ func FuzzDecodeApp(f *testing.F) {
 		string(record[:len(record)/2]),
 		`{"v":1,"id":"app_full","name":"","created":"0001-01-01T00:00:00Z","keys":null}`,
 		`{"v":1,"id":"app_full","created":"9999-12-31T23:59:59+23:59","keys":[]}`,
-		`{"v":2}`, `{"v":1e9}`, `null`, `[]`, ``,
+		`{"v":2,"id":"app_full","history":{"messages":7,"age":3600000000000},"recovery":180000000000,"keys":[]}`,
+		`{"v":2,"id":"app_full","history":{"messages":0,"age":0},"recovery":0,"keys":[]}`,
+		`{"v":2,"id":"app_full","history":{"messages":-1,"age":1},"recovery":-1,"keys":[]}`,
+		`{"v":2,"id":"app_full","history":null,"recovery":1.5,"keys":[]}`,
+		`{"v":1,"id":"app_full","history":{"messages":1,"age":1},"keys":[]}`,
+		`{"v":2}`, `{"v":3}`, `{"v":1e9}`, `null`, `[]`, ``,
 	} {
 		f.Add([]byte(seed))
 	}

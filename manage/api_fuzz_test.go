@@ -41,6 +41,19 @@ func FuzzAdmin(f *testing.F) {
 		{patch, `{"rate_limit":{"publishes":null,"window":"1m"}}`},
 		{patch, `{"rate_limit":{"publishes":1e2,"window":"1d"}}`},
 		{patch, `{"rate_limit":[]}`},
+		{patch, `{"history":{"messages":5,"age":"1m"},"recovery":"10m"}`},
+		{patch, `{"history":{"messages":0},"recovery":"0s"}`},
+		{patch, `{"history":null,"recovery":null}`},
+		{patch, `{"history":{"messages":0,"age":"-5h"}}`},
+		{patch, `{"history":{"age":"1m"}}`},
+		{patch, `{"history":{"messages":10001,"age":"1m"}}`},
+		{patch, `{"history":{"messages":-1,"age":"1m"}}`},
+		{patch, `{"history":{"messages":5,"age":"1m","events":1}}`},
+		{patch, `{"history":5}`},
+		{patch, `{"recovery":0}`},
+		{patch, `{"recovery":"1d1ns"}`},
+		{patch, `{"recovery":"-1s"}`},
+		{patch, `{"recovery":""}`},
 		{patch, `{"max_body":1073741825}`},
 		{patch, `{"max_body":-0}`},
 		{patch, `{"max_connections":0}`},
@@ -162,6 +175,17 @@ func checkPatched(t *testing.T, before, after *keystore.App, sent map[string]any
 			want.MaxBody = n
 		case "rate_limit":
 			want.Rate = sentRate(t, value)
+		case "history":
+			want.History = sentHistory(t, value)
+		case "recovery":
+			want.Recovery = nil
+			if said, ok := value.(string); ok {
+				d, err := caddy.ParseDuration(said)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want.Recovery = &d
+			}
 		case "allowed_origins":
 			if list, ok := value.([]any); ok {
 				want.AllowedOrigins = nil
@@ -199,6 +223,29 @@ func sentRate(t *testing.T, value any) *keystore.Rate {
 		t.Fatal(err)
 	}
 	return &keystore.Rate{Limit: n, Window: length}
+}
+
+// sentHistory is the history that a patch sets.
+func sentHistory(t *testing.T, value any) *keystore.History {
+	t.Helper()
+	fields, ok := value.(map[string]any)
+	if !ok {
+		return nil
+	}
+	messages, ok := fields["messages"].(json.Number)
+	if !ok {
+		t.Fatalf("%v takes the history away", value)
+	}
+	n, err := strconv.Atoi(messages.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, _ := fields["age"].(string)
+	age, err := caddy.ParseDuration(said)
+	if err != nil && n != 0 {
+		t.Fatal(err)
+	}
+	return &keystore.History{Messages: n, Age: age}
 }
 
 // checkAdded holds an app's last key to what it was made from.

@@ -92,4 +92,8 @@ type Defaults struct {
 	Window      time.Duration
 	MaxChannels int   // per socket
 	MaxBody     int64 // per publish, in bytes
+
+	History    int // messages per channel; 0 means none
+	HistoryAge time.Duration
+	Recovery   time.Duration // 0 means none
 }

@@ -59,7 +59,7 @@ func FuzzLists(f *testing.F) {
 	channels := []string{"a", "a.b", "a.b.c", "a/b", "b", "orders.1", "orders.10", "orders.2", "orders@x", "z"}
 	member := s.Hub.Join(ids[0], bystander("s"))
 	for _, channel := range channels {
-		if err := member.Subscribe(f.Context(), channel, 100, func() {}); err != nil {
+		if err := member.Subscribe(f.Context(), channel, 100, hub.From{}, func(hub.Standing[struct{}]) {}); err != nil {
 			f.Fatal(err)
 		}
 	}

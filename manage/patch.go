@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/seed-c079cc48/caddy-realtime/access"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
@@ -25,6 +23,8 @@ type Patch struct {
 	Name           *string         `json:"name"`
 	Enabled        *bool           `json:"enabled"`
 	RateLimit      json.RawMessage `json:"rate_limit"` // null: the configuration's default
+	History        json.RawMessage `json:"history"`    // likewise
+	Recovery       json.RawMessage `json:"recovery"`   // likewise
 	MaxConnections json.RawMessage `json:"max_connections"`
 	MaxChannels    json.RawMessage `json:"max_channels"`
 	MaxBody        json.RawMessage `json:"max_body"`
@@ -70,7 +70,11 @@ func (p *Patch) check() (func(*keystore.App), error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(app *keystore.App) { p.apply(app, rate, limits) }, nil
+	keep, err := p.keep()
+	if err != nil {
+		return nil, err
+	}
+	return func(app *keystore.App) { p.apply(app, rate, limits, keep) }, nil
 }
 
 // rate returns the limit that the patch sets: nil for the default, or if it sets
@@ -79,27 +83,20 @@ func (p *Patch) rate() (*keystore.Rate, error) {
 	if jsonscan.IsNull(p.RateLimit) {
 		return nil, nil
 	}
+	field := amount{"rate_limit", "publishes", "window", `{"publishes":600,"window":"1m"}`, "No limit"}
 	var body struct {
 		Publishes *int   `json:"publishes"`
 		Window    string `json:"window"`
 	}
-	if kind := jsonscan.Kind(p.RateLimit[0]); p.RateLimit[0] != '{' {
-		return nil, apierr.InvalidRequest(`rate_limit is %s. Send {"publishes":600,"window":"1m"}, or null for the default.`, kind)
-	}
-	if err := decodeStrict(p.RateLimit, &body); err != nil {
+	if err := field.decode(p.RateLimit, &body); err != nil {
 		return nil, err
 	}
-	if body.Publishes == nil { // not the same as 0, which would remove the limit
-		return nil, apierr.InvalidRequest(`rate_limit needs publishes: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
+	rate := new(keystore.Rate)
+	var err error
+	if rate.Limit, rate.Window, err = field.read(body.Publishes, body.Window); err != nil {
+		return nil, err
 	}
-	rate := &keystore.Rate{Limit: *body.Publishes}
-	if rate.Limit > 0 || body.Window != "" {
-		var err error
-		if rate.Window, err = caddy.ParseDuration(body.Window); err != nil {
-			return nil, apierr.InvalidRequest(`rate_limit's window is a duration: {"publishes":600,"window":"1m"}. No limit is {"publishes":0}.`)
-		}
-	}
-	if err := bounds.CheckRate("rate_limit", rate.Limit, rate.Window); err != nil {
+	if err := bounds.CheckRate(field.name, rate.Limit, rate.Window); err != nil {
 		return nil, apierr.InvalidRequest("%s.", err)
 	}
 	return rate, nil
@@ -139,7 +136,7 @@ func (p *Patch) checkOrigins() error {
 	return nil
 }
 
-func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits) {
+func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits, k keep) {
 	if p.Name != nil {
 		app.Name = *p.Name
 	}
@@ -148,6 +145,12 @@ func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits) {
 	}
 	if p.RateLimit != nil {
 		app.Rate = rate
+	}
+	if p.History != nil {
+		app.History = k.history
+	}
+	if p.Recovery != nil {
+		app.Recovery = k.recovery
 	}
 	if p.MaxConnections != nil {
 		app.MaxConnections = int(l.connections)

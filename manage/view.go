@@ -17,6 +17,8 @@ type App struct {
 	Created        time.Time `json:"created"`
 	Enabled        bool      `json:"enabled"`
 	RateLimit      *Rate     `json:"rate_limit"`      // null: the configuration's default
+	History        *History  `json:"history"`         // null: the configuration's default
+	Recovery       *string   `json:"recovery"`        // null: the configuration's default
 	MaxConnections *int64    `json:"max_connections"` // null: no limit
 	MaxChannels    *int64    `json:"max_channels"`    // null: the configuration's default
 	MaxBody        *int64    `json:"max_body"`        // null: the configuration's default
@@ -29,6 +31,12 @@ type App struct {
 type Rate struct {
 	Publishes int    `json:"publishes"`
 	Window    string `json:"window,omitempty"` // absent if publishes is 0, for no limit
+}
+
+// A History is what each channel of an app keeps.
+type History struct {
+	Messages int    `json:"messages"`
+	Age      string `json:"age,omitempty"` // absent if messages is 0, for none
 }
 
 // A Key is the admin API's view of a key. It never contains the key itself.
@@ -106,6 +114,15 @@ func (g *Gateway) View(app *keystore.App) App {
 		if app.Rate.Limit > 0 {
 			v.RateLimit.Window = text.ShortDuration(app.Rate.Window)
 		}
+	}
+	if app.History != nil {
+		v.History = &History{Messages: app.History.Messages}
+		if app.History.Messages > 0 {
+			v.History.Age = text.ShortDuration(app.History.Age)
+		}
+	}
+	if app.Recovery != nil {
+		v.Recovery = new(text.ShortDuration(*app.Recovery))
 	}
 	return v
 }

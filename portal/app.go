@@ -28,7 +28,7 @@ type appPage struct {
 	MoreConnections bool
 
 	Console  console
-	Defaults struct{ Publishes, Window, MaxChannels, MaxBody string }
+	Defaults struct{ Publishes, Window, History, HistoryAge, Recovery, MaxChannels, MaxBody string }
 
 	Site       Site
 	OtherSites []string // all sites, or nil if Site is the only one
@@ -96,6 +96,9 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	d := v.gateway.Defaults()
 	p.Defaults.Publishes = strconv.Itoa(d.Publishes)
 	p.Defaults.Window = text.ShortDuration(d.Window)
+	p.Defaults.History = strconv.Itoa(d.History)
+	p.Defaults.HistoryAge = text.ShortDuration(d.HistoryAge)
+	p.Defaults.Recovery = text.ShortDuration(d.Recovery)
 	p.Defaults.MaxChannels = strconv.Itoa(d.MaxChannels)
 	p.Defaults.MaxBody = humanize.IBytes(uint64(d.MaxBody))
 	p.choose(v.config.Sites(), query.Get("site"), v.r.Host)

@@ -123,6 +123,8 @@ func (v *visit) patch() *manage.Patch {
 		MaxChannels:    numberOrNull(form.Get("max_channels")),
 		MaxBody:        numberOrNull(form.Get("max_body")),
 		RateLimit:      json.RawMessage("null"),
+		History:        json.RawMessage("null"),
+		Recovery:       json.RawMessage("null"),
 	}
 	if publishes := strings.TrimSpace(form.Get("publishes")); publishes != "" {
 		rate := map[string]any{"publishes": numberOrNull(publishes)}
@@ -130,6 +132,16 @@ func (v *visit) patch() *manage.Patch {
 			rate["window"] = window
 		}
 		patch.RateLimit, _ = json.Marshal(rate) // strings and numbers always marshal
+	}
+	if messages := strings.TrimSpace(form.Get("history")); messages != "" {
+		history := map[string]any{"messages": numberOrNull(messages)}
+		if age := strings.TrimSpace(form.Get("history_age")); age != "" {
+			history["age"] = age
+		}
+		patch.History, _ = json.Marshal(history) // likewise
+	}
+	if recovery := strings.TrimSpace(form.Get("recovery")); recovery != "" {
+		patch.Recovery, _ = json.Marshal(recovery) // likewise
 	}
 	return patch
 }

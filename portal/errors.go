@@ -39,6 +39,7 @@ func Errors() []Error {
 		{"too_early", http.StatusTooEarly, "The request came in TLS early data (0-RTT), which can be replayed", "Send it again after the handshake"},
 		{"rate_limited", http.StatusTooManyRequests, "More publishes of the app, connections of your address or packets of the socket than the limit in its window", "Wait Retry-After seconds, which is always enough"},
 		{"unavailable", http.StatusServiceUnavailable, "The server is starting or shutting down, or has too many clients or large publishes at once", "Try again after Retry-After seconds"},
+		{"invalid_position", socket, "since is not the id of a message of this app", "Send an id from an event, a publish's answer or subscribed, unchanged"},
 		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},
 		{"too_many_connections", socket, "The app or your address has reached its limit of sockets; the message says which", "Close some, or ask the operator to raise the limit"},
 		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let your backend publish"},

@@ -23,6 +23,8 @@ func FuzzPortalForm(f *testing.F) {
 		"do=save&name=+a+&origins=https://a.example%0d%0ahttps://*.b.example&publishes=600&window=1m&max_connections=1&max_channels=2&max_body=3",
 		"do=save&name=a&publishes=%2b5&window=1m", "do=save&name=a&publishes=007&window=1m", "do=save&name=a&publishes=0", "do=save&name=a&publishes=-0&window=1m",
 		"do=save&name=a&publishes=5", "do=save&name=a&window=1m", "do=save&name=a&max_body=%2b5", "do=save&name=a&max_channels=1e3", "do=save&name=a&max_channels=0",
+		"do=save&name=a&history=50&history_age=10m&recovery=5m", "do=save&name=a&history=0&recovery=0s", "do=save&name=a&history=5", "do=save&name=a&history_age=1m",
+		"do=save&name=a&history=10001&history_age=1m", "do=save&name=a&history=%2b5&history_age=1m", "do=save&name=a&recovery=5", "do=save&name=a&recovery=-1s", "do=save&name=a&recovery=%3Cscript%3E",
 		"do=save&name=a&etag=x", "do=save&name=%3Cscript%3Ealert(1)%3C/script%3E", "do=save&name=%ff", "do=save",
 		"do=add-key&kind=publish&label=%3Cscript%3E&days=30", "do=add-key&kind=subscribe&days=36501", "do=add-key&kind=subscribe",
 		"do=rotate&key=KEY&overlap=24h", "do=rotate&key=KEY&overlap=%22%3E%3Cscript%3E", "do=revoke&key=KEY", "do=revoke&key=%3Cscript%3E",
@@ -66,7 +68,7 @@ func FuzzPortalForm(f *testing.F) {
 			after := s.MustHold(t, app.ID)
 			if do == "save" {
 				checkSaved(t, before, after, values)
-			} else if after.Rate != before.Rate || after.Name != before.Name || after.Disabled || len(after.AllowedOrigins) > 0 {
+			} else if after.Rate != before.Rate || after.History != before.History || after.Recovery != before.Recovery || after.Name != before.Name || after.Disabled || len(after.AllowedOrigins) > 0 {
 				t.Fatalf("%q leaves %+v", form, after)
 			}
 		}
@@ -98,6 +100,21 @@ func checkSaved(t *testing.T, before, after *keystore.App, form url.Values) {
 		}
 		window, _ := caddy.ParseDuration(field("window"))
 		want.Rate = &keystore.Rate{Limit: n, Window: window}
+	}
+	if field("history") != "" {
+		n, err := strconv.Atoi(field("history"))
+		if err != nil {
+			t.Fatalf("history=%q is saved", form.Get("history"))
+		}
+		age, _ := caddy.ParseDuration(field("history_age"))
+		want.History = &keystore.History{Messages: n, Age: age}
+	}
+	if field("recovery") != "" {
+		d, err := caddy.ParseDuration(field("recovery"))
+		if err != nil {
+			t.Fatalf("recovery=%q is saved", form.Get("recovery"))
+		}
+		want.Recovery = &d
 	}
 	if managetest.StoredText(t, &want) != managetest.StoredText(t, after) {
 		t.Fatalf("%q is saved as %+v, not as %+v", form, after, want)

@@ -57,11 +57,11 @@ func (c *conn) connect(p packet) {
 	}
 	c.socket = s
 	c.stopTimeout()
-	c.sess.Bound(0, 0)
-	if s.open() {
-		if w, ok := s.handler.(Welcomer); ok {
-			w.Connected()
-		}
+	if !s.Opened() {
+		s.Open("", "")
+	}
+	if w, ok := s.handler.(Welcomer); ok && !s.gone() {
+		w.Connected()
 	}
 }
 

@@ -49,7 +49,8 @@ type Handler interface {
 	// Connect decides whether the client may connect. auth is the JSON object
 	// that the client sent, byte for byte, or nil if it sent none. An error
 	// refuses the client, which gets the error's text as err.message and, if
-	// the error is a *Refusal, its data as err.data.
+	// the error is a *Refusal, its data as err.data. Connect may answer itself,
+	// with Socket.Open, and then returns nil.
 	Connect(auth json.RawMessage) error
 
 	// Event is called for each event of the client, in order. If work is left

@@ -18,7 +18,7 @@ var ErrNotConnected = errors.New("socketio: socket is not connected")
 // Socket is one client that is connected to the default namespace. Its methods
 // may be called concurrently.
 type Socket struct {
-	id      string
+	id      string // set before the socket is connected
 	sess    *engineio.Session
 	handler Handler // set before the socket is connected; called only by conn
 	log     *zap.Logger
@@ -29,6 +29,7 @@ type Socket struct {
 	mu     sync.Mutex
 	state  state
 	reason string // why the socket ended
+	answer bool   // the CONNECT was answered
 }
 
 // state is a socket's stage of life. It only moves forward.
@@ -58,9 +59,10 @@ func (s *Socket) ID() string { return s.id }
 // Session returns the Engine.IO session that carries the socket.
 func (s *Socket) Session() *engineio.Session { return s.sess }
 
-// Send queues a packet made by EventPacket. It never blocks, and returns false
-// if the socket is not connected or its session is closing.
-func (s *Socket) Send(p *engineio.Packet) bool { return s.send(p) }
+// Send queues packets made by EventPacket, with nothing in between. It never
+// blocks, and returns false if the socket is not connected or its session is
+// closing.
+func (s *Socket) Send(packets ...*engineio.Packet) bool { return s.send(packets...) }
 
 // Queue is Send for a caller that flushes the Session if Queue returns true;
 // see engineio.Session.Queue.
@@ -115,24 +117,47 @@ func (s *Socket) send(packets ...*engineio.Packet) bool {
 	return s.state == connected && s.sess.Send(packets...)
 }
 
-// open answers the CONNECT and admits events. It returns false if the socket
-// was disconnected meanwhile: its client then gets only a DISCONNECT after the
-// answer.
-func (s *Socket) open() bool {
-	answer := engineio.TextPacket([]byte{typeConnect}, []byte(`{"sid":"`), []byte(s.id), []byte(`"}`))
+// Open answers the CONNECT, with first right behind the answer, and admits
+// events. Handler.Connect calls it if there is more to say than that the client
+// is connected, and then returns nil. pid is the private ID that a client needs
+// to come back, or "" if it cannot. A client that has come back gets the ID that
+// it had, in id; "" keeps the socket's own.
+//
+// It returns false if the socket was disconnected meanwhile: its client then
+// gets only a DISCONNECT after the answer.
+//
+// https://socket.io/docs/v4/connection-state-recovery
+func (s *Socket) Open(id, pid string, first ...*engineio.Packet) bool {
+	s.sess.Bound(0, 0) // the client is authenticated
 	s.mu.Lock()
+	if id != "" {
+		s.id = id
+	}
+	s.answer = true
+	answer := append(append([]byte(`{"sid":"`), s.id...), '"')
+	if pid != "" {
+		answer = append(append(append(answer, `,"pid":"`...), pid...), '"')
+	}
+	packets := append(make([]*engineio.Packet, 0, 1+len(first)), engineio.TextPacket([]byte{typeConnect}, append(answer, '}')))
 	disconnected := s.state == gone
 	if disconnected {
-		s.sess.Send(answer, disconnectPacket)
+		s.sess.Send(append(packets, disconnectPacket)...)
 	} else {
 		s.state = connected
-		s.sess.Send(answer)
+		s.sess.Send(append(packets, first...)...)
 	}
 	s.mu.Unlock()
 	if disconnected {
 		s.sess.Close(engineio.ForcedClose)
 	}
 	return !disconnected
+}
+
+// Opened reports whether the CONNECT was answered.
+func (s *Socket) Opened() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answer
 }
 
 // end marks the socket as gone and returns the reason of the first call that

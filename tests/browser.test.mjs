@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { dist, foreignSite, launch } from "./lib/browser.mjs";
 import { Caddy, root, transports } from "./lib/caddy.mjs";
+import { Relay } from "./lib/relay.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const page = `handle_path /lib/* {
@@ -47,11 +48,12 @@ describe("in Chromium", () => {
     const tab = await browser.newPage();
     const errors = [];
     tab.on("pageerror", (err) => errors.push(err));
+    const relay = await Relay.start(new URL(caddy.origin).port);
     for (const colorScheme of ["light", "dark"]) {
       await tab.emulateMedia({ colorScheme });
       await tab.goto("about:blank"); // a link that differs in its fragment loads no page
       if (colorScheme === "light") {
-        await tab.goto(caddy.origin);
+        await tab.goto(relay.origin.replace("http:", new URL(caddy.origin).protocol));
         await tab.getByLabel("App id").fill(app.id);
         await tab.getByLabel("Subscribe key").fill(app.subscribe_key);
         await tab.getByLabel("Channel").fill("orders.7");
@@ -63,9 +65,19 @@ describe("in Chromium", () => {
       await caddy.published(app, { channel: "orders.7", event: "order.updated", data: { id: 7, html: "<b>not bold</b>" } });
       await tab.getByText("order.updated").waitFor();
       assert.match(await tab.locator("#events pre").textContent(), /"html": "<b>not bold<\/b>"/);
+      if (colorScheme === "light") {
+        const [{ id }] = (await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections;
+        relay.cut();
+        await tab.getByText(/^Disconnected .* coming back\.$/).waitFor();
+        await caddy.published(app, { channel: "orders.7", event: "order.missed" });
+        await tab.getByText("Subscribed to orders.7. Nothing was missed.").waitFor();
+        assert.equal(await tab.locator("#events li", { hasText: "order.missed" }).locator("pre").textContent(), "no data");
+        assert.deepEqual((await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.map((each) => each.id), [id]);
+      }
       assert.deepEqual(errors, []);
     }
     await tab.close();
+    relay.close();
   });
 
   test("the examples' page says why it was refused", async () => {

@@ -63,6 +63,11 @@ describe("caddy realtime", () => {
       assert.ok(stdout.includes(id) && stdout.includes("shop") && !stdout.includes(publishKey), stdout);
     }
     assert.equal((await json("app", "show", id)).connections, 1);
+    const kept = { history: { messages: 7, age: "5m" }, recovery: "0s" };
+    assert.equal((await caddy.admin("PATCH", `/realtime/apps/${id}`, kept)).status, 200);
+    assert.match((await succeeds("app", "show", id)).stdout, /^history +7 5m\nrecovery +0s$/m);
+    const shown = await json("app", "show", id);
+    assert.deepEqual({ history: shown.history, recovery: shown.recovery }, kept);
     assert.ok((await json("app", "list")).apps.some((each) => each.id === id));
 
     const heard = once(socket, "e");

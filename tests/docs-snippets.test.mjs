@@ -80,6 +80,55 @@ describe("the snippets of docs/", () => {
     return publishes("sh", ["-c", `'${bin}' ${command}`]);
   });
 
+  // The snippet keeps the connection that it cuts off until it is told to come back.
+  const cutOff = `socket.io.reconnection(false);
+    process.on("SIGUSR1", () => socket.io.engine.close());
+    process.on("SIGUSR2", () => socket.connect());
+    socket.on("disconnect", () => console.log("gone"));
+    setInterval(() => {}, 60_000); // a signal's handler keeps no process`;
+  const subscribers = async () => (await caddy.admin("GET", `/realtime/channels/${app.id}/orders.42`)).json.subscribers;
+
+  test("recovery: what was missed arrives once and in order, and the state is fetched once", async () => {
+    const client = new Program(process.execPath, ["--input-type=module", "-"], { input: fill(snippet("recovery.md", "Ask for recovery", "js")) + cutOff, cwd: here, env });
+    try {
+      await client.prints(/^fetch the state of orders\.42$/m);
+      client.child.kill("SIGUSR1");
+      await client.prints(/^gone$/m);
+      await until("its session is away", async () => (await subscribers()) === 1);
+      const ids = [];
+      for (const n of [1, 2]) ids.push((await caddy.published(app, { channel: "orders.42", event: "order.updated", data: n })).id);
+      ids.push((await caddy.published(app, { channel: "orders.42", event: "order.updated" })).id);
+      client.child.kill("SIGUSR2");
+      await client.prints(new RegExp(`^null ${ids[2]}$`, "m"));
+      const want = ["fetch the state of orders.42", "gone", `1 ${ids[0]}`, `2 ${ids[1]}`, `null ${ids[2]}`];
+      assert.deepEqual(client.output.trim().split("\n"), want);
+    } finally {
+      await client.stop("SIGKILL");
+    }
+  });
+
+  test("without recovery: a client that keeps its position gets what it missed", async () => {
+    const connect = `import { io } from "socket.io-client";
+      const socket = io("${caddy.origin}", { auth: { appId: "${app.id}", subscribeKey: "${app.subscribe_key}" }, transports: ["websocket"] });
+      const refetch = (reason) => console.log("fetch the state:", reason);
+      socket.on("subscribed", (p) => console.log("at", p.id));
+      socket.on("order.updated", (...args) => console.log("heard", JSON.stringify(args)));`;
+    const { id } = await caddy.published(app, { channel: "orders.42", event: "order.updated", data: "before" });
+    const client = new Program(process.execPath, ["--input-type=module", "-"], { input: connect + snippet("recovery.md", "Clients without recovery", "js") + cutOff, cwd: here, env });
+    try {
+      await client.prints(/^heard \["before"\]$/m);
+      client.child.kill("SIGUSR1");
+      await client.prints(/^gone$/m);
+      await until("it has left", async () => (await subscribers()) === 1);
+      const missed = await caddy.published(app, { channel: "orders.42", event: "order.updated", data: "missed" });
+      client.child.kill("SIGUSR2");
+      await client.prints(/^heard \["missed"\]$/m);
+      assert.deepEqual(client.output.trim().split("\n"), [`at ${id}`, 'heard ["before"]', "gone", `at ${missed.id}`, 'heard ["missed"]']);
+    } finally {
+      await client.stop("SIGKILL");
+    }
+  });
+
   test("subscribe with Python", async () => {
     const program = new Program(python, ["-u", "-"], { input: snippet("clients.md", "Python", "python"), env });
     try {

@@ -156,6 +156,84 @@ describe("keys", () => {
     await caddy.published(app, { ...event, data: "x".repeat(100) });
   });
 
+  test("an app's history acts on the next publish, and its recovery on the next return", async () => {
+    const app = await caddy.app();
+    const patch = async (body) => {
+      const answer = await caddy.admin("PATCH", `/realtime/apps/${app.id}`, body);
+      assert.equal(answer.status, 200, answer.text);
+      return answer.json;
+    };
+    const socket = await caddy.subscriber(app, []);
+    const replayed = async () => {
+      const answer = await socket.timeout(5_000).emitWithAck("subscribe", "kept", { rewind: 100 });
+      await socket.timeout(5_000).emitWithAck("unsubscribe", "kept");
+      return answer.replayed;
+    };
+    const publish = async (n) => {
+      for (let i = 0; i < n; i++) await caddy.published(app, { channel: "kept", event: "e" });
+    };
+    await publish(3);
+    assert.equal(await replayed(), 3);
+    assert.deepEqual((await patch({ history: { messages: 2, age: "1h" } })).history, { messages: 2, age: "1h" });
+    await publish(1);
+    assert.equal(await replayed(), 2);
+    assert.deepEqual((await patch({ history: { messages: 0 } })).history, { messages: 0 });
+    await publish(1);
+    assert.equal(await replayed(), 0);
+    assert.equal((await patch({ history: null })).history, null);
+    await publish(1);
+    assert.equal(await replayed(), 1);
+
+    const auth = { appId: app.id, subscribeKey: app.subscribe_key, recover: true };
+    const client = caddy.socket(app, { auth, reconnection: false });
+    await once(client, "connect");
+    const comesBack = async () => {
+      client.io.engine.close();
+      client.connect();
+      await once(client, "connect");
+      return client.recovered === true; // undefined without a session
+    };
+    assert.equal(await comesBack(), true);
+    assert.equal((await patch({ recovery: "0s" })).recovery, "0s");
+    assert.equal(await comesBack(), false);
+    assert.equal((await patch({ recovery: "10m" })).recovery, "10m");
+    assert.equal(await comesBack(), false, "it got no session while recovery was off");
+    assert.equal(await comesBack(), true);
+    assert.equal((await patch({ recovery: null })).recovery, null);
+    assert.equal(await comesBack(), true);
+  });
+
+  test("a client that is away counts, and gives way to a new one", async () => {
+    const app = await caddy.app();
+    await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { max_connections: 1 });
+    const auth = { appId: app.id, subscribeKey: app.subscribe_key, recover: true };
+    const [first, second] = [0, 1].map(() => caddy.socket(app, { auth, reconnection: false, autoConnect: false }));
+    const arrives = async (socket) => {
+      const connected = once(socket, "connect");
+      socket.connect();
+      await connected;
+      return socket.recovered === true;
+    };
+    const nobody = async () => (await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.length === 0;
+    const leaves = async (socket) => {
+      socket.io.engine.close();
+      await until("it is gone", nobody);
+    };
+    assert.equal(await arrives(first), false);
+    await leaves(first);
+    assert.equal(await arrives(first), true, "nobody needed its place");
+    await leaves(first);
+    assert.equal(await arrives(second), false, "the one that is away does not keep it out");
+    const refused = once(first, "connect_error");
+    first.connect();
+    const [err] = await refused;
+    assert.equal(err.data.code, "too_many_connections");
+    second.disconnect();
+    await until("its place is free", nobody);
+    assert.equal(await arrives(first), false, "its session gave way");
+    first.disconnect();
+  });
+
   test("a place is free again when its socket is gone", async () => {
     const app = await caddy.app();
     await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { max_connections: 1 });
@@ -211,6 +289,15 @@ describe("keys", () => {
       ["PATCH", `/realtime/apps/${app.id}`, { id: "app_x" }, 400, "invalid_request", /id/],
       ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: -1 } }, 400, "invalid_request", /0 for no limit/],
       ["PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 5, window: "soon" } }, 400, "invalid_request", /1m/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: 5 }, 400, "invalid_request", /history is a number\. Send \{"messages":100,"age":"2m"\}/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: { age: "1m" } }, 400, "invalid_request", /history needs messages.*\{"messages":0\}/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: { messages: 5 } }, 400, "invalid_request", /history's age is a duration/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: { messages: 5, window: "1m" } }, 400, "invalid_request", /window/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: { messages: 10_001, age: "1m" } }, 400, "invalid_request", /from 1 to 10000; write 0 for none/],
+      ["PATCH", `/realtime/apps/${app.id}`, { history: { messages: 5, age: "2d" } }, 400, "invalid_request", /history's age is 48h; it must be from 10ms to 24h/],
+      ["PATCH", `/realtime/apps/${app.id}`, { recovery: 120 }, 400, "invalid_request", /recovery is a duration: "2m"/],
+      ["PATCH", `/realtime/apps/${app.id}`, { recovery: "soon" }, 400, "invalid_request", /recovery is a duration: "2m"/],
+      ["PATCH", `/realtime/apps/${app.id}`, { recovery: "2d" }, 400, "invalid_request", /from 10ms to 24h; write 0 for none/],
       ["PATCH", `/realtime/apps/${app.id}`, { max_connections: 0 }, 400, "invalid_request", /max_connections.*null/],
       ["PATCH", `/realtime/apps/${app.id}`, { max_channels: "many" }, 400, "invalid_request", /max_channels/],
       ["PATCH", `/realtime/apps/${app.id}`, { max_body: 2 ** 40 }, 400, "invalid_request", /max_body/],

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
+import { Relay } from "./lib/relay.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const running = new Set();
@@ -102,7 +103,7 @@ describe("caddy realtime listen", () => {
     for (let i = 0; i < 100; i++) await publish("n", i);
     const lines = await listener.lines(102 + values.length);
     assert.deepEqual(lines, [
-      "none\t",
+      "none\tnull",
       ...values.map((value) => `e\t${value}`),
       'spaced\t{"a":[1,2]}',
       ...Array.from({ length: 100 }, (_, i) => `n\t${i}`),
@@ -123,9 +124,9 @@ describe("caddy realtime listen", () => {
   test("--json prints an object a line, --count ends it", async () => {
     const listener = await listening(caddy, app, ["orders.42", "--json", "--count", "3"]);
     const begin = Date.now();
-    await publish("first", { id: 42 });
-    await publish("second", null);
-    await publish("third");
+    const first = await publish("first", { id: 42 });
+    const second = await publish("second", null);
+    const third = await publish("third");
     await publish("fourth");
     await listener.ends(0);
     const events = listener.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
@@ -134,7 +135,57 @@ describe("caddy realtime listen", () => {
       assert.ok(begin - 1_000 <= time && time <= Date.now() + 1_000, event.time);
       delete event.time;
     }
-    assert.deepEqual(events, [{ event: "first", data: { id: 42 } }, { event: "second", data: null }, { event: "third" }]);
+    assert.deepEqual(events, [
+      { id: first.id, event: "first", data: { id: 42 } },
+      { id: second.id, event: "second", data: null },
+      { id: third.id, event: "third", data: null },
+    ]);
+  });
+
+  test("a lost connection costs no event, and what cannot be replayed is told", async () => {
+    const relay = await Relay.start(new URL(caddy.origin).port);
+    const listener = await listening(caddy, app, ["a", "b", "--origin", relay.origin]);
+    await listener.notes("subscribed to b\n");
+    await publish("first", 1, "a");
+    await listener.lines(1);
+    relay.hold();
+    await listener.notes("reconnecting in");
+    await publish("second", 2, "b");
+    await publish("third", 3, "a");
+    relay.appear();
+    await listener.notes("recovered: nothing was missed\n");
+    assert.deepEqual(await listener.lines(3), ["first\t1", "second\t2", "third\t3"]);
+    assert.equal(listener.stderr.match(/subscribed to/g).length, 2, "it was in its channels");
+
+    relay.hold();
+    await listener.notes("reconnecting in", 2);
+    for (let i = 0; i <= 100; i++) await publish("many", i, "a"); // more than history keeps
+    relay.appear();
+    await listener.notes("not recovered: events may have been missed\nsubscribed to a\nsubscribed to b\n");
+    await publish("fourth", 4, "b");
+    assert.equal((await listener.lines(4))[3], "fourth\t4");
+    await listener.stop();
+    relay.close();
+  });
+
+  test("--since and --rewind begin with earlier events", async () => {
+    const ids = [];
+    for (const n of [1, 2, 3]) ids.push((await publish("n", n, "past")).id);
+    const since = new Listener(caddy, app, ["past", "--since", ids[0], "--count", "2"]);
+    await since.ends(0);
+    assert.equal(since.stdout, "n\t2\nn\t3\n");
+    for (const [rewind, want] of [["1", "n\t3\n"], ["1h", "n\t1\nn\t2\nn\t3\n"]]) {
+      const listener = new Listener(caddy, app, ["past", "--rewind", rewind, "--count", String(want.split("\n").length - 1)]);
+      await listener.ends(0);
+      assert.equal(listener.stdout, want);
+    }
+    for (let i = 0; i <= 100; i++) await publish("many", i, "past");
+    const late = await listening(caddy, app, ["past", "--since", ids[0]]);
+    await late.notes("earlier events of past are missing: expired\n");
+    await late.stop();
+    await new Listener(caddy, app, ["past", "--since", "nonsense"]).ends(1, /not the id of a message of this app/);
+    await new Listener(caddy, app, ["past", "--since", ids[0], "--rewind", "1"]).ends(1, /exclude each other/);
+    await new Listener(caddy, app, ["past", "--rewind", "soon"]).ends(1, /--rewind 10 or --rewind 2m/);
   });
 
   test("what a terminal would act on is escaped", async () => {
@@ -222,9 +273,9 @@ describe("caddy realtime listen and a server that changes", () => {
       await caddy.signal(signal);
       await listener.notes(/disconnected: .*; reconnecting in [\d.]+m?s\n/);
       await caddy.boot();
-      await listener.notes("subscribed to more\n", 2);
+      await listener.notes(/(subscribed to more\n[^]*){2}|\nrecovered: nothing was missed\n/);
       await publish("after");
-      assert.deepEqual(await listener.lines(2), ["before\t", "after\t"]);
+      assert.deepEqual(await listener.lines(2), ["before\tnull", "after\tnull"]);
       await listener.stop();
     });
   }
@@ -234,7 +285,7 @@ describe("caddy realtime listen and a server that changes", () => {
     caddy.configure({ global: "max_connecting 1\nconnect_timeout 1m\nmax_channels 7" });
     assert.equal((await caddy.reload()).code, 0);
     await publish("after");
-    assert.deepEqual(await listener.lines(1), ["after\t"]);
+    assert.deepEqual(await listener.lines(1), ["after\tnull"]);
     assert.equal(listener.stderr, "subscribed to orders\n");
     await listener.stop();
   });
@@ -282,9 +333,9 @@ test("caddy realtime listen notices that nothing comes any more, and comes back"
     process.kill(caddy.pid, "SIGSTOP"); // its connections stay open, as in a network that is lost
     await listener.notes(/disconnected: .*no longer sends heartbeats; reconnecting in/);
     process.kill(caddy.pid, "SIGCONT");
-    await listener.notes("subscribed to orders\n", 2);
+    await listener.notes("recovered: nothing was missed\n");
     await caddy.published(app, { channel: "orders", event: "after" });
-    assert.deepEqual(await listener.lines(1), ["after\t"]);
+    assert.deepEqual(await listener.lines(1), ["after\tnull"]);
     await listener.stop();
   } finally {
     process.kill(caddy.pid, "SIGCONT");

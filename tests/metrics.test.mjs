@@ -146,6 +146,42 @@ describe("metrics", () => {
     assert.equal(metrics.value("app_messages_total", { app: app.id }), 2);
   });
 
+  test("clients that come back, and what they are sent, are counted", async () => {
+    const app = await caddy.app();
+    const before = await scrape();
+    for (const outcome of ["recovered", "no_session", "no_position", "restarted", "expired", "too_many", "over_budget"]) {
+      assert.equal(before.value("recoveries_total", { outcome }), 0, `${outcome} begins at 0`);
+    }
+    const socket = caddy.socket(app, { auth: { appId: app.id, subscribeKey: app.subscribe_key, recover: true }, reconnection: false });
+    await once(socket, "connect");
+    await socket.timeout(5_000).emitWithAck("subscribe", "a");
+    const kept = await caddy.published(app, { channel: "a", event: "e", data: "first" });
+    await until("it has the first", () => socket._lastOffset === kept.id);
+
+    const lost = async (attempt) => {
+      socket.io.engine.close();
+      await settled("it is away", (m) => m.value("away") === 1);
+      await attempt();
+      socket.connect();
+      await once(socket, "connect");
+    };
+    await lost(async () => {
+      for (const data of [1, 2]) await caddy.published(app, { channel: "a", event: "e", data });
+    });
+    assert.equal(socket.recovered, true);
+    const back = await settled("it is back", (m) => m.value("away") === 0);
+    assert.equal(back.value("recoveries_total", { outcome: "recovered" }), 1);
+    assert.equal(back.value("replayed_total") - before.value("replayed_total"), 2);
+    assert.equal(back.value("history_messages") - before.value("history_messages"), 3);
+    assert.ok(back.value("history_bytes") > before.value("history_bytes"));
+
+    socket._pid = "none";
+    await lost(() => {});
+    assert.equal(socket.recovered, false);
+    assert.equal((await scrape()).value("recoveries_total", { outcome: "no_session" }), 1);
+    socket.disconnect();
+  });
+
   test("who watches is counted", async () => {
     const app = await caddy.app();
     const streams = [];

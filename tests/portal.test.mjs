@@ -165,6 +165,12 @@ describe("the portal", () => {
     await tab.getByLabel("Name", { exact: true }).fill("renamed");
     await tab.getByLabel("Publishes").fill("2");
     await tab.getByLabel("in any").fill("1h");
+    for (const [label, usual] of [["Messages kept per channel", "100"], ["for", "2m"], ["Recovery within", "2m"]]) {
+      assert.equal(await tab.getByLabel(label, { exact: true }).getAttribute("placeholder"), usual, `the default of ${label}`);
+    }
+    await tab.getByLabel("Messages kept per channel").fill("50");
+    await tab.getByLabel("for", { exact: true }).fill("10m");
+    await tab.getByLabel("Recovery within").fill("5m");
     await tab.getByLabel("Connections", { exact: true }).fill("7");
     await tab.getByLabel(/^Origins/).fill("https://a.example\nhttps://*.b.example");
     await tab.getByRole("button", { name: "Save" }).click();
@@ -172,11 +178,17 @@ describe("the portal", () => {
     const saved = (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json;
     assert.equal(saved.name, "renamed");
     assert.deepEqual(saved.rate_limit, { publishes: 2, window: "1h" });
+    assert.deepEqual(saved.history, { messages: 50, age: "10m" });
+    assert.equal(saved.recovery, "5m");
     assert.equal(saved.max_connections, 7);
     assert.equal(saved.max_channels, null);
     assert.deepEqual(saved.allowed_origins, ["https://a.example", "https://*.b.example"]);
     assert.equal(await tab.getByLabel("Connections", { exact: true }).inputValue(), "7");
 
+    await tab.getByLabel("Recovery within").fill("soon");
+    await tab.getByRole("button", { name: "Save" }).click();
+    await tab.getByRole("alert").filter({ hasText: "recovery is a duration" }).waitFor();
+    await tab.goto(`${portal.link}app/${app.id}`);
     await tab.getByLabel("Connections", { exact: true }).fill("many");
     await tab.getByRole("button", { name: "Save" }).click();
     await tab.getByRole("alert").filter({ hasText: "max_connections is a whole number" }).waitFor();

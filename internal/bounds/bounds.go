@@ -21,6 +21,33 @@ const (
 	MaxCount    = 1_000_000
 )
 
+// MaxHistory is the largest number of messages that a channel keeps.
+const MaxHistory = 10_000
+
+// CheckHistory checks a number of messages, and how long they are kept. 0
+// messages are none, however long.
+func CheckHistory(name string, messages int, age time.Duration) error {
+	if messages == 0 {
+		return nil
+	}
+	if messages < 0 || messages > MaxHistory {
+		return fmt.Errorf("%s is %d; it must be from 1 to %d; write 0 for none", name, messages, MaxHistory)
+	}
+	return CheckDuration(name+"'s age", age)
+}
+
+// CheckRecovery checks a duration that can be 0, for no recovery.
+func CheckRecovery(name string, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	if d < MinDuration || d > MaxDuration {
+		return fmt.Errorf("%s is %s; it must be from %s to %s; write 0 for none", name,
+			text.ShortDuration(d), text.ShortDuration(MinDuration), text.ShortDuration(MaxDuration))
+	}
+	return nil
+}
+
 // CheckDuration checks a setting that is a duration.
 func CheckDuration(name string, d time.Duration) error {
 	if d < MinDuration || d > MaxDuration {

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -28,6 +27,14 @@ type Config struct {
 
 	// AppID and SubscribeKey are the credentials.
 	AppID, SubscribeKey string
+
+	// Recover asks for recovery. Each event then has an ID, and null as its data
+	// if it was published without.
+	Recover bool
+
+	// Session and Position are those of an earlier Client that asked for recovery:
+	// Client.Session, and the ID of the last event that was handled.
+	Session, Position string
 
 	// Timeout bounds Dial as a whole, and each Subscribe. Default: 20s.
 	Timeout time.Duration
@@ -48,7 +55,7 @@ const (
 
 	// eventOverhead is the memory that an event takes in addition to its text:
 	// its place in a slice that has just grown, and the smallest allocations.
-	eventOverhead = 128
+	eventOverhead = 192
 )
 
 func (c *Config) setDefaults() {
@@ -84,6 +91,7 @@ func (c *Config) address() (string, error) {
 type Event struct {
 	Name string
 	Data json.RawMessage // as published, nil if there was none
+	ID   string          // "" without recovery
 }
 
 // A Client is a connection. It has no goroutine of its own: it answers the
@@ -92,6 +100,8 @@ type Event struct {
 type Client struct {
 	cfg         Config
 	link        *link
+	session     string // see Session
+	recovered   bool
 	lastID      uint64  // the last acknowledgement id
 	waiting     []Event // arrived while Subscribe waited
 	waitingSize int64   // their packets and overhead, in bytes
@@ -138,7 +148,7 @@ func (c *Client) connect() error {
 	if c.link.silence, err = parseOpen(open[1:]); err != nil {
 		return err
 	}
-	auth, err := json.Marshal(map[string]string{"appId": c.cfg.AppID, "subscribeKey": c.cfg.SubscribeKey})
+	auth, err := c.cfg.auth()
 	if err != nil {
 		return err
 	}
@@ -154,7 +164,7 @@ func (c *Client) connect() error {
 	case p.kind != typeConnect:
 		return malformed("a packet of type %q before the connection was accepted", p.kind)
 	}
-	return nil
+	return c.accepted(p)
 }
 
 // receive returns the next Socket.IO packet, and answers heartbeats.
@@ -185,31 +195,32 @@ func (c *Client) receive() (packet, error) {
 }
 
 // Subscribe subscribes to a channel, and returns once the server has accepted
-// that. If the server refuses, it returns a *Refusal and the connection
+// that. What from asks for comes from Next. If the server refuses, it returns a *Refusal and the connection
 // continues. Any other error ends the connection, including the context's.
-func (c *Client) Subscribe(ctx context.Context, channel string) error {
+func (c *Client) Subscribe(ctx context.Context, channel string, from From) (standing Standing, err error) {
 	ctx, cancel := c.cfg.timeout(ctx)
 	defer cancel()
-	return c.link.during(ctx, func() error {
-		args, err := json.Marshal([]string{"subscribe", channel})
+	err = c.link.during(ctx, func() error {
+		c.lastID++
+		request, err := subscribeRequest(c.lastID, channel, from)
 		if err != nil {
 			return err
 		}
-		c.lastID++
-		request := strconv.AppendUint([]byte{engineMessage, typeEvent}, c.lastID, 10)
-		if err := c.link.send(append(request, args...)); err != nil {
+		if err := c.link.send(request); err != nil {
 			return err
 		}
-		return c.awaitAnswer(channel)
+		standing, err = c.awaitAnswer(channel)
+		return err
 	})
+	return standing, err
 }
 
 // awaitAnswer keeps events that arrive before the acknowledgement.
-func (c *Client) awaitAnswer(channel string) error {
+func (c *Client) awaitAnswer(channel string) (Standing, error) {
 	for {
 		p, err := c.receive()
 		if err != nil {
-			return err
+			return Standing{}, err
 		}
 		switch p.kind {
 		case typeAck:
@@ -219,13 +230,13 @@ func (c *Client) awaitAnswer(channel string) error {
 		case typeEvent:
 			e, err := p.event()
 			if err != nil {
-				return err
+				return Standing{}, err
 			}
 			if e.isAnswer() {
 				continue
 			}
 			if c.waitingSize += eventOverhead + int64(len(p.payload)); c.waitingSize > c.cfg.MaxMessage {
-				return fmt.Errorf("%w: too many events arrived before the answer to a subscribe", ErrTooLarge)
+				return Standing{}, fmt.Errorf("%w: too many events arrived before the answer to a subscribe", ErrTooLarge)
 			}
 			c.waiting = append(c.waiting, e)
 		}

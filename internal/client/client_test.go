@@ -47,7 +47,7 @@ func TestRefusedSubscriptionLeavesTheConnection(t *testing.T) {
 		e.Ack(map[string]any{"error": map[string]string{"code": "invalid_channel", "message": "Bad name."}})
 	}})
 	c := dial(t, config(srv.URL))
-	err := c.Subscribe(within(t), "a b")
+	_, err := c.Subscribe(within(t), "a b", client.From{})
 	refusal, ok := errors.AsType[*client.Refusal](err)
 	if !ok || *refusal != (client.Refusal{Channel: "a b", Code: "invalid_channel", Message: "Bad name."}) {
 		t.Errorf("got %#v", err)
@@ -121,7 +121,8 @@ func TestEndOfTheContextEndsEachWait(t *testing.T) {
 			return err
 		},
 		"subscribe": func(ctx context.Context) error {
-			return dial(t, config(silent.URL)).Subscribe(ctx, "orders")
+			_, err := dial(t, config(silent.URL)).Subscribe(ctx, "orders", client.From{})
+			return err
 		},
 		"next": func(ctx context.Context) error {
 			c := dial(t, config(silent.URL))

@@ -108,7 +108,7 @@ func dial(t *testing.T, cfg client.Config) *client.Client {
 
 func subscribe(t *testing.T, c *client.Client, channel string) {
 	t.Helper()
-	if err := c.Subscribe(within(t), channel); err != nil {
+	if _, err := c.Subscribe(within(t), channel, client.From{}); err != nil {
 		t.Fatal(err)
 	}
 }

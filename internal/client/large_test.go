@@ -45,7 +45,7 @@ func TestSmallEventsDuringSubscribeAreBounded(t *testing.T) {
 	})
 	cfg := config(srv.URL)
 	cfg.MaxMessage = limit
-	if err := dial(t, cfg).Subscribe(within(t), "orders"); !errors.Is(err, client.ErrTooLarge) {
+	if _, err := dial(t, cfg).Subscribe(within(t), "orders", client.From{}); !errors.Is(err, client.ErrTooLarge) {
 		t.Errorf("got %v", err)
 	}
 }

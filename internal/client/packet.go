@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -97,18 +98,25 @@ func parsePacket(text []byte) (packet, error) {
 
 // event decodes an EVENT.
 func (p packet) event() (Event, error) {
-	var args [3]json.RawMessage // an array drops any further elements
+	var args [4]json.RawMessage // an array drops any further elements
 	if json.Unmarshal(p.payload, &args) != nil || args[0] == nil {
 		return Event{}, malformed("an event that is no array with a name")
 	}
-	if args[2] != nil {
-		return Event{}, malformed("an event with more than one argument")
+	if args[3] != nil {
+		return Event{}, malformed("an event with more than two arguments")
 	}
 	var name *string // null is not a name
 	if json.Unmarshal(args[0], &name) != nil || name == nil {
 		return Event{}, malformed("an event whose name is no text")
 	}
-	return Event{Name: *name, Data: args[1]}, nil
+	e := Event{Name: *name, Data: args[1]}
+	if args[2] != nil {
+		var err error
+		if e.ID, err = eventID(args[2]); err != nil {
+			return Event{}, err
+		}
+	}
+	return e, nil
 }
 
 // refusal decodes a CONNECT_ERROR.
@@ -123,21 +131,25 @@ func (p packet) refusal() error {
 	return &Refusal{Code: refused.Data.Code, Message: refused.Message}
 }
 
-// subscribed decodes the acknowledgement of a subscribe: nil, or a *Refusal.
-func (p packet) subscribed(channel string) error {
+// subscribed decodes the acknowledgement of a subscribe; its error can be a *Refusal.
+func (p packet) subscribed(channel string) (Standing, error) {
 	var answer struct {
-		Channel string
-		Error   *struct{ Code, Message string }
+		Channel  string
+		Complete *bool // absent where nothing was asked for
+		Reason   string
+		Error    *struct{ Code, Message string }
 	}
 	var answers [2]json.RawMessage // an array drops any further elements
 	switch {
 	case json.Unmarshal(p.payload, &answers) != nil || answers[0] == nil || answers[1] != nil,
 		json.Unmarshal(answers[0], &answer) != nil:
-		return malformed("an acknowledgement that is no answer to subscribe")
+		return Standing{}, malformed("an acknowledgement that is no answer to subscribe")
 	case answer.Error != nil:
-		return &Refusal{Channel: channel, Code: answer.Error.Code, Message: answer.Error.Message}
+		return Standing{}, &Refusal{Channel: channel, Code: answer.Error.Code, Message: answer.Error.Message}
 	case answer.Channel != channel:
-		return malformed("an acknowledgement of another channel than %q", channel)
+		return Standing{}, malformed("an acknowledgement of another channel than %q", channel)
+	case answer.Complete != nil && !*answer.Complete:
+		return Standing{Missing: cmp.Or(answer.Reason, "no reason given")}, nil
 	}
-	return nil
+	return Standing{}, nil
 }

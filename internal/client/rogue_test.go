@@ -34,6 +34,9 @@ func TestWhatNoGatewaySendsIsAnError(t *testing.T) {
 		"name that is a number": texts(open, accepted, `42[1]`),
 		"name that is null":     texts(open, accepted, `42[null]`),
 		"two arguments":         texts(open, accepted, `42["e",1,2]`),
+		"an id that is none":    texts(open, accepted, `42["e",1,null]`),
+		"an endless event id":   texts(open, accepted, `42["e",1,"`+strings.Repeat("x", 257)+`"]`),
+		"three arguments":       texts(open, accepted, `42["e",1,"x","y"]`),
 		"half an event":         texts(open, accepted, `42["e"`),
 		"other namespace":       texts(open, accepted, `42/admin,["e"]`),
 		"endless id":            texts(open, accepted, `42`+strings.Repeat("9", 100)+`["e"]`),
@@ -161,7 +164,7 @@ func TestEventsDuringSubscribeAreBounded(t *testing.T) {
 	})
 	cfg := config(srv.URL)
 	cfg.MaxMessage = 10_000
-	if err := dial(t, cfg).Subscribe(within(t), "orders"); err == nil || !strings.Contains(err.Error(), "too many events") {
+	if _, err := dial(t, cfg).Subscribe(within(t), "orders", client.From{}); err == nil || !strings.Contains(err.Error(), "too many events") {
 		t.Errorf("got %v", err)
 	}
 }

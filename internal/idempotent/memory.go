@@ -26,6 +26,9 @@ type Memory struct {
 	mu    sync.Mutex // guards everything below, and the apps
 	apps  map[string]*app
 	token uint64 // of the last claim
+
+	claimed   int           // claims that have not ended
+	unclaimed chan struct{} // if not nil, closed when claimed drops to 0
 }
 
 // app has the keys of an app.
@@ -63,14 +66,7 @@ func (m *Memory) Begin(_ context.Context, r Request) (Claim, []byte, error) {
 	key, now := hashOf(r.Key), time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := m.apps[r.App]
-	if a == nil {
-		a = new(app)
-		if m.apps == nil {
-			m.apps = make(map[string]*app)
-		}
-		m.apps[r.App] = a
-	}
+	a := m.app(r.App)
 	a.dropExpired(now, expiredAtOnce)
 	if e := a.keys.Get(key); e != nil && !e.expired(now) {
 		switch {
@@ -82,6 +78,7 @@ func (m *Memory) Begin(_ context.Context, r Request) (Claim, []byte, error) {
 		return Claim{}, e.answer, nil
 	}
 	m.token++
+	m.claimed++
 	a.keys.Set(key, &entry{key: key, body: r.Body, token: m.token})
 	return Claim{Request: r, Token: m.token}, nil, nil
 }
@@ -99,6 +96,7 @@ func (m *Memory) End(_ context.Context, claim Claim, answer []byte) error {
 	if e == nil || e.token != claim.Token || e.answer != nil {
 		return nil
 	}
+	m.end()
 	if answer == nil {
 		a.keys.Delete(key)
 		return nil
@@ -111,10 +109,30 @@ func (m *Memory) End(_ context.Context, claim Claim, answer []byte) error {
 	return nil
 }
 
+// app finds or creates an app. The caller holds mu.
+func (m *Memory) app(id string) *app {
+	a := m.apps[id]
+	if a == nil {
+		a = new(app)
+		if m.apps == nil {
+			m.apps = make(map[string]*app)
+		}
+		m.apps[id] = a
+	}
+	return a
+}
+
 // Forget drops an app that is not expected again.
 func (m *Memory) Forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if a := m.apps[id]; a != nil {
+		for _, e := range a.keys.All() {
+			if e.answer == nil {
+				m.end()
+			}
+		}
+	}
 	delete(m.apps, id)
 }
 

@@ -64,7 +64,7 @@ func OpenStore(tb testing.TB) (*keystore.Badger, *keystore.Registry) {
 func New(tb testing.TB) *Server {
 	tb.Helper()
 	store, registry := OpenStore(tb)
-	channels, err := hub.New(hub.NewMemory(), func(*hub.Message) struct{} { return struct{}{} })
+	channels, err := hub.New(hub.NewMemory(), hub.Codec[struct{}]{Encode: func(*hub.Message) struct{} { return struct{}{} }})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func New(tb testing.TB) *Server {
 		Publisher:     publisher{channels},
 		Feeds:         new(live.Feeds),
 		Defaults: func() manage.Defaults {
-			return manage.Defaults{Publishes: 600, Window: time.Minute, MaxChannels: 100, MaxBody: 1 << 20}
+			return manage.Defaults{Publishes: 600, Window: time.Minute, MaxChannels: 100, MaxBody: 1 << 20, History: 100, HistoryAge: 2 * time.Minute, Recovery: 2 * time.Minute}
 		},
 		Draining: func() bool { return false },
 	}}
@@ -153,6 +153,16 @@ func (s *Server) MustHold(tb testing.TB, id string) *keystore.App {
 			tb.Fatal(err)
 		}
 	}
+	if app.History != nil {
+		if err := bounds.CheckHistory("history", app.History.Messages, app.History.Age); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if app.Recovery != nil {
+		if err := bounds.CheckRecovery("recovery", *app.Recovery); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	if app.MaxConnections < 0 || app.MaxConnections > bounds.MaxCount || app.MaxChannels < 0 || app.MaxChannels > bounds.MaxCount ||
 		app.MaxBody < 0 || app.MaxBody > bounds.MaxSize || len(app.AllowedOrigins) > manage.MaxOrigins {
 		tb.Fatalf("an app with the bounds %d, %d, %d and %d origins", app.MaxConnections, app.MaxChannels, app.MaxBody, len(app.AllowedOrigins))
@@ -197,7 +207,7 @@ type publisher struct{ hub *hub.Hub[struct{}] }
 
 func (p publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
 	receipt, err := p.hub.Publish(ctx, hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data})
-	return message.Receipt(receipt), limit.Result{OK: true}, err
+	return message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}, limit.Result{OK: true}, err
 }
 
 func (publisher) Refused(string, *apierr.Error) {}

@@ -20,11 +20,13 @@ type Stats struct {
 	messages, deliveries           *prometheus.Desc // count and sum of subscribers: see Collect
 	publishedBytes, deliveredBytes prometheus.Counter
 	refused                        *prometheus.CounterVec // by attempt and code
+	recoveries                     *prometheus.CounterVec // by outcome
 	apps                           apps
 }
 
-// New returns metrics that start at zero.
-func New() *Stats {
+// New returns metrics that start at zero. outcomes are those of a recovery, which
+// have series from the start.
+func New(outcomes ...string) *Stats {
 	s := &Stats{
 		Reloads: newCounter("reloads_total", "Configurations that took the place of another without closing sockets."),
 		Store:   newStore(),
@@ -42,6 +44,11 @@ func New() *Stats {
 		deliveredBytes: newCounter("delivered_bytes_total", "Bytes of the data of the deliveries."),
 		refused: newCounterVec("refused_total", "What was refused, by what was attempted and the error's code.",
 			"attempt", "code"),
+		recoveries: newCounterVec("recoveries_total",
+			"Clients that came back and asked for what they missed: recovered, or why they had to begin again.", "outcome"),
+	}
+	for _, outcome := range outcomes {
+		s.recoveries.WithLabelValues(outcome)
 	}
 	s.apps.other, s.apps.unknown = newApp(Other), newApp(Unknown)
 	return s
@@ -81,6 +88,9 @@ func (s *Stats) Refuse(app *App, attempt, code string) {
 	app.refused.WithLabelValues(attempt, code).Inc()
 }
 
+// Recovered counts a client that came back, by the outcome.
+func (s *Stats) Recovered(outcome string) { s.recoveries.WithLabelValues(outcome).Inc() }
+
 // Describe implements prometheus.Collector.
 func (s *Stats) Describe(out chan<- *prometheus.Desc) {
 	out <- s.messages
@@ -110,7 +120,7 @@ func (s *Stats) Collect(out chan<- prometheus.Metric) {
 
 func (s *Stats) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		s.subscribers, s.publishing, s.publishedBytes, s.deliveredBytes, s.refused, s.Reloads, s.Store.took, s.Store.errors,
+		s.subscribers, s.publishing, s.publishedBytes, s.deliveredBytes, s.refused, s.recoveries, s.Reloads, s.Store.took, s.Store.errors,
 	}
 }
 

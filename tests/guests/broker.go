@@ -2,9 +2,7 @@ package guests
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -44,21 +42,20 @@ func (s *Slow) Identity() string { return "slow" }
 // Open implements hub.Opener.
 func (s *Slow) Open(logger *zap.Logger) (hub.Broker, error) {
 	return &slow{
-		log: logger, delay: time.Duration(s.Delay), epoch: rand.Text(),
-		offsets: make(map[string]uint64), interested: make(map[string]bool), queue: make(chan *hub.Message, 10_000),
+		log: logger, delay: time.Duration(s.Delay),
+		last: make(map[string]hub.Position), interested: make(map[string]bool), queue: make(chan *hub.Message, 10_000),
 	}, nil
 }
 
 type slow struct {
 	log     *zap.Logger
 	delay   time.Duration
-	epoch   string
 	handler hub.Handler
 	queue   chan *hub.Message
 	work    sync.WaitGroup
 
-	mu         sync.Mutex // guards all below
-	offsets    map[string]uint64
+	mu         sync.Mutex              // guards all below
+	last       map[string]hub.Position // by app
 	interested map[string]bool
 }
 
@@ -80,19 +77,27 @@ func (s *slow) Start(h hub.Handler) error {
 
 var errRefused = errors.New("the broker is out of reach")
 
-func (s *slow) Publish(_ context.Context, m *hub.Message) (hub.Receipt, error) {
-	if m.Channel == "refused" {
-		return hub.Receipt{}, errRefused
+func (s *slow) Publish(_ context.Context, all []*hub.Message) error {
+	for _, m := range all {
+		if m.Channel == "refused" {
+			return errRefused
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.offsets[m.App]++
-	kept := *m
-	kept.Data = append([]byte(nil), m.Data...)
-	kept.Offset = s.offsets[m.App]
-	kept.ID = fmt.Sprintf("%s-%d", s.epoch, kept.Offset)
-	s.queue <- &kept
-	return hub.Receipt{ID: kept.ID, Offset: kept.Offset, Subscribers: s.handler.Subscribers(m.App, m.Channel)}, nil
+	for _, m := range all {
+		at, ok := s.last[m.App]
+		if !ok {
+			at.Epoch = hub.NewEpoch(m.App)
+		}
+		at.Offset++
+		s.last[m.App] = at
+		m.Position, m.Subscribers = at, s.handler.Subscribers(m.App, m.Channel)
+		kept := *m
+		kept.Data = append([]byte(nil), m.Data...)
+		s.queue <- &kept
+	}
+	return nil
 }
 
 func (s *slow) Interest(ctx context.Context, app, channel string, on bool) error {
@@ -114,7 +119,7 @@ func (s *slow) Interest(ctx context.Context, app, channel string, on bool) error
 func (s *slow) Forget(app string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.offsets, app)
+	delete(s.last, app)
 }
 
 func (s *slow) Close() error {

@@ -5,11 +5,13 @@ import { once } from "./wait.mjs";
 export class Relay {
   #pairs = new Set();
   #vanished = false;
+  #held = false;
 
   /** Listens on a new port and forwards connections to a local port. */
   static async start(port) {
     const relay = new Relay();
     relay.server = createServer((client) => {
+      if (relay.#held) return void client.destroy();
       const pair = [client, connect(port, "localhost")];
       relay.#pairs.add(pair);
       pair.silent = relay.#vanished;
@@ -33,13 +35,25 @@ export class Relay {
     }
   }
 
+  /** Ends all connections. */
+  cut() {
+    for (const socket of [...this.#pairs].flat()) socket.destroy();
+    this.#pairs.clear();
+  }
+
+  /** Ends all connections, and refuses new ones until it appears again. */
+  hold() {
+    this.#held = true;
+    this.cut();
+  }
+
   /** Forwards new connections again. */
   appear() {
-    this.#vanished = false;
+    this.#vanished = this.#held = false;
   }
 
   close() {
     this.server.close();
-    for (const socket of [...this.#pairs].flat()) socket.destroy();
+    this.cut();
   }
 }

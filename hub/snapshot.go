@@ -1,0 +1,222 @@
+package hub
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+)
+
+// ErrStopped is returned for messages that are published after Close.
+var ErrStopped = errors.New("the hub is closed")
+
+// A Snapshot is what a hub with a Local broker knows of its messages and of the
+// sessions that are away. A hub of the next process continues with it.
+type Snapshot struct {
+	Streams  []StreamSnapshot
+	Sessions []SessionSnapshot
+}
+
+// A StreamSnapshot is the messages of one app.
+type StreamSnapshot struct {
+	App      string
+	Position Position
+	Floor    uint64
+	Channels []ChannelSnapshot
+}
+
+// A ChannelSnapshot is the history of one channel.
+type ChannelSnapshot struct {
+	Channel  string
+	Floor    uint64
+	Messages []MessageSnapshot
+}
+
+// A MessageSnapshot is a message in the history.
+type MessageSnapshot struct {
+	Offset  uint64
+	Age     time.Duration
+	Left    time.Duration // until it is too old
+	Except  string
+	Payload []byte // see Codec.Marshal
+}
+
+// A SessionSnapshot is a session that is away.
+type SessionSnapshot struct {
+	App, ID, PID, Arrived string
+
+	Left     time.Duration // until it is too late to come back
+	Start    uint64
+	HasLeft  bool
+	Blurred  uint64
+	Channels []SubscriptionSnapshot
+	Replays  []ReplaySnapshot
+}
+
+// A SubscriptionSnapshot is a channel that a session was in.
+type SubscriptionSnapshot struct {
+	Channel string
+	Since   uint64
+}
+
+// A ReplaySnapshot is what one subscribe replayed.
+type ReplaySnapshot struct {
+	Channel string
+	At      uint64
+	Offsets []byte
+}
+
+// Snapshot returns what the hub knows, or nil if its broker is not Local. The
+// hub must be closed, and its members have left.
+func (h *Hub[P]) Snapshot() *Snapshot {
+	if _, ok := h.broker.(Local); !ok {
+		return nil
+	}
+	snapshot, now := new(Snapshot), time.Since(h.began)
+	streams := make(map[*stream[P]]*StreamSnapshot)
+	h.streamsMu.RLock()
+	for _, s := range h.streams.All() {
+		s.mu.Lock()
+		streams[s] = &StreamSnapshot{App: s.app, Position: s.position(), Floor: s.floor.Load()}
+		s.mu.Unlock()
+	}
+	h.streamsMu.RUnlock()
+	for c := range h.records() {
+		if s := streams[c.stream]; s != nil {
+			if r := c.snapshot(now); r != nil {
+				s.Channels = append(s.Channels, *r)
+			}
+		}
+	}
+	for _, s := range streams {
+		snapshot.Streams = append(snapshot.Streams, *s)
+	}
+	h.sessions.mu.Lock()
+	defer h.sessions.mu.Unlock()
+	for stream := range h.sessions.away {
+		for e := stream.away.Front(); e != nil; e = e.Next() {
+			snapshot.Sessions = append(snapshot.Sessions, e.Value.(*Session[P]).snapshot())
+		}
+	}
+	return snapshot
+}
+
+func (c *channel[P]) snapshot(now time.Duration) *ChannelSnapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ring == nil {
+		return nil
+	}
+	c.expire(now)
+	snapshot := &ChannelSnapshot{Channel: c.name.channel, Floor: c.ring.floor}
+	for _, e := range c.ring.entries {
+		snapshot.Messages = append(snapshot.Messages, MessageSnapshot{
+			Offset: e.offset, Age: now - e.at, Left: e.until - now, Except: e.except, Payload: c.stream.hub.codec.Marshal(e.payload),
+		})
+	}
+	return snapshot
+}
+
+// snapshot is called for a session that is away, while nothing else uses it.
+func (s *Session[P]) snapshot() SessionSnapshot {
+	snapshot := SessionSnapshot{
+		App: s.stream.app, ID: s.id, PID: s.pid, Arrived: s.arrived, Left: time.Until(s.until),
+		Start: s.track.start, HasLeft: s.track.left, Blurred: s.track.blurred,
+	}
+	for _, p := range s.pins {
+		snapshot.Channels = append(snapshot.Channels, SubscriptionSnapshot{p.channel.name.channel, p.since})
+	}
+	for _, r := range s.track.replays {
+		snapshot.Replays = append(snapshot.Replays, ReplaySnapshot{r.channel, r.at, r.offsets})
+	}
+	return snapshot
+}
+
+// Restore continues with a snapshot that was taken some time ago. It is called
+// before anything else; known says which apps still exist. It returns how many
+// messages and sessions were not too old.
+func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(app string) bool) (messages, sessions int) {
+	local, ok := h.broker.(Local)
+	if !ok {
+		return 0, 0
+	}
+	elapsed = max(0, elapsed) // the clock may have been set back
+	now := time.Since(h.began)
+	var all []*entry[P]
+	for _, from := range snapshot.Streams {
+		if !known(from.App) || !from.Position.isOf(from.App) {
+			continue
+		}
+		local.Restore(from.App, from.Position)
+		s := h.stream(from.App)
+		s.floor.Store(from.Floor)
+		for _, channel := range from.Channels {
+			all = append(all, s.restore(channel, elapsed, now)...)
+		}
+	}
+	h.history.restore(all)
+	for _, from := range snapshot.Sessions {
+		if from.Left > elapsed && known(from.App) {
+			h.restoreSession(from, elapsed)
+			sessions++
+		}
+	}
+	h.sweepHistory() // what only sessions that are gone have kept
+	h.history.bound()
+	return h.History().Messages, sessions
+}
+
+// restore makes the record of a channel.
+func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) []*entry[P] {
+	c := s.channel(from.Channel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ring = &ring[P]{floor: from.Floor, era: s.era}
+	for _, m := range from.Messages {
+		if m.Left <= elapsed {
+			c.ring.floor = m.Offset
+			continue
+		}
+		payload, err := s.hub.codec.Unmarshal(m.Payload)
+		if err != nil { // of another version
+			c.evict(len(c.ring.entries))
+			c.ring.floor = m.Offset
+			continue
+		}
+		e := &entry[P]{
+			payload: payload, channel: c, offset: m.Offset, at: now - elapsed - m.Age, until: now + m.Left - elapsed,
+			except: m.Except, bytes: s.hub.codec.Keep(payload),
+		}
+		e.size = c.cost(e)
+		c.ring.entries = append(c.ring.entries, e)
+	}
+	return c.ring.entries
+}
+
+// restore adds messages in the order of their age.
+func (h *history[P]) restore(all []*entry[P]) {
+	slices.SortStableFunc(all, func(a, b *entry[P]) int { return cmp.Compare(a.at, b.at) })
+	for _, e := range all {
+		h.add(e)
+	}
+}
+
+func (h *Hub[P]) restoreSession(from SessionSnapshot, elapsed time.Duration) {
+	stream := h.stream(from.App)
+	s := &Session[P]{id: from.ID, pid: from.PID, stream: stream, arrived: from.Arrived}
+	s.track = &track[P]{session: s, start: from.Start, era: stream.era, left: from.HasLeft, blurred: from.Blurred}
+	for _, r := range from.Replays {
+		s.track.replays = append(s.track.replays, replay[P]{r.Channel, r.At, r.Offsets})
+	}
+	for _, sub := range from.Channels {
+		c := stream.channel(sub.Channel)
+		c.mu.Lock()
+		c.pins++
+		c.mu.Unlock()
+		s.pins = append(s.pins, pin[P]{c, sub.Since})
+	}
+	h.sessions.mu.Lock()
+	h.sessions.byPID.Set(s.pid, s)
+	h.sessions.mu.Unlock()
+	h.sessions.park(s, from.Left-elapsed)
+}

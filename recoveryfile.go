@@ -1,0 +1,171 @@
+package realtime
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// recoveryFileHead begins a recovery file. The gob of a recoveryFile follows, and
+// the SHA-256 of both. It changes with the format.
+const recoveryFileHead = "caddy-realtime recovery 1\n"
+
+// noRecoveryFile is the setting that turns the file off.
+const noRecoveryFile = "off"
+
+// A recoveryFile is what a process leaves to the next one.
+type recoveryFile struct {
+	Saved time.Time
+	Hub   *hub.Snapshot
+	Keys  []idempotent.Saved // what was published must not be published again
+}
+
+// recoveryPath returns the path of the recovery file, or "" if it is off.
+func (rt *runtime) recoveryPath() string {
+	switch path := rt.settings().RecoveryFile; path {
+	case noRecoveryFile:
+		return ""
+	case "":
+		if rt.keystoreDir != "" {
+			return filepath.Join(rt.keystoreDir, "recovery")
+		}
+		return filepath.Join(caddy.AppDataDir(), "realtime.recovery")
+	default:
+		return path
+	}
+}
+
+// saveTimeout bounds how long save waits for publishes in flight.
+const saveTimeout = 2 * time.Second
+
+// save writes the recovery file, once nothing is published any longer.
+func (rt *runtime) save() {
+	path, snapshot := rt.recoveryPath(), rt.hub.Snapshot()
+	if path == "" || snapshot == nil || len(snapshot.Sessions) == 0 && len(snapshot.Streams) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	began := time.Now()
+	size, err := writeRecoveryFile(path, &recoveryFile{Saved: began, Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)})
+	if err != nil {
+		rt.log.Error("the recovery file could not be written: clients that come back have to begin again",
+			zap.String("path", path), zap.Error(err))
+		return
+	}
+	rt.log.Info("wrote the recovery file", zap.String("path", path), zap.Int64("bytes", size),
+		zap.Int("sessions", len(snapshot.Sessions)), zap.Duration("took", time.Since(began)))
+}
+
+// restore reads the recovery file and removes it: what it says is true only once.
+// Without one that it can use, clients that come back have to begin again.
+func (rt *runtime) restore() {
+	path := rt.recoveryPath()
+	if path == "" {
+		return
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		rt.log.Debug("no recovery file", zap.String("path", path))
+		return
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	var file *recoveryFile
+	if err == nil {
+		file, err = readRecoveryFile(data)
+	}
+	if err != nil {
+		rt.log.Warn("the recovery file is not used: clients that come back have to begin again", zap.String("path", path), zap.Error(err))
+		return
+	}
+	elapsed := time.Since(file.Saved)
+	known := func(app string) bool { _, ok := rt.registry.App(app); return ok }
+	messages, sessions := rt.hub.Restore(file.Hub, elapsed, known)
+	rt.publisher.keys.Restore(file.Keys, elapsed)
+	rt.log.Info("read the recovery file", zap.String("path", path), zap.Duration("age", elapsed),
+		zap.Int("messages", messages), zap.Int("sessions", sessions), zap.Int("sessions_too_old", len(file.Hub.Sessions)-sessions))
+}
+
+// writeRecoveryFile writes a file that is whole or absent.
+func writeRecoveryFile(path string, file *recoveryFile) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<16)
+	if _, err := w.WriteString(recoveryFileHead); err != nil {
+		return 0, err
+	}
+	if err := gob.NewEncoder(w).Encode(file); err != nil {
+		return 0, err
+	}
+	if err := w.Flush(); err != nil {
+		return 0, err
+	}
+	if _, err := f.Write(sum.Sum(nil)); err != nil {
+		return 0, err
+	}
+	if size, err = f.Seek(0, io.SeekCurrent); err != nil {
+		return 0, err
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	if err := f.Close(); err != nil {
+		return 0, err
+	}
+	return size, os.Rename(f.Name(), path)
+}
+
+var errRecoveryFile = errors.New("the file is truncated or damaged")
+
+func readRecoveryFile(data []byte) (*recoveryFile, error) {
+	if !bytes.HasPrefix(data, []byte(recoveryFileHead)) {
+		head, _, _ := bytes.Cut(data[:min(len(data), 64)], []byte("\n"))
+		return nil, fmt.Errorf("it begins with %q, not with %q: another version wrote it", head, recoveryFileHead[:len(recoveryFileHead)-1])
+	}
+	body := len(data) - sha256.Size
+	if body < len(recoveryFileHead) {
+		return nil, errRecoveryFile
+	}
+	if sum := sha256.Sum256(data[:body]); !bytes.Equal(sum[:], data[body:]) {
+		return nil, errRecoveryFile
+	}
+	file := new(recoveryFile)
+	if err := gob.NewDecoder(bytes.NewReader(data[len(recoveryFileHead):body])).Decode(file); err != nil {
+		return nil, err
+	}
+	return file, nil
+}
+
+// keystoreDirOf returns the directory of a keystore that has one.
+func keystoreDirOf(opener keystore.Opener) string {
+	if badger, ok := opener.(*BadgerKeystore); ok {
+		return badger.dir
+	}
+	return ""
+}

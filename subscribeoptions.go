@@ -1,0 +1,84 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
+	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+)
+
+// maxRewind is how many messages a subscribe can ask for.
+const maxRewind = 100
+
+// fromOf reads the options of a subscribe.
+func fromOf(options json.RawMessage) (from hub.From, err error) {
+	if options[0] != '{' {
+		return from, apierr.InvalidRequest(`The options of subscribe are %s. They must be an object, for example { rewind: 10 } or { since: id }.`,
+			jsonscan.Kind(options[0]))
+	}
+	s := jsonscan.Scanner{B: options}
+	var since, rewind []byte
+	for s.Next() {
+		name := jsonscan.Unquote(s.Value())
+		s.Colon()
+		value := s.Value()
+		switch {
+		case name == "since" && since != nil, name == "rewind" && rewind != nil:
+			return from, apierr.DuplicateField(name)
+		case name == "since":
+			since = value
+		case name == "rewind":
+			rewind = value
+		default:
+			return from, apierr.InvalidRequest("Unknown option %s. subscribe has the options since and rewind.", text.Quote(name))
+		}
+	}
+	switch {
+	case since != nil && rewind != nil:
+		err = apierr.InvalidRequest("since and rewind exclude each other. Send one of them.")
+	case since != nil:
+		from.Since, err = sinceOf(since)
+	case rewind != nil:
+		err = rewindOf(rewind, &from)
+	}
+	if err != nil {
+		return hub.From{}, err
+	}
+	return from, nil
+}
+
+// sinceOf reads the ID of a message.
+func sinceOf(value []byte) (*hub.Position, error) {
+	if value[0] != '"' {
+		return nil, apierr.InvalidRequest("since is %s. It must be a string, the id of a message.", jsonscan.Kind(value[0]))
+	}
+	p, ok := hub.ParseID(jsonscan.Unquote(value))
+	if !ok {
+		return nil, apierr.InvalidPosition()
+	}
+	return &p, nil
+}
+
+// rewindOf reads a number of messages or a duration.
+func rewindOf(value []byte, from *hub.From) error {
+	wrong := apierr.InvalidRequest(`rewind is %s. It must be a number of messages from 1 to %d, or a duration such as "2m", up to %s.`,
+		text.Quote(string(value)), maxRewind, text.ShortDuration(bounds.MaxDuration))
+	if value[0] == '"' {
+		d, err := caddy.ParseDuration(jsonscan.Unquote(value))
+		if err != nil || d <= 0 || d > bounds.MaxDuration {
+			return wrong
+		}
+		from.Within = d
+		return nil
+	}
+	if json.NewDecoder(bytes.NewReader(value)).Decode(&from.Last) != nil || from.Last < 1 || from.Last > maxRewind {
+		return wrong
+	}
+	return nil
+}
