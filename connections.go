@@ -66,7 +66,7 @@ func (s *sockets) Disconnect(app, id, reason string) bool {
 // find returns a connected socket of an app, or nil.
 func (s *sockets) find(app, id string) *socket {
 	for _, sock := range s.of(app) {
-		if sock.conn.ID() == id && sock.since.Load() != 0 {
+		if sock.since.Load() != 0 && sock.conn.ID() == id { // before, the ID can change
 			return sock
 		}
 	}

@@ -82,7 +82,12 @@ func newHub(tb testing.TB) *testHub {
 func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 	tb.Helper()
 	h, err := hub.New(broker, hub.Codec[string]{
-		Encode: func(m *hub.Message) string { return m.App + "/" + m.Channel + "/" + string(m.Data) },
+		Encode: func(m *hub.Message) string {
+			if m.Event == identified {
+				return m.ID() + " " + m.Channel
+			}
+			return m.App + "/" + m.Channel + "/" + string(m.Data)
+		},
 		Keep:   func(s string) int { return len(s) },
 	})
 	if err != nil {
@@ -97,6 +102,9 @@ func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 	_, awkward := broker.(*awkward)
 	return &testHub{h, t, awkward, settle}
 }
+
+// identified is the event of messages whose payload begins with their ID.
+const identified = "identified"
 
 // onEach runs a test on each broker: the memory broker, an awkward one, and an
 // awkward one that other hubs share.

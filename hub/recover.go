@@ -85,7 +85,7 @@ func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 		s.end()
 		return nil, NoSession
 	}
-	m := h.Join(r.App, r.To)
+	m := &Member[P]{stream: s.stream, to: r.To}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	outcome := s.recover(m, r)

@@ -1,0 +1,136 @@
+package hub_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// A returner is a client that comes back again and again. What it has not read
+// when it drops is lost.
+type returner struct {
+	h       *testHub
+	box     *inbox
+	member  *hub.Member[string]
+	pid     string
+	last    string
+	read    []string
+	pending int // in box, that were read
+}
+
+func (r *returner) start(t *testing.T, channels ...string) {
+	r.box = &inbox{id: "r"}
+	r.member = r.h.Join("app", r.box)
+	r.pid = r.h.Begin(r.member, "").PID()
+	for _, channel := range channels {
+		subscribe(t, r.member, channel)
+	}
+}
+
+// take reads what has arrived, or a part of it.
+func (r *returner) take(part float64) {
+	all := r.box.all()
+	n := int(float64(len(all)-r.pending) * part)
+	for _, payload := range all[r.pending : r.pending+n] {
+		r.read = append(r.read, payload)
+		r.last, _, _ = strings.Cut(payload, " ")
+	}
+	r.pending += n
+}
+
+// comeBack drops and comes back; the hub may not have noticed the drop.
+func (r *returner) comeBack(t *testing.T, noticed bool) {
+	if noticed {
+		r.member.Leave(time.Minute)
+	}
+	r.box, r.pending = &inbox{id: "r"}, 0
+	member, outcome := r.h.Recover(&hub.Return[string]{
+		App: "app", PID: r.pid, Position: r.last, To: r.box,
+		Answer: func(_ *hub.Session[string], missed []string) {
+			for _, payload := range missed {
+				r.box.Queue(payload)
+			}
+		},
+	})
+	if outcome != hub.Recovered {
+		t.Errorf("it is told %s", outcome)
+		return
+	}
+	r.member = member
+}
+
+// Clients come back while others publish to their channels. Each gets all
+// messages of its channels once, and in order.
+func TestReturnsMissNothingBesidePublishers(t *testing.T) {
+	onEach(t, func(h *testHub) {
+		t := h.t
+		h.Configure(hub.Limits{Replay: 1 << 20})
+		var returns, publishes sync.WaitGroup
+		var stop atomic.Bool
+		var mu sync.Mutex
+		want := make(map[string]int) // messages of each channel
+		channels := []string{"a", "b", "c", "d"}
+		returners := make([]*returner, 8)
+		for i := range returners {
+			r := &returner{h: h}
+			r.start(t, channels[i%4], channels[(i+1)%4])
+			returners[i] = r
+			returns.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(i), 3)) //nolint:gosec // no secret
+				for range h.rounds(200) {
+					r.take(random.Float64())
+					r.comeBack(t, random.IntN(2) == 0)
+				}
+				stop.Store(true)
+			})
+		}
+		for range 4 {
+			publishes.Go(func() {
+				for n := 0; !stop.Load() && n < 2000; n++ {
+					channel := channels[rand.IntN(4)]
+					_, err := h.Publish(background, hub.Message{
+						App: "app", Channel: channel, Event: identified, Data: json.RawMessage(fmt.Sprint(n)), Keep: hub.Keep{Messages: 10_000, Age: time.Minute},
+					})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					want[channel]++
+					mu.Unlock()
+				}
+			})
+		}
+		returns.Wait()
+		publishes.Wait()
+		h.settle()
+		for i, r := range returners {
+			r.take(1)
+			got := make(map[string]int)
+			var before uint64
+			for _, payload := range r.read {
+				id, channel, _ := strings.Cut(payload, " ")
+				p, ok := hub.ParseID(id)
+				if !ok || p.Offset <= before {
+					t.Fatalf("client %d: %s after offset %d", i, payload, before)
+				}
+				before = p.Offset
+				got[channel]++
+			}
+			for _, channel := range []string{channels[i%4], channels[(i+1)%4]} {
+				if got[channel] != want[channel] {
+					t.Errorf("client %d: %d of %d messages of %s", i, got[channel], want[channel], channel)
+				}
+			}
+			r.member.Close()
+		}
+		h.expectEmpty(t)
+	})
+}
