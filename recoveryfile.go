@@ -106,7 +106,7 @@ func (rt *runtime) restore() {
 
 // writeRecoveryFile writes a file that is whole or absent.
 func writeRecoveryFile(path string, file *recoveryFile) (size int64, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, err
 	}
