@@ -51,8 +51,13 @@ func (rt *runtime) recoveryPath() string {
 	}
 }
 
-// saveTimeout bounds how long save waits for publishes in flight.
-const saveTimeout = 2 * time.Second
+const (
+	// answerTimeout bounds how long save waits for publishes in flight.
+	answerTimeout = 2 * time.Second
+
+	// saveTimeout bounds how long an exit waits for the disk.
+	saveTimeout = 5 * time.Second
+)
 
 // save writes the recovery file, once nothing is published any longer.
 func (rt *runtime) save() {
@@ -60,17 +65,25 @@ func (rt *runtime) save() {
 	if path == "" || snapshot == nil || len(snapshot.Sessions) == 0 && len(snapshot.Streams) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
-	began := time.Now()
-	size, err := writeRecoveryFile(path, &recoveryFile{Saved: began, Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)})
+	file := &recoveryFile{Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)}
+	file.Saved = time.Now()
+	written := make(chan error, 1)
+	go func() { written <- writeRecoveryFile(path, file) }()
+	var err error
+	select {
+	case err = <-written:
+	case <-time.After(saveTimeout): // the write is abandoned: nothing can end it
+		err = fmt.Errorf("it was not written within %s; its disk hangs", saveTimeout)
+	}
 	if err != nil {
 		rt.log.Error("the recovery file could not be written: clients that come back have to begin again",
 			zap.String("path", path), zap.Error(err))
 		return
 	}
-	rt.log.Info("wrote the recovery file", zap.String("path", path), zap.Int64("bytes", size),
-		zap.Int("sessions", len(snapshot.Sessions)), zap.Duration("took", time.Since(began)))
+	rt.log.Info("wrote the recovery file", zap.String("path", path),
+		zap.Int("sessions", len(snapshot.Sessions)), zap.Duration("took", time.Since(file.Saved)))
 }
 
 // restore reads the recovery file and removes it: what it says is true only once.
@@ -105,10 +118,10 @@ func (rt *runtime) restore() {
 }
 
 // writeRecoveryFile writes a file that is whole or absent.
-func writeRecoveryFile(path string, file *recoveryFile) (size int64, err error) {
+func writeRecoveryFile(path string, file *recoveryFile) (err error) {
 	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -118,27 +131,24 @@ func writeRecoveryFile(path string, file *recoveryFile) (size int64, err error) 
 	sum := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<16)
 	if _, err := w.WriteString(recoveryFileHead); err != nil {
-		return 0, err
+		return err
 	}
 	if err := gob.NewEncoder(w).Encode(file); err != nil {
-		return 0, err
+		return err
 	}
 	if err := w.Flush(); err != nil {
-		return 0, err
+		return err
 	}
 	if _, err := f.Write(sum.Sum(nil)); err != nil {
-		return 0, err
-	}
-	if size, err = f.Seek(0, io.SeekCurrent); err != nil {
-		return 0, err
+		return err
 	}
 	if err := f.Sync(); err != nil {
-		return 0, err
+		return err
 	}
 	if err := f.Close(); err != nil {
-		return 0, err
+		return err
 	}
-	return size, os.Rename(f.Name(), path)
+	return os.Rename(f.Name(), path)
 }
 
 var errRecoveryFile = errors.New("the file is truncated or damaged")

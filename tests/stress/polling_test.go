@@ -51,7 +51,7 @@ func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing
 	t.Parallel()
 	const sessions, size, maxQueue = 150, 32 << 10, 128 << 10
 	const heartbeat = 10 * time.Second // it takes a busy machine some seconds to open and to fill them
-	g := start(t, fmt.Sprintf("max_body 64KiB\n		max_queue 128KiB\n		ping_interval %s\n		ping_timeout %s\n		message_rate 0", heartbeat, heartbeat))
+	g := start(t, fmt.Sprintf("history 0\n		max_body 64KiB\n		max_queue 128KiB\n		ping_interval %s\n		ping_timeout %s\n		message_rate 0", heartbeat, heartbeat))
 	a := g.newApp()
 	if _, err := g.publish(a, "warm", `"up"`); err != nil {
 		t.Fatal(err)

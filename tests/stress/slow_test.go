@@ -56,7 +56,7 @@ func TestStalledSubscribersAreCutOffAndCostTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	const stalled, events = 20, 300
 	reading := sized(10, 50)
-	g := start(t, "")
+	g := start(t, "history 0")
 	a := g.newApp()
 	cfg := a.at(g.Addr)
 	cfg.Head = 100

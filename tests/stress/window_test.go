@@ -120,7 +120,7 @@ func TestReaderOfSingleBytesInATinyWindowGetsEverything(t *testing.T) {
 func TestReaderOfAByteNowAndThenIsCutOffAndCostsTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	const timeout, events = 4 * time.Second, 24
-	g := start(t, fmt.Sprintf("write_timeout %s\n\t\tmax_queue 16MiB", timeout))
+	g := start(t, fmt.Sprintf("history 0\n\t\twrite_timeout %s\n\t\tmax_queue 16MiB", timeout))
 	a := g.newApp()
 	crowd := g.join(a, "c", mixed(3)...)
 	before := g.usage()
