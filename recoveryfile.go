@@ -3,6 +3,7 @@ package realtime
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
@@ -42,13 +43,17 @@ func (rt *runtime) recoveryPath() string {
 	case noRecoveryFile:
 		return ""
 	case "":
-		if rt.keystoreDir != "" {
-			return filepath.Join(rt.keystoreDir, "recovery")
-		}
-		return filepath.Join(caddy.AppDataDir(), "realtime.recovery")
+		return rt.defaultRecoveryPath()
 	default:
 		return path
 	}
+}
+
+func (rt *runtime) defaultRecoveryPath() string {
+	if rt.keystoreDir != "" {
+		return filepath.Join(rt.keystoreDir, "recovery")
+	}
+	return filepath.Join(caddy.AppDataDir(), "realtime.recovery")
 }
 
 const (
@@ -90,16 +95,23 @@ func (rt *runtime) save() {
 // Without one that it can use, clients that come back have to begin again.
 func (rt *runtime) restore() {
 	path := rt.recoveryPath()
+	if usual := rt.defaultRecoveryPath(); path != usual {
+		// A later process must not take it for what this one leaves.
+		if err := removeRecoveryFile(usual); err == nil {
+			rt.log.Info("removed a recovery file that the configuration does not use any longer", zap.String("path", usual))
+		}
+	}
 	if path == "" {
 		return
 	}
+	_ = os.Remove(path + unfinished) // of a process that was killed while it wrote
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		rt.log.Debug("no recovery file", zap.String("path", path))
 		return
 	}
 	if err == nil {
-		err = os.Remove(path)
+		err = removeRecoveryFile(path)
 	}
 	var file *recoveryFile
 	if err == nil {
@@ -114,12 +126,30 @@ func (rt *runtime) restore() {
 	messages, sessions := rt.hub.Restore(file.Hub, elapsed, known)
 	rt.publisher.keys.Restore(file.Keys, elapsed)
 	rt.log.Info("read the recovery file", zap.String("path", path), zap.Duration("age", elapsed),
-		zap.Int("messages", messages), zap.Int("sessions", sessions), zap.Int("sessions_too_old", len(file.Hub.Sessions)-sessions))
+		zap.Int("messages", messages), zap.Int("sessions", sessions), zap.Int("sessions_dropped", len(file.Hub.Sessions)-sessions))
 }
+
+// removeRecoveryFile removes a file so that it is not back after a power failure.
+func removeRecoveryFile(path string) error {
+	if info, err := os.Lstat(path); err != nil || info.IsDir() {
+		return cmp.Or(err, errRecoveryFile)
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = dir.Sync() // not every system can
+		_ = dir.Close()
+	}
+	return nil
+}
+
+// unfinished is how the name of a file that is being written ends.
+const unfinished = ".tmp"
 
 // writeRecoveryFile writes a file that is whole or absent.
 func writeRecoveryFile(path string, file *recoveryFile) (err error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -153,6 +183,7 @@ func writeRecoveryFile(path string, file *recoveryFile) (err error) {
 
 var errRecoveryFile = errors.New("the file is truncated or damaged")
 
+// readRecoveryFile returns a file that is whole, or an error.
 func readRecoveryFile(data []byte) (*recoveryFile, error) {
 	if !bytes.HasPrefix(data, []byte(recoveryFileHead)) {
 		head, _, _ := bytes.Cut(data[:min(len(data), 64)], []byte("\n"))
@@ -167,7 +198,13 @@ func readRecoveryFile(data []byte) (*recoveryFile, error) {
 	}
 	file := new(recoveryFile)
 	if err := gob.NewDecoder(bytes.NewReader(data[len(recoveryFileHead):body])).Decode(file); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading it: %w", err)
+	}
+	if file.Hub == nil {
+		return nil, errRecoveryFile
+	}
+	if err := file.Hub.Check(); err != nil {
+		return nil, fmt.Errorf("its content is impossible: %w", err)
 	}
 	return file, nil
 }

@@ -73,17 +73,18 @@ func (h *Hub[P]) Snapshot() *Snapshot {
 		return nil
 	}
 	snapshot, now := new(Snapshot), time.Since(h.began)
-	streams := make(map[*stream[P]]*StreamSnapshot)
+	streams, eras := make(map[*stream[P]]*StreamSnapshot), make(map[*stream[P]]uint32)
 	h.streamsMu.RLock()
 	for _, s := range h.streams.All() {
 		s.mu.Lock()
 		streams[s] = &StreamSnapshot{App: s.app, Position: s.position(), Floor: s.floor.Load()}
+		eras[s] = s.era
 		s.mu.Unlock()
 	}
 	h.streamsMu.RUnlock()
 	for c := range h.records() {
 		if s := streams[c.stream]; s != nil {
-			if r := c.snapshot(now); r != nil {
+			if r := c.snapshot(now, eras[c.stream]); r != nil {
 				s.Channels = append(s.Channels, *r)
 			}
 		}
@@ -95,16 +96,20 @@ func (h *Hub[P]) Snapshot() *Snapshot {
 	defer h.sessions.mu.Unlock()
 	for stream := range h.sessions.away {
 		for e := stream.away.Front(); e != nil; e = e.Next() {
-			snapshot.Sessions = append(snapshot.Sessions, e.Value.(*Session[P]).snapshot())
+			// The client of a session from before the offsets began again cannot recover.
+			if s := e.Value.(*Session[P]); streams[stream] != nil && s.track.era == eras[stream] {
+				snapshot.Sessions = append(snapshot.Sessions, s.snapshot())
+			}
 		}
 	}
 	return snapshot
 }
 
-func (c *channel[P]) snapshot(now time.Duration) *ChannelSnapshot {
+// snapshot returns nil for a channel without history in the current era.
+func (c *channel[P]) snapshot(now time.Duration, era uint32) *ChannelSnapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ring == nil {
+	if c.ring == nil || c.ring.era != era {
 		return nil
 	}
 	c.expire(now)
@@ -132,8 +137,8 @@ func (s *Session[P]) snapshot() SessionSnapshot {
 	return snapshot
 }
 
-// Restore continues with a snapshot that was taken some time ago. It is called
-// before anything else; known says which apps still exist. It returns how many
+// Restore continues with a snapshot that was taken some time ago, and that Check
+// accepts. It is called before anything else; known says which apps still exist. It returns how many
 // messages and sessions were not too old.
 func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(app string) bool) (messages, sessions int) {
 	local, ok := h.broker.(Local)
