@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network clock fuzz soak stress recovery lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network clock fuzz soak stress recovery restart lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -88,6 +88,11 @@ soak: $(CADDY_BIN)
 recovery: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	RECOVERY_CLIENTS=$${RECOVERY_CLIENTS:-100} RECOVERY_DROPS=$${RECOVERY_DROPS:-30} RECOVERY_AWAY=$${RECOVERY_AWAY:-2000} \
 	RECOVERY_CHANNELS=$${RECOVERY_CHANNELS:-10} CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/recovery.test.mjs
+
+# Planned restarts at full size: make test runs them with 60 clients.
+restart: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	RESTART_CLIENTS=$${RESTART_CLIENTS:-1000} RESTART_CHANNELS=$${RESTART_CHANNELS:-50} RESTART_PAUSE=$${RESTART_PAUSE:-500} \
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/restart.test.mjs
 
 lint:
 	@exec scripts/lint.sh
