@@ -1,15 +1,12 @@
 package command
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/dustin/go-humanize"
@@ -17,40 +14,115 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
-	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
-
-// publishTimeout bounds a publish from the command line.
-const publishTimeout = 30 * time.Second
 
 func publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish <channel> <event> [<data>]",
-		Short: "Publishes an event like a backend",
+		Short: "Publishes an event, or a file of events, like a backend",
 		Long: `Publishes an event with POST /publish, like a backend.
 
 <data> is JSON, @<file> is a file with JSON, and - is JSON on stdin; without it
-the event has no data. The origin, the app's id and its publish key are read
-from REALTIME_URL (or REALTIME_SOCKET_URL), REALTIME_APP_ID and
-REALTIME_PUBLISH_KEY. A redirect is not followed. A flag for the key would end up
-in the shell's history and in lists of processes.`,
+the event has no data. With --channel, once or several times, the arguments are
+<event> [<data>], and each of the channels gets the event.
+
+--file publishes a file of messages, or - for stdin: one JSON object per line,
+with the fields of an element of "messages" in a request: channel, event, data,
+except, history. Empty lines are skipped. Up to 100 lines are one request: all of
+them are published or none, and none if one is wrong. A request that was not
+answered, or was answered with 409, 429 or 503, is repeated a few times, with an
+idempotency key of its own, so that nothing is published twice. An error says how
+many lines are published, and the --skip and --idempotency-key to go on with.
+
+The origin, the app's id and its publish key are read from REALTIME_URL (or
+REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_PUBLISH_KEY. A redirect is not
+followed. A flag for the key would end up in the shell's history and in lists of
+processes.`,
 		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_PUBLISH_KEY=pk_live_…
-  caddy realtime publish orders.42 order.updated '{"id":42}'`,
-		Args: cobra.RangeArgs(2, 3),
+  caddy realtime publish orders.42 order.updated '{"id":42}'
+  caddy realtime publish --channel orders.42 --channel orders order.updated '{"id":42}'
+  caddy realtime publish --file events.ndjson`,
+		Args: publishArgs,
 	}
 	siteFlags(cmd, "publish_path", "/publish")
-	cmd.RunE = runE(publishOnce)
+	cmd.Flags().StringArray("channel", nil, "A channel; repeat it to publish the same event to several")
+	cmd.Flags().Bool("no-history", false, "Deliver the event without keeping it in the channel's history")
+	cmd.Flags().String("idempotency-key", "", "Publish once, even if this command is repeated with the same key within 5 minutes")
+	cmd.Flags().String("file", "", "A file with one message per line, as JSON; - is stdin")
+	cmd.Flags().Int("skip", 0, "Begin after this many lines of the file")
+	cmd.RunE = runE(publish)
 	return cmd
 }
 
-func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
+// publishArgs checks the arguments, whose number depends on the flags.
+func publishArgs(cmd *cobra.Command, args []string) error {
+	flags := cmd.Flags()
+	if flags.Changed("file") {
+		for _, other := range []string{"channel", "no-history"} {
+			if flags.Changed(other) {
+				return fmt.Errorf(`--%s is for one event. With --file, each line has its own "channel" and "history"`, other)
+			}
+		}
+		if len(args) > 0 {
+			return errors.New("--file takes no arguments: each line of the file has its own channel, event and data")
+		}
+		return nil
+	}
+	if flags.Changed("skip") {
+		return errors.New("--skip is for --file")
+	}
+	if flags.Changed("channel") {
+		return cobra.RangeArgs(1, 2)(cmd, args)
+	}
+	return cobra.RangeArgs(2, 3)(cmd, args)
+}
+
+func publish(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	site, err := readSite(fl, "REALTIME_PUBLISH_KEY", "publish key (pk_live_…)")
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"channel": args[0], "event": args[1]}
-	if len(args) == 3 {
-		data, err := readData(args[2], cmd.InOrStdin())
+	if err := checkIdempotencyKey(cmd); err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("file") {
+		return publishFile(cmd, fl, newPublishSender(site))
+	}
+	return publishOnce(cmd, fl, newPublishSender(site), args)
+}
+
+// maxIdempotencyKey is the maximum length of --idempotency-key. The gateway takes
+// 255 characters; --file appends the number of a line.
+const maxIdempotencyKey = 200
+
+// checkIdempotencyKey checks the flag if it is set.
+func checkIdempotencyKey(cmd *cobra.Command) error {
+	flag := cmd.Flags().Lookup("idempotency-key")
+	key := flag.Value.String()
+	isOther := func(c rune) bool { return c < ' ' || c > '~' }
+	if flag.Changed && (key == "" || len(key) > maxIdempotencyKey || strings.IndexFunc(key, isOther) >= 0) {
+		return fmt.Errorf("--idempotency-key is not 1 to %d printable ASCII characters; use for example a UUID", maxIdempotencyKey)
+	}
+	return nil
+}
+
+// publishOnce publishes one event.
+func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, sender publishSender, args []string) error {
+	channels, err := cmd.Flags().GetStringArray("channel")
+	if err != nil {
+		return err
+	}
+	body := map[string]any{"channels": channels}
+	if len(channels) == 0 {
+		body = map[string]any{"channel": args[0]}
+		args = args[1:]
+	}
+	body["event"] = args[0]
+	if fl.Bool("no-history") {
+		body["history"] = false
+	}
+	if len(args) == 2 {
+		data, err := readData(args[1], cmd.InOrStdin())
 		if err != nil {
 			return err
 		}
@@ -60,69 +132,24 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(cmd.Context(), http.MethodPost,
-		strings.TrimSuffix(site.origin, "/")+site.path, bytes.NewReader(content))
-	if err != nil {
+	answer, failure := sender.send(cmd.Context(), content, fl.String("idempotency-key"), max(len(channels), 1))
+	if failure != nil {
+		return failure.error
+	}
+	if fl.Bool("json") {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), visible(compact(answer.text)))
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-App-Id", site.app)
-	request.Header.Set("Authorization", "Bearer "+site.key)
-	sender := &http.Client{
-		Timeout: publishTimeout,
-		// Go forwards the key to another port of the host, and from https to
-		// http.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	for i, receipt := range answer.receipts {
+		line := fmt.Sprintf("%s\t%d subscribers", visible(receipt.ID), receipt.Subscribers)
+		if len(channels) > 1 {
+			line = visible(channels[i]) + "\t" + line
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
+			return err
+		}
 	}
-	answer, err := sender.Do(request)
-	if err != nil {
-		return site.unreached(err)
-	}
-	defer answer.Body.Close()
-	return site.showReceipt(cmd, answer, fl.Bool("json"))
-}
-
-// showReceipt prints the result of a publish. Only the gateway's receipt means
-// success: any other answer means that nothing was published.
-func (s siteAccount) showReceipt(cmd *cobra.Command, answer *http.Response, raw bool) error {
-	if answer.StatusCode >= 300 && answer.StatusCode < 400 {
-		return s.redirected(s.path, answer.Status, answer.Header.Get("Location"))
-	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, manage.MaxBody))
-	if err != nil {
-		return s.unreached(err)
-	}
-	var receipt struct {
-		ID          string
-		Subscribers int
-		Error       struct{ Code, Message string }
-	}
-	valid := json.Unmarshal(text, &receipt) == nil
-	switch {
-	case valid && receipt.Error.Code != "" && receipt.Error.Message != "":
-		return errors.New(receipt.Error.Message)
-	case !valid || receipt.ID == "" || answer.StatusCode < 200 || answer.StatusCode > 299:
-		return fmt.Errorf("%s answers %s with %s, which is not an answer of this gateway: the event may not have been published. Check --origin and --path",
-			answer.Request.URL, answer.Status, describeBody(answer.Header.Get("Content-Type"), text))
-	case raw:
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), visible(compact(text)))
-	default:
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\t%d subscribers\n", visible(receipt.ID), receipt.Subscribers)
-	}
-	return err
-}
-
-// describeBody describes an answer that is not a receipt.
-func describeBody(contentType string, text []byte) string {
-	switch {
-	case len(text) == 0:
-		return "an empty body"
-	case json.Valid(text):
-		return "JSON without an id"
-	case contentType == "":
-		return "a body that is not JSON"
-	}
-	return "a body of type " + contentType
+	return nil
 }
 
 // readData returns the JSON that an argument stands for.

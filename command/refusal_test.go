@@ -14,7 +14,7 @@ func TestEachCommandSaysWhatItTakes(t *testing.T) {
 		"key":        "add .*list .*revoke .*rotate",
 		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
 		"key add": "--expires.*--kind.*--label", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
-		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:", "portal": "--port",
+		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip", "portal": "--port",
 		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {
 		result := commandtest.Run(t, nil, append(strings.Fields(command), "--help")...)

@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { json as readJSON } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { bin, Caddy } from "./lib/caddy.mjs";
+import { Cutter } from "./lib/cutter.mjs";
 import { Program } from "./lib/process.mjs";
-import { once } from "./lib/wait.mjs";
+import { once, until } from "./lib/wait.mjs";
 
 /** Runs caddy realtime: its exit code, stdout and stderr. */
 async function run(args, { env = {}, input } = {}) {
@@ -139,6 +140,77 @@ describe("caddy realtime", () => {
       assert.equal(code, 0, stderr);
       assert.deepEqual(await heard, want);
     }
+  });
+
+  test("an event for several channels is one publish, and is not published twice with a key", async () => {
+    const app = await caddy.app();
+    const socket = await caddy.subscriber(app, ["a", "b"]);
+    const heard = [];
+    socket.onAny((...event) => heard.push(event));
+    const args = ["--channel", "a", "--channel", "b", "e", "[1]", "--no-history", "--idempotency-key", "once"];
+    const first = await publish(app, args);
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(first.stdout, /^a\t\S+\t1 subscribers\nb\t\S+\t1 subscribers\n$/);
+    assert.deepEqual(await publish(app, args), first);
+    const { stdout } = await publish(app, ["--channel", "a", "end", "--json"]);
+    assert.equal(JSON.parse(stdout).results.length, 1);
+    await until("the end", () => heard.length === 3);
+    assert.deepEqual(heard, [["e", [1]], ["e", [1]], ["end"]]);
+    assert.deepEqual(await socket.emitWithAck("subscribe", "b", { rewind: 10 }).then(({ replayed }) => replayed), 0);
+  });
+
+  test("a file of events is published over a network that loses connections, each once and in order", async () => {
+    const app = await caddy.app();
+    const socket = await caddy.subscriber(app, ["a", "b"]);
+    const heard = [];
+    socket.onAny((...event) => heard.push(event));
+    const lines = Array.from({ length: 1_030 }, (_, i) => JSON.stringify({ channel: "ab"[i % 2], event: "e", data: i, history: false }));
+    const file = join(caddy.dir, "events.ndjson");
+    writeFileSync(file, lines.join("\n\n"));
+    const cutter = await Cutter.start(caddy.port);
+    try {
+      let cuts = 0;
+      const cutting = (async () => {
+        for (const how of ["reset", "end", "reset", "end"]) {
+          await cutter.cut({ how, after: 5, refuse: 0 }); // within an answer, so its batch is published
+          cuts++;
+        }
+      })();
+      const { code, stdout, stderr } = await publish(app, ["--file", file, "--json"], { env: { REALTIME_SOCKET_URL: cutter.origin } });
+      assert.equal(code, 0, stderr);
+      await cutting;
+      assert.equal(cuts, 4);
+      assert.equal(stderr.match(/; trying again in /g)?.length, 4, stderr);
+      const { lines: read, messages, last_id } = JSON.parse(stdout);
+      assert.deepEqual({ read, messages }, { read: 2_059, messages: 1_030 });
+      const { id } = await caddy.published(app, { channel: "a", event: "end" });
+      await until("the end", () => heard.at(-1)?.[0] === "end");
+      assert.deepEqual(heard.slice(0, -1), lines.map((_, i) => ["e", i]));
+      assert.equal(Number(id.split("-").pop()), Number(last_id.split("-").pop()) + 1);
+    } finally {
+      cutter.close();
+    }
+  });
+
+  test("a file that stops at a bad line goes on from there, and waits for the rate limit", async () => {
+    const app = await caddy.app();
+    assert.equal((await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { rate_limit: { publishes: 60, window: "1s" } })).status, 200);
+    const socket = await caddy.subscriber(app, "a");
+    const heard = [];
+    socket.on("e", (data) => heard.push(data));
+    const lines = Array.from({ length: 150 }, (_, i) => JSON.stringify({ channel: "a", event: "e", data: i }));
+    const broken = [...lines.slice(0, 120), "{", ...lines.slice(120)];
+    const stopped = await publish(app, ["--file", "-"], { input: broken.join("\n") });
+    assert.equal(stopped.code, 1);
+    assert.equal(stopped.stdout, "");
+    const [, skip, key] = stopped.stderr.match(/stdin:121: The JSON ends early.*To go on: --skip (\d+) --idempotency-key '(\w+)'/);
+    assert.equal(heard.length, Number(skip));
+    assert.ok(skip >= 100);
+    const { code, stdout, stderr } = await publish(app, ["--file", "-", "--skip", skip, "--idempotency-key", key], { input: lines.join("\n") });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, `${150 - skip} messages\t${150 - skip} subscribers\n`);
+    await until("all", () => heard.length === 150);
+    assert.deepEqual(heard, lines.map((_, i) => i));
   });
 
   test("what is wrong is said on stderr, with the cure", async () => {
