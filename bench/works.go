@@ -92,6 +92,8 @@ func concerns(p *server.Peer, work string) bool {
 	switch p.Name {
 	case "ours+tls":
 		return thousand || !strings.Contains(work, "x")
+	case "ours+recover":
+		return thousand && strings.HasSuffix(work, "-100") || !strings.Contains(work, "x") && work != slow && work != storm
 	case "ours+log":
 		return thousand && strings.HasSuffix(work, "-100") || work == "connect"
 	case "respond":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/seed-c079cc48/caddy-realtime/bench/load"
 )
@@ -35,6 +36,7 @@ var Peers = []*Peer{
 	{Name: "ours", run: caddy("realtime", "", false)},
 	{Name: "before", run: before},
 	{Name: "ours+tls", run: caddy("realtime", "", true)},
+	{Name: "ours+recover", run: recovering},
 	{Name: "ours+log", run: caddy("realtime", "log {\n\t\toutput file access.log\n\t}", false)},
 	{Name: "respond", run: caddy(`respond "{}"`, "", false), OnlyAnswers: true},
 	{Name: "node", run: node},
@@ -67,6 +69,15 @@ func before(dir, addr string, paths Paths) (*Process, error) {
 	}
 	paths.Caddy = paths.Before
 	return caddy("realtime", "", false)(dir, addr, paths)
+}
+
+// recovering is ours with clients that ask for recovery.
+func recovering(dir, addr string, paths Paths) (*Process, error) {
+	p, err := caddy("realtime", "", false)(dir, addr, paths)
+	if err == nil {
+		p.Target.Auth = strings.TrimSuffix(p.Target.Auth, "}") + `,"recover":true}`
+	}
+	return p, err
 }
 
 func node(dir, addr string, paths Paths) (*Process, error) {
