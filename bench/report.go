@@ -49,6 +49,18 @@ var (
 		{"MB more at the peak", "grown", "%.0f"},
 		{"MB more 10 s later", "left", "%.0f"},
 	}
+	returningColumns = []column{
+		{"CPU µs per client", "cpu", "%.0f"},
+		{"s until all are back", "seconds", "%.1f"},
+		{"s until all have everything", "delivered", "%.1f"},
+		{"recovered", "recovered", "%.0f"},
+		{"lost", "lost", "%.0f"},
+		{"repeated", "repeated", "%.0f"},
+		{"503", "refused", "%.0f"},
+		{"failed otherwise", "failed", "%.0f"},
+		{"MB more at the peak", "grown", "%.0f"},
+		{"MB more 10 s later", "left", "%.0f"},
+	}
 )
 
 // A section is a work with its columns; in the first of them, and in compared,
@@ -81,7 +93,11 @@ func sections() (all []section) {
 		section{"connect", fmt.Sprintf("%d connect and subscribe, %d at a time", connects, parallel), connectColumns, connectColumns[:1]},
 		section{"idle", fmt.Sprintf("%d idle connections", idle), idleColumns, idleColumns},
 		section{slow, fmt.Sprintf("%d readers and %d that stop reading, 16 KiB 40 times a second", readers, stalled), slowColumns, nil},
-		section{storm, fmt.Sprintf("%d reconnect at once", idle), stormColumns, stormColumns[:1]})
+		section{storm, fmt.Sprintf("%d reconnect at once", idle), stormColumns, stormColumns[:1]},
+		section{
+			returning, fmt.Sprintf("%d in %d channels reconnect at once, %d messages later", idle, subscribed, missed),
+			returningColumns, returningColumns[:2],
+		})
 }
 
 func plural(n int, noun string) string {
@@ -150,7 +166,7 @@ func (r *results) printCell(w io.Writer, byRound map[int]float64, c column, whol
 	switch {
 	case !ok:
 		fmt.Fprint(w, " – |")
-	case c.measure == "lost", c.measure == "stuck", c.measure == "dropped":
+	case c.measure == "lost", c.measure == "repeated", c.measure == "stuck", c.measure == "dropped":
 		sum := 0.0
 		for _, v := range byRound {
 			sum += v

@@ -72,7 +72,7 @@ func groups() (all []group) {
 			return fanouts(s, p, round, r, selected(s, p, works))
 		})
 	}
-	return append(all, largeGroup, slowGroup, stormGroup)
+	return append(all, largeGroup, slowGroup, stormGroup, returningGroup)
 }
 
 const (
@@ -88,6 +88,9 @@ func concerns(p *server.Peer, work string) bool {
 	thousand := strings.HasPrefix(work, "1x1000-") || strings.HasPrefix(work, "1000x1-")
 	if strings.Contains(work, "a-") || strings.Contains(work, "-batch") { // several apps, or messages
 		return p.Name == "ours" || p.Name == "before"
+	}
+	if work == returning {
+		return p.Name == "ours" || p.Name == "before" || p.Name == "ours+recover"
 	}
 	switch p.Name {
 	case "ours+tls":

@@ -19,6 +19,7 @@ type Crowd struct {
 	mu       sync.Mutex // guards sockets and stalled
 	sockets  []*socket
 	stalled  []*socket
+	reading  sync.WaitGroup
 	closing  atomic.Bool
 	dropped  atomic.Int64
 	stuck    atomic.Int64
@@ -56,7 +57,7 @@ func (c *Crowd) admit(s *socket, sampled bool) {
 	c.mu.Lock()
 	c.sockets = append(c.sockets, s)
 	c.mu.Unlock()
-	go s.read()
+	c.reading.Go(s.read)
 }
 
 // each calls do for 0 to n-1, so many at a time, and no more after a failure.

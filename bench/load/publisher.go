@@ -88,4 +88,20 @@ func (p *publisher) answer() error {
 	}
 }
 
+// Publish sends n messages of that size, one after the other, to so many channels
+// in turn.
+func Publish(t *Target, n, channels, size int) error {
+	p, err := newPublisher(t, size, 1)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	for i := range n {
+		if err := p.publish(i, channels); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *publisher) close() { _ = p.conn.Close() }

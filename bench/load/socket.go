@@ -27,6 +27,8 @@ type socket struct {
 	sampled    bool
 	handshake  *bufio.Reader
 
+	client *Client // nil unless what arrives is compared
+
 	mu        sync.Mutex // guards latencies
 	latencies []int64
 }
@@ -37,13 +39,18 @@ const connectTimeout = 5 * time.Second
 // dialSocket returns a socket that is connected and subscribed. Like the stock
 // client it waits for each answer before it goes on.
 func dialSocket(t *Target, channel string, timeout time.Duration) (*socket, error) {
+	return dialWith(t, timeout, func(s *socket) error { return s.open(t, channel) })
+}
+
+// dialWith returns a socket that open has made ready.
+func dialWith(t *Target, timeout time.Duration, open func(*socket) error) (*socket, error) {
 	conn, err := t.dial()
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{conn: conn, dialect: t.Dialect, handshake: bufio.NewReaderSize(conn, 2048)}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
-	if err := s.open(t, channel); err != nil {
+	if err := open(s); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{})
@@ -59,6 +66,23 @@ type refused int
 func (r refused) Error() string { return fmt.Sprintf("handshake: status %d", int(r)) }
 
 func (s *socket) open(t *Target, channel string) error {
+	if err := s.upgrade(t); err != nil {
+		return err
+	}
+	if t.Dialect == Centrifuge {
+		if _, err := s.ask(`{"id":1,"connect":{}}`, `"id":1,"connect"`); err != nil {
+			return err
+		}
+		_, err := s.ask(`{"id":2,"subscribe":{"channel":"`+channel+`"}}`, `"id":2,"subscribe"`)
+		return err
+	}
+	if _, err := s.connect(t.Auth); err != nil {
+		return err
+	}
+	return s.subscribe(channel)
+}
+
+func (s *socket) upgrade(t *Target) error {
 	path := "/socket.io/?EIO=4&transport=websocket"
 	if t.Dialect == Centrifuge {
 		path = "/connection/websocket"
@@ -78,39 +102,40 @@ func (s *socket) open(t *Target, channel string) error {
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		return refused(answer.StatusCode)
 	}
-	if t.Dialect == Centrifuge {
-		if err := s.ask(`{"id":1,"connect":{}}`, `"id":1,"connect"`); err != nil {
-			return err
-		}
-		return s.ask(`{"id":2,"subscribe":{"channel":"`+channel+`"}}`, `"id":2,"subscribe"`)
+	return nil
+}
+
+// connect returns the answer to a Socket.IO CONNECT.
+func (s *socket) connect(auth string) ([]byte, error) {
+	if _, err := s.ask("", `0{`); err != nil {
+		return nil, err
 	}
-	if err := s.ask("", `0{`); err != nil {
-		return err
-	}
-	if err := s.ask("40"+t.Auth, `40{`); err != nil {
-		return err
-	}
-	return s.ask(`42["subscribe","`+channel+`"]`, `42["subscribed"`)
+	return s.ask("40"+auth, `40{`)
+}
+
+func (s *socket) subscribe(channel string) error {
+	_, err := s.ask(`42["subscribe","`+channel+`"]`, `42["subscribed"`)
+	return err
 }
 
 // ask sends a message, if any, and waits for the answer that contains what is
 // expected. Heartbeats and deliveries to others may come before.
-func (s *socket) ask(message, expected string) error {
+func (s *socket) ask(message, expected string) ([]byte, error) {
 	if message != "" {
 		if _, err := s.conn.Write(clientFrame(opText, message)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for {
 		payload, err := s.readFrame()
 		if err != nil {
-			return fmt.Errorf("waiting for %q: %w", expected, err)
+			return nil, fmt.Errorf("waiting for %q: %w", expected, err)
 		}
 		if bytes.Contains(payload, []byte(expected)) {
-			return nil
+			return payload, nil
 		}
 		if bytes.HasPrefix(payload, []byte("44")) || bytes.Contains(payload, []byte(`"error"`)) || bytes.Contains(payload, []byte("_error")) {
-			return fmt.Errorf("waiting for %q: %s", expected, payload)
+			return nil, fmt.Errorf("waiting for %q: %s", expected, payload)
 		}
 	}
 }
@@ -230,6 +255,9 @@ func (s *socket) frame(op byte, payload []byte, at int64) (deliveries int64, ali
 		return s.lines(payload, at)
 	case len(payload) >= int(s.crowd.size.Load()):
 		s.sample(payload, at)
+		if s.client != nil {
+			s.client.take(payload)
+		}
 		return 1, true
 	case len(payload) == 1 && payload[0] == '2':
 		return 0, s.send(opText, "3")

@@ -31,16 +31,21 @@ const stormLimit = 2 * time.Minute
 // bound for each.
 const stormAddresses = 8
 
-// Storm connects n more sockets to channel 0, all at once. Who is refused or
-// fails tries again as a stock client does.
+// Storm connects n more sockets to channel 0, all at once.
 func (c *Crowd) Storm(n int) (Stormed, error) {
+	return c.storm(n, func(t *Target, _ int) (*socket, error) { return dialSocket(t, Channel(0), stockTimeout) })
+}
+
+// storm connects n more sockets, all at once. Those that are refused or fail try
+// again as a stock client does.
+func (c *Crowd) storm(n int, dial func(t *Target, i int) (*socket, error)) (Stormed, error) {
 	var refusals, failures atomic.Int64
 	start := time.Now()
 	err := each(n, n, func(i int) error {
 		target := *c.target
 		target.From = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%stormAddresses))}
 		for delay := stockDelay; ; delay = min(2*delay, stockDelayMax) {
-			s, err := dialSocket(&target, Channel(0), stockTimeout)
+			s, err := dial(&target, i)
 			if err == nil {
 				c.admit(s, false)
 				return nil
