@@ -88,7 +88,7 @@ func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 			}
 			return m.App + "/" + m.Channel + "/" + string(m.Data)
 		},
-		Keep:   func(s string) int { return len(s) },
+		Keep: func(s string) int { return len(s) },
 	})
 	if err != nil {
 		tb.Fatal(err)
