@@ -60,12 +60,24 @@ func newWorld(t testing.TB, choose func(n int) int) *world {
 	if choose(3) == 0 {
 		w.limit = 9_500
 	}
+	w.open()
+	t.Cleanup(func() { _ = w.hub.Close() })
+	for range 6 {
+		w.clients = append(w.clients, &modelClient{world: w})
+	}
+	return w
+}
+
+// open starts a hub.
+func (w *world) open() {
 	h, err := New(NewMemory(), Codec[string]{
-		Encode: func(m *Message) string { return m.ID() + strings.Repeat(" ", len(m.Data)) },
-		Keep:   func(s string) int { return len(s) },
+		Encode:    func(m *Message) string { return m.ID() + strings.Repeat(" ", len(m.Data)) },
+		Keep:      func(s string) int { return len(s) },
+		Marshal:   func(s string) []byte { return []byte(s) },
+		Unmarshal: func(b []byte) (string, error) { return string(b), nil },
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	limits := Limits{History: w.limit, Replay: modelReplay}
 	if w.crowded {
@@ -73,11 +85,38 @@ func newWorld(t testing.TB, choose func(n int) int) *world {
 	}
 	h.Configure(limits)
 	w.hub = h
-	t.Cleanup(func() { _ = h.Close() })
-	for range 6 {
-		w.clients = append(w.clients, &modelClient{world: w})
+}
+
+// restart replaces the hub by one that continues with its snapshot.
+func (w *world) restart() {
+	w.note("restart")
+	for _, c := range w.clients {
+		if c.member != nil {
+			c.member.Leave(modelWindow)
+			c.member, c.online, c.wire, c.gone = nil, false, nil, time.Now()
+		}
 	}
-	return w
+	if err := w.hub.Close(); err != nil {
+		w.fatal("close: %v", err)
+	}
+	snapshot := w.hub.Snapshot()
+	if err := snapshot.Check(); err != nil {
+		w.fatal("the snapshot is refused: %v", err)
+	}
+	down := time.Duration(w.choose(20)) * time.Second
+	w.sleep(down)
+	w.open()
+	w.hub.Restore(snapshot, down, func(app string) bool { return app == "app" })
+	w.expire()
+	paid := make(map[string]bool)
+	for _, k := range w.kept {
+		k.size = 2 * (int64(len(k.payload)) + entrySize)
+		if !paid[k.channel] {
+			k.size += 2 * (recordSize + int64(len(k.channel)))
+		}
+		paid[k.channel] = true
+	}
+	w.bound()
 }
 
 func (w *world) note(format string, a ...any) {
@@ -117,6 +156,10 @@ func (w *world) step() {
 		}
 	case n < 96:
 		c.end()
+	case n < 97:
+		if w.choose(4) == 0 {
+			w.restart()
+		}
 	case n < 99:
 		w.sleep(time.Duration(w.choose(2000)) * time.Millisecond)
 	default:
@@ -175,6 +218,11 @@ func (w *world) publish(channel string) {
 	}
 	k.size *= 2
 	w.kept = append(w.kept, k)
+	w.bound()
+}
+
+// bound forgets the oldest messages while all take too much memory.
+func (w *world) bound() {
 	var size int64
 	for _, k := range w.kept {
 		size += k.size

@@ -200,7 +200,9 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) []
 
 // restore adds messages in the order of their age.
 func (h *history[P]) restore(all []*entry[P]) {
-	slices.SortStableFunc(all, func(a, b *entry[P]) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(all, func(a, b *entry[P]) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.offset, b.offset))
+	})
 	for _, e := range all {
 		h.add(e)
 	}
