@@ -82,6 +82,10 @@ type Publisher interface {
 	// the rate limit; its Limit is 0 if no limit was applied.
 	Publish(ctx context.Context, app *keystore.App, p message.Publication) (message.Receipt, limit.Result, error)
 
+	// PublishAll is like Publish for 1 to 100 publications: all are accepted or
+	// none.
+	PublishAll(ctx context.Context, app *keystore.App, all []message.Publication) ([]message.Receipt, limit.Result, error)
+
 	// Refused counts a refused publish.
 	Refused(app string, refusal *apierr.Error)
 }

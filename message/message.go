@@ -43,11 +43,16 @@ func New(channel, event string, data []byte) (Publication, error) {
 	}
 	if data != nil {
 		if CheckJSON(data) != nil {
-			return Publication{}, apierr.InvalidJSON(`The data is not JSON. Put text in quotes: "hello".`)
+			return Publication{}, ErrData()
 		}
 		p.Data = data
 	}
 	return p, nil
+}
+
+// ErrData returns the error for data, given by itself, that is not JSON.
+func ErrData() error {
+	return apierr.InvalidJSON(`The data is not JSON. Put text in quotes: "hello".`)
 }
 
 // maxSocketID bounds the id of a socket, in bytes. Ours have 20.

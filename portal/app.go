@@ -43,7 +43,10 @@ type secret struct {
 }
 
 // console holds the values of the console's form.
-type console struct{ Channel, Event, Data string }
+type console struct {
+	Channel, Event, Data string // Channel has one channel per line
+	NoHistory            bool
+}
 
 // keyRow is a key in the portal's table.
 type keyRow struct {

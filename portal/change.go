@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // notices are the portal's messages after an action.
@@ -159,43 +157,4 @@ func numberOrNull(text string) json.RawMessage {
 		return quoted
 	}
 	return strconv.AppendInt(nil, n, 10) // normalized: 007 is not valid JSON
-}
-
-// publish publishes the console form's message within the app's limits, and
-// answers the page's script in JSON.
-func (v *visit) publish(app *keystore.App) error {
-	form := v.r.PostForm
-	receipt, err := v.publishForm(app)
-	if err != nil {
-		v.gateway.Publisher.Refused(app.ID, apierr.As(err))
-	}
-	switch {
-	case v.wantsJSON() && err != nil:
-		return err
-	case v.wantsJSON():
-		message.WriteAnswer(v.w, receipt.Answer(nil))
-		return nil
-	case err != nil:
-		refusal := apierr.As(err)
-		refusal.SetHeaders(v.w.Header())
-		page := v.appPage(app)
-		page.Console = console{form.Get("channel"), form.Get("event"), form.Get("data")}
-		return v.showAppAs(app, refusal.Status, pageView{Refusal: refusal.Message, Content: page})
-	}
-	return v.redirect(v.root() + "app/" + app.ID + "?done=publish#console")
-}
-
-func (v *visit) publishForm(app *keystore.App) (message.Receipt, error) {
-	form := v.r.PostForm
-	var data []byte
-	if text := strings.TrimSpace(form.Get("data")); text != "" {
-		data = []byte(text)
-	}
-	p, err := message.New(form.Get("channel"), form.Get("event"), data)
-	if err != nil {
-		return message.Receipt{}, err
-	}
-	receipt, limit, err := v.gateway.Publisher.Publish(v.r.Context(), app, p)
-	respond.SetRateLimit(v.w.Header(), limit)
-	return receipt, err
 }

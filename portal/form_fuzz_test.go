@@ -29,6 +29,7 @@ func FuzzPortalForm(f *testing.F) {
 		"do=add-key&kind=publish&label=%3Cscript%3E&days=30", "do=add-key&kind=subscribe&days=36501", "do=add-key&kind=subscribe",
 		"do=rotate&key=KEY&overlap=24h", "do=rotate&key=KEY&overlap=%22%3E%3Cscript%3E", "do=revoke&key=KEY", "do=revoke&key=%3Cscript%3E",
 		"do=disconnect&socket=x", "do=delete&confirm=shop", "do=delete&confirm=%3Cscript%3E", "do=publish&channel=c&event=e&data={}",
+		"do=publish&channel=a%0d%0ab%0d%0a%0d%0a&event=e&data=1&history=off", "do=publish&channel=a%0aa&event=e", "do=publish&channel=a%0ab&event=e&data=%3Cscript%3E",
 		"do=publish&channel=c&event=e&data=%3C/textarea%3E%3Cscript%3E", "do=%3Cscript%3E", "%zz", "",
 	} {
 		f.Add(seed)

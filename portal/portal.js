@@ -146,7 +146,11 @@ function publishFrom(form) {
       });
       const body = await answer.json();
       if (body.error) status.textContent = `${body.error.code}: ${body.error.message}`;
-      else if (answer.ok && body.id) status.textContent = `Published as ${body.id} to ${count(body.subscribers, "subscriber")}.`;
+      else if (answer.ok && body.results) {
+        const channels = form.elements.channel.value.split("\n").map((line) => line.trim()).filter(Boolean);
+        const each = body.results.map(({ id, subscribers }, i) => `${channels[i]} as ${id} to ${count(subscribers, "subscriber")}`);
+        status.textContent = `Published to ${each.join(", ")}.`;
+      } else if (answer.ok && body.id) status.textContent = `Published as ${body.id} to ${count(body.subscribers, "subscriber")}.`;
       else throw new Error(`the answer is ${answer.status} ${JSON.stringify(body)}`);
     } catch (err) {
       status.textContent = `Not published: ${err.message}`;

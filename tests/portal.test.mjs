@@ -116,6 +116,22 @@ describe("the portal", () => {
     await tab.getByRole("link", { name: "orders.42" }).waitFor(); // the tables follow
     await picture(tab, "portal-live");
 
+    // Publish to several channels, without keeping the event.
+    await fill(tab, tab.getByLabel("Channel", { exact: true }), "orders.42\n\n orders,all \n");
+    await press(tab, tab.getByLabel("Keep in history"), " ");
+    await press(tab, tab.getByRole("button", { name: "Publish", exact: true }));
+    await tab.getByText(/^Published to orders\.42 as \S+ to 1 subscriber, orders,all as \S+ to 0 subscribers\.$/).waitFor();
+    await tab.locator("#tail .published", { hasText: "order.updated to orders,all, 0 subscribers" }).waitFor();
+    const late = await caddy.socket({ id, subscribe_key: subscribeKey });
+    await once(late, "connect");
+    assert.equal((await late.emitWithAck("subscribe", "orders,all", { rewind: 10 })).replayed, 0);
+    assert.equal((await late.emitWithAck("subscribe", "orders.42", { rewind: 10 })).replayed, 1);
+    late.disconnect();
+    await fill(tab, tab.getByLabel("Channel", { exact: true }), "orders.42\norders.42");
+    await press(tab, tab.getByRole("button", { name: "Publish", exact: true }));
+    await tab.getByText(/^invalid_request: channels\[1\]: "orders\.42" is also channels\[0\]/).waitFor();
+    await fill(tab, tab.getByLabel("Channel", { exact: true }), "orders.42");
+
     // What is refused is told with its cure.
     await fill(tab, tab.getByLabel("Data, as JSON"), "hello");
     await press(tab, tab.getByRole("button", { name: "Publish", exact: true }));

@@ -210,4 +210,15 @@ func (p publisher) Publish(ctx context.Context, app *keystore.App, m message.Pub
 	return message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}, limit.Result{OK: true}, err
 }
 
+func (p publisher) PublishAll(ctx context.Context, app *keystore.App, all []message.Publication) (receipts []message.Receipt, _ limit.Result, err error) {
+	for _, m := range all {
+		receipt, _, err := p.Publish(ctx, app, m)
+		if err != nil {
+			return nil, limit.Result{}, err
+		}
+		receipts = append(receipts, receipt)
+	}
+	return receipts, limit.Result{OK: true}, nil
+}
+
 func (publisher) Refused(string, *apierr.Error) {}
