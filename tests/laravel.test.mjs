@@ -5,8 +5,10 @@ import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { json as readJSON } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { Caddy, root } from "./lib/caddy.mjs";
+import { Cutter } from "./lib/cutter.mjs";
 import { freePorts } from "./lib/ports.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -183,6 +185,24 @@ describe("SocketPublisher", () => {
     }
   });
 
+  test("many events arrive once and in order, a hundred in a request", async () => {
+    const socket = await caddy.subscriber(app, "orders.42");
+    const heard = ear(socket);
+    const { result } = await plain(env, "batch");
+    assert.equal(new Set(result).size, 250);
+    await until("the last", () => heard.length >= 250);
+    assert.deepEqual(heard, Array.from({ length: 250 }, (_, i) => ["i", i]));
+
+    const { code, status, message } = await plain(env, "bad batch");
+    assert.deepEqual([code, status], ["invalid_channel", 422]);
+    assert.match(message, /^messages\[1\]: /);
+    heard.length = 0;
+    const [{ result: ids }, data] = await Promise.all([plain(env, "channels"), once(socket, "e")]);
+    assert.equal(new Set(ids).size, 101);
+    assert.deepEqual([data, heard], [[null], [["e", null]]], "something of the bad batch is out");
+    assert.deepEqual((await plain(env, "no channels")).result, [[], []]);
+  });
+
   test("a rate limit says when to try again", async () => {
     const limited = await caddy.app();
     const patched = await caddy.admin("PATCH", `/realtime/apps/${limited.id}`, { rate_limit: { publishes: 1, window: "1h" } });
@@ -220,7 +240,8 @@ describe("an event is sent again", () => {
     const server = http.createServer(async (req, res) => {
       let body = "";
       for await (const chunk of req) body += chunk;
-      requests.push(body);
+      requests.push(`${req.headers["idempotency-key"]} ${body}`);
+      assert.match(requests.at(-1), /^[0-9a-f]{32} \{/);
       const step = steps[requests.length - 1] ?? steps.at(-1);
       if (step === "reset") return req.socket.resetAndDestroy();
       if (step === "close") return req.socket.end();
@@ -231,7 +252,7 @@ describe("an event is sent again", () => {
     await new Promise((resolve) => server.listen(0, resolve));
     try {
       const answer = await plain(environment(`http://localhost:${server.address().port}`, app), name);
-      assert.equal(new Set(requests).size, 1, "the same body");
+      assert.equal(new Set(requests).size, 1, "the same key and body");
       return { ...answer, requests: requests.length };
     } finally {
       server.closeAllConnections();
@@ -244,7 +265,9 @@ describe("an event is sent again", () => {
   for (const [name, first, note] of [
     ["the connection is reset", "reset", /sent again: The connection to .* was lost/],
     ["the connection is closed", "close", /sent again: The connection to .* was lost/],
+    ["the answer breaks off", "half", /sent again: The connection to .* was lost/],
     ["the gateway is starting or ending", unavailable(1), /sent again: Ending\./],
+    ["the first is in progress", { status: 409, headers: { "Retry-After": 1 }, body: { error: { code: "idempotency_in_progress", message: "Soon." } } }, /sent again: Soon\./],
   ]) {
     test(`once when ${name}`, async () => {
       const { result, requests, notes } = await against([first, accepted]);
@@ -266,11 +289,37 @@ describe("an event is sent again", () => {
     assert.deepEqual([code, retryAfter, requests], ["unavailable", 60, 1]);
   });
 
-  test("never when it may be out", async () => {
+  test("never after a timeout", async () => {
     const silent = await against(["silence"], "impatient");
     assert.deepEqual([silent.code, silent.requests, silent.notes], ["timeout", 1, []]);
-    const half = await against(["half"]);
-    assert.deepEqual([half.code, half.status, half.requests], ["connection_lost", 200, 1]);
+  });
+
+  test("and published once if the first was, as is a batch", async () => {
+    const caddy = await Caddy.start();
+    const cutter = await Cutter.start(caddy.port);
+    try {
+      const shop = await caddy.app();
+      const socket = await caddy.subscriber(shop, "orders.42");
+      const heard = ear(socket);
+      for (const [name, count] of [["page", 1], ["batch", 250]]) {
+        heard.length = 0;
+        const cut = cutter.cut({ after: 5, refuse: 0 }); // within the answer
+        const { result, notes } = await plain(environment(cutter.origin, shop), name);
+        await cut;
+        assert.deepEqual([[result].flat().length, notes.length], [count, 1]);
+        await caddy.published(shop, { channel: "orders.42", event: "end" });
+        await until("the end", () => heard.at(-1)?.[0] === "end");
+        assert.equal(heard.length, count + 1);
+      }
+    } finally {
+      cutter.close();
+      await caddy.close();
+    }
+  });
+
+  test("not if the answer has fewer ids than the batch has messages", async () => {
+    const { code, requests } = await against([{ status: 200, body: { results: [{ id: "m1" }] } }], "bad batch");
+    assert.deepEqual([code, requests], ["unexpected_answer", 1]);
   });
 
   test("never when it was refused", async () => {
@@ -373,6 +422,21 @@ describe("the broadcast driver", () => {
   test("each channel gets it once", async () => {
     const said = ["Tests\\Said", { text: "hello", more: [] }];
     assert.deepEqual((await hear("channels")).heard[0], [said, said]);
+  });
+
+  test("an event for 150 channels is two requests", async () => {
+    const bodies = [];
+    const counting = http.createServer(async (req, res) => {
+      const body = await readJSON(req);
+      bodies.push(body);
+      res.end(JSON.stringify({ results: body.channels.map((id) => ({ id })) }));
+    });
+    await new Promise((resolve) => counting.listen(0, resolve));
+    const answer = await post("channels, counted", { "X-Gateway": `http://localhost:${counting.address().port}` }).finally(() => counting.close());
+    assert.deepEqual(answer, done);
+    const names = Array.from({ length: 150 }, (_, i) => `c${i + 1}`);
+    const rest = { event: "e", data: { id: 42 }, except: "abc" };
+    assert.deepEqual(bodies, [{ channels: names.slice(0, 100), ...rest }, { channels: names.slice(100), ...rest }]);
   });
 
   test("what is private is refused, before any of it is out", async () => {

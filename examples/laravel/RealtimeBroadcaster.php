@@ -20,8 +20,8 @@ class RealtimeBroadcaster extends Broadcaster
     }
 
     /**
-     * Publishes the event to each channel, under the name that Laravel gives
-     * it: that of broadcastAs, or else the class.
+     * Publishes the event to its channels in one request, under the name that
+     * Laravel gives it: that of broadcastAs, or else the class.
      *
      * @throws PublishException
      */
@@ -34,9 +34,7 @@ class RealtimeBroadcaster extends Broadcaster
         foreach ($channels as $channel) {
             $this->refusePrivate($channel);
         }
-        foreach ($channels as $channel) {
-            $this->publisher->send($channel, $event, $payload, $except);
-        }
+        $this->publisher->sendToChannels($channels, $event, $payload, $except);
     }
 
     /** Answers /broadcasting/auth, which only private channels have a use for. */

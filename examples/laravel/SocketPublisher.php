@@ -17,6 +17,9 @@ use Throwable;
  */
 class SocketPublisher
 {
+    /** Messages in one request. */
+    private const MOST = 100;
+
     private static ?Closure $resolver = null;
 
     private static ?self $fromEnvironment = null;
@@ -63,6 +66,14 @@ class SocketPublisher
         return $publisher->send($channel, $event, $data, $except);
     }
 
+    /** Publishes several events, like publish. See sendMany. */
+    public static function publishMany(array $messages): array
+    {
+        $publisher = self::$resolver ? (self::$resolver)() : self::$fromEnvironment ??= self::fromEnvironment();
+
+        return $publisher->sendMany($messages);
+    }
+
     /** Says where publish gets its publisher from. With null, it is the environment again. */
     public static function resolveUsing(?Closure $resolver): void
     {
@@ -98,6 +109,60 @@ class SocketPublisher
      */
     public function send(string $channel, string $event, mixed $data = NoData::None, ?string $except = null): string
     {
+        return $this->request(self::message($channel, $event, $data, $except))['id'];
+    }
+
+    /**
+     * Publishes one event to several channels, up to 100 in one request, and
+     * returns their ids. All of a request are published or none.
+     *
+     * @param  string[]  $channels
+     * @return string[]
+     *
+     * @throws PublishException
+     */
+    public function sendToChannels(array $channels, string $event, mixed $data = NoData::None, ?string $except = null): array
+    {
+        $channels = array_values($channels);
+        if (count($channels) === 1) {
+            return [$this->send($channels[0], $event, $data, $except)];
+        }
+        $ids = [];
+        foreach (array_chunk($channels, self::MOST) as $some) {
+            $body = ['channels' => $some] + self::message('', $event, $data, $except);
+            unset($body['channel']);
+            array_push($ids, ...$this->ids($body, count($some)));
+        }
+
+        return $ids;
+    }
+
+    /**
+     * Publishes several events in their order, up to 100 in one request, and
+     * returns their ids. All of a request are published or none.
+     *
+     *     $publisher->sendMany([
+     *         ['channel' => 'orders.42', 'event' => 'order.updated', 'data' => ['id' => 42]],
+     *         ['channel' => 'orders.43', 'event' => 'order.deleted', 'history' => false],
+     *     ]);
+     *
+     * @param  array<array{channel: string, event: string, data?: mixed, except?: string|null, history?: bool}>  $messages
+     * @return string[]
+     *
+     * @throws PublishException
+     */
+    public function sendMany(array $messages): array
+    {
+        $ids = [];
+        foreach (array_chunk(array_values($messages), self::MOST) as $some) {
+            array_push($ids, ...$this->ids(['messages' => $some], count($some)));
+        }
+
+        return $ids;
+    }
+
+    private static function message(string $channel, string $event, mixed $data, ?string $except): array
+    {
         $body = ['channel' => $channel, 'event' => $event];
         if ($data !== NoData::None) {
             $body['data'] = $data;
@@ -105,15 +170,32 @@ class SocketPublisher
         if ($except !== null) {
             $body['except'] = $except;
         }
+
+        return $body;
+    }
+
+    /** Publishes a body of several messages; returns their ids. */
+    private function ids(array $body, int $messages): array
+    {
+        return array_column($this->request($body, $messages)['results'], 'id');
+    }
+
+    /**
+     * Sends a body, and once more with the same idempotency key as repeatAfter
+     * says. Of several messages, their number is given.
+     */
+    private function request(array $body, ?int $messages = null): array
+    {
         try {
             $json = json_encode($body, JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PRESERVE_ZERO_FRACTION);
         } catch (JsonException $e) {
             throw new PublishException("The event cannot be sent as JSON: {$e->getMessage()}.", 'invalid_data', previous: $e);
         }
 
+        $key = bin2hex(random_bytes(16));
         $deadline = microtime(true) + $this->timeout;
         try {
-            return $this->post($json, $deadline);
+            return $this->post($json, $key, $deadline, $messages);
         } catch (PublishException $e) {
             $pause = self::repeatAfter($e);
             if ($pause === null || microtime(true) + $pause >= $deadline) {
@@ -123,29 +205,30 @@ class SocketPublisher
         $this->onRepeat ? ($this->onRepeat)($e) : error_log("realtime: an event is sent again: {$e->getMessage()}");
         usleep((int) ($pause * 1e6));
 
-        return $this->post($json, $deadline);
+        return $this->post($json, $key, $deadline, $messages);
     }
 
     /**
      * Seconds until an event is sent again, or null where it is not: a refusal
-     * stays one, and what timed out may have been published. A connection that
-     * closes without an answer is what a reload of the gateway can look like.
+     * stays one, and after a timeout there is no time left. A connection that
+     * breaks may have carried the event to the gateway, which the idempotency
+     * key keeps from publishing it twice.
      */
     private static function repeatAfter(PublishException $e): ?float
     {
-        if ($e->errorCode === 'unavailable') { // the gateway refused it, so it was not published
+        if (in_array($e->errorCode, ['unavailable', 'idempotency_in_progress'], true)) {
             return $e->retryAfter ?? 1;
         }
-        $closed = [CURLE_COULDNT_CONNECT, CURLE_SSL_CONNECT_ERROR, CURLE_GOT_NOTHING, CURLE_SEND_ERROR, CURLE_RECV_ERROR];
+        $closed = [CURLE_COULDNT_CONNECT, CURLE_SSL_CONNECT_ERROR, CURLE_GOT_NOTHING, CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_PARTIAL_FILE];
 
-        return $e->status === 0 && in_array($e->getCode(), $closed, true) ? 0.1 : null;
+        return in_array($e->getCode(), $closed, true) ? 0.1 : null;
     }
 
     /**
      * One request on a connection of its own: on one that was kept, libcurl
      * would send again by itself and tell nobody.
      */
-    private function post(string $json, float $deadline): string
+    private function post(string $json, string $key, float $deadline, ?int $messages): array
     {
         if (! function_exists('curl_init')) {
             throw PublishException::notConfigured('PHP has no curl extension. Install it: php-curl, or docker-php-ext-install curl.');
@@ -163,6 +246,7 @@ class SocketPublisher
                 'Accept: application/json',
                 "X-App-Id: $this->appId",
                 "Authorization: Bearer $this->publishKey",
+                "Idempotency-Key: $key",
             ],
             CURLOPT_RETURNTRANSFER => true,
             CURLOPT_HEADERFUNCTION => function ($curl, string $line) use (&$headers): int {
@@ -182,7 +266,7 @@ class SocketPublisher
             throw $this->failure(curl_errno($curl), curl_error($curl), $status, curl_getinfo($curl, CURLINFO_PRETRANSFER_TIME) > 0);
         }
 
-        return $this->id($answer, $status, $headers);
+        return $this->receipts($answer, $status, $headers, $messages);
     }
 
     /** Why there was no whole answer, and whether the event may be out all the same. */
@@ -195,12 +279,14 @@ class SocketPublisher
         };
     }
 
-    /** The message's id, or the gateway's reason why there is none. */
-    private function id(string $answer, int $status, array $headers): string
+    /** The answer with an id for each message, or the gateway's reason why there is none. */
+    private function receipts(string $answer, int $status, array $headers, ?int $messages): array
     {
         $json = json_decode($answer, true);
-        if ($status === 200 && is_string($json['id'] ?? null) && $json['id'] !== '') {
-            return $json['id'];
+        $receipts = $messages === null ? [$json] : (is_array($json['results'] ?? null) ? $json['results'] : []);
+        $valid = array_filter($receipts, fn ($receipt) => is_string($receipt['id'] ?? null) && $receipt['id'] !== '');
+        if ($status === 200 && count($valid) === count($receipts) && count($receipts) === ($messages ?? 1)) {
+            return $json;
         }
         $retryAfter = ctype_digit($headers['retry-after'] ?? '') ? (int) $headers['retry-after'] : null;
         if (is_string($json['error']['code'] ?? null)) {

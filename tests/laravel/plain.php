@@ -30,6 +30,10 @@ $cases = [
     'large' => fn () => SocketPublisher::publish('orders.42', 'e', str_repeat('x', 3 << 20)),
     'not utf-8' => fn () => SocketPublisher::publish('orders.42', 'e', "\xff"),
     'twice' => fn () => [SocketPublisher::publish('orders.42', 'e'), SocketPublisher::publish('orders.42', 'e')],
+    'batch' => fn () => SocketPublisher::publishMany(array_map(fn (int $i) => ['channel' => 'orders.42', 'event' => 'i', 'data' => $i] + ($i % 2 ? ['history' => false] : []), range(0, 249))),
+    'bad batch' => fn () => SocketPublisher::publishMany([['channel' => 'orders.42', 'event' => 'e'], ['channel' => 'no space', 'event' => 'e']]),
+    'channels' => fn () => Publisher::fromEnvironment()->sendToChannels(array_merge(array_map(fn (int $i) => "c$i", range(1, 100)), ['orders.42']), 'e', null),
+    'no channels' => fn () => [Publisher::fromEnvironment()->sendToChannels([], 'e'), SocketPublisher::publishMany([])],
     'many' => function () {
         for ($i = 0; ! file_exists($GLOBALS['argv'][2]); $i++) {
             SocketPublisher::publish('orders.42', 'i', $i);

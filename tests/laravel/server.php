@@ -110,6 +110,10 @@ $cases = [
         $broadcast($event->dontBroadcastToCurrentUser()->broadcastToEveryone());
     },
     'channels' => fn () => $broadcast(new Said(['said', new Channel('orders.42'), 'said'], 'hello')),
+    'channels, counted' => function () use ($app, $manager) {
+        $app['config']->set('broadcasting.connections.open.url', $app['request']->header('X-Gateway'));
+        $manager->connection('open')->broadcast(array_map(fn (int $i) => "c$i", range(1, 150)), 'e', ['socket' => 'abc', 'id' => 42]);
+    },
     'private' => fn () => $broadcast(new SaidNow([new Channel('said'), new PrivateChannel('said')], 'secret')),
     'private, by name' => fn () => $broadcast(new SaidNow(['private-said'], 'secret')),
     'presence' => fn () => $broadcast(new SaidNow([new PresenceChannel('said')], 'secret')),
