@@ -53,6 +53,17 @@ describe("examples", () => {
     await until("the event", () => heard() === before + 1);
   });
 
+  test("publish-many.sh publishes two events, or fails", async () => {
+    const before = heard();
+    const publisher = new Program(example("publish-many.sh"), [], { env });
+    assert.equal(await publisher.exited, 0, publisher.output);
+    assert.equal(publisher.output.match(/"id":"/g).length, 2);
+    await until("the event", () => heard() === before + 1);
+    const refused = new Program(example("publish-many.sh"), [], { env: { ...env, REALTIME_PUBLISH_KEY: env.REALTIME_SUBSCRIBE_KEY } });
+    assert.equal(await refused.exited, 1);
+    assert.match(refused.output, /^Not published: .*"wrong_key_kind"/);
+  });
+
   test("a wrong key is told by both", async () => {
     const wrong = { ...env, REALTIME_PUBLISH_KEY: env.REALTIME_SUBSCRIBE_KEY, REALTIME_SUBSCRIBE_KEY: env.REALTIME_PUBLISH_KEY };
     const publisher = new Program(process.execPath, [example("publish.mjs")], { env: wrong });
@@ -164,6 +175,30 @@ describe("only an answer with an id is a success", () => {
         assert.match(output, says);
       });
     }
+  }
+});
+
+describe("a publish that was not answered is repeated with the same key and body", () => {
+  for (const [file, program, ...args] of [["publish.sh", example("publish.sh")], ["publish-many.sh", example("publish-many.sh")], ["publish.mjs", process.execPath, example("publish.mjs")]]) {
+    test(file, async () => {
+      const requests = [];
+      const server = createServer(async (req, res) => {
+        let body = "";
+        for await (const chunk of req) body += chunk;
+        requests.push(`${req.headers["idempotency-key"]} ${body}`);
+        if (requests.length === 1) return req.socket.resetAndDestroy();
+        if (requests.length === 2) return res.writeHead(503, { "Retry-After": "1" }).end('{"error":{"code":"unavailable","message":"Ending."}}');
+        return res.end(file === "publish-many.sh" ? '{"results":[{"id":"0a-1"},{"id":"0a-2"}]}\n' : '{"id":"0a-1","offset":1,"subscribers":0}\n');
+      });
+      await new Promise((resolve) => server.listen(0, resolve));
+      const env = { ...process.env, REALTIME_URL: `http://localhost:${server.address().port}`, REALTIME_APP_ID: "app_x", REALTIME_PUBLISH_KEY: "pk_live_x" };
+      const { code, output } = await exits(program, args, env);
+      server.closeAllConnections();
+      server.close();
+      assert.equal(code, 0, output);
+      assert.match(requests[0], /^[0-9a-f-]{32,36} \{/);
+      assert.deepEqual(requests, Array(3).fill(requests[0]));
+    });
   }
 });
 
