@@ -34,9 +34,9 @@ func readLines(ctx context.Context, from io.Reader, skip int, to chan<- line) {
 		text, err := readLine(r, number <= skip)
 		switch {
 		case errors.Is(err, errLongLine):
-			err = fmt.Errorf("The line has more than %s. Send less, for example an id with which clients fetch the rest", humanize.IBytes(maxLine))
+			err = fmt.Errorf("the line has more than %s; send less, for example an id with which clients fetch the rest", humanize.IBytes(maxLine))
 		case errors.Is(err, io.EOF) && number <= skip:
-			err = fmt.Errorf("There are only %d lines, and --skip is %d", number-1, skip)
+			err = fmt.Errorf("there are only %d lines, and --skip is %d", number-1, skip)
 		}
 		text = bytes.Trim(text, " \t\r")
 		if err == nil && (len(text) == 0 || number <= skip) {

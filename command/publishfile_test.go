@@ -176,7 +176,7 @@ func TestLineAsLargeAsABodyIsPublished(t *testing.T) {
 	}
 	g.mustHave(t, 1)
 	result = commandtest.Run(t, strings.NewReader(whole+" \n"), "publish", "--file", "-")
-	commandtest.MustFail(t, result, "publish", "stdin:1: The line has more than 1.0 MiB")
+	commandtest.MustFail(t, result, "publish", "stdin:1: the line has more than 1.0 MiB")
 }
 
 func TestBadLineIsToldWithItsPlaceAndNothingOfItsBatchIsSent(t *testing.T) {
@@ -190,8 +190,8 @@ func TestBadLineIsToldWithItsPlaceAndNothingOfItsBatchIsSent(t *testing.T) {
 		"an unknown field":        {`{"channel":"c","event":"e","to":1}`, `Unknown field "to"`},
 		"a bad channel":           {`{"channel":"no space","event":"e"}`, "The channel's name has ' '"},
 		"a reserved event":        {`{"channel":"c","event":"connect"}`, "reserved"},
-		"channels":                {`{"channels":["c"],"event":"e"}`, `Give each line one "channel"`},
-		"messages":                {`{"messages":[{"channel":"c","event":"e"}]}`, `Give each line one "channel"`},
+		"channels":                {`{"channels":["c"],"event":"e"}`, `give each line one "channel"`},
+		"messages":                {`{"messages":[{"channel":"c","event":"e"}]}`, `give each line one "channel"`},
 		"bytes that are no UTF-8": {"{\"channel\":\"c\",\"event\":\"\xff\"}", "UTF-8"},
 		"a zero byte":             {"\x00", ""},
 		"hostile text":            {`{"` + "\u009b2J\u202e\u007f" + `":1}`, ""},
@@ -231,9 +231,9 @@ func TestBatchIsRepeatedWithItsKey(t *testing.T) {
 		"after a 503":                {func(w http.ResponseWriter) { answerError(w, 503, "unavailable", "Later.") }, "Later.; trying again in 0s"},
 		"after a 409":                {func(w http.ResponseWriter) { answerError(w, 409, "idempotency_in_progress", "Soon.") }, "Soon.; trying again"},
 		"after a 429":                {func(w http.ResponseWriter) { answerError(w, 429, "rate_limited", "Slower.") }, "Slower.; trying again"},
-		"after a proxy's 502":        {func(w http.ResponseWriter) { w.WriteHeader(502) }, "502 Bad Gateway.*trying again"},
+		"after a proxy's 502":        {func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }, "502 Bad Gateway.*trying again"},
 		"after a lost connection":    {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, "EOF.*trying again"},
-		"after half an answer":       {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "9"); w.WriteHeader(200) }, "EOF.*trying again"},
+		"after half an answer":       {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "9"); w.WriteHeader(http.StatusOK) }, "EOF.*trying again"},
 		"after an error of hostiles": {func(w http.ResponseWriter) { answerError(w, 503, "x", hostileText) }, "owned"},
 	} {
 		t.Run(name, func(t *testing.T) {

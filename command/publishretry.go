@@ -34,7 +34,7 @@ func (r retryPolicy) pause(attempt int, f *publishFailure) time.Duration {
 		return f.after
 	}
 	pause := min(r.first<<(attempt-1), r.longest)
-	return pause/2 + rand.N(pause/2+1)
+	return pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter needs no secret
 }
 
 // sendOften sends a batch, and repeats it with the same key while that can help.
