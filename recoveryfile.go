@@ -32,9 +32,10 @@ const noRecoveryFile = "off"
 
 // A recoveryFile is what a process leaves to the next one.
 type recoveryFile struct {
-	Saved time.Time
-	Hub   *hub.Snapshot
-	Keys  []idempotent.Saved // what was published must not be published again
+	Saved    time.Time
+	Keystore string // its identity
+	Hub      *hub.Snapshot
+	Keys     []idempotent.Saved // what was published must not be published again
 }
 
 // recoveryPath returns the path of the recovery file, or "" if it is off.
@@ -72,7 +73,7 @@ func (rt *runtime) save() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
-	file := &recoveryFile{Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)}
+	file := &recoveryFile{Keystore: rt.key.keystore, Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)}
 	file.Saved = time.Now()
 	written := make(chan error, 1)
 	go func() { written <- writeRecoveryFile(path, file) }()
@@ -116,6 +117,9 @@ func (rt *runtime) restore() {
 	var file *recoveryFile
 	if err == nil {
 		file, err = readRecoveryFile(data)
+	}
+	if err == nil && file.Keystore != rt.key.keystore {
+		err = fmt.Errorf("it is of another keystore, %s", file.Keystore) // which another process may have used since
 	}
 	if err != nil {
 		rt.log.Warn("the recovery file is not used: clients that come back have to begin again", zap.String("path", path), zap.Error(err))

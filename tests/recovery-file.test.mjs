@@ -1,7 +1,7 @@
 // The recovery file in every state in which a start can find it: the gateway starts, says
 // what it does, and clients recover completely or begin again.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -116,6 +116,23 @@ test("the recovery file can be in another place", async (t) => {
   await client.settles();
   caddy.configure();
   await caddy.load();
+});
+
+test("a recovery file of another keystore is not used, even if the same app is in it", async (t) => {
+  const path = join(caddy.dir, "elsewhere");
+  caddy.configure({ global: `recovery_file ${path}` });
+  await caddy.load();
+  const { client, ledger } = await follower(t);
+  const copy = join(caddy.dir, "copy");
+  await stopped(client, () => {
+    cpSync(caddy.store, copy, { recursive: true });
+    caddy.configure({ global: `recovery_file ${path}`, keystore: `badger ${copy}` });
+  });
+  assert.equal(caddy.logged(/it is of another keystore/).length, 1, caddy.logTail());
+  await anew(client, ledger);
+  await caddy.signal("SIGTERM");
+  caddy.configure();
+  await caddy.boot();
 });
 
 test("a recovery file that cannot be written is said, and does not hinder the exit", async (t) => {
