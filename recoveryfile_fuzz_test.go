@@ -142,6 +142,25 @@ func TestImpossibleRecoveryFileIsRefused(t *testing.T) {
 	}
 }
 
+// A client of a deleted app can leave while the app is being forgotten.
+func TestSessionOfADeletedAppIsNotSaved(t *testing.T) {
+	h := restoredHub(t, nil)
+	m := h.Join("app_a", &restored{id: "a"})
+	h.Begin(m, "")
+	h.Forget("app_a")
+	m.Leave(time.Hour)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := h.Snapshot()
+	if len(snapshot.Sessions) != 0 {
+		t.Errorf("%+v", snapshot.Sessions)
+	}
+	if err := snapshot.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 // savedFile returns a recovery file with messages and sessions, one of which got
 // a replay.
 func savedFile(t testing.TB) []byte {
