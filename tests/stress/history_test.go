@@ -2,6 +2,7 @@ package stress
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -48,7 +49,7 @@ func (g *gateway) publishMany(a app, channels, messages, size int) {
 			return err
 		}
 		defer answer.Body.Close()
-		if answer.StatusCode != 200 {
+		if answer.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s", answer.Status)
 		}
 		return nil
@@ -58,6 +59,7 @@ func (g *gateway) publishMany(a app, channels, messages, size int) {
 // What is counted stays under history_memory, and is what the messages take,
 // whether they are few or many in a channel, small or large.
 func TestHistoryTakesTheMemoryThatIsCounted(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name                      string
 		channels, messages, bytes int
