@@ -83,7 +83,7 @@ func (s *socket) replace() {
 // can still recover.
 func (s *socket) returnTime(reason string) time.Duration {
 	switch engineio.Reason(reason) {
-	case engineio.TransportClose, engineio.TransportError, engineio.PingTimeout, engineio.ServerShutdown, engineio.SlowClient:
+	case engineio.TransportClose, engineio.TransportError, engineio.PingTimeout, engineio.ServerShutdown, engineio.SlowClient, socketio.ConnectTimeout:
 	default: // the client or the server wanted it, or the client broke the rules
 		return 0
 	}

@@ -144,6 +144,10 @@ const (
 	strangerQueue   = 8 << 10
 )
 
+// ConnectTimeout is the reason for the end of a socket whose CONNECT was still
+// being handled when the connect timeout ended. The client did nothing wrong.
+const ConnectTimeout engineio.Reason = "connect timeout"
+
 // awaitConnect gives the client the connect timeout to send a CONNECT. When
 // more than half of the places are taken, the timeout is halved, so that silent
 // connections keep others out for less time.
@@ -166,7 +170,7 @@ func (c *conn) awaitConnect(p *place) {
 		if c.refused.Load() {
 			sess.Send(disconnectPacket)
 		}
-		sess.Close(engineio.ForcedClose)
+		sess.Close(ConnectTimeout)
 	})
 }
 

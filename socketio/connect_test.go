@@ -235,7 +235,7 @@ func TestTimeoutRunsOnWhileTheApplicationDecides(t *testing.T) {
 	c.send("40")
 	c.wantClosed()
 	close(closed)
-	if reason := receive(t, reasons); reason != "forced close" {
+	if reason := receive(t, reasons); reason != string(socketio.ConnectTimeout) {
 		t.Errorf("reason %q", reason)
 	}
 	srv.close()
