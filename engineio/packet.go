@@ -29,7 +29,7 @@ const separator = 0x1e
 // a websocket frame, never changes, and can be sent to any number of sessions.
 type Packet struct {
 	frame  []byte // header and payload; a server's frames are not masked
-	header int    // length of the frame's header
+	header uint8  // length of the frame's header
 	binary bool
 }
 
@@ -53,8 +53,9 @@ func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 	for _, part := range parts {
 		length += len(part)
 	}
-	frame := frameHeader(make([]byte, 0, maxHeader+length), op, length)
-	p := &Packet{header: len(frame), binary: op == ws.OpBinary}
+	// No byte more: packets can be kept for long.
+	frame := frameHeader(make([]byte, 0, headerLength(length)+length), op, length)
+	p := &Packet{header: uint8(len(frame)), binary: op == ws.OpBinary}
 	if op == ws.OpText {
 		frame = append(frame, packetType)
 	}
@@ -65,17 +66,26 @@ func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 	return p
 }
 
-// maxHeader is the length of the longest unmasked frame header.
-const maxHeader = 10
+// headerLength returns the length of an unmasked frame's header.
+func headerLength(payload int) int {
+	switch {
+	case payload < 126:
+		return 2
+	case payload < 1<<16:
+		return 4
+	default:
+		return 10
+	}
+}
 
 // frameHeader appends the header of an unfragmented, unmasked frame (RFC 6455,
 // section 5.2).
 func frameHeader(b []byte, op ws.OpCode, length int) []byte {
 	b = append(b, 0x80|byte(op))
-	switch {
-	case length < 126:
+	switch headerLength(length) {
+	case 2:
 		return append(b, byte(length))
-	case length < 1<<16:
+	case 4:
 		return append(b, 126, byte(length>>8), byte(length))
 	default:
 		n := uint64(length)

@@ -45,9 +45,8 @@ type entry[P any] struct {
 	at, until  time.Duration // since the hub's start; it is not in the history from until on
 	except     string
 	bytes      int       // of the payload
-	size       int64     // in memory
-	next, prev *entry[P] // guarded by the history's mu
-	listed     bool      // likewise: in the list, and counted
+	size       int64     // in memory; guarded by the history's mu: 0 once it is no longer in the list
+	next, prev *entry[P] // likewise
 }
 
 // A ring is the history of one channel, guarded by the channel's mu.
@@ -65,7 +64,7 @@ type ring[P any] struct {
 // what their texts take, as measured. Twice that is resident, because the garbage
 // collector lets the heap double.
 const (
-	entrySize  = 300
+	entrySize  = 230
 	recordSize = 240
 )
 
@@ -157,7 +156,7 @@ func (c *channel[P]) expire(now time.Duration) {
 func (h *history[P]) add(e *entry[P]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e.listed, e.prev = true, h.last
+	e.prev = h.last
 	if h.last != nil {
 		h.last.next = e
 	} else {
@@ -178,7 +177,7 @@ func (h *history[P]) remove(entries []*entry[P]) {
 
 // unlist removes an entry unless it is no longer listed. The caller holds mu.
 func (h *history[P]) unlist(e *entry[P]) {
-	if !e.listed {
+	if e.size == 0 {
 		return
 	}
 	if e.prev != nil {
@@ -191,9 +190,9 @@ func (h *history[P]) unlist(e *entry[P]) {
 	} else {
 		h.last = e.prev
 	}
-	e.next, e.prev, e.listed = nil, nil, false
 	h.kept.Messages--
 	h.kept.Bytes -= e.size
+	e.next, e.prev, e.size = nil, nil, 0
 }
 
 // oldest unlists and returns the oldest message if the history is over its

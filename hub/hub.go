@@ -43,12 +43,13 @@ type Hub[P any] struct {
 
 // A Codec makes payloads of messages. Its functions must not block.
 type Codec[P any] struct {
-	// Encode is called once for each message that has subscribers or is kept.
+	// Encode is called once for each message that has subscribers or is kept. The
+	// payload must not share the message's Data.
 	Encode func(*Message) P
 
-	// Keep makes a payload independent of its message's Data, and returns its
-	// size in bytes. It is called after the payload was queued for the
-	// subscribers.
+	// Keep drops what a payload can do without while it is in the history, and
+	// returns its size in bytes. It is called after the payload was queued for
+	// the subscribers.
 	Keep func(P) int
 
 	// Marshal and Unmarshal write and read payloads that were kept, for a

@@ -9,30 +9,24 @@ import (
 )
 
 // A Broadcast is an event for any number of sockets, in two forms, each encoded
-// once, when it is first needed. Its methods must not be called concurrently.
+// once. Its methods must not be called concurrently.
 type Broadcast struct {
-	event  string
-	data   json.RawMessage // only lent, until Keep
-	noData bool
-	id     string
+	plain, identified *engineio.Packet // at least one; the other if it was needed
 
-	plain, identified *engineio.Packet
+	id     string
+	noData bool
 }
 
 // NewBroadcast creates a broadcast as EventPacket does, of a message with an ID.
 func NewBroadcast(event string, data json.RawMessage, id string) *Broadcast {
-	return &Broadcast{event: event, data: data, noData: data == nil, id: id}
+	return &Broadcast{plain: EventPacket(event, data), id: id, noData: data == nil}
 }
 
 // Plain returns [event, data], or [event] without data.
 func (b *Broadcast) Plain() *engineio.Packet {
 	if b.plain == nil {
-		if b.identified == nil {
-			b.plain = EventPacket(b.event, b.data)
-		} else {
-			text := b.identified.Text()
-			b.plain = engineio.TextPacket(text[:len(text)-len(b.tail(nil))], []byte{']'})
-		}
+		text := b.identified.Text()
+		b.plain = engineio.TextPacket(text[:len(text)-len(b.tail(nil))], []byte{']'})
 	}
 	return b.plain
 }
@@ -42,17 +36,9 @@ func (b *Broadcast) Plain() *engineio.Packet {
 // comes back.
 func (b *Broadcast) Identified() *engineio.Packet {
 	if b.identified == nil {
-		var buffer, end [96]byte
-		if b.plain == nil {
-			head := append(appendString(append(buffer[:0], typeEvent, '['), b.event), ',')
-			if b.noData {
-				head = head[:len(head)-1] // the tail has it
-			}
-			b.identified = engineio.TextPacket(head, b.data, b.tail(end[:0]))
-		} else {
-			text := b.plain.Text()
-			b.identified = engineio.TextPacket(text[:len(text)-1], b.tail(end[:0]))
-		}
+		var buffer [64]byte
+		text := b.plain.Text()
+		b.identified = engineio.TextPacket(text[:len(text)-1], b.tail(buffer[:0]))
 	}
 	return b.identified
 }
@@ -65,20 +51,14 @@ func (b *Broadcast) tail(to []byte) []byte {
 	return append(append(append(to, `,"`...), b.id...), `"]`...)
 }
 
-// Keep makes the broadcast independent of the data that it was created with, and
-// returns its size in bytes.
+// Keep drops the form that can be made of the other, and returns the size of
+// what is left in bytes.
 func (b *Broadcast) Keep() int {
-	if b.plain == nil {
-		b.Identified()
+	if b.identified != nil {
+		b.plain = nil
+		return len(b.identified.Text())
 	}
-	b.event, b.data = "", nil
-	size := 0
-	for _, p := range []*engineio.Packet{b.plain, b.identified} {
-		if p != nil {
-			size += len(p.Text())
-		}
-	}
-	return size
+	return len(b.plain.Text())
 }
 
 // Marshal returns a broadcast that is kept as bytes.
