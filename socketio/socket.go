@@ -28,8 +28,8 @@ type Socket struct {
 	// the socket, where it would reach the session's next socket.
 	mu     sync.Mutex
 	state  state
+	answer bool   // the CONNECT was answered; here it takes no memory of its own
 	reason string // why the socket ended
-	answer bool   // the CONNECT was answered
 }
 
 // state is a socket's stage of life. It only moves forward.
