@@ -56,6 +56,7 @@ var (
 		{"recovered", "recovered", "%.0f"},
 		{"lost", "lost", "%.0f"},
 		{"repeated", "repeated", "%.0f"},
+		{"cut off again", "dropped", "%.0f"},
 		{"503", "refused", "%.0f"},
 		{"failed otherwise", "failed", "%.0f"},
 		{"MB more at the peak", "grown", "%.0f"},

@@ -59,6 +59,7 @@ func returningGroup(s *settings, p *server.Peer, round int, r *results) error {
 		if err := v.addGrowth(clients.memory); err != nil {
 			return err
 		}
+		v["dropped"] = float64(crowd.Dropped())
 		crowd.Cut()
 		missing, repeated := load.Faults(clients.all, missed)
 		v["lost"], v["repeated"] = float64(missing), float64(repeated)
