@@ -26,6 +26,7 @@ type returner struct {
 }
 
 func (r *returner) start(t *testing.T, channels ...string) {
+	t.Helper()
 	r.box = &inbox{id: "r"}
 	r.member = r.h.Join("app", r.box)
 	r.pid = r.h.Begin(r.member, "").PID()
@@ -47,6 +48,7 @@ func (r *returner) take(part float64) {
 
 // comeBack drops and comes back; the hub may not have noticed the drop.
 func (r *returner) comeBack(t *testing.T, noticed bool) {
+	t.Helper()
 	if noticed {
 		r.member.Leave(time.Minute)
 	}
@@ -83,7 +85,7 @@ func TestReturnsMissNothingBesidePublishers(t *testing.T) {
 			r.start(t, channels[i%4], channels[(i+1)%4])
 			returners[i] = r
 			returns.Go(func() {
-				random := rand.New(rand.NewPCG(uint64(i), 3)) //nolint:gosec // no secret
+				random := rand.New(rand.NewPCG(uint64(i), 3))
 				for range h.rounds(200) {
 					r.take(random.Float64())
 					r.comeBack(t, random.IntN(2) == 0)
