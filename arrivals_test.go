@@ -8,11 +8,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 func TestLargePublishesOfAnAppAreBoundedWhileTheyArrive(t *testing.T) {
 	const size = 40 << 20 // two exceed the limit
-	s := newPublishServer(t, func(e *publishEndpoint) { e.settings.MaxBody = size })
+	s := newPublishServer(t, func(e *publishEndpoint) {
+		e.settings.MaxBody = size
+		e.settings.BodyTimeout = caddy.Duration(10 * time.Minute) // the first arrives all the time
+	})
 	first, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
