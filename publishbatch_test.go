@@ -7,6 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // published returns the messages so far.
@@ -98,4 +102,37 @@ func TestSeveralAreCountedAllOrNone(t *testing.T) {
 	if n := len(s.recorder.published()); n != 5 {
 		t.Errorf("%d were published", n)
 	}
+}
+
+// Publications that the portal makes do not say when they were received.
+func TestTheDurationOfAPublishBeginsWithThePublish(t *testing.T) {
+	s := newPublishServer(t, func(*publishEndpoint) {})
+	app, ok := s.endpoint.registry.App(s.shop.app)
+	if !ok {
+		t.Fatal("no app")
+	}
+	p := s.endpoint.publisher
+	all := []message.Publication{{Channel: "a", Event: "e"}, {Channel: "b", Event: "e"}}
+	if _, _, err := p.Publish(t.Context(), app, all[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.PublishAll(t.Context(), app, all); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(p.stats)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "caddy_realtime_publish_duration_seconds" {
+			continue
+		}
+		if h := f.GetMetric()[0].GetHistogram(); h.GetSampleCount() != 3 || h.GetSampleSum() > 3600 {
+			t.Errorf("%d publishes took %g s", h.GetSampleCount(), h.GetSampleSum())
+		}
+		return
+	}
+	t.Error("no durations")
 }

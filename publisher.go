@@ -36,17 +36,8 @@ type publisher struct {
 // Publish implements manage.Publisher. It does not retain p.Data: the bytes belong
 // to a request's body, whose buffer is reused.
 func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
-	if m.Received.IsZero() {
-		m.Received = time.Now()
-	}
-	settings := p.settings()
-	if app.Disabled {
-		return message.Receipt{}, limit.Result{}, apierr.AppDisabled()
-	}
-	if err := settings.checkSize(app, m.Data); err != nil {
-		return message.Receipt{}, limit.Result{}, err
-	}
-	result, err := p.allow(app, settings, 1)
+	began, settings := time.Now(), p.settings()
+	result, err := p.admit(app, settings, m)
 	if err != nil {
 		return message.Receipt{}, result, err
 	}
@@ -54,22 +45,14 @@ func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Pu
 	if err != nil {
 		return message.Receipt{}, result, publishError(err)
 	}
-	return p.published(app, m, receipt), result, nil
+	return p.published(app, m, receipt, began), result, nil
 }
 
 // PublishAll is Publish for 1 to 100 publications in their order: all are accepted
 // or none. The receipts are in the same order.
 func (p *publisher) PublishAll(ctx context.Context, app *keystore.App, all []message.Publication) ([]message.Receipt, limit.Result, error) {
-	settings := p.settings()
-	if app.Disabled {
-		return nil, limit.Result{}, apierr.AppDisabled()
-	}
-	for i := range all {
-		if err := settings.checkSize(app, all[i].Data); err != nil {
-			return nil, limit.Result{}, err
-		}
-	}
-	result, err := p.allow(app, settings, len(all))
+	began, settings := time.Now(), p.settings()
+	result, err := p.admit(app, settings, all...)
 	if err != nil {
 		return nil, result, err
 	}
@@ -83,7 +66,7 @@ func (p *publisher) PublishAll(ctx context.Context, app *keystore.App, all []mes
 	}
 	receipts := make([]message.Receipt, len(accepted))
 	for i, receipt := range accepted {
-		receipts[i] = p.published(app, all[i], receipt)
+		receipts[i] = p.published(app, all[i], receipt, began)
 	}
 	return receipts, result, nil
 }
@@ -94,6 +77,20 @@ func publishError(err error) error {
 		return apierr.Unavailable("The server is shutting down. Try again.", time.Second)
 	}
 	return fmt.Errorf("publishing: %w", err)
+}
+
+// admit checks publications that are accepted together, and counts them against
+// the app's rate limit.
+func (p *publisher) admit(app *keystore.App, settings *Settings, all ...message.Publication) (limit.Result, error) {
+	if app.Disabled {
+		return limit.Result{}, apierr.AppDisabled()
+	}
+	for i := range all {
+		if err := settings.checkSize(app, all[i].Data); err != nil {
+			return limit.Result{}, err
+		}
+	}
+	return p.allow(app, settings, len(all))
 }
 
 // allow counts n publishes of an app against its rate limit. It must be the last
@@ -117,7 +114,11 @@ func (p *publisher) rate(app *keystore.App) limit.Result {
 }
 
 // published counts a message, reports it to live views, and returns the answer.
-func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt) message.Receipt {
+// began is when its publish began, for one that does not say when it was received.
+func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt, began time.Time) message.Receipt {
+	if m.Received.IsZero() {
+		m.Received = began
+	}
 	answer := message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}
 	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
 	if p.feeds.Watched(app.ID) {
