@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/caddyserver/caddy/v2"
@@ -67,18 +66,17 @@ func sinceOf(value []byte) (*hub.Position, error) {
 
 // rewindOf reads a number of messages or a duration.
 func rewindOf(value []byte, from *hub.From) error {
-	wrong := apierr.InvalidRequest(`rewind is %s. It must be a number of messages from 1 to %d, or a duration such as "2m", up to %s.`,
-		text.Quote(string(value)), maxRewind, text.ShortDuration(bounds.MaxDuration))
+	valid := false
 	if value[0] == '"' {
 		d, err := caddy.ParseDuration(jsonscan.Unquote(value))
-		if err != nil || d <= 0 || d > bounds.MaxDuration {
-			return wrong
-		}
-		from.Within = d
-		return nil
+		from.Within, valid = d, err == nil && d > 0 && d <= bounds.MaxDuration
+	} else {
+		err := json.Unmarshal(value, &from.Last)
+		valid = err == nil && from.Last >= 1 && from.Last <= maxRewind
 	}
-	if json.NewDecoder(bytes.NewReader(value)).Decode(&from.Last) != nil || from.Last < 1 || from.Last > maxRewind {
-		return wrong
+	if !valid {
+		return apierr.InvalidRequest(`rewind is %s. It must be a number of messages from 1 to %d, or a duration such as "2m", up to %s.`,
+			text.Quote(string(value)), maxRewind, text.ShortDuration(bounds.MaxDuration))
 	}
 	return nil
 }

@@ -38,12 +38,8 @@ func (b *memory) Start(h Handler) error {
 // Publish implements Broker. The messages are queued by the time it returns.
 func (b *memory) Publish(_ context.Context, all []*Message) error {
 	s := b.sequence(all[0].App)
-	if len(all) == 1 {
-		d, err := s.deliver(all[0], b.handler)
-		d.Flush()
-		return err
-	}
-	deliveries := make([]Delivery, 0, len(all))
+	var one [1]Delivery // all that most publishes need
+	deliveries := one[:0]
 	defer func() { // also after a panic
 		for _, d := range deliveries {
 			d.Flush()
@@ -58,15 +54,6 @@ func (b *memory) Publish(_ context.Context, all []*Message) error {
 		deliveries = append(deliveries, s.next(m, b.handler))
 	}
 	return nil
-}
-
-func (s *sequence) deliver(m *Message, h Handler) (Delivery, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return Delivery{}, ErrStopped
-	}
-	return s.next(m, h), nil
 }
 
 // next delivers the app's next message. The caller holds mu.

@@ -16,21 +16,19 @@ func (c *channel[P]) admit(ctx context.Context, m *Message, limit int64) error {
 	if err := c.room(ctx, m.size(), limit); err != nil {
 		return err
 	}
-	c.owed++
-	c.unflushed += m.size()
+	c.count(m)
 	return nil
 }
 
-// await is the first half of admit, count the second.
+// await is admit without counting the message.
 func (c *channel[P]) await(ctx context.Context, m *Message, limit int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.room(ctx, m.size(), limit)
 }
 
+// count counts a message that is about to be published. The caller holds mu.
 func (c *channel[P]) count(m *Message) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.owed++
 	c.unflushed += m.size()
 }

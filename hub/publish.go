@@ -1,8 +1,6 @@
 package hub
 
-import (
-	"context"
-)
+import "context"
 
 // Receipt is what the publisher of a message learns.
 type Receipt struct {
@@ -45,7 +43,9 @@ func (h *Hub[P]) PublishAll(ctx context.Context, all []Message) ([]Receipt, erro
 	// Only now: a message must not wait for one of its own batch.
 	for _, m := range messages {
 		if c, ok := m.channel.(*channel[P]); ok {
+			c.mu.Lock()
 			c.count(m)
+			c.mu.Unlock()
 			defer c.settle()
 		}
 	}

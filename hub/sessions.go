@@ -28,7 +28,6 @@ type Session[P any] struct {
 	id     string // of the subscriber
 	pid    string
 	stream *stream[P]
-	began  time.Time
 
 	// arrived is the position that the client sent when the session began, which
 	// is of an earlier one.
@@ -60,7 +59,7 @@ func (h *Hub[P]) Begin(m *Member[P], position string) *Session[P] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := &Session[P]{
-		id: m.to.ID(), pid: random.Text(pidLength), stream: m.stream, began: time.Now(),
+		id: m.to.ID(), pid: random.Text(pidLength), stream: m.stream,
 		arrived: position, member: m,
 	}
 	m.stream.mu.Lock()
@@ -122,8 +121,7 @@ func (m *Member[P]) session() *Session[P] {
 	return m.track.session
 }
 
-// park adds a session to those that are away. Over the limit, the app with most
-// of them loses the one that was away first.
+// park adds a session to those that are away. sweepSessions keeps the limit.
 func (r *sessions[P]) park(s *Session[P], within time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

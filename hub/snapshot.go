@@ -138,8 +138,8 @@ func (s *Session[P]) snapshot() SessionSnapshot {
 }
 
 // Restore continues with a snapshot that was taken some time ago, and that Check
-// accepts. It is called before anything else; known says which apps still exist. It returns how many
-// messages and sessions were not too old.
+// accepts. It is called before anything else; known says which apps still
+// exist. It returns how many messages and sessions were not too old.
 func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(app string) bool) (messages, sessions int) {
 	local, ok := h.broker.(Local)
 	if !ok {

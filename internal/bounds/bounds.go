@@ -41,9 +41,8 @@ func CheckRecovery(name string, d time.Duration) error {
 	if d == 0 {
 		return nil
 	}
-	if d < MinDuration || d > MaxDuration {
-		return fmt.Errorf("%s is %s; it must be from %s to %s; write 0 for none", name,
-			text.ShortDuration(d), text.ShortDuration(MinDuration), text.ShortDuration(MaxDuration))
+	if err := CheckDuration(name, d); err != nil {
+		return fmt.Errorf("%w; write 0 for none", err)
 	}
 	return nil
 }
