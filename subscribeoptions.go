@@ -66,7 +66,7 @@ func sinceOf(value []byte) (*hub.Position, error) {
 
 // rewindOf reads a number of messages or a duration.
 func rewindOf(value []byte, from *hub.From) error {
-	valid := false
+	var valid bool
 	if value[0] == '"' {
 		d, err := caddy.ParseDuration(jsonscan.Unquote(value))
 		from.Within, valid = d, err == nil && d > 0 && d <= bounds.MaxDuration

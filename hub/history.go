@@ -74,12 +74,22 @@ func (c *channel[P]) history() *ring[P] {
 	s := c.stream
 	switch r := c.ring; {
 	case r == nil:
-		c.ring = &ring[P]{floor: s.floor.Load(), era: s.era}
+		c.ring = &ring[P]{floor: s.seen(), era: s.era}
 	case r.era != s.era:
 		c.evict(len(r.entries))
-		*r = ring[P]{floor: s.floor.Load(), era: s.era}
+		*r = ring[P]{floor: s.seen(), era: s.era}
 	}
 	return c.ring
+}
+
+// seen returns the offset from which on the hub knows all messages of a channel
+// without a record. An Interested broker has not delivered those before now. The
+// caller holds mu.
+func (s *stream[P]) seen() uint64 {
+	if s.hub.interests != nil {
+		return s.last
+	}
+	return s.floor.Load()
 }
 
 // skip says that a message is not in the channel's history, and nothing before

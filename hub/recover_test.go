@@ -136,3 +136,37 @@ func TestReturnsMissNothingBesidePublishers(t *testing.T) {
 		h.expectEmpty(t)
 	})
 }
+
+// A hub does not claim to know what its broker delivered before anybody was
+// interested, and a client that came before the first message can come back.
+func TestWhatCameBeforeTheInterestIsNotClaimed(t *testing.T) {
+	net := new(network)
+	other, h := newHubOn(t, net.join(), net.settle), newHubOn(t, net.join(), net.settle)
+	early := &returner{h: h}
+	early.start(t, "a")
+	keep := func(channel string) string {
+		r, err := other.Publish(background, hub.Message{App: "app", Channel: channel, Event: identified, Keep: hub.Keep{Messages: 10, Age: time.Minute}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		net.settle()
+		return r.ID()
+	}
+	first := keep("a")
+	keep("b") // nobody here is interested
+	keep("a")
+	early.comeBack(t, true)
+	early.take(1)
+	if len(early.read) != 2 {
+		t.Errorf("the early client got %v", early.read)
+	}
+	for channel, missing := range map[string]hub.Missing{"b": hub.MissingExpired, "c": hub.MissingExpired} {
+		p, _ := hub.ParseID(first)
+		var got hub.Standing[string]
+		err := early.member.Subscribe(background, channel, 10, hub.From{Since: &p}, func(s hub.Standing[string]) { got = s })
+		if err != nil || got.Missing != missing || len(got.Replayed) != 0 {
+			t.Errorf("%s since %s: %+v, %v", channel, first, got, err)
+		}
+	}
+	early.member.Close()
+}

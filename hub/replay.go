@@ -74,15 +74,19 @@ func (m *Member[P]) replay(c *channel[P], from From) (replayed []*entry[P], miss
 	most := MaxReplay
 	switch {
 	case from.Since != nil:
-		since := *from.Since
+		since, floor := *from.Since, r.floor
+		interested := s.hub.interests != nil // then the hub may not have seen all of them
+		if interested {
+			floor = max(floor, s.floor.Load())
+		}
 		switch {
 		case !since.isOf(s.app):
 			return nil, "", ErrPosition
 		case since.Epoch != s.epoch:
 			return nil, MissingRestarted, nil
-		case since.Offset > s.last:
+		case since.Offset > s.last && !interested:
 			return nil, "", ErrPosition
-		case since.Offset < r.floor:
+		case since.Offset < floor || since.Offset > s.last:
 			return nil, MissingExpired, nil
 		}
 		replayed = r.after(since.Offset)

@@ -52,11 +52,14 @@ func (h *Hub[P]) stream(app string) *stream[P] {
 func (s *stream[P]) position() Position { return Position{s.epoch, s.last} }
 
 // advance moves the stream to a message. In a new epoch, nothing is known of the
-// messages before it. The caller holds mu.
+// messages before it; in the first that the broker says, what was kept since
+// then is still in a row. The caller holds mu.
 func (s *stream[P]) advance(p Position) {
 	if p.Epoch != s.epoch {
+		if s.epoch != "" {
+			s.era++
+		}
 		s.epoch = p.Epoch
-		s.era++
 		s.floor.Store(p.Offset - 1)
 	}
 	s.last = p.Offset
