@@ -119,7 +119,7 @@ func (p *publisher) published(app *keystore.App, m message.Publication, receipt 
 	if m.Received.IsZero() {
 		m.Received = began
 	}
-	answer := message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}
+	answer := message.Receipt{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}
 	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
 	if p.feeds.Watched(app.ID) {
 		p.feeds.Tell(app.ID, live.Event{

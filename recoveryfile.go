@@ -25,7 +25,7 @@ import (
 
 // recoveryFileHead begins a recovery file. The gob of a recoveryFile follows, and
 // the SHA-256 of both. It changes with the format.
-const recoveryFileHead = "caddy-realtime recovery 1\n"
+const recoveryFileHead = "caddy-realtime recovery 2\n"
 
 // noRecoveryFile is the setting that turns the file off.
 const noRecoveryFile = "off"

@@ -156,11 +156,9 @@ func activeRuntime() (*runtime, error) {
 // newHub returns a hub that encodes messages for clients.
 func newHub(broker hub.Broker) (*hub.Hub[*socketio.Broadcast], error) {
 	return hub.New(broker, hub.Codec[*socketio.Broadcast]{
-		Encode: func(m *hub.Message) *socketio.Broadcast { return socketio.NewBroadcast(m.Event, m.Data, m.ID()) },
-		Keep:   (*socketio.Broadcast).Keep,
-
-		Marshal:   (*socketio.Broadcast).Marshal,
-		Unmarshal: socketio.UnmarshalBroadcast,
+		Encode:  func(m *hub.Message) *socketio.Broadcast { return socketio.NewBroadcast(m.Event, m.Data, m.ID()) },
+		Text:    (*socketio.Broadcast).Text,
+		Payload: socketio.ParseBroadcast,
 	})
 }
 

@@ -38,14 +38,24 @@ func TextPacket(parts ...[]byte) *Packet {
 	return encode(ws.OpText, typeMessage, parts)
 }
 
+// SetText makes the zero packet what TextPacket returns, for a packet that is
+// part of something larger.
+func (p *Packet) SetText(parts ...[]byte) { p.set(ws.OpText, typeMessage, parts) }
+
 // BinaryPacket encodes a binary message. It copies data.
 func BinaryPacket(data []byte) *Packet {
 	return encode(ws.OpBinary, 0, [][]byte{data})
 }
 
-// encode builds the frame. A text packet begins with its type; a binary packet
-// has no type.
 func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
+	p := new(Packet)
+	p.set(op, packetType, parts)
+	return p
+}
+
+// set builds the frame. A text packet begins with its type; a binary packet has
+// no type.
+func (p *Packet) set(op ws.OpCode, packetType byte, parts [][]byte) {
 	length := 0
 	if op == ws.OpText {
 		length = 1
@@ -55,7 +65,7 @@ func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 	}
 	// No byte more: packets can be kept for long.
 	frame := frameHeader(make([]byte, 0, headerLength(length)+length), op, length)
-	p := &Packet{header: uint8(len(frame)), binary: op == ws.OpBinary}
+	p.header, p.binary = uint8(len(frame)), op == ws.OpBinary
 	if op == ws.OpText {
 		frame = append(frame, packetType)
 	}
@@ -63,7 +73,6 @@ func encode(op ws.OpCode, packetType byte, parts [][]byte) *Packet {
 		frame = append(frame, part...)
 	}
 	p.frame = frame
-	return p
 }
 
 // headerLength returns the length of an unmasked frame's header.

@@ -83,10 +83,10 @@ func (c *channel[P]) drop() {
 	}
 	h := c.stream.hub
 	if c.ring != nil {
-		if len(c.ring.entries) > 0 && h.interests == nil {
+		if c.ring.len() > 0 && h.interests == nil {
 			return
 		}
-		c.evict(len(c.ring.entries))
+		c.evict(c.ring.len())
 		c.stream.raise(c.ring.floor)
 	}
 	c.gone = true

@@ -1,10 +1,9 @@
 package hub
 
 import (
-	"cmp"
 	"iter"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,13 +17,16 @@ type Keep struct {
 	Age time.Duration
 }
 
-// A history is the messages that all channels keep, from the oldest to the
-// newest, and a bound for their memory.
+// A history is the messages that all channels keep, and a bound for their
+// memory.
 type history[P any] struct {
-	mu          sync.Mutex // guards everything below; locked after a channel's
-	first, last *entry[P]
-	limit       int64 // bytes; 0 means no limit
-	kept        History
+	messages atomic.Int64
+	bytes    atomic.Int64
+	limit    atomic.Int64 // of bytes; 0 means no limit
+	evicted  atomic.Uint64
+
+	mu     sync.Mutex // guards oldest and the places in it; locked after a channel's
+	oldest byAge[P]   // the channels that keep messages
 }
 
 // History counts the messages in the history of all channels.
@@ -37,47 +39,44 @@ type History struct {
 	Evicted uint64
 }
 
-// An entry is one message in the history of its channel.
-type entry[P any] struct {
-	payload    P
-	channel    *channel[P]
-	offset     uint64
-	at, until  time.Duration // since the hub's start; it is not in the history from until on
-	except     string
-	bytes      int       // of the payload
-	size       int64     // in memory; guarded by the history's mu: 0 once it is no longer in the list
-	next, prev *entry[P] // likewise
-}
-
-// A ring is the history of one channel, guarded by the channel's mu.
-type ring[P any] struct {
-	entries []*entry[P] // in order of offsets
-
-	// floor is the offset after which everything published to the channel is in
-	// entries, except messages that are never kept.
-	floor uint64
-
-	era uint32 // the stream's era that this belongs to
-}
-
 // Costs of a message and of a channel without subscribers, in bytes, besides
 // what their texts take, as measured. Twice that is resident, because the garbage
 // collector lets the heap double.
 const (
-	entrySize  = 230
-	recordSize = 240
+	keptSize   = 80
+	recordSize = 400
 )
+
+// sizeOf returns what the messages of a channel take in memory. A ninth of the
+// memory for texts is not used.
+func sizeOf(channel string, messages, texts int) int64 {
+	if messages == 0 {
+		return 0
+	}
+	return 2 * int64(recordSize+len(channel)+messages*keptSize+texts+texts/8)
+}
+
+// recount counts a change to the channel's ring, which had that size before. The
+// caller holds the channel's mu.
+func (c *channel[P]) recount(messages int, before int64) {
+	h := &c.stream.hub.history
+	h.messages.Add(int64(messages))
+	h.bytes.Add(c.size() - before)
+}
+
+// size returns what the channel's messages take in memory. The caller holds the
+// channel's mu.
+func (c *channel[P]) size() int64 { return sizeOf(c.name.channel, c.ring.len(), c.ring.size) }
 
 // history returns the channel's ring in the current era, and creates it if
 // necessary. The caller holds the stream's mu and the channel's.
 func (c *channel[P]) history() *ring[P] {
 	s := c.stream
-	switch r := c.ring; {
-	case r == nil:
+	if c.ring == nil {
 		c.ring = &ring[P]{floor: s.seen(), era: s.era}
-	case r.era != s.era:
-		c.evict(len(r.entries))
-		*r = ring[P]{floor: s.seen(), era: s.era}
+	} else if r := c.ring; r.era != s.era {
+		c.evict(r.len())
+		r.floor, r.era = s.seen(), s.era
 	}
 	return c.ring
 }
@@ -100,7 +99,7 @@ func (c *channel[P]) skip(offset uint64) {
 		return
 	}
 	r := c.history()
-	c.evict(len(r.entries))
+	c.evict(r.len())
 	r.floor = offset
 }
 
@@ -111,40 +110,49 @@ func (c *channel[P]) keep(m *Message, payload P) {
 	r := c.history()
 	now := time.Since(h.began)
 	c.expire(now)
-	c.evict(len(r.entries) - (m.Keep.Messages - 1))
-	e := &entry[P]{
-		payload: payload, channel: c, offset: m.Offset, at: now, until: now + m.Keep.Age, except: m.Except,
-		bytes: h.codec.Keep(payload),
-	}
-	e.size = c.cost(e)
-	r.entries = append(r.entries, e)
-	h.history.add(e)
+	c.evict(r.len() - (m.Keep.Messages - 1))
+	c.add(kept{offset: m.Offset, at: now, until: now + m.Keep.Age}, m.Except, h.codec.Text(payload))
 }
 
-// cost returns what the next message takes in memory; the channel's first pays
-// for its record. The caller holds the channel's mu.
-func (c *channel[P]) cost(e *entry[P]) int64 {
-	size := int64(e.bytes) + entrySize
-	if len(c.ring.entries) == 0 {
-		size += recordSize + int64(len(c.name.channel))
+// add adds a message to the channel's ring. The caller holds the channel's mu.
+func (c *channel[P]) add(k kept, except string, text []byte) {
+	before := c.size()
+	if c.ring.add(k, except, text); c.ring.len() == 1 {
+		c.stream.hub.history.list(c)
 	}
-	return 2 * size
+	c.recount(1, before)
 }
 
 // evict removes the n oldest messages, if there are any. The caller holds the
 // channel's mu.
 func (c *channel[P]) evict(n int) {
-	if n <= 0 || len(c.ring.entries) == 0 {
+	if n = min(n, c.ring.len()); n <= 0 {
 		return
 	}
-	r := c.ring
-	n = min(n, len(r.entries))
-	c.stream.hub.history.remove(r.entries[:n])
-	r.floor = r.entries[n-1].offset
-	clear(r.entries[:n])
-	if r.entries = r.entries[n:]; len(r.entries) == 0 {
-		r.entries = nil
+	before := c.size()
+	if c.ring.remove(n); c.ring.len() == 0 {
+		c.stream.hub.history.unlist(c)
 	}
+	c.recount(-n, before)
+}
+
+// payload makes the payload of a message from its text, unless it was made
+// lately. The caller holds the stream's mu and the channel's.
+func (c *channel[P]) payload(offset uint64, text []byte) P {
+	r := c.ring
+	if p, ok := r.replayed[offset]; ok {
+		return p
+	}
+	s := c.stream
+	p, err := s.hub.codec.Payload(text, Position{s.epoch, offset}.ID())
+	if err != nil {
+		panic(err) // it was made of a payload, or Restore has tried it
+	}
+	if r.replayed == nil {
+		r.replayed = make(map[uint64]P)
+	}
+	r.replayed[offset] = p
+	return p
 }
 
 // expire removes the messages that are too old. The caller holds the channel's
@@ -154,8 +162,8 @@ func (c *channel[P]) expire(now time.Duration) {
 		return
 	}
 	n := 0
-	for _, e := range c.ring.entries {
-		if e.until > now {
+	for _, k := range c.ring.entries() {
+		if k.until > now {
 			break
 		}
 		n++
@@ -163,94 +171,43 @@ func (c *channel[P]) expire(now time.Duration) {
 	c.evict(n)
 }
 
-func (h *history[P]) add(e *entry[P]) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e.prev = h.last
-	if h.last != nil {
-		h.last.next = e
-	} else {
-		h.first = e
-	}
-	h.last = e
-	h.kept.Messages++
-	h.kept.Bytes += e.size
-}
-
-func (h *history[P]) remove(entries []*entry[P]) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, e := range entries {
-		h.unlist(e)
-	}
-}
-
-// unlist removes an entry unless it is no longer listed. The caller holds mu.
-func (h *history[P]) unlist(e *entry[P]) {
-	if e.size == 0 {
-		return
-	}
-	if e.prev != nil {
-		e.prev.next = e.next
-	} else {
-		h.first = e.next
-	}
-	if e.next != nil {
-		e.next.prev = e.prev
-	} else {
-		h.last = e.prev
-	}
-	h.kept.Messages--
-	h.kept.Bytes -= e.size
-	e.next, e.prev, e.size = nil, nil, 0
-}
-
-// oldest unlists and returns the oldest message if the history is over its
-// bound, otherwise nil.
-func (h *history[P]) oldest() *entry[P] {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e := h.first
-	if e == nil || h.limit <= 0 || h.kept.Bytes <= h.limit {
-		return nil
-	}
-	h.kept.Evicted++
-	h.unlist(e)
-	return e
+// isOver reports whether the history is over its bound.
+func (h *history[P]) isOver() bool {
+	limit := h.limit.Load()
+	return limit > 0 && h.bytes.Load() > limit
 }
 
 // bound evicts the oldest messages while the history is over its bound. The
 // caller holds no channel's mu.
 func (h *history[P]) bound() {
-	for e := h.oldest(); e != nil; e = h.oldest() {
-		c := e.channel
-		c.mu.Lock()
-		n := 0
-		if c.ring != nil {
-			for n < len(c.ring.entries) && c.ring.entries[n].offset <= e.offset {
-				n++
-			}
-			c.evict(n)
+	for h.isOver() {
+		c := h.first()
+		if c == nil {
+			return
 		}
-		c.drop()
+		c.mu.Lock()
+		if h.isOver() && h.isOldest(c) {
+			h.evicted.Add(1)
+			c.evict(1)
+			c.drop()
+		}
 		c.mu.Unlock()
 	}
 }
 
 // History returns what all channels keep.
 func (h *Hub[P]) History() History {
-	h.history.mu.Lock()
-	defer h.history.mu.Unlock()
-	return h.history.kept
+	return History{int(h.history.messages.Load()), h.history.bytes.Load(), h.history.evicted.Load()}
 }
 
-// sweepHistory removes messages that are too old, and the records of channels
-// that have nothing left.
+// sweepHistory removes messages that are too old, the records of channels that
+// have nothing left, and the payloads that were made for replays.
 func (h *Hub[P]) sweepHistory() {
 	now := time.Since(h.began)
 	for c := range h.records() {
 		c.mu.Lock()
 		if c.ring != nil {
+			c.ring.replayed = nil
 			c.expire(now)
 			c.drop()
 		}
@@ -278,19 +235,3 @@ func (h *Hub[P]) records() iter.Seq[*channel[P]] {
 		}
 	}
 }
-
-// after returns the messages after an offset.
-func (r *ring[P]) after(offset uint64) []*entry[P] {
-	i, _ := slices.BinarySearchFunc(r.entries, offset+1, byOffset[P])
-	return r.entries[i:]
-}
-
-// at returns the message with that offset, or nil.
-func (r *ring[P]) at(offset uint64) *entry[P] {
-	if i, ok := slices.BinarySearchFunc(r.entries, offset, byOffset[P]); ok {
-		return r.entries[i]
-	}
-	return nil
-}
-
-func byOffset[P any](e *entry[P], offset uint64) int { return cmp.Compare(e.offset, offset) }

@@ -47,15 +47,10 @@ type Codec[P any] struct {
 	// payload must not share the message's Data.
 	Encode func(*Message) P
 
-	// Keep drops what a payload can do without while it is in the history, and
-	// returns its size in bytes. It is called after the payload was queued for
-	// the subscribers.
-	Keep func(P) int
-
-	// Marshal and Unmarshal write and read payloads that were kept, for a
-	// Snapshot. They may share memory.
-	Marshal   func(P) []byte
-	Unmarshal func([]byte) (P, error)
+	// Text returns what the history keeps of a payload: a text of which, with the
+	// message's ID, Payload makes the same. Both are copied.
+	Text    func(P) []byte
+	Payload func(text []byte, id string) (P, error)
 }
 
 // Limits bound what a hub keeps for subscribers. 0 means no limit.
@@ -85,9 +80,7 @@ func (h *Hub[P]) Configure(l Limits) {
 		l.Replay = math.MaxInt / replayBudget
 	}
 	h.maxReplay.Store(int64(l.Replay))
-	h.history.mu.Lock()
-	h.history.limit = l.History
-	h.history.mu.Unlock()
+	h.history.limit.Store(l.History)
 	h.sessions.mu.Lock()
 	h.sessions.limit = l.Away
 	h.sessions.mu.Unlock()
@@ -166,7 +159,7 @@ func (h *Hub[P]) Forget(app string) {
 		}
 		c.mu.Lock()
 		if c.ring != nil {
-			c.evict(len(c.ring.entries))
+			c.evict(c.ring.len())
 		}
 		c.drop()
 		c.mu.Unlock()

@@ -88,7 +88,8 @@ func newHubOn(tb testing.TB, broker hub.Broker, settle func()) *testHub {
 			}
 			return m.App + "/" + m.Channel + "/" + string(m.Data)
 		},
-		Keep: func(s string) int { return len(s) },
+		Text:    func(s string) []byte { return []byte(s) },
+		Payload: func(text []byte, _ string) (string, error) { return string(text), nil },
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -194,7 +195,7 @@ func TestAllSubscribersSeeOneOrderAcrossChannels(t *testing.T) {
 					r := publish(t, h, "app", channel, data)
 					mu.Lock()
 					offsets[r.Offset] = "app/" + channel + "/" + data
-					ids[r.ID()] = true
+					ids[r.ID] = true
 					mu.Unlock()
 				}
 			})
@@ -410,7 +411,7 @@ func TestIdsAreShortAndPlain(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		t := h.t
 		for range 100 {
-			id := publish(t, h, "app", "c", "1").ID()
+			id := publish(t, h, "app", "c", "1").ID
 			if len(id) > 32 || strings.ContainsAny(id, "/+= ") {
 				t.Fatalf("id %q", id)
 			}

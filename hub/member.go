@@ -122,8 +122,8 @@ func (m *Member[P]) join(n name, from From, joined func(Standing[P])) error {
 	sub.since = s.last
 	m.enter(sub, c)
 	standing := Standing[P]{Position: s.position(), Missing: missing}
-	for _, e := range replayed {
-		standing.Replayed = append(standing.Replayed, e.payload)
+	for _, k := range replayed {
+		standing.Replayed = append(standing.Replayed, c.payload(k.offset, c.ring.text(k)))
 	}
 	if m.track != nil {
 		m.track.replayed(n.channel, s.last, replayed)

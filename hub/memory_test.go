@@ -19,10 +19,10 @@ func TestDeletedAppsLeaveNothingAndIDsNeverComeAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if seen[receipt.ID()] {
-				t.Fatalf("the id %s comes again", receipt.ID())
+			if seen[receipt.ID] {
+				t.Fatalf("the id %s comes again", receipt.ID)
 			}
-			seen[receipt.ID()] = true
+			seen[receipt.ID] = true
 		}
 		for i := range 100 {
 			h.Forget("app_" + strconv.Itoa(i))

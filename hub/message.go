@@ -31,9 +31,19 @@ type Message struct {
 	// it accepts the message. The broker sets it.
 	Subscribers int
 
+	id string // see ID
+
 	// stream is the app's *stream[P] in the publisher's hub, and channel the
 	// *channel[P] that it found, or nil if there was no record of it.
 	stream, channel any
+}
+
+// ID returns the message's ID once it has a Position.
+func (m *Message) ID() string {
+	if m.id == "" {
+		m.id = m.Position.ID()
+	}
+	return m.id
 }
 
 // A Subscriber receives the messages of its channels as a payload P.

@@ -35,7 +35,6 @@ type keptMessage struct {
 	offset  uint64
 	until   time.Time
 	at      time.Time
-	size    int64
 }
 
 // An item is one event that a client is owed, in order.
@@ -49,16 +48,16 @@ type item struct {
 const (
 	modelWindow = time.Minute
 	modelAge    = 90 * time.Second
-	modelReplay = 1500
+	modelReplay = 900
 )
 
 var modelChannels = []string{"a", "b", "c", "d.long", "e"}
 
 func newWorld(t testing.TB, choose func(n int) int) *world {
 	t.Helper()
-	w := &world{t: t, choose: choose, limit: 28_000, crowded: choose(2) == 0, outcome: make(map[Recovery]int), evicted: make(map[string]uint64)}
+	w := &world{t: t, choose: choose, limit: 13_000, crowded: choose(2) == 0, outcome: make(map[Recovery]int), evicted: make(map[string]uint64)}
 	if choose(3) == 0 {
-		w.limit = 9_500
+		w.limit = 5_000
 	}
 	w.open()
 	t.Cleanup(func() { _ = w.hub.Close() })
@@ -71,10 +70,9 @@ func newWorld(t testing.TB, choose func(n int) int) *world {
 // open starts a hub.
 func (w *world) open() {
 	h, err := New(NewMemory(), Codec[string]{
-		Encode:    func(m *Message) string { return m.ID() + strings.Repeat(" ", len(m.Data)) },
-		Keep:      func(s string) int { return len(s) },
-		Marshal:   func(s string) []byte { return []byte(s) },
-		Unmarshal: func(b []byte) (string, error) { return string(b), nil },
+		Encode:  func(m *Message) string { return m.ID() + strings.Repeat(" ", len(m.Data)) },
+		Text:    func(s string) []byte { return []byte(s[len(s)-textSize(s):]) },
+		Payload: func(text []byte, id string) (string, error) { return id + string(text), nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -108,14 +106,6 @@ func (w *world) restart() {
 	w.open()
 	w.hub.Restore(snapshot, down, func(app string) bool { return app == "app" })
 	w.expire()
-	paid := make(map[string]bool)
-	for _, k := range w.kept {
-		k.size = 2 * (int64(len(k.payload)) + entrySize)
-		if !paid[k.channel] {
-			k.size += 2 * (recordSize + int64(len(k.channel)))
-		}
-		paid[k.channel] = true
-	}
 	w.bound()
 }
 
@@ -190,7 +180,7 @@ func (w *world) publish(channel string) {
 	if r.Offset != w.last {
 		w.fatal("offset %d after %d messages", r.Offset, w.last)
 	}
-	payload := r.ID() + strings.Repeat(" ", len(m.Data))
+	payload := r.ID + strings.Repeat(" ", len(m.Data))
 	w.note("publish %d to %s except %q ephemeral %t", r.Offset, channel, m.Except, m.NoHistory)
 	for _, c := range w.clients {
 		i := item{payload, channel, r.Offset, m.NoHistory}
@@ -208,30 +198,37 @@ func (w *world) publish(channel string) {
 	}
 	w.expire()
 	k := &keptMessage{payload: payload, channel: channel, except: m.Except, offset: r.Offset, at: time.Now(), until: time.Now().Add(modelAge)}
-	k.size = int64(len(payload)) + entrySize
-	of := w.of(channel)
-	if len(of) == 8 {
+	if of := w.of(channel); len(of) == 8 {
 		w.evict(func(k *keptMessage) bool { return k == of[0] })
 	}
-	if len(of) == 0 {
-		k.size += recordSize + int64(len(channel))
-	}
-	k.size *= 2
 	w.kept = append(w.kept, k)
 	w.bound()
 }
 
 // bound forgets the oldest messages while all take too much memory.
 func (w *world) bound() {
-	var size int64
-	for _, k := range w.kept {
-		size += k.size
-	}
-	for size > w.limit {
+	for w.size() > w.limit {
 		oldest := w.kept[0]
-		size -= oldest.size
 		w.evict(func(k *keptMessage) bool { return k == oldest })
 	}
+}
+
+// size returns what the kept messages and their channels take in memory.
+func (w *world) size() (size int64) {
+	for _, channel := range modelChannels {
+		of, texts := w.of(channel), 0
+		for _, k := range of {
+			texts += textSize(k.payload) + len(k.except) + 1
+		}
+		size += sizeOf(channel, len(of), texts)
+	}
+	return size
+}
+
+// textSize returns the size of what the history keeps of a payload: all but the ID.
+func textSize(payload string) int {
+	id, _, _ := strings.Cut(payload, " ")
+	return len(payload) - len(id)
 }
 
 // evict forgets messages.

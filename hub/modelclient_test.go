@@ -89,7 +89,7 @@ func (c *modelClient) subscribe(channel string) {
 	}
 	size, fit := 0, 0
 	for fit < len(want) {
-		if size += len(want[len(want)-1-fit].payload); size > modelReplay {
+		if size += textSize(want[len(want)-1-fit].payload); size > modelReplay {
 			break
 		}
 		fit++
@@ -238,7 +238,7 @@ func (c *modelClient) judge(outcome Recovery, missed []string) {
 			whole = false
 		default:
 			want = append(want, i.payload)
-			size += len(i.payload)
+			size += textSize(i.payload)
 		}
 	}
 	switch outcome {

@@ -4,7 +4,8 @@ import "context"
 
 // Receipt is what the publisher of a message learns.
 type Receipt struct {
-	Position
+	ID          string
+	Offset      uint64
 	Subscribers int // as far as known when the message was accepted
 }
 
@@ -23,7 +24,7 @@ func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
 	if err := h.broker.Publish(ctx, []*Message{&m}); err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{m.Position, m.Subscribers}, nil
+	return Receipt{m.ID(), m.Offset, m.Subscribers}, nil
 }
 
 // PublishAll is Publish for several messages of one app: all are accepted, in
@@ -54,7 +55,7 @@ func (h *Hub[P]) PublishAll(ctx context.Context, all []Message) ([]Receipt, erro
 	}
 	receipts := make([]Receipt, len(all))
 	for i, m := range messages {
-		receipts[i] = Receipt{m.Position, m.Subscribers}
+		receipts[i] = Receipt{m.ID(), m.Offset, m.Subscribers}
 	}
 	return receipts, nil
 }

@@ -106,9 +106,11 @@ func (r *sessions[P]) isOverdue(s *Session[P]) bool {
 // owed is a message that a client has missed, and its place in the order of
 // what it is sent: a replay follows the message at which it was asked for.
 type owed[P any] struct {
-	at     uint64
-	replay int // from 1; 0 for a live message
-	entry  *entry[P]
+	at      uint64
+	replay  int // from 1; 0 for a live message
+	channel *channel[P]
+	offset  uint64
+	text    []byte
 }
 
 // recover does Recover for a session that is away. The caller holds mu, and the
@@ -129,10 +131,9 @@ func (s *Session[P]) recover(m *Member[P], r *Return[P]) Recovery {
 		return outcome
 	}
 	h := stream.hub
-	payloads, size := make([]P, len(missed)), 0
-	for i, o := range missed {
-		payloads[i] = o.entry.payload
-		size += o.entry.bytes
+	size := 0
+	for _, o := range missed {
+		size += len(o.text)
 	}
 	most := int(h.maxReplay.Load())
 	if size > most {
@@ -153,6 +154,12 @@ func (s *Session[P]) recover(m *Member[P], r *Return[P]) Recovery {
 		p.channel.mu.Unlock()
 	}
 	s.pins = nil
+	payloads := make([]P, len(missed))
+	for i, o := range missed {
+		o.channel.mu.Lock()
+		payloads[i] = o.channel.payload(o.offset, o.text)
+		o.channel.mu.Unlock()
+	}
 	h.replayed.Add(uint64(len(missed)))
 	r.Answer(s, payloads)
 	return Recovered
@@ -170,9 +177,9 @@ func (s *Session[P]) missed(at place) ([]owed[P], Recovery) {
 		r := c.history()
 		after := max(p.since, at.offset)
 		ok := r.floor <= after
-		for _, e := range r.after(after) {
-			if e.except != s.id {
-				all = append(all, owed[P]{at: e.offset, entry: e})
+		for _, k := range r.after(after) {
+			if r.except(k) != s.id {
+				all = append(all, owed[P]{at: k.offset, channel: c, offset: k.offset, text: r.text(k)})
 			}
 		}
 		for i := at.replays; ok && i < len(s.track.replays); i++ {
@@ -184,12 +191,12 @@ func (s *Session[P]) missed(at place) ([]owed[P], Recovery) {
 				if i == at.replays && offset <= at.within {
 					continue
 				}
-				e := r.at(offset)
-				if e == nil {
+				k, kept := r.at(offset)
+				if !kept {
 					ok = false
 					break
 				}
-				all = append(all, owed[P]{at: past.at, replay: i + 1, entry: e})
+				all = append(all, owed[P]{at: past.at, replay: i + 1, channel: c, offset: offset, text: r.text(k)})
 			}
 		}
 		c.mu.Unlock()
@@ -207,7 +214,7 @@ func (s *Session[P]) missed(at place) ([]owed[P], Recovery) {
 		case a.replay != b.replay:
 			return a.replay - b.replay
 		}
-		return cmp.Compare(a.entry.offset, b.entry.offset)
+		return cmp.Compare(a.offset, b.offset)
 	})
 	return all, Recovered
 }

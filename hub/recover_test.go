@@ -150,7 +150,7 @@ func TestWhatCameBeforeTheInterestIsNotClaimed(t *testing.T) {
 			t.Fatal(err)
 		}
 		net.settle()
-		return r.ID()
+		return r.ID
 	}
 	first := keep("a")
 	keep("b") // nobody here is interested

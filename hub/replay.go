@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -67,7 +68,7 @@ func (m *Member[P]) stands(from From, joined func(Standing[P])) error {
 
 // replay chooses what a new subscription gets. The caller holds mu, the
 // stream's mu and the channel's.
-func (m *Member[P]) replay(c *channel[P], from From) (replayed []*entry[P], missing Missing, err error) {
+func (m *Member[P]) replay(c *channel[P], from From) (replayed []kept, missing Missing, err error) {
 	s, r := m.stream, c.history()
 	now := time.Since(s.hub.began)
 	c.expire(now)
@@ -91,22 +92,22 @@ func (m *Member[P]) replay(c *channel[P], from From) (replayed []*entry[P], miss
 		}
 		replayed = r.after(since.Offset)
 	case from.Last > 0:
-		replayed = r.entries[max(0, len(r.entries)-from.Last):]
+		replayed = r.entries()[max(0, r.len()-from.Last):]
 	case from.Within > 0:
-		i, _ := slices.BinarySearchFunc(r.entries, now-from.Within, func(e *entry[P], t time.Duration) int {
-			return int(e.at - t)
+		i, _ := slices.BinarySearchFunc(r.entries(), now-from.Within, func(k kept, t time.Duration) int {
+			return cmp.Compare(k.at, t)
 		})
-		replayed = r.entries[i:]
+		replayed = r.entries()[i:]
 	}
 	if len(replayed) == 0 {
 		return nil, "", nil
 	}
 	id := m.to.ID()
-	replayed = slices.DeleteFunc(slices.Clone(replayed), func(e *entry[P]) bool { return e.except == id })
+	replayed = slices.DeleteFunc(slices.Clone(replayed), func(k kept) bool { return r.except(k) == id })
 	size, bytes := 0, int(s.hub.maxReplay.Load())
 	fit := 0 // of the newest
 	for ; fit < len(replayed) && fit < most; fit++ {
-		if size += replayed[len(replayed)-1-fit].bytes; size > bytes {
+		if size += len(r.text(replayed[len(replayed)-1-fit])); size > bytes {
 			break
 		}
 	}

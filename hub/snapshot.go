@@ -1,9 +1,7 @@
 package hub
 
 import (
-	"cmp"
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -34,11 +32,11 @@ type ChannelSnapshot struct {
 
 // A MessageSnapshot is a message in the history.
 type MessageSnapshot struct {
-	Offset  uint64
-	Age     time.Duration
-	Left    time.Duration // until it is too old
-	Except  string
-	Payload []byte // see Codec.Marshal
+	Offset uint64
+	Age    time.Duration
+	Left   time.Duration // until it is too old
+	Except string
+	Text   []byte // see Codec
 }
 
 // A SessionSnapshot is a session that is away.
@@ -114,9 +112,9 @@ func (c *channel[P]) snapshot(now time.Duration, era uint32) *ChannelSnapshot {
 	}
 	c.expire(now)
 	snapshot := &ChannelSnapshot{Channel: c.name.channel, Floor: c.ring.floor}
-	for _, e := range c.ring.entries {
+	for _, k := range c.ring.entries() {
 		snapshot.Messages = append(snapshot.Messages, MessageSnapshot{
-			Offset: e.offset, Age: now - e.at, Left: e.until - now, Except: e.except, Payload: c.stream.hub.codec.Marshal(e.payload),
+			Offset: k.offset, Age: now - k.at, Left: k.until - now, Except: c.ring.except(k), Text: c.ring.text(k),
 		})
 	}
 	return snapshot
@@ -147,7 +145,6 @@ func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(a
 	}
 	elapsed = max(0, elapsed) // the clock may have been set back
 	now := time.Since(h.began)
-	var all []*entry[P]
 	for _, from := range snapshot.Streams {
 		if !known(from.App) || !from.Position.isOf(from.App) {
 			continue
@@ -156,10 +153,9 @@ func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(a
 		s := h.stream(from.App)
 		s.floor.Store(from.Floor)
 		for _, channel := range from.Channels {
-			all = append(all, s.restore(channel, elapsed, now)...)
+			s.restore(channel, elapsed, now)
 		}
 	}
-	h.history.restore(all)
 	for _, from := range snapshot.Sessions {
 		if from.Left > elapsed && known(from.App) {
 			h.restoreSession(from, elapsed)
@@ -172,7 +168,7 @@ func (h *Hub[P]) Restore(snapshot *Snapshot, elapsed time.Duration, known func(a
 }
 
 // restore makes the record of a channel.
-func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) []*entry[P] {
+func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) {
 	c := s.channel(from.Channel)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,29 +178,12 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) []
 			c.ring.floor = m.Offset
 			continue
 		}
-		payload, err := s.hub.codec.Unmarshal(m.Payload)
-		if err != nil { // of another version
-			c.evict(len(c.ring.entries))
+		if _, err := s.hub.codec.Payload(m.Text, Position{s.epoch, m.Offset}.ID()); err != nil { // of another version
+			c.evict(c.ring.len())
 			c.ring.floor = m.Offset
 			continue
 		}
-		e := &entry[P]{
-			payload: payload, channel: c, offset: m.Offset, at: now - elapsed - m.Age, until: now + m.Left - elapsed,
-			except: m.Except, bytes: s.hub.codec.Keep(payload),
-		}
-		e.size = c.cost(e)
-		c.ring.entries = append(c.ring.entries, e)
-	}
-	return c.ring.entries
-}
-
-// restore adds messages in the order of their age.
-func (h *history[P]) restore(all []*entry[P]) {
-	slices.SortFunc(all, func(a, b *entry[P]) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.offset, b.offset))
-	})
-	for _, e := range all {
-		h.add(e)
+		c.add(kept{offset: m.Offset, at: now - elapsed - m.Age, until: now + m.Left - elapsed}, m.Except, m.Text)
 	}
 }
 

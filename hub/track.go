@@ -53,7 +53,7 @@ func (t *track[P]) pay(size, most int) bool {
 }
 
 // replayed remembers what a subscribe has replayed.
-func (t *track[P]) replayed(channel string, at uint64, entries []*entry[P]) {
+func (t *track[P]) replayed(channel string, at uint64, entries []kept) {
 	if t.session == nil || len(entries) == 0 {
 		return
 	}

@@ -9,10 +9,10 @@ func TestReplaysThatAreForgottenAreNotGuessed(t *testing.T) {
 	const each = 1000
 	offset := uint64(0)
 	for range 2 * maxReplays / each {
-		var entries []*entry[string]
+		var entries []kept
 		for range each {
 			offset++
-			entries = append(entries, &entry[string]{offset: offset})
+			entries = append(entries, kept{offset: offset})
 		}
 		tr.replayed("c", offset, entries)
 	}

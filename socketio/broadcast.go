@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -11,25 +10,20 @@ import (
 // A Broadcast is an event for any number of sockets, in two forms, each encoded
 // once. Its methods must not be called concurrently.
 type Broadcast struct {
-	plain, identified *engineio.Packet // at least one; the other if it was needed
-
-	id     string
-	noData bool
+	plain      engineio.Packet
+	identified *engineio.Packet // nil until needed
+	id         string
 }
 
 // NewBroadcast creates a broadcast as EventPacket does, of a message with an ID.
 func NewBroadcast(event string, data json.RawMessage, id string) *Broadcast {
-	return &Broadcast{plain: EventPacket(event, data), id: id, noData: data == nil}
+	b := &Broadcast{id: id}
+	setEvent(&b.plain, event, data)
+	return b
 }
 
 // Plain returns [event, data], or [event] without data.
-func (b *Broadcast) Plain() *engineio.Packet {
-	if b.plain == nil {
-		text := b.identified.Text()
-		b.plain = engineio.TextPacket(text[:len(text)-len(b.tail(nil))], []byte{']'})
-	}
-	return b.plain
-}
+func (b *Broadcast) Plain() *engineio.Packet { return &b.plain }
 
 // Identified returns [event, data, id], with null if there is no data. A stock
 // client remembers the ID, as the last string of an event, and sends it when it
@@ -37,51 +31,41 @@ func (b *Broadcast) Plain() *engineio.Packet {
 func (b *Broadcast) Identified() *engineio.Packet {
 	if b.identified == nil {
 		var buffer [64]byte
-		text := b.plain.Text()
-		b.identified = engineio.TextPacket(text[:len(text)-1], b.tail(buffer[:0]))
+		tail := buffer[:0]
+		text := b.Text()
+		if !hasData(text) {
+			tail = append(tail, ",null"...)
+		}
+		tail = append(append(append(tail, `,"`...), b.id...), `"]`...)
+		b.identified = engineio.TextPacket(text[:len(text)-1], tail)
 	}
 	return b.identified
 }
 
-// tail appends what follows the data, or the event if there is no data.
-func (b *Broadcast) tail(to []byte) []byte {
-	if b.noData {
-		to = append(to, ",null"...)
+// hasData reports whether an event's text has more than its name.
+func hasData(text []byte) bool {
+	for i := len(`2["`); i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i+1 < len(text) && text[i+1] == ','
+		}
 	}
-	return append(append(append(to, `,"`...), b.id...), `"]`...)
+	return false
 }
 
-// Keep drops the form that can be made of the other, and returns the size of
-// what is left in bytes.
-func (b *Broadcast) Keep() int {
-	if b.identified != nil {
-		b.plain = nil
-		return len(b.identified.Text())
-	}
-	return len(b.plain.Text())
-}
+// Text returns the plain form as text.
+func (b *Broadcast) Text() []byte { return b.plain.Text() }
 
-// Marshal returns a broadcast that is kept as bytes.
-func (b *Broadcast) Marshal() []byte {
-	noData := byte(0)
-	if b.noData {
-		noData = 1
-	}
-	return append([]byte{noData, byte(len(b.id))}, b.Identified().Text()...)
-}
+var errBroadcast = errors.New("this text is not of a broadcast")
 
-var errBroadcast = errors.New("these bytes are not of a broadcast")
-
-// UnmarshalBroadcast is the inverse of Marshal.
-func UnmarshalBroadcast(data []byte) (*Broadcast, error) {
-	if len(data) < 2 || len(data) < 4+int(data[1]) {
+// ParseBroadcast makes a broadcast of its text, which it copies.
+func ParseBroadcast(text []byte, id string) (*Broadcast, error) {
+	if len(text) < len(`2[""]`) || string(text[:3]) != `2["` || text[len(text)-1] != ']' {
 		return nil, errBroadcast
 	}
-	text := data[2:]
-	b := &Broadcast{noData: data[0] == 1, id: string(text[len(text)-2-int(data[1]) : len(text)-2])}
-	if !bytes.HasSuffix(text, b.tail(nil)) || text[0] != typeEvent {
-		return nil, errBroadcast
-	}
-	b.identified = engineio.TextPacket(text)
+	b := &Broadcast{id: id}
+	b.plain.SetText(text)
 	return b, nil
 }

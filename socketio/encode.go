@@ -19,12 +19,20 @@ var disconnectPacket = engineio.TextPacket([]byte{typeDisconnect})
 // value, which is copied unchanged; nil means no argument. The event's name
 // must not be reserved: clients would close the connection.
 func EventPacket(event string, data json.RawMessage) *engineio.Packet {
+	p := new(engineio.Packet)
+	setEvent(p, event, data)
+	return p
+}
+
+// setEvent makes the zero packet what EventPacket returns.
+func setEvent(p *engineio.Packet, event string, data json.RawMessage) {
 	var buffer [64]byte
 	head := appendString(append(buffer[:0], typeEvent, '['), event)
 	if data == nil {
-		return engineio.TextPacket(head, []byte{']'})
+		p.SetText(head, []byte{']'})
+		return
 	}
-	return engineio.TextPacket(append(head, ','), data, []byte{']'})
+	p.SetText(append(head, ','), data, []byte{']'})
 }
 
 // appendString appends a JSON string.

@@ -207,7 +207,7 @@ type publisher struct{ hub *hub.Hub[struct{}] }
 
 func (p publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
 	receipt, err := p.hub.Publish(ctx, hub.Message{App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data})
-	return message.Receipt{ID: receipt.ID(), Offset: receipt.Offset, Subscribers: receipt.Subscribers}, limit.Result{OK: true}, err
+	return message.Receipt{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}, limit.Result{OK: true}, err
 }
 
 func (p publisher) PublishAll(ctx context.Context, app *keystore.App, all []message.Publication) (receipts []message.Receipt, _ limit.Result, err error) {
