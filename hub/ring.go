@@ -119,14 +119,14 @@ func (s span) len() int { return int(s.end - s.start) }
 // maxChunk bounds a chunk of several texts, in bytes.
 const maxChunk = 64 << 10
 
-// add adds a text to others of that size. A chunk is as large as a quarter of
-// them, and at least as the text.
+// add adds a text to others of that size. A chunk has room for as many such texts
+// as fit in a quarter of that.
 func (c *chunks) add(size int, except string, text []byte) span {
 	need := binary.MaxVarintLen16 + len(except) + len(text)
 	last := len(c.all) - 1
 	if last < 0 || cap(c.all[last])-len(c.all[last]) < need {
 		last++
-		c.all = append(c.all, slices.Grow[[]byte](nil, max(need, min(size/4, maxChunk))))
+		c.all = append(c.all, slices.Grow[[]byte](nil, need*max(1, min(size/4, maxChunk)/need)))
 	}
 	b := c.all[last]
 	s := span{chunk: c.first + uint32(last), start: uint32(len(b))}
