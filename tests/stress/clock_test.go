@@ -5,7 +5,6 @@ package stress
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -24,12 +23,7 @@ func TestClockThatIsSetMovesExpiryAndNothingElse(t *testing.T) {
 	shift := filepath.Join(g.dir, "shift")
 	set := func(ahead time.Duration) {
 		t.Helper()
-		if err := os.WriteFile(shift+".new", []byte(fmt.Sprint(int(ahead.Seconds()))), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(shift+".new", shift); err != nil {
-			t.Fatal(err)
-		}
+		setClock(t, shift, ahead)
 	}
 	set(0)
 	g.prepareCmd = func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "CLOCK_SHIFT="+shift) }
