@@ -39,7 +39,7 @@ var (
 		{"readers cut off", "dropped", "%.0f"},
 		{"stalled cut off", "cut off", "%.0f"},
 		{"MB more at the peak", "grown", "%.0f"},
-		{"MB more 10 s later", "left", "%.0f"},
+		{"MB more after -settle", "left", "%.0f"},
 	}
 	stormColumns = []column{
 		{"CPU µs per connect", "cpu", "%.0f"},
@@ -47,7 +47,7 @@ var (
 		{"503", "refused", "%.0f"},
 		{"failed otherwise", "failed", "%.0f"},
 		{"MB more at the peak", "grown", "%.0f"},
-		{"MB more 10 s later", "left", "%.0f"},
+		{"MB more after -settle", "left", "%.0f"},
 	}
 	returningColumns = []column{
 		{"CPU µs per client", "cpu", "%.0f"},
@@ -60,7 +60,7 @@ var (
 		{"503", "refused", "%.0f"},
 		{"failed otherwise", "failed", "%.0f"},
 		{"MB more at the peak", "grown", "%.0f"},
-		{"MB more 10 s later", "left", "%.0f"},
+		{"MB more after -settle", "left", "%.0f"},
 	}
 )
 
