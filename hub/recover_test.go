@@ -3,7 +3,9 @@ package hub_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,7 +78,10 @@ func TestReturnsMissNothingBesidePublishers(t *testing.T) {
 		h.Configure(hub.Limits{Replay: 1 << 20})
 		var returns, publishes sync.WaitGroup
 		var stop atomic.Bool
-		var mu sync.Mutex
+		var mu sync.Mutex         // guards want and read
+		read := sync.NewCond(&mu) // signals that somebody has read
+		behind := make([]int, 8)  // the last offset that each has read; very large at its end
+		published := 0
 		want := make(map[string]int) // messages of each channel
 		channels := []string{"a", "b", "c", "d"}
 		returners := make([]*returner, 8)
@@ -88,15 +93,31 @@ func TestReturnsMissNothingBesidePublishers(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(i), 3))
 				for range h.rounds(200) {
 					r.take(random.Float64())
+					mu.Lock()
+					if p, ok := hub.ParseID(r.last); ok {
+						behind[i] = int(p.Offset)
+					}
+					read.Broadcast()
+					mu.Unlock()
 					r.comeBack(t, random.IntN(2) == 0)
 				}
 				stop.Store(true)
+				mu.Lock()
+				behind[i] = math.MaxInt
+				read.Broadcast()
+				mu.Unlock()
 			})
 		}
 		for range 4 {
 			publishes.Go(func() {
 				for n := 0; !stop.Load() && n < 2000; n++ {
 					channel := channels[rand.IntN(4)]
+					mu.Lock()
+					published++
+					for published-slices.Min(behind) > hub.MaxReplay/2 { // a busy machine must not make it too many
+						read.Wait()
+					}
+					mu.Unlock()
 					_, err := h.Publish(background, hub.Message{
 						App: "app", Channel: channel, Event: identified, Data: json.RawMessage(fmt.Sprint(n)), Keep: hub.Keep{Messages: 10_000, Age: time.Minute},
 					})
