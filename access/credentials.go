@@ -33,7 +33,7 @@ func Authenticate(reg *keystore.Registry, kind keystore.Kind, appID, secret stri
 	case errors.Is(err, keystore.ErrInvalidKey):
 		return nil, nil, apierr.InvalidKey(kind)
 	case errors.Is(err, keystore.ErrWrongKind):
-		return nil, nil, apierr.WrongKeyKind(kind)
+		return nil, nil, apierr.WrongKeyKind(kind, keystore.KindOf(secret))
 	case errors.Is(err, keystore.ErrKeyExpired):
 		return nil, nil, apierr.KeyExpired(kind)
 	case errors.Is(err, keystore.ErrKeyRevoked):
@@ -132,8 +132,7 @@ func QueryCredential(rawQuery string) (name string, isKey bool) {
 // LooksLikeKey reports whether a value is one of our keys, or a header with
 // one.
 func LooksLikeKey(value string) bool {
-	value = strings.TrimPrefix(value, "Bearer ")
-	return strings.HasPrefix(value, keystore.Publish.Prefix()) || strings.HasPrefix(value, keystore.Subscribe.Prefix())
+	return keystore.KindOf(strings.TrimPrefix(value, "Bearer ")) != ""
 }
 
 // namesCredential is broad on purpose: it only selects an error message.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,8 +40,19 @@ type App struct {
 	// recovery; nil means the site's default.
 	Recovery *time.Duration
 
+	// Rules say who may subscribe to which channel. nil means DefaultRules; if
+	// empty, everybody may subscribe to all.
+	Rules []Rule
+
+	// RevokedUsers are users whose tokens are refused if they were issued until
+	// then. Older entries than a token can be are dropped.
+	RevokedUsers map[string]time.Time
+
 	// MaxConnections limits the app's sockets; 0 means no limit.
 	MaxConnections int
+
+	// MaxConnectionsPerUser limits the sockets of one user; 0 means no limit.
+	MaxConnectionsPerUser int
 
 	// MaxChannels limits the channels of one socket; 0 means the site's
 	// default.
@@ -105,24 +117,43 @@ func (a *App) validate() error {
 	if a.Rate != nil && (a.Rate.Limit < 0 || a.Rate.Limit > 0 && a.Rate.Window <= 0) {
 		return fmt.Errorf("a rate of %d in %s means nothing", a.Rate.Limit, a.Rate.Window)
 	}
-	if a.MaxConnections < 0 || a.MaxChannels < 0 || a.MaxBody < 0 {
-		return fmt.Errorf("a bound below 0 means nothing: %d connections, %d channels, %d bytes", a.MaxConnections, a.MaxChannels, a.MaxBody)
+	if a.MaxConnections < 0 || a.MaxConnectionsPerUser < 0 || a.MaxChannels < 0 || a.MaxBody < 0 {
+		return fmt.Errorf("a bound below 0 means nothing: %d connections, %d of a user, %d channels, %d bytes",
+			a.MaxConnections, a.MaxConnectionsPerUser, a.MaxChannels, a.MaxBody)
 	}
-	if a.History != nil && (a.History.Messages < 0 || a.History.Messages > 0 && a.History.Age <= 0) {
-		return fmt.Errorf("a history of %d in %s means nothing", a.History.Messages, a.History.Age)
+	if err := a.History.validate(); err != nil {
+		return err
+	}
+	if err := a.validateRules(); err != nil {
+		return err
 	}
 	if a.Recovery != nil && *a.Recovery < 0 {
 		return fmt.Errorf("a recovery of %s means nothing", *a.Recovery)
 	}
-	for i, k := range a.Keys {
+	for i := range a.Keys {
+		k := &a.Keys[i]
 		switch {
 		case k.ID == "" || slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.ID == k.ID }):
 			return fmt.Errorf("key %d has the id %q, which is empty or another's", i, k.ID)
-		case k.Kind != Publish && k.Kind != Subscribe:
+		case !slices.Contains(Kinds(), k.Kind):
 			return fmt.Errorf("key %s is of the unknown kind %q", k.ID, k.Kind)
 		case len(k.Hash) != sha256.Size:
 			return fmt.Errorf("key %s has a hash of %d bytes, not %d", k.ID, len(k.Hash), sha256.Size)
 		}
+		if err := k.validateSign(); err != nil {
+			return fmt.Errorf("key %s: %w", k.ID, err)
+		}
+		if err := k.validateScopes(); err != nil {
+			return fmt.Errorf("key %s: %w", k.ID, err)
+		}
+	}
+	return nil
+}
+
+// validate accepts nil.
+func (h *History) validate() error {
+	if h != nil && (h.Messages < 0 || h.Messages > 0 && h.Age <= 0) {
+		return fmt.Errorf("a history of %d in %s means nothing", h.Messages, h.Age)
 	}
 	return nil
 }
@@ -140,10 +171,14 @@ func (a *App) clone() *App {
 	if a.Recovery != nil {
 		c.Recovery = new(*a.Recovery)
 	}
+	c.Rules = cloneRules(a.Rules)
+	c.RevokedUsers = maps.Clone(a.RevokedUsers)
 	c.AllowedOrigins = slices.Clone(a.AllowedOrigins)
 	c.Keys = slices.Clone(a.Keys)
 	for i := range c.Keys {
 		c.Keys[i].Hash = slices.Clone(c.Keys[i].Hash)
+		c.Keys[i].Scopes = slices.Clone(c.Keys[i].Scopes)
+		c.Keys[i].Verifier = slices.Clone(c.Keys[i].Verifier)
 	}
 	return &c
 }

@@ -91,12 +91,26 @@ func full() *App {
 		Rate:           &Rate{Limit: 5, Window: 90 * time.Second},
 		History:        &History{Messages: 7, Age: time.Hour},
 		Recovery:       new(3 * time.Minute),
-		MaxConnections: 1, MaxChannels: 2, MaxBody: 3,
+		MaxConnections: 1, MaxChannels: 2, MaxBody: 3, MaxConnectionsPerUser: 4,
+		Rules: []Rule{
+			{Match: "orders.*", Access: AccessToken, Presence: true, ClientEvents: true, History: &History{Messages: 3, Age: time.Minute}},
+			{Match: "*", Access: AccessClosed},
+		},
+		RevokedUsers:   map[string]time.Time{"42": at},
 		AllowedOrigins: []string{"https://app.example.com", "https://*.example.org"},
 	}
-	for i, kind := range []Kind{Publish, Subscribe} {
+	for i, kind := range Kinds() {
 		key, _ := NewKey(kind, "of the backend")
 		key.Expires, key.Revoked = at.Add(time.Hour), at.Add(time.Duration(i)*time.Minute)
+		app.Keys = append(app.Keys, key)
+	}
+	app.Keys[0].Scopes = []Scope{ScopePublish, ScopeManage}
+	for _, public := range publicKeys() {
+		key, err := NewPublicKey(public, "of the backend")
+		if err != nil {
+			panic(err)
+		}
+		key.Created = at
 		app.Keys = append(app.Keys, key)
 	}
 	return app
@@ -106,6 +120,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 	for name, app := range map[string]*App{
 		"all fields":  full(),
 		"no fields":   {ID: "app_empty"},
+		"no rules":    {ID: "app_norules", Rules: []Rule{}},
 		"no limit":    {ID: "app_nolimit", Rate: &Rate{}},
 		"no history":  {ID: "app_nohistory", History: &History{}, Recovery: new(time.Duration(0))},
 		"a large one": large(),
@@ -133,7 +148,9 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 // The test above is useful only if full leaves out no field.
 func TestFullUsesEveryField(t *testing.T) {
 	app := full()
-	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Keys[0])} {
+	key := app.Keys[len(app.Keys)-1] // for tokens, with the scopes of another kind
+	key.Scopes, key.Expires, key.Revoked = app.Keys[0].Scopes, app.Keys[0].Expires, app.Keys[0].Revoked
+	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Rules[0]), reflect.ValueOf(key)} {
 		for field, value := range v.Fields() {
 			if value.IsZero() {
 				t.Errorf("%s.%s is zero", v.Type(), field.Name)
@@ -241,10 +258,10 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 		"two":                     {string(good) + string(good), "damaged"},
 		"null":                    {"null", "damaged"},
 		"another app":             {replace("app_full", "app_other"), "damaged"},
-		"unknown field":           {replace(`"v":2`, `"v":2,"secret":1`), "secret"},
-		"no version":              {replace(`"v":2,`, ``), "format 0"},
-		"negative version":        {replace(`"v":2`, `"v":-1`), "format -1"},
-		"newer version":           {`{"v":3,"keys":{"new":"shape"}}`, "run the newer version"},
+		"unknown field":           {replace(`"v":3`, `"v":3,"secret":1`), "secret"},
+		"no version":              {replace(`"v":3,`, ``), "format 0"},
+		"negative version":        {replace(`"v":3`, `"v":-1`), "format -1"},
+		"newer version":           {`{"v":4,"keys":{"new":"shape"}}`, "run the newer version"},
 		"unknown kind":            {replace(`"publish"`, `"admin"`), `"admin"`},
 		"short hash":              {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
 		"no hash":                 {replace(`"sha256"`, `"SHA-256"`), "damaged"},
@@ -276,6 +293,10 @@ func TestOnlyRecordsThatNeedItHaveTheNewFormat(t *testing.T) {
 		"history":     {App{ID: "app_a", History: &History{Messages: 7, Age: time.Hour}}, `{"v":2,`},
 		"no history":  {App{ID: "app_a", History: new(History)}, `{"v":2,`},
 		"no recovery": {App{ID: "app_a", Recovery: new(time.Duration(0))}, `{"v":2,`},
+		"rules":       {App{ID: "app_a", Rules: DefaultRules()}, `{"v":3,`},
+		"no rules":    {App{ID: "app_a", Rules: []Rule{}}, `{"v":3,`},
+		"per user":    {App{ID: "app_a", MaxConnectionsPerUser: 1}, `{"v":3,`},
+		"revoked":     {App{ID: "app_a", RevokedUsers: map[string]time.Time{"42": {}}}, `{"v":3,`},
 	} {
 		record, err := Encode(&test.app)
 		if err != nil || !strings.HasPrefix(string(record), test.format) {

@@ -61,7 +61,7 @@ func TestUseOfForgottenKeysIsForgotten(t *testing.T) {
 	app := create(t, registry, "shop").App
 	old := app.Keys[0]
 	for i := range 3 * maxDead {
-		issued, err := registry.AddKey(app.ID, Publish, strconv.Itoa(i), time.Time{})
+		issued, err := registry.AddKey(app.ID, KeySpec{Kind: Publish, Label: strconv.Itoa(i)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,11 @@
 package keystore
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,23 +19,42 @@ type Kind string
 const (
 	Publish   Kind = "publish"   // for backends: can only publish
 	Subscribe Kind = "subscribe" // for clients: can only connect and subscribe
+	Sign      Kind = "sign"      // for backends: signs the tokens of clients
 )
 
-// Prefix returns the prefix of this kind's keys, "pk_live_" or "sub_live_", so
-// that people and programs can tell them apart.
+// Kinds returns all kinds.
+func Kinds() []Kind { return []Kind{Publish, Subscribe, Sign} }
+
+// Prefix returns the prefix of this kind's keys, "pk_live_", "sub_live_" or
+// "sign_live_", so that people and programs can tell them apart.
 func (k Kind) Prefix() string {
-	if k == Publish {
+	switch k {
+	case Publish:
 		return "pk_live_"
+	case Sign:
+		return "sign_live_"
 	}
 	return "sub_live_"
 }
 
-func (k Kind) other() Kind {
-	if k == Publish {
-		return Subscribe
+// KindOf returns the kind of key that a secret begins like, or "".
+func KindOf(secret string) Kind {
+	for _, kind := range Kinds() {
+		if strings.HasPrefix(secret, kind.Prefix()) {
+			return kind
+		}
 	}
-	return Publish
+	return ""
 }
+
+// A Scope is something that a publish key is good for.
+type Scope string
+
+// The scopes. A key without any has ScopePublish.
+const (
+	ScopePublish Scope = "publish" // to publish
+	ScopeManage  Scope = "manage"  // to read and change channels, connections and users
+)
 
 // Key is the stored part of a key, which is not enough to use it.
 type Key struct {
@@ -43,12 +64,25 @@ type Key struct {
 	Kind  Kind
 	Label string // for people, may be empty
 
+	// Scopes are what a publish key is good for, see [Key.Has].
+	Scopes []Scope
+
 	// Hash is the key's SHA-256. It is as hard to invert as the key is to
 	// guess: unlike a password, a key has 190 random bits.
 	Hash []byte
 
-	// Last4 is the key's last four characters, by which people recognise it.
+	// Last4 is the key's last four characters, by which people recognise it; of a
+	// public key, of its hash.
 	Last4 string
+
+	// Algorithm is how a signing key's tokens are signed.
+	Algorithm Algorithm
+
+	// Verifier is what verifies a signing key's tokens: the key itself for HS256,
+	// which is therefore a secret, or a public key (PKIX, DER).
+	Verifier []byte
+
+	public crypto.PublicKey // of Verifier
 
 	Created time.Time
 
@@ -63,17 +97,18 @@ type Key struct {
 // Reasons why a key is refused.
 var (
 	ErrInvalidKey = errors.New("not a key of this app")
-	ErrWrongKind  = errors.New("a key of the other kind")
+	ErrWrongKind  = errors.New("a key of another kind")
 	ErrKeyExpired = errors.New("the key has expired")
 	ErrKeyRevoked = errors.New("the key was revoked")
 )
 
 // Check returns the app's key that matches the secret, if it is of the wanted
 // kind and valid at now. Its errors are [ErrInvalidKey], [ErrWrongKind] (also
-// for anything that merely begins like a key of the other kind),
+// for anything that merely begins like a key of another kind),
 // [ErrKeyRevoked] and [ErrKeyExpired]. Its duration reveals nothing about the
 // keys but their number.
 func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
+	is := KindOf(secret)
 	var buffer [64]byte // fits our keys, so the copy stays off the heap
 	hash := sha256.Sum256(append(buffer[:0], secret...))
 	var found *Key
@@ -83,7 +118,7 @@ func (a *App) Check(kind Kind, secret string, now time.Time) (*Key, error) {
 		}
 	}
 	switch {
-	case found == nil && strings.HasPrefix(secret, kind.other().Prefix()):
+	case found == nil && is != kind && is != "":
 		return nil, ErrWrongKind
 	case found == nil:
 		return nil, ErrInvalidKey
@@ -109,16 +144,28 @@ func (k *Key) Check(now time.Time) error {
 }
 
 // NewKey returns a new key to store, and its secret. The secret is kept nowhere
-// else: if it is lost, a new key is needed.
+// else, unless it signs tokens: if it is lost, a new key is needed.
 func NewKey(kind Kind, label string) (key Key, secret string) {
 	secret = kind.Prefix() + random.Text(32)
 	hash := sha256.Sum256([]byte(secret))
-	return Key{
+	key = Key{
 		ID:      "key_" + random.Text(20),
 		Kind:    kind,
 		Label:   label,
 		Hash:    hash[:],
 		Last4:   secret[len(secret)-4:],
 		Created: time.Now().UTC(),
-	}, secret
+	}
+	if kind == Sign {
+		key.Algorithm, key.Verifier = HS256, []byte(secret)
+	}
+	return key, secret
+}
+
+// Has reports whether the key has a scope.
+func (k *Key) Has(scope Scope) bool {
+	if len(k.Scopes) == 0 {
+		return scope == ScopePublish
+	}
+	return slices.Contains(k.Scopes, scope)
 }

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,7 @@ const (
 var (
 	ErrKeyNotFound  = errors.New("no such key")
 	ErrTooManyKeys  = fmt.Errorf("the app has %d valid keys, which is the maximum", maxKeys)
+	ErrNoSecret     = errors.New("the key is a public key, whose successor is not made here")
 	ErrInvalidLabel = fmt.Errorf("a label is at most %d printable characters", maxLabel)
 )
 
@@ -38,25 +40,40 @@ type Issued struct {
 	Secret string
 }
 
-// AddKey adds a key to an app. The label is for people and can be empty; a zero
-// expires means never. The errors are [ErrNotFound], [ErrTooManyKeys],
-// [ErrInvalidLabel], [ErrClosed] and the store's.
-func (r *Registry) AddKey(app string, kind Kind, label string, expires time.Time) (Issued, error) {
-	label = strings.TrimSpace(label)
+// A KeySpec says which key to add.
+type KeySpec struct {
+	Kind    Kind
+	Label   string    // for people, can be empty
+	Expires time.Time // zero means never
+	Scopes  []Scope   // of a publish key
+
+	// Public is the public key of a signing key whose private half somebody else
+	// has. If it is nil, a secret is made.
+	Public crypto.PublicKey
+}
+
+// AddKey adds a key to an app. The errors are [ErrNotFound], [ErrTooManyKeys],
+// [ErrInvalidLabel], [ErrPublicKey], [ErrClosed] and the store's.
+func (r *Registry) AddKey(app string, spec KeySpec) (Issued, error) {
+	label := strings.TrimSpace(spec.Label)
 	if !validLabel(label) {
 		return Issued{}, ErrInvalidLabel
 	}
-	return r.issue(app, func(*App) (Key, string, error) {
-		key, secret := NewKey(kind, label)
-		key.Expires = expires
-		return key, secret, nil
+	return r.issue(app, func(*App) (key Key, secret string, err error) {
+		if spec.Public != nil {
+			key, err = NewPublicKey(spec.Public, label)
+		} else {
+			key, secret = NewKey(spec.Kind, label)
+		}
+		key.Expires, key.Scopes = spec.Expires, spec.Scopes
+		return key, secret, err
 	})
 }
 
-// RotateKey adds a key with the kind and label of an existing key, which stays
-// valid for the overlap and no longer. The errors are those of AddKey,
-// [ErrKeyNotFound], and [ErrKeyRevoked] or [ErrKeyExpired] for a key that is
-// not valid: there is nothing to replace.
+// RotateKey adds a key with the kind, label and scopes of an existing key, which
+// stays valid for the overlap and no longer. The errors are those of AddKey,
+// [ErrKeyNotFound], [ErrKeyRevoked] or [ErrKeyExpired] for a key that is not valid:
+// there is nothing to replace, and [ErrNoSecret].
 func (r *Registry) RotateKey(app, id string, overlap time.Duration) (Issued, error) {
 	return r.issue(app, func(a *App) (Key, string, error) {
 		old := a.key(id)
@@ -67,10 +84,14 @@ func (r *Registry) RotateKey(app, id string, overlap time.Duration) (Issued, err
 		if err := old.Check(now); err != nil {
 			return Key{}, "", err
 		}
+		if old.Public() != nil {
+			return Key{}, "", ErrNoSecret
+		}
 		if until := now.Add(overlap); old.Expires.IsZero() || until.Before(old.Expires) {
 			old.Expires = until
 		}
 		key, secret := NewKey(old.Kind, old.Label)
+		key.Scopes = slices.Clone(old.Scopes)
 		return key, secret, nil
 	})
 }

@@ -15,7 +15,7 @@ func publishKey(created Created) string { return created.App.Keys[0].ID }
 func TestAddedKeyIsAsGoodAsTheFirst(t *testing.T) {
 	registry, store := inMemory(t)
 	made := create(t, registry, "shop")
-	issued, err := registry.AddKey(made.App.ID, Publish, "  worker ", time.Time{})
+	issued, err := registry.AddKey(made.App.ID, KeySpec{Kind: Publish, Label: "  worker "})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +99,10 @@ func TestBadChangesOfKeysChangeNothing(t *testing.T) {
 		do   func() error
 		want error
 	}{
-		"another app": {func() error { _, err := registry.AddKey("app_none", Publish, "", time.Time{}); return err }, ErrNotFound},
-		"two lines":   {func() error { _, err := registry.AddKey(id, Publish, "a\nb", time.Time{}); return err }, ErrInvalidLabel},
+		"another app": {func() error { _, err := registry.AddKey("app_none", KeySpec{Kind: Publish, Label: ""}); return err }, ErrNotFound},
+		"two lines":   {func() error { _, err := registry.AddKey(id, KeySpec{Kind: Publish, Label: "a\nb"}); return err }, ErrInvalidLabel},
 		"a long label": {func() error {
-			_, err := registry.AddKey(id, Publish, strings.Repeat("é", 101), time.Time{})
+			_, err := registry.AddKey(id, KeySpec{Kind: Publish, Label: strings.Repeat("é", 101)})
 			return err
 		}, ErrInvalidLabel},
 		"rotating none":   {func() error { _, err := registry.RotateKey(id, "key_none", 0); return err }, ErrKeyNotFound},
@@ -124,11 +124,11 @@ func TestKeysAreBounded(t *testing.T) {
 	made := create(t, registry, "shop")
 	id := made.App.ID
 	for i := range maxKeys - 2 {
-		if _, err := registry.AddKey(id, Subscribe, fmt.Sprint(i), time.Time{}); err != nil {
+		if _, err := registry.AddKey(id, KeySpec{Kind: Subscribe, Label: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := registry.AddKey(id, Subscribe, "", time.Time{}); !errors.Is(err, ErrTooManyKeys) {
+	if _, err := registry.AddKey(id, KeySpec{Kind: Subscribe, Label: ""}); !errors.Is(err, ErrTooManyKeys) {
 		t.Errorf("one key too many: %v", err)
 	}
 	// Invalid keys do not count, and the oldest of them are dropped.
@@ -139,7 +139,7 @@ func TestKeysAreBounded(t *testing.T) {
 		}
 		app, _ := registry.App(id)
 		last = publishKey(made)
-		issued, err := registry.AddKey(id, Publish, "", time.Time{})
+		issued, err := registry.AddKey(id, KeySpec{Kind: Publish, Label: ""})
 		if err != nil {
 			t.Fatal(err)
 		}

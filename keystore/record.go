@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
 // format is the newest version of an app's record. Increase it for anything that
 // an older version would not understand, including a new field, and have
 // formatOf return it for the apps that need it.
-const format = 2
+const format = 3
 
 // storeFormat is the version of the store around the records, written once. An
 // older version refuses a store with a newer one as a whole.
@@ -20,8 +21,12 @@ const storeFormat = 1
 
 // formatOf returns the oldest format that has all of the app, so that an older
 // version can still read what it understands. Format 2 added history and
-// recovery.
+// recovery, format 3 rules, users, scopes and signing keys.
 func formatOf(a *App) int {
+	if a.Rules != nil || len(a.RevokedUsers) > 0 || a.MaxConnectionsPerUser != 0 ||
+		slices.ContainsFunc(a.Keys, func(k Key) bool { return k.Kind == Sign || k.Scopes != nil }) {
+		return 3
+	}
 	if a.History != nil || a.Recovery != nil {
 		return 2
 	}
@@ -38,11 +43,16 @@ type record struct {
 	Rate           *rateRecord    `json:"rate,omitempty"`
 	History        *historyRecord `json:"history,omitempty"`
 	Recovery       *time.Duration `json:"recovery,omitempty"` // nanoseconds
+	Rules          *[]ruleRecord  `json:"rules,omitempty"`
 	MaxConnections int            `json:"max_connections,omitempty"`
 	MaxChannels    int            `json:"max_channels,omitempty"`
 	MaxBody        int64          `json:"max_body,omitempty"`
 	AllowedOrigins []string       `json:"allowed_origins,omitempty"`
-	Keys           []keyRecord    `json:"keys"`
+
+	MaxConnectionsPerUser int                  `json:"max_connections_per_user,omitempty"`
+	RevokedUsers          map[string]time.Time `json:"revoked_users,omitempty"`
+
+	Keys []keyRecord `json:"keys"`
 }
 
 type rateRecord struct {
@@ -55,15 +65,26 @@ type historyRecord struct {
 	Age      time.Duration `json:"age"` // nanoseconds
 }
 
+type ruleRecord struct {
+	Match        string         `json:"match"`
+	Access       Access         `json:"access"`
+	Presence     bool           `json:"presence,omitempty"`
+	ClientEvents bool           `json:"client_events,omitempty"`
+	History      *historyRecord `json:"history,omitempty"`
+}
+
 type keyRecord struct {
-	ID      string    `json:"id"`
-	Kind    Kind      `json:"kind"`
-	Label   string    `json:"label,omitempty"`
-	Hash    []byte    `json:"sha256"`
-	Last4   string    `json:"last4"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"`
-	Revoked time.Time `json:"revoked,omitzero"`
+	ID        string    `json:"id"`
+	Kind      Kind      `json:"kind"`
+	Label     string    `json:"label,omitempty"`
+	Scopes    []Scope   `json:"scopes,omitempty"`
+	Hash      []byte    `json:"sha256"`
+	Last4     string    `json:"last4"`
+	Algorithm Algorithm `json:"algorithm,omitempty"`
+	Verifier  []byte    `json:"verifier,omitempty"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires,omitzero"`
+	Revoked   time.Time `json:"revoked,omitzero"`
 }
 
 // Encode returns an app's JSON record for a store to keep. It rejects whatever
@@ -77,9 +98,17 @@ func Encode(a *App) ([]byte, error) {
 		Rate: (*rateRecord)(a.Rate), AllowedOrigins: a.AllowedOrigins,
 		History: (*historyRecord)(a.History), Recovery: a.Recovery,
 		MaxConnections: a.MaxConnections, MaxChannels: a.MaxChannels, MaxBody: a.MaxBody,
+		MaxConnectionsPerUser: a.MaxConnectionsPerUser, RevokedUsers: a.RevokedUsers,
+	}
+	if a.Rules != nil {
+		rules := make([]ruleRecord, 0, len(a.Rules))
+		for _, rule := range a.Rules {
+			rules = append(rules, ruleRecord{rule.Match, rule.Access, rule.Presence, rule.ClientEvents, (*historyRecord)(rule.History)})
+		}
+		r.Rules = &rules
 	}
 	for _, k := range a.Keys {
-		r.Keys = append(r.Keys, keyRecord(k))
+		r.Keys = append(r.Keys, keyRecord{k.ID, k.Kind, k.Label, k.Scopes, k.Hash, k.Last4, k.Algorithm, k.Verifier, k.Created, k.Expires, k.Revoked})
 	}
 	return json.Marshal(r)
 }
@@ -123,9 +152,19 @@ func decodeRecord(data []byte) (*App, error) {
 		Rate: (*Rate)(r.Rate), AllowedOrigins: r.AllowedOrigins,
 		History: (*History)(r.History), Recovery: r.Recovery,
 		MaxConnections: r.MaxConnections, MaxChannels: r.MaxChannels, MaxBody: r.MaxBody,
+		MaxConnectionsPerUser: r.MaxConnectionsPerUser, RevokedUsers: r.RevokedUsers,
+	}
+	if r.Rules != nil {
+		a.Rules = make([]Rule, 0, len(*r.Rules))
+		for _, rule := range *r.Rules {
+			a.Rules = append(a.Rules, Rule{rule.Match, rule.Access, rule.Presence, rule.ClientEvents, (*History)(rule.History)})
+		}
 	}
 	for _, k := range r.Keys {
-		a.Keys = append(a.Keys, Key(k))
+		a.Keys = append(a.Keys, Key{
+			ID: k.ID, Kind: k.Kind, Label: k.Label, Scopes: k.Scopes, Hash: k.Hash, Last4: k.Last4,
+			Algorithm: k.Algorithm, Verifier: k.Verifier, Created: k.Created, Expires: k.Expires, Revoked: k.Revoked,
+		})
 	}
 	return a, a.validate()
 }

@@ -23,7 +23,9 @@ func FuzzDecodeApp(f *testing.F) {
 		`{"v":2,"id":"app_full","history":{"messages":-1,"age":1},"recovery":-1,"keys":[]}`,
 		`{"v":2,"id":"app_full","history":null,"recovery":1.5,"keys":[]}`,
 		`{"v":1,"id":"app_full","history":{"messages":1,"age":1},"keys":[]}`,
-		`{"v":2}`, `{"v":3}`, `{"v":1e9}`, `null`, `[]`, ``,
+		`{"v":3,"id":"app_full","rules":[],"max_connections_per_user":1,"revoked_users":{"42":"2026-02-03T04:05:06Z"},"keys":[]}`,
+		`{"v":3,"id":"app_full","rules":[{"match":"a*","access":"token"},{"match":"*b","access":"open"}],"keys":[]}`,
+		`{"v":2}`, `{"v":4}`, `{"v":1e9}`, `null`, `[]`, ``,
 	} {
 		f.Add([]byte(seed))
 	}

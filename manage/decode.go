@@ -66,10 +66,12 @@ func wanted(field string) string {
 	switch field {
 	case "":
 		return "an object"
-	case "enabled":
+	case "enabled", "presence", "client_events":
 		return "true or false"
 	case "kind":
-		return `"publish" or "subscribe"`
+		return `"publish", "subscribe" or "sign"`
+	case "scopes":
+		return `a list of scopes, ["publish","manage"]`
 	case "overlap":
 		return `a duration, "24h"`
 	case "window":

@@ -33,23 +33,7 @@ func (p *Patch) history() (*keystore.History, error) {
 	if jsonscan.IsNull(p.History) {
 		return nil, nil
 	}
-	field := amount{"history", "messages", "age", `{"messages":100,"age":"2m"}`, "No history"}
-	var body struct {
-		Messages *int   `json:"messages"`
-		Age      string `json:"age"`
-	}
-	if err := field.decode(p.History, &body); err != nil {
-		return nil, err
-	}
-	history := new(keystore.History)
-	var err error
-	if history.Messages, history.Age, err = field.read(body.Messages, body.Age); err != nil {
-		return nil, err
-	}
-	if err := bounds.CheckHistory(field.name, history.Messages, history.Age); err != nil {
-		return nil, apierr.InvalidRequest("%s.", err)
-	}
-	return history, nil
+	return historyOf(p.History)
 }
 
 // recovery returns the time that the patch sets, likewise.

@@ -42,9 +42,11 @@ func (a *API) listKeys(g *Gateway, app *keystore.App, w http.ResponseWriter, r *
 // addKey answers with the key in plain text. It is never shown again.
 func (a *API) addKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
-		Kind    keystore.Kind   `json:"kind"`
-		Label   string          `json:"label"`
-		Expires json.RawMessage `json:"expires"`
+		Kind      keystore.Kind    `json:"kind"`
+		Label     string           `json:"label"`
+		Expires   json.RawMessage  `json:"expires"`
+		Scopes    []keystore.Scope `json:"scopes"`
+		PublicKey json.RawMessage  `json:"public_key"`
 	}
 	if err := decodeAdmin(w, r, &body); err != nil {
 		return err
@@ -53,7 +55,13 @@ func (a *API) addKey(g *Gateway, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	issued, err := a.operator(g, r).AddKey(r.PathValue("id"), body.Kind, body.Label, expires)
+	public, err := publicKeyOf(body.PublicKey)
+	if err != nil {
+		return err
+	}
+	issued, err := a.operator(g, r).AddKey(r.PathValue("id"), NewKey{
+		Kind: body.Kind, Label: body.Label, Expires: expires, Scopes: body.Scopes, Public: public,
+	})
 	if err != nil {
 		return err
 	}

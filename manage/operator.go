@@ -1,7 +1,9 @@
 package manage
 
 import (
+	"crypto"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -80,17 +82,44 @@ func (o Operator) DeleteApp(id string) error {
 	return err
 }
 
-// AddKey makes a key. It never expires if expires is nil.
-func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *time.Time) (keystore.Issued, error) {
-	if kind != keystore.Publish && kind != keystore.Subscribe {
-		return keystore.Issued{}, apierr.InvalidRequest(`kind is "publish" or "subscribe": {"kind":"publish"}.`)
+// A NewKey says which key to add.
+type NewKey struct {
+	Kind    keystore.Kind
+	Label   string
+	Expires *time.Time       // nil: never
+	Scopes  []keystore.Scope // of a publish key; nil: only to publish
+	Public  crypto.PublicKey // of a signing key; nil: make a secret
+}
+
+// check returns what is wrong with the kind and what depends on it, or nil.
+func (k NewKey) check() error {
+	switch {
+	case !slices.Contains(keystore.Kinds(), k.Kind):
+		return apierr.InvalidRequest(`kind is "publish", "subscribe" or "sign": {"kind":"publish"}.`)
+	case k.Public != nil && k.Kind != keystore.Sign:
+		return apierr.InvalidRequest(`public_key is for tokens: send it with {"kind":"sign"}.`)
+	case k.Scopes != nil && k.Kind != keystore.Publish:
+		return apierr.InvalidRequest(`scopes are of publish keys: send them with {"kind":"publish"}.`)
 	}
-	if err := checkNoKey("The label", label); err != nil {
+	for i, scope := range k.Scopes {
+		if scope != keystore.ScopePublish && scope != keystore.ScopeManage || slices.Contains(k.Scopes[:i], scope) {
+			return apierr.InvalidRequest(`scopes are "publish" and "manage", each at most once: {"scopes":["publish","manage"]}.`)
+		}
+	}
+	if k.Scopes != nil && len(k.Scopes) == 0 {
+		return apierr.InvalidRequest("A key without scopes is good for nothing. Omit scopes for a key that can only publish.")
+	}
+	return checkNoKey("The label", k.Label)
+}
+
+// AddKey makes a key, or registers a public key.
+func (o Operator) AddKey(app string, k NewKey) (keystore.Issued, error) {
+	if err := k.check(); err != nil {
 		return keystore.Issued{}, err
 	}
 	var until time.Time
-	if expires != nil {
-		until = expires.UTC()
+	if k.Expires != nil {
+		until = k.Expires.UTC()
 		switch {
 		case !until.After(time.Now()): // also the zero time, which the registry reads as never
 			return keystore.Issued{}, apierr.InvalidRequest("expires is in the past. Send a future time, or omit it.")
@@ -99,7 +128,7 @@ func (o Operator) AddKey(app string, kind keystore.Kind, label string, expires *
 		}
 	}
 	return complete(o, func() (keystore.Issued, error) {
-		issued, err := o.gateway.Registry.AddKey(app, kind, label, until)
+		issued, err := o.gateway.Registry.AddKey(app, keystore.KeySpec{Kind: k.Kind, Label: k.Label, Expires: until, Scopes: k.Scopes, Public: k.Public})
 		if err != nil {
 			return issued, keyError(err, app, "")
 		}
@@ -171,6 +200,8 @@ func keyError(err error, app, key string) error {
 		return apierr.NotFound("The app has no key %s. GET /realtime/keys/%s lists them by their ids.", text.Quote(key), app)
 	case errors.Is(err, keystore.ErrKeyRevoked), errors.Is(err, keystore.ErrKeyExpired):
 		return apierr.InvalidRequest("The key is no longer valid, so it cannot be rotated. Add a key: POST /realtime/keys/%s.", app)
+	case errors.Is(err, keystore.ErrNoSecret):
+		return apierr.InvalidRequest("The key is a public key, so its successor is made where tokens are signed. Add that one: POST /realtime/keys/%s.", app)
 	case errors.Is(err, keystore.ErrTooManyKeys):
 		return apierr.InvalidRequest("%s. Revoke unused keys.", err)
 	case errors.Is(err, keystore.ErrInvalidLabel):

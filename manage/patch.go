@@ -25,14 +25,17 @@ type Patch struct {
 	RateLimit      json.RawMessage `json:"rate_limit"` // null: the configuration's default
 	History        json.RawMessage `json:"history"`    // likewise
 	Recovery       json.RawMessage `json:"recovery"`   // likewise
+	Channels       json.RawMessage `json:"channels"`   // the rules; null: the default ones
 	MaxConnections json.RawMessage `json:"max_connections"`
 	MaxChannels    json.RawMessage `json:"max_channels"`
 	MaxBody        json.RawMessage `json:"max_body"`
 	AllowedOrigins *[]string       `json:"allowed_origins"`
+
+	MaxConnectionsPerUser json.RawMessage `json:"max_connections_per_user"`
 }
 
 // limits are the counts in a patch; 0 stands for null.
-type limits struct{ connections, channels, body int64 }
+type limits struct{ connections, perUser, channels, body int64 }
 
 // patchApp applies the patch in the body. It takes effect with the next request; if
 // it disables the app, the app's sockets are disconnected.
@@ -74,7 +77,16 @@ func (p *Patch) check() (func(*keystore.App), error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(app *keystore.App) { p.apply(app, rate, limits, keep) }, nil
+	rules, err := p.rules()
+	if err != nil {
+		return nil, err
+	}
+	return func(app *keystore.App) {
+		p.apply(app, rate, limits, keep)
+		if p.Channels != nil {
+			app.Rules = rules
+		}
+	}, nil
 }
 
 // rate returns the limit that the patch sets: nil for the default, or if it sets
@@ -110,6 +122,7 @@ func (p *Patch) limits() (l limits, err error) {
 		into *int64
 	}{
 		{"max_connections", p.MaxConnections, bounds.MaxCount, &l.connections},
+		{"max_connections_per_user", p.MaxConnectionsPerUser, bounds.MaxCount, &l.perUser},
 		{"max_channels", p.MaxChannels, bounds.MaxCount, &l.channels},
 		{"max_body", p.MaxBody, bounds.MaxSize, &l.body},
 	} {
@@ -154,6 +167,9 @@ func (p *Patch) apply(app *keystore.App, rate *keystore.Rate, l limits, k keep) 
 	}
 	if p.MaxConnections != nil {
 		app.MaxConnections = int(l.connections)
+	}
+	if p.MaxConnectionsPerUser != nil {
+		app.MaxConnectionsPerUser = int(l.perUser)
 	}
 	if p.MaxChannels != nil {
 		app.MaxChannels = int(l.channels)

@@ -130,7 +130,7 @@ func TestFieldOfTheWrongTypeIsNamed(t *testing.T) {
 		}
 	}
 	for body, says := range map[string]string{
-		`{"kind":5}`:                      `kind must be \"publish\" or \"subscribe\", not a number.`,
+		`{"kind":5}`:                      `kind must be \"publish\", \"subscribe\" or \"sign\", not a number.`,
 		`{"kind":"publish","label":true}`: "label must be a string, not true or false.",
 	} {
 		w := s.Do("POST", "/realtime/keys/"+app.ID, body)

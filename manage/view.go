@@ -19,12 +19,16 @@ type App struct {
 	RateLimit      *Rate     `json:"rate_limit"`      // null: the configuration's default
 	History        *History  `json:"history"`         // null: the configuration's default
 	Recovery       *string   `json:"recovery"`        // null: the configuration's default
+	Channels       []Rule    `json:"channels"`        // the rules in force
+	DefaultRules   bool      `json:"default_rules"`   // whether those are the default ones
 	MaxConnections *int64    `json:"max_connections"` // null: no limit
 	MaxChannels    *int64    `json:"max_channels"`    // null: the configuration's default
 	MaxBody        *int64    `json:"max_body"`        // null: the configuration's default
 	AllowedOrigins []string  `json:"allowed_origins"`
 	Connections    int       `json:"connections"`
 	Keys           []Key     `json:"keys"`
+
+	MaxConnectionsPerUser *int64 `json:"max_connections_per_user"` // null: no limit
 }
 
 // A Rate is an app's publish limit.
@@ -50,6 +54,9 @@ type Key struct {
 	Revoked *time.Time    `json:"revoked"`
 
 	LastUsed *time.Time `json:"last_used"` // to the minute; null: never
+
+	Scopes    []keystore.Scope   `json:"scopes,omitempty"`    // of a publish key
+	Algorithm keystore.Algorithm `json:"algorithm,omitempty"` // of a signing key
 }
 
 // State describes whether the key is valid, as text and as a bool.
@@ -68,7 +75,7 @@ func (k Key) State() (text string, valid bool) {
 // An IssuedKey is a new key with its plain text, which is shown only once.
 type IssuedKey struct {
 	Key
-	Secret string `json:"key"`
+	Secret string `json:"key,omitempty"` // absent for a public key
 }
 
 // A CreatedApp is a new app with its keys in plain text, which are shown only once.
@@ -106,19 +113,19 @@ func (g *Gateway) View(app *keystore.App) App {
 		MaxChannels:    orNull(int64(app.MaxChannels)),
 		MaxBody:        orNull(app.MaxBody),
 		AllowedOrigins: append([]string{}, app.AllowedOrigins...),
+		Channels:       viewRules(app.RulesInForce()),
+		DefaultRules:   app.Rules == nil,
+		History:        viewHistory(app.History),
 		Connections:    g.Sockets.Count(app.ID),
-		Keys:           g.viewKeys(app),
+
+		MaxConnectionsPerUser: orNull(int64(app.MaxConnectionsPerUser)),
+
+		Keys: g.viewKeys(app),
 	}
 	if app.Rate != nil {
 		v.RateLimit = &Rate{Publishes: app.Rate.Limit}
 		if app.Rate.Limit > 0 {
 			v.RateLimit.Window = text.ShortDuration(app.Rate.Window)
-		}
-	}
-	if app.History != nil {
-		v.History = &History{Messages: app.History.Messages}
-		if app.History.Messages > 0 {
-			v.History.Age = text.ShortDuration(app.History.Age)
 		}
 	}
 	if app.Recovery != nil {
@@ -140,8 +147,17 @@ func (g *Gateway) ViewKey(k keystore.Key) Key {
 	return Key{
 		ID: k.ID, Kind: k.Kind, Label: k.Label, Last4: k.Last4,
 		Created: k.Created, Expires: timeOrNull(k.Expires), Revoked: timeOrNull(k.Revoked),
-		LastUsed: timeOrNull(g.Registry.LastUsed(k.ID)),
+		LastUsed:  timeOrNull(g.Registry.LastUsed(k.ID)),
+		Algorithm: k.Algorithm, Scopes: scopesOf(k),
 	}
+}
+
+// scopesOf returns what a publish key is good for.
+func scopesOf(k keystore.Key) []keystore.Scope {
+	if k.Kind == keystore.Publish && len(k.Scopes) == 0 {
+		return []keystore.Scope{keystore.ScopePublish}
+	}
+	return k.Scopes
 }
 
 // orNull returns nil for the zero value.

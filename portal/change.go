@@ -107,7 +107,7 @@ func (v *visit) addKey(o manage.Operator, app string) (keystore.Issued, error) {
 		}
 		expires = new(time.Now().AddDate(0, 0, days))
 	}
-	return o.AddKey(app, keystore.Kind(form.Get("kind")), form.Get("label"), expires)
+	return o.AddKey(app, manage.NewKey{Kind: keystore.Kind(form.Get("kind")), Label: form.Get("label"), Expires: expires})
 }
 
 // patch returns the patch of the settings form, which sets all of its fields.

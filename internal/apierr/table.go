@@ -3,7 +3,6 @@ package apierr
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
@@ -57,10 +56,7 @@ func WrongScheme(format string, a ...any) *Error {
 
 // KeyAsAppID reports a key sent as the app's ID.
 func KeyAsAppID(kind keystore.Kind, sent string) *Error {
-	is := "a subscribe key"
-	if strings.HasPrefix(sent, keystore.Publish.Prefix()) {
-		is = "a publish key"
-	}
+	is := nameOf(keystore.KindOf(sent))
 	format := "X-App-Id is %s. Send the app's id there (app_…), and its publish key in the Authorization header: Bearer pk_live_…"
 	if kind == keystore.Subscribe {
 		format = "appId is %s. Send the app's id there (app_…), and its subscribe key as subscribeKey: io(url, { auth: { appId, subscribeKey } })."
@@ -78,13 +74,24 @@ func InvalidKey(kind keystore.Kind) *Error {
 		"This is not a key of this app. Check that the app's %s key was copied whole and belongs to this App ID.", kind)
 }
 
-// WrongKeyKind reports a key of the app that is not of the required kind.
-func WrongKeyKind(want keystore.Kind) *Error {
-	message := "This is a subscribe key. POST /publish takes the app's publish key (pk_live_…)."
+// WrongKeyKind reports a key that is not of the required kind.
+func WrongKeyKind(want, got keystore.Kind) *Error {
+	takes := "POST /publish takes the app's publish key (pk_live_…)."
 	if want == keystore.Subscribe {
-		message = "This is a publish key. Socket.IO takes the app's subscribe key (sub_live_…)."
+		takes = "Socket.IO takes the app's subscribe key (sub_live_…)."
+		if got == keystore.Sign {
+			takes += " Sign tokens with this one on the backend, and rotate it if it was sent to browsers."
+		}
 	}
-	return newError(http.StatusUnauthorized, "wrong_key_kind", "%s", message)
+	return newError(http.StatusUnauthorized, "wrong_key_kind", "This is %s. %s", nameOf(got), takes)
+}
+
+// nameOf names a key of a kind, with its article.
+func nameOf(kind keystore.Kind) string {
+	if kind == keystore.Sign {
+		return "a signing key"
+	}
+	return "a " + string(kind) + " key"
 }
 
 func KeyExpired(kind keystore.Kind) *Error {

@@ -35,7 +35,7 @@ func HasKey(s string) bool {
 // prefix, or -1 if there is no key.
 func keyIn(s string) int {
 	first := -1
-	for _, prefix := range [...]string{keystore.Publish.Prefix(), keystore.Subscribe.Prefix(), "sign_live_", "whsec_"} {
+	for _, prefix := range [...]string{keystore.Publish.Prefix(), keystore.Subscribe.Prefix(), keystore.Sign.Prefix(), "whsec_"} {
 		if i := strings.Index(s, prefix); i >= 0 && (first < 0 || i+len(prefix) < first) {
 			first = i + len(prefix)
 		}
