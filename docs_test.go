@@ -61,6 +61,11 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	if len(made) < 20 {
 		t.Fatalf("only found %v", made)
 	}
+	ofTokens := codesIn(t, "internal/apierr/token.go", `newError\([^"]*"([a-z_]+)"`)
+	if len(ofTokens) < 6 {
+		t.Fatalf("only found %v", ofTokens)
+	}
+	made = append(made, ofTokens...)
 	made = append(made, "not_allowed") // only in a socket's acknowledgements
 	page, table := errorsTable(t)
 	for _, code := range table {
