@@ -44,8 +44,9 @@ func (h *Hub[P]) Join(app string, to Subscriber[P]) *Member[P] {
 
 // Subscribe puts the member into a channel, unless it is already there or in
 // limit channels. joined is called at the moment from which messages arrive:
-// whatever it sends comes before the first of them. It must not block. from
-// asks for earlier messages; joined gets them.
+// whatever it sends comes before the first of them. It must not block, nor call
+// the hub. from asks for earlier messages; joined gets them. If the member is
+// already in the channel, joined is called between two messages of it.
 //
 // If the broker must be told, Subscribe waits for it until ctx ends, and holds
 // no lock meanwhile. Its errors are ErrClosed, ErrTooMany, ErrPosition, ctx's
@@ -140,7 +141,7 @@ func (m *Member[P]) settled(channel string, limit int, from From, joined func(St
 	case m.stream == nil:
 		return true, ErrClosed
 	case m.find(channel) >= 0:
-		return true, m.stands(from, joined)
+		return true, m.stands(channel, from, joined)
 	case m.len() >= limit:
 		return true, ErrTooMany
 	}
@@ -181,6 +182,13 @@ func (m *Member[P]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.len()
+}
+
+// In reports whether the member is in a channel.
+func (m *Member[P]) In(channel string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.find(channel) >= 0
 }
 
 // Channels returns the channels that the member is in, in the order in which it

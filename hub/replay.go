@@ -52,7 +52,7 @@ func (m *Member[P]) positioned(from From) bool {
 
 // stands answers a subscribe to a channel that the member is already in. The
 // caller holds mu.
-func (m *Member[P]) stands(from From, joined func(Standing[P])) error {
+func (m *Member[P]) stands(channel string, from From, joined func(Standing[P])) error {
 	var standing Standing[P]
 	if from.Since != nil && !from.Since.isOf(m.stream.app) {
 		return ErrPosition
@@ -62,6 +62,9 @@ func (m *Member[P]) stands(from From, joined func(Standing[P])) error {
 		defer m.stream.mu.Unlock()
 		standing.Position = m.stream.position()
 	}
+	c := m.subs[m.find(channel)].channel
+	c.mu.Lock() // what joined sends falls between two messages
+	defer c.mu.Unlock()
 	joined(standing)
 	return nil
 }
