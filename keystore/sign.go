@@ -53,6 +53,9 @@ func AlgorithmOf(public crypto.PublicKey) (Algorithm, error) {
 		if bits := k.N.BitLen(); bits < minRSA || bits > maxRSA {
 			return "", fmt.Errorf("%w: it has %d bits; RS256 needs %d to %d", ErrPublicKey, bits, minRSA, maxRSA)
 		}
+		if k.E < 3 || k.E%2 == 0 { // with 1, everybody could sign
+			return "", fmt.Errorf("%w: its exponent is %d; it must be odd and at least 3", ErrPublicKey, k.E)
+		}
 		return RS256, nil
 	}
 	return "", fmt.Errorf("%w: it is a %T; use Ed25519, P-256 or RSA", ErrPublicKey, public)

@@ -59,6 +59,10 @@ func FuzzAdmin(f *testing.F) {
 		{patch, `{"max_connections":0}`},
 		{patch, `{"max_channels":1.0}`},
 		{patch, `{"max_connections":true}`},
+		{patch, `{"max_connections_per_user":2,"channels":[{"match":"orders.*","access":"token","presence":true},{"match":"a","history":{"messages":5,"age":"1m"}}]}`},
+		{patch, `{"max_connections_per_user":null,"channels":null}`},
+		{patch, `{"channels":[]}`},
+		{patch, `{"channels":[{"match":"a*b"}]}`},
 		{patch, `{"name":null,"enabled":null,"allowed_origins":null}`},
 		{patch, `{"allowed_origins":[null]}`},
 		{patch, `{"allowed_origins":["*","https://a"]}`},
@@ -69,6 +73,12 @@ func FuzzAdmin(f *testing.F) {
 		{patch, `[]`},
 		{addKey, `{"kind":"publish","label":"ci","expires":"2099-01-01T00:00:00Z"}`},
 		{addKey, `{"kind":"subscribe"}`},
+		{addKey, `{"kind":"publish","scopes":["manage"]}`},
+		{addKey, `{"kind":"sign","scopes":["manage"]}`},
+		{addKey, `{"kind":"sign"}`},
+		{addKey, `{"kind":"sign","public_key":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"}`},
+		{addKey, `{"kind":"sign","public_key":{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}`},
+		{addKey, `{"kind":"sign","public_key":{"kty":"oct","k":"AAAA"}}`},
 		{addKey, `{"kind":"subscribe","expires":null}`},
 		{addKey, `{"kind":"publish","expires":"9999-12-31T23:59:59-23:59"}`},
 		{addKey, `{"kind":"publish","expires":"0001-01-01T00:00:00Z"}`},
@@ -169,6 +179,10 @@ func checkPatched(t *testing.T, before, after *keystore.App, sent map[string]any
 			}
 		case "max_connections":
 			want.MaxConnections = int(n)
+		case "max_connections_per_user":
+			want.MaxConnectionsPerUser = int(n)
+		case "channels":
+			want.Rules = sentRules(t, value)
 		case "max_channels":
 			want.MaxChannels = int(n)
 		case "max_body":
@@ -248,6 +262,27 @@ func sentHistory(t *testing.T, value any) *keystore.History {
 	return &keystore.History{Messages: n, Age: age}
 }
 
+// sentRules are the rules that a patch sets.
+func sentRules(t *testing.T, value any) []keystore.Rule {
+	t.Helper()
+	list, ok := value.([]any)
+	if !ok {
+		return nil
+	}
+	rules := make([]keystore.Rule, 0, len(list))
+	for _, each := range list {
+		fields := each.(map[string]any)
+		rule := keystore.Rule{Match: fields["match"].(string), Access: keystore.AccessOpen, History: sentHistory(t, fields["history"])}
+		if access, ok := fields["access"].(string); ok {
+			rule.Access = keystore.Access(access)
+		}
+		rule.Presence, _ = fields["presence"].(bool)
+		rule.ClientEvents, _ = fields["client_events"].(bool)
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
 // checkAdded holds an app's last key to what it was made from.
 func checkAdded(t *testing.T, after *keystore.App, sent map[string]any) {
 	t.Helper()
@@ -256,6 +291,19 @@ func checkAdded(t *testing.T, after *keystore.App, sent map[string]any) {
 	label, _ := sent["label"].(string)
 	if string(key.Kind) != kind || key.Label != strings.TrimSpace(label) || len(after.Keys) != 3 {
 		t.Fatalf("%v makes the key %+v", sent, key)
+	}
+	scopes, _ := sent["scopes"].([]any)
+	_, public := sent["public_key"].(map[string]any)
+	if text, ok := sent["public_key"].(string); ok {
+		public = text != ""
+	}
+	if len(scopes) != len(key.Scopes) || public != (key.Public() != nil) || (kind == "sign") != (key.Algorithm != "") {
+		t.Fatalf("%v makes the key %+v", sent, key)
+	}
+	for i, scope := range scopes {
+		if scope != string(key.Scopes[i]) {
+			t.Fatalf("%v makes the key %+v", sent, key)
+		}
 	}
 	expires, given := sent["expires"].(string)
 	if !given {

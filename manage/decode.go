@@ -76,7 +76,9 @@ func wanted(field string) string {
 		return `a duration, "24h"`
 	case "window":
 		return `a duration, "1m"`
-	case "publishes":
+	case "age":
+		return `a duration, "2m"`
+	case "publishes", "messages":
 		return "a whole number"
 	case "allowed_origins":
 		return `a list of strings, ["https://app.example.com"]`

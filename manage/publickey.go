@@ -40,22 +40,28 @@ func publicKeyOf(raw json.RawMessage) (crypto.PublicKey, error) {
 		return nil, err
 	}
 	if _, err := keystore.AlgorithmOf(public); err != nil {
-		return nil, apierr.InvalidRequest("public_key is of no use: %s.", strings.TrimPrefix(err.Error(), keystore.ErrPublicKey.Error()+": "))
+		return nil, apierr.InvalidRequest("public_key cannot be used: %s.", strings.TrimPrefix(err.Error(), keystore.ErrPublicKey.Error()+": "))
 	}
 	return public, nil
 }
 
-const makeAnother = "public_key is a private key, which must not leave the backend that signs. Make another pair, and send its public half."
+const (
+	makeAnother = "public_key is a private key, which must not leave the backend that signs. Make another pair, and send its public half."
+	omitKey     = "public_key is a secret, not a public key. Omit public_key: the gateway then makes a secret for HS256. Do not use the one that you sent for anything else."
+	useOther    = "Use Ed25519, P-256 or RSA"
+)
 
 func fromPEM(s string) (crypto.PublicKey, error) {
 	block, rest := pem.Decode([]byte(s))
 	switch {
+	case strings.Contains(s, "PRIVATE KEY-----"): // in any block, also one that cannot be read
+		return nil, apierr.InvalidRequest(makeAnother)
+	case block == nil && strings.HasPrefix(strings.TrimSpace(s), "{"):
+		return nil, apierr.InvalidRequest("public_key is JSON in a string. Send a JWK as an object, without quotes around it.")
 	case block == nil:
 		return nil, apierr.InvalidRequest("public_key is not PEM. It begins with -----BEGIN PUBLIC KEY-----, on a line of its own.")
-	case strings.Contains(block.Type, "PRIVATE"):
-		return nil, apierr.InvalidRequest(makeAnother)
 	case len(bytes.TrimSpace(rest)) > 0:
-		return nil, apierr.InvalidRequest("public_key has more than one PEM block. Send one.")
+		return nil, apierr.InvalidRequest("public_key has more than one PEM block, or text after it. Send one block and nothing else.")
 	}
 	var public crypto.PublicKey
 	var err error
@@ -70,18 +76,40 @@ func fromPEM(s string) (crypto.PublicKey, error) {
 		return nil, apierr.InvalidRequest("public_key is PEM of the type %s. Its type must be PUBLIC KEY.", text.Quote(block.Type))
 	}
 	if err != nil {
-		return nil, apierr.InvalidRequest("public_key cannot be read: %s.", err)
+		return nil, apierr.InvalidRequest("public_key cannot be read: %s. %s.", err, useOther)
 	}
 	return public, nil
 }
 
+// fromJWK reads a public key (RFC 7517). Its kid is not used: a key's id is made
+// here. Its alg must be the algorithm that the key pins.
 func fromJWK(raw json.RawMessage) (crypto.PublicKey, error) {
+	var is struct {
+		Kty  any             `json:"kty"`
+		D    json.RawMessage `json:"d"` // of a private key, of any type (RFC 7518, section 6)
+		Keys json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &is); err != nil {
+		return nil, apierr.InvalidRequest("public_key is not a JWK: %s.", err)
+	}
+	switch {
+	case is.D != nil:
+		return nil, apierr.InvalidRequest(makeAnother)
+	case is.Kty == "oct":
+		return nil, apierr.InvalidRequest(omitKey)
+	case is.Kty == nil && is.Keys != nil:
+		return nil, apierr.InvalidRequest("public_key is a JWK set. Send one of its keys: the object with kty.")
+	}
 	var key jose.JSONWebKey
 	if err := key.UnmarshalJSON(raw); err != nil {
-		return nil, apierr.InvalidRequest("public_key is not a JWK: %s.", strings.TrimPrefix(err.Error(), "go-jose/go-jose: "))
+		return nil, apierr.InvalidRequest("public_key is not a JWK: %s. %s.", strings.TrimPrefix(err.Error(), "go-jose/go-jose: "), useOther)
 	}
-	if _, symmetric := key.Key.([]byte); !symmetric && !key.IsPublic() {
-		return nil, apierr.InvalidRequest(makeAnother)
+	if key.Use != "" && key.Use != "sig" {
+		return nil, apierr.InvalidRequest("public_key is a JWK for the use %s. Send one for signatures: \"use\":\"sig\".", text.Quote(key.Use))
+	}
+	if algorithm, err := keystore.AlgorithmOf(key.Key); err == nil && key.Algorithm != "" && key.Algorithm != string(algorithm) {
+		return nil, apierr.InvalidRequest("public_key is a JWK for the algorithm %s. Tokens of such a key must be signed with %s: "+
+			"sign with that, and omit alg.", text.Quote(key.Algorithm), algorithm)
 	}
 	return key.Key, nil
 }

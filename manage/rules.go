@@ -2,6 +2,7 @@ package manage
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
@@ -48,7 +49,7 @@ func (p *Patch) rules() ([]keystore.Rule, error) {
 		}
 		for _, before := range rules {
 			if before.Match == rule.Match {
-				return nil, apierr.InvalidRequest("Rule %d is for %s, as an earlier one, which wins. Remove one of them.", i+1, text.Quote(rule.Match))
+				return nil, apierr.InvalidRequest("Rule %d is for %s, as is an earlier rule, which would win. Remove one of them.", i+1, text.Quote(rule.Match))
 			}
 		}
 		rules = append(rules, rule)
@@ -61,11 +62,11 @@ func ruleOf(raw json.RawMessage) (rule keystore.Rule, err error) {
 		return rule, apierr.InvalidRequest("It is %s. A rule is an object: %s.", jsonscan.Kind(raw[0]), ruleExample)
 	}
 	var body struct {
-		Match        *string          `json:"match"`
-		Access       *keystore.Access `json:"access"`
-		Presence     bool             `json:"presence"`
-		ClientEvents bool             `json:"client_events"`
-		History      json.RawMessage  `json:"history"`
+		Match        *string         `json:"match"`
+		Access       json.RawMessage `json:"access"`
+		Presence     bool            `json:"presence"`
+		ClientEvents bool            `json:"client_events"`
+		History      json.RawMessage `json:"history"`
 	}
 	if err := decodeStrict(raw, &body); err != nil {
 		return rule, err
@@ -76,14 +77,12 @@ func ruleOf(raw json.RawMessage) (rule keystore.Rule, err error) {
 	if err := CheckPattern("match", *body.Match); err != nil {
 		return rule, err
 	}
-	access := keystore.AccessOpen
-	if body.Access != nil {
-		access = *body.Access
+	if err := checkNoKey("match", *body.Match); err != nil {
+		return rule, err
 	}
-	switch access {
-	case keystore.AccessOpen, keystore.AccessToken, keystore.AccessClosed:
-	default:
-		return rule, apierr.InvalidRequest(`access is %s. It must be "open", "token" or "closed".`, text.Quote(string(access)))
+	access, err := accessOf(body.Access)
+	if err != nil {
+		return rule, err
 	}
 	rule = keystore.Rule{Match: *body.Match, Access: access, Presence: body.Presence, ClientEvents: body.ClientEvents}
 	if jsonscan.IsNull(body.History) {
@@ -91,6 +90,22 @@ func ruleOf(raw json.RawMessage) (rule keystore.Rule, err error) {
 	}
 	rule.History, err = historyOf(body.History)
 	return rule, err
+}
+
+// accessOf reads who may subscribe: everybody who may connect, if raw is absent. null
+// is refused, because it comes from a value that was forgotten.
+func accessOf(raw json.RawMessage) (keystore.Access, error) {
+	if raw == nil {
+		return keystore.AccessOpen, nil
+	}
+	var access keystore.Access
+	if err := json.Unmarshal(raw, &access); err == nil {
+		switch access {
+		case keystore.AccessOpen, keystore.AccessToken, keystore.AccessClosed:
+			return access, nil
+		}
+	}
+	return "", apierr.InvalidRequest(`access is %s. It must be "open", "token" or "closed".`, text.Quote(strings.Trim(string(raw), `"`)))
 }
 
 // CheckPattern returns an error that says why a pattern matches no channel, or nil.
