@@ -72,6 +72,10 @@ func wanted(field string) string {
 		return `"publish", "subscribe" or "sign"`
 	case "scopes":
 		return `a list of scopes, ["publish","manage"]`
+	case "channels":
+		return `a list of channels, ["private-user.42"]`
+	case "expires_in":
+		return `a duration, "1h"`
 	case "overlap":
 		return `a duration, "24h"`
 	case "window":

@@ -38,9 +38,16 @@ describe("openapi.yaml", () => {
   const fill = ({ path }, ids) => path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(ids[name]));
   const nobody = { app: "app_none", key: "key_none", socket: "none", channel: "none" };
 
+  /** An app whose tokens can be signed. */
+  const signer = async () => {
+    const app = await caddy.app();
+    assert.equal((await caddy.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign" })).status, 201);
+    return app;
+  };
+
   /** An app with a key and a connected socket that an operation may change. */
   const fresh = async () => {
-    const app = await caddy.app();
+    const app = await signer();
     const socket = await caddy.subscriber(app, "orders");
     return { made: app, app: app.id, key: app.keys[0].id, socket: socket.id, channel: "orders" };
   };
@@ -111,7 +118,7 @@ describe("openapi.yaml", () => {
       bodies.push(...values, ...names.map((name) => ({ ...whole, [name]: undefined })), { ...whole, colour: "red" });
       bodies.push(...names.map((name) => ({ ...whole, [name.toUpperCase()]: whole[name] ?? null })));
       for (const body of bodies.map((each) => JSON.parse(JSON.stringify(each)))) {
-        const made = await caddy.app();
+        const made = await signer();
         const answer = await use(operation, { made, app: made.id, key: made.keys[0].id }, body);
         const wrong = lacks(bodySchema(operation), body);
         const want = wrong === undefined ? [succeeds(operation)] : [400, 422];
