@@ -53,15 +53,15 @@ func listApps(c *adminClient, _ []string) error {
 }
 
 // Limits of a list, for servers that are not a gateway: a million apps, and
-// some 350,000 with two keys each.
+// some 290,000 with two keys each.
 const (
-	maxPages = 5000
+	maxPages = 7000
 	maxList  = 256 << 20 // bytes
 )
 
 // listPage is how many apps are requested at a time: as many as fit into
 // maxAdminAnswer, however large they are.
-const listPage = 200
+const listPage = 150
 
 // allApps reads page after page, at most maxList bytes in all.
 func allApps(c *adminClient) ([]manage.App, error) {

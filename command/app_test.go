@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
@@ -21,10 +22,17 @@ func TestLargestPageOfAppsFitsIntoAnAnswer(t *testing.T) {
 		MaxConnections: &large, MaxChannels: &large, MaxBody: &large, Connections: 1_000_000,
 		AllowedOrigins: []string{strings.Repeat("o", manage.MaxBody)}, // as much as a PATCH can contain
 	}
+	for range keystore.MaxRules {
+		app.Channels = append(app.Channels, manage.Rule{
+			Match: strings.Repeat("x", 201), Access: keystore.AccessClosed,
+			History: &manage.History{Messages: 10_000, Age: "23h59m59.999999999s"},
+		})
+	}
 	for range 100 { // 50 valid keys and 50 invalid ones
 		app.Keys = append(app.Keys, manage.Key{
 			ID: strings.Repeat("x", 24), Kind: "subscribe", Label: strings.Repeat("\U0001F600", 100), Last4: "0000",
 			Created: now, Expires: &now, Revoked: &now, LastUsed: &now,
+			Scopes: []keystore.Scope{keystore.ScopePublish, keystore.ScopeManage}, Algorithm: keystore.HS256,
 		})
 	}
 	text, err := json.Marshal(app)

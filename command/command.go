@@ -5,9 +5,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
@@ -23,7 +23,7 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
 		Long: `
-Manages the apps and keys of a running Caddy with the realtime module, through
+Manages the apps, keys and channel rules of a running Caddy with the realtime module, through
 its admin endpoint. No configuration is reloaded, and answered changes are on
 disk.
 
@@ -42,7 +42,7 @@ Results go to stdout, notes to stderr. --json prints the server's answer.
 			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 			flags.Bool("json", false, "Print JSON, for scripts")
-			cmd.AddCommand(appCommand(), keyCommand(), publishCommand(), listenCommand(), portalCommand())
+			cmd.AddCommand(appCommand(), keyCommand(), ruleCommand(), tokenCommand(), publishCommand(), listenCommand(), portalCommand())
 		},
 	})
 }
@@ -101,55 +101,67 @@ type adminClient struct {
 // adminTimeout bounds a request to the admin endpoint, including its answer.
 const adminTimeout = 30 * time.Second
 
-// ask returns the endpoint's answer, or an error if that takes too long.
+// An answer is what the endpoint answered a request.
+type answer struct {
+	text   []byte
+	header http.Header
+}
+
+// ask returns the body of the endpoint's answer, or an error if that takes too long.
 func (c *adminClient) ask(method, path string, body any) ([]byte, error) {
+	a, err := c.askWith(nil, method, path, body)
+	return a.text, err
+}
+
+// askWith is like ask, with headers.
+func (c *adminClient) askWith(header http.Header, method, path string, body any) (answer, error) {
 	type outcome struct {
-		text []byte
-		err  error
+		answer answer
+		err    error
 	}
 	done := make(chan outcome, 1)
 	go func() { // Caddy's client cannot be cancelled; an unanswered request ends with the process
-		text, err := c.exchange(method, path, body)
-		done <- outcome{text, err}
+		a, err := c.exchange(header, method, path, body)
+		done <- outcome{a, err}
 	}()
 	timeout := cmp.Or(c.timeout, adminTimeout)
 	select {
 	case o := <-done:
-		return o.text, o.err
+		return o.answer, o.err
 	case <-time.After(timeout):
-		return nil, fmt.Errorf("%s has not answered completely within %s. The request may have succeeded: check with caddy realtime app list, then try again. "+
+		return answer{}, fmt.Errorf("%s has not answered completely within %s. The request may have succeeded: check with caddy realtime app list, then try again. "+
 			"If that is not Caddy's admin endpoint, check --address", c.addr, timeout)
 	}
 }
 
 // exchange sends a request and reads the answer.
-func (c *adminClient) exchange(method, path string, body any) ([]byte, error) {
+func (c *adminClient) exchange(header http.Header, method, path string, body any) (answer, error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return nil, err
+			return answer{}, err
 		}
 		content = bytes.NewReader(text)
 	}
-	answer, err := caddycmd.AdminAPIRequest(c.addr, method, path, nil, content)
+	response, err := caddycmd.AdminAPIRequest(c.addr, method, path, header, content)
 	if err != nil {
-		return nil, c.explain(err)
+		return answer{}, c.explain(err)
 	}
-	defer answer.Body.Close()
-	if redirect := answer.Request.Response; redirect != nil {
-		return nil, fmt.Errorf("%s answers %s, a redirect to %s, which Caddy's admin endpoint never does; check --address",
-			c.addr, redirect.Status, answer.Request.URL)
+	defer response.Body.Close()
+	if redirect := response.Request.Response; redirect != nil {
+		return answer{}, fmt.Errorf("%s answers %s, a redirect to %s, which Caddy's admin endpoint never does; check --address",
+			c.addr, redirect.Status, response.Request.URL)
 	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAdminAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("the answer of %s broke off: %w. The request may have succeeded: check with caddy realtime app show, then try again; "+
+		return answer{}, fmt.Errorf("the answer of %s broke off: %w. The request may have succeeded: check with caddy realtime app show, then try again; "+
 			"if that is not Caddy's admin endpoint, check --address", c.addr, err)
 	case len(text) > maxAdminAnswer:
-		return nil, fmt.Errorf("%s answers with more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
+		return answer{}, fmt.Errorf("%s answers with more than %d bytes, which Caddy's admin endpoint never does; check --address", c.addr, maxAdminAnswer)
 	}
-	return text, nil
+	return answer{text, response.Header}, nil
 }
 
 // decode reads an answer.
@@ -174,6 +186,12 @@ func (c *adminClient) call(method, path string, body, into any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return c.read(text, into)
+}
+
+// read decodes an answer. With --json it prints the answer instead, and returns
+// false.
+func (c *adminClient) read(text []byte, into any) (bool, error) {
 	if !c.raw {
 		err := c.decode(text, into)
 		return err == nil, err
@@ -182,7 +200,7 @@ func (c *adminClient) call(method, path string, body, into any) (bool, error) {
 	if err := c.decode(text, &whole); err != nil {
 		return false, err
 	}
-	_, err = fmt.Fprintln(c.out, visible(compact(whole)))
+	_, err := fmt.Fprintln(c.out, visible(compact(whole)))
 	return false, err
 }
 
@@ -193,11 +211,17 @@ func compact(text []byte) string {
 	return b.String()
 }
 
+// A refusal is an error that the gateway answered.
+type refusal struct{ code, message string }
+
+// Error implements error.
+func (r *refusal) Error() string { return r.message }
+
 // explain turns an error of the admin endpoint or the network into advice.
 func (c *adminClient) explain(err error) error {
 	_, text, found := strings.Cut(err.Error(), "{")
-	var refusal struct{ Error json.RawMessage }
-	if !found || json.Unmarshal([]byte("{"+text), &refusal) != nil {
+	var body struct{ Error json.RawMessage }
+	if !found || json.Unmarshal([]byte("{"+text), &body) != nil {
 		if strings.Contains(err.Error(), "HTTP 404") {
 			return fmt.Errorf("the Caddy at %s has no realtime module; build one that has it, see xcaddy.md", c.addr)
 		}
@@ -205,8 +229,8 @@ func (c *adminClient) explain(err error) error {
 			"If its admin endpoint is elsewhere, use --address or --config; with 'admin off' it has none", c.addr, err)
 	}
 	var ours struct{ Code, Message string }
-	if json.Unmarshal(refusal.Error, &ours) == nil && ours.Message != "" {
-		return errors.New(ours.Message)
+	if json.Unmarshal(body.Error, &ours) == nil && ours.Message != "" {
+		return &refusal{ours.Code, ours.Message}
 	}
 	return err
 }

@@ -18,11 +18,13 @@ const hostileText = "\u001b]0;owned\u0007\u009b2J\u202e\u007f\r\nforged\tx"
 func hostileApp() map[string]any {
 	key := map[string]any{
 		"id": hostileText, "name": hostileText, "kind": hostileText, "label": hostileText, "last4": hostileText,
-		"key": hostileText, "created": "2030-01-01T00:00:00Z",
+		"key": hostileText, "scopes": []string{hostileText}, "algorithm": hostileText, "created": "2030-01-01T00:00:00Z",
 	}
 	app := map[string]any{
 		"publish_key": hostileText, "subscribe_key": hostileText, "allowed_origins": []string{hostileText},
 		"rate_limit": map[string]any{"publishes": 1, "window": hostileText}, "keys": []any{key},
+		"channels": []any{map[string]any{"match": hostileText, "access": hostileText, "history": map[string]any{"messages": 1, "age": hostileText}}},
+		"token":    hostileText, "expires": "2030-01-01T00:00:00Z",
 	}
 	maps.Copy(app, key)
 	everything := map[string]any{"apps": []any{app}, "next": nil}
@@ -35,6 +37,7 @@ const hostileRaw = "{\"id\":\"\u009b2J\u202e\u007f\",\"apps\":[]}"
 var adminCommands = []string{
 	"app create x", "app list", "app show x", "app delete x",
 	"key add x --kind publish", "key list x", "key rotate x y", "key revoke x y",
+	"key add x --kind sign", "rule list x", "rule set x y --access open", "rule remove x y", "rule reset x", "token create x --user 42",
 }
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {

@@ -9,11 +9,14 @@ import (
 
 func TestEachCommandSaysWhatItTakes(t *testing.T) {
 	for command, says := range map[string]string{
-		"":           "app .*key .*listen .*portal .*publish.*--address",
+		"":           "app .*key .*listen .*portal .*publish.*rule .*token .*--address",
 		"app":        "create .*delete .*list .*show",
 		"key":        "add .*list .*revoke .*rotate",
 		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
-		"key add": "--expires.*--kind.*--label", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
+		"key add": "--expires.*--kind.*--label.*--public-key.*--scope", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
+		"rule": "list .*remove .*reset .*set", "rule list": "<app>", "rule remove": "<app> <match>", "rule reset": "<app>",
+		"rule set": "The first.rule that matches.*<app> <match>.*Examples:.*--access.*--client-events.*--first.*--history.*--presence",
+		"token":    "create", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
 		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip", "portal": "--port",
 		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {
@@ -35,6 +38,14 @@ func TestMistakesOfCommandsAreToldWithTheCure(t *testing.T) {
 		{"portal --address localhost:1", `Is it running\?.*--address`},
 		{"portal --port 99999" + address, "port"},
 		{"key add app_1 --kind publish --expires soon" + address, "--expires 30d, or a time like 20"},
+		{"rule set app_1 orders.*" + address, "Use --access open, --access token or --access closed"},
+		{"rule set app_1 orders.* --access none" + address, "not \"none\""},
+		{"rule set app_1 a*b --access open" + address, `<match> is "a\*b". It must be a channel's name`},
+		{"rule set app_1 a --access open --history 5" + address, "--history '100 2m', or --history 0"},
+		{"rule set app_1 a --access open --history x" + address, "--history '100 2m', or --history 0"},
+		{"rule set app_1 --access open" + address, "accepts 2 arg"},
+		{"token create app_1" + address, "--user 42"},
+		{"token create app_1 --user 42 --info Ann" + address, `--info "Ann" is not JSON; a text needs quotes`},
 		{"key add app_1 --kind publish --expires 2020-01-01T00:00:00Z" + address, "not in the future"},
 	} {
 		commandtest.MustFail(t, commandtest.Run(t, nil, strings.Fields(c.command)...), c.command, c.says)

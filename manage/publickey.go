@@ -45,6 +45,16 @@ func publicKeyOf(raw json.RawMessage) (crypto.PublicKey, error) {
 	return public, nil
 }
 
+// CheckPublicKey returns an error that says why a key in a request cannot verify
+// tokens, or nil. A key is JSON: a string with PEM, or a JWK.
+func CheckPublicKey(raw json.RawMessage) error {
+	public, err := publicKeyOf(raw)
+	if err == nil && public == nil {
+		err = apierr.InvalidRequest("public_key is null. Send PEM as a string, or a JWK as an object.")
+	}
+	return err
+}
+
 const (
 	makeAnother = "public_key is a private key, which must not leave the backend that signs. Make another pair, and send its public half."
 	omitKey     = "public_key is a secret, not a public key. Omit public_key: the gateway then makes a secret for HS256. Do not use the one that you sent for anything else."

@@ -2,6 +2,7 @@
 // command refuses by itself is in command_refusal_test.go.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHmac, generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
@@ -47,7 +48,7 @@ describe("caddy realtime", () => {
     const { code, stdout } = await run(["--help"]);
     assert.equal(code, 0);
     assert.match(stdout, /Usage:\n  caddy realtime /);
-    for (const word of ["app", "key", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
+    for (const word of ["app", "key", "rule", "token", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
       assert.ok(stdout.includes(word), `--help has no ${word}:\n${stdout}`);
     }
   });
@@ -124,6 +125,48 @@ describe("caddy realtime", () => {
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /revoked/);
     assert.match((await succeeds("key", "list", app.id)).stdout, new RegExp(`${id} .* revoked `));
+  });
+
+  test("operators who set rules at the same time lose none", async () => {
+    const app = await caddy.app();
+    const names = Array.from({ length: 6 }, (_, i) => `orders.${i}`);
+    await succeeds("rule", "set", app.id, "*", "--access", "closed");
+    await Promise.all(names.map((name) => succeeds("rule", "set", app.id, name, "--access", "token", "--history", "5 1m")));
+    const { channels, default_rules } = (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json;
+    assert.deepEqual(channels.map(({ match }) => match).slice(2, -1).sort(), names);
+    assert.deepEqual([channels[0].match, channels[1].match, channels.at(-1).match, default_rules], ["private-*", "presence-*", "*", false]);
+    assert.match((await succeeds("rule", "list", app.id)).stdout, /^orders\.3 +token +no +no +5 1m$/m);
+    assert.equal((await json("rule", "reset", app.id)).default_rules, true);
+  });
+
+  test("a token is all that is on stdout, and is signed with the app's key", async () => {
+    const app = await caddy.app();
+    const key = await json("key", "add", app.id, "--kind", "sign");
+    const args = ["--user", "42", "--channel", "private-user.42", "--client-events", "room.*", "--info", '{"name":"Ann"}', "--expires-in", "10m"];
+    const { stdout, stderr } = await succeeds("token", "create", app.id, ...args);
+    const [, head, claims, signature] = stdout.match(/^([\w-]+)\.([\w-]+)\.([\w-]+)\n$/);
+    assert.match(stderr, new RegExp(`valid until .* signed with ${key.id}`));
+    assert.equal(createHmac("sha256", key.key).update(`${head}.${claims}`).digest("base64url"), signature);
+    const read = (part) => JSON.parse(Buffer.from(part, "base64url").toString());
+    assert.deepEqual(read(head), { alg: "HS256", kid: key.id, typ: "JWT" });
+    const { iat, exp, ...rest } = read(claims);
+    assert.equal(exp - iat, 600);
+    assert.deepEqual(rest, { sub: "42", channels: ["private-user.42", { match: "room.*", client_events: true }], info: { name: "Ann" } });
+  });
+
+  test("a key pair signs tokens whose private half no command sends", async () => {
+    const app = await caddy.app();
+    const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const file = join(caddy.dir, "key");
+    for (const content of [publicKey.export({ type: "spki", format: "pem" }), JSON.stringify(publicKey.export({ format: "jwk" }))]) {
+      writeFileSync(file, content);
+      assert.match((await succeeds("key", "add", app.id, "--kind", "sign", "--public-key", file)).stdout, /^id +key_\w+\nalgorithm +ES256\n$/);
+    }
+    writeFileSync(file, privateKey.export({ type: "pkcs8", format: "pem" }));
+    const refused = await admin("key", "add", app.id, "--kind", "sign", "--public-key", file);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /is a private key, which must not leave the backend/);
+    assert.match((await admin("token", "create", app.id, "--user", "42")).stderr, /private halves are not here.*key add .* --kind sign/);
   });
 
   test("data comes from the command line, a file or stdin", async () => {
