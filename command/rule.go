@@ -172,7 +172,8 @@ func parseHistory(said string) (*manage.History, error) {
 
 // showRules prints an app's rules.
 func (c *adminClient) showRules(app manage.App) error {
-	rows := [][]string{{"MATCH", "ACCESS", "PRESENCE", "CLIENT EVENTS", "HISTORY"}}
+	rows := make([][]string, 0, 1+len(app.Channels))
+	rows = append(rows, []string{"MATCH", "ACCESS", "PRESENCE", "CLIENT EVENTS", "HISTORY"})
 	for i, r := range app.Channels {
 		history := "-"
 		if r.History != nil {

@@ -3,6 +3,7 @@ package manage
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -119,9 +120,9 @@ func (o Operator) CreateToken(id string, t *NewToken) (Token, error) {
 // signingKey returns the newest of the app's valid keys whose secret is here.
 func signingKey(app *keystore.App, now time.Time) (*keystore.Key, error) {
 	keys := app.SigningKeys(now)
-	for i := len(keys) - 1; i >= 0; i-- {
-		if keys[i].Algorithm == keystore.HS256 {
-			return keys[i], nil
+	for _, key := range slices.Backward(keys) {
+		if key.Algorithm == keystore.HS256 {
+			return key, nil
 		}
 	}
 	why := "The app has no valid signing key."
