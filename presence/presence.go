@@ -117,6 +117,9 @@ func (p *Presence) Join(app, channel, user string, info json.RawMessage) {
 
 // Leave removes a socket of a user from a channel. Call it once for each Join.
 func (p *Presence) Leave(app, channel, user string) {
+	if !p.isMember(app, channel, user) { // announcing could create records of a forgotten app
+		return
+	}
 	grace := p.grace(app)
 	p.announce(app, channel, func() (string, any, bool) {
 		p.mu.Lock()
@@ -226,6 +229,12 @@ func (p *Presence) find(app, channel, user string) *member {
 		return nil
 	}
 	return a.members.Get(place{a.channels.Get(channel), a.users.Get(user)})
+}
+
+func (p *Presence) isMember(app, channel, user string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.find(app, channel, user) != nil
 }
 
 // now is the time since p was created.

@@ -22,6 +22,7 @@ type recorder struct {
 
 	mu     sync.Mutex // guards everything below
 	before func()     // if not nil, is called once before a change is made
+	calls  int        // of announce
 	events []string   // since the last expect
 }
 
@@ -45,6 +46,7 @@ func (r *recorder) announce(app, _ string, change func() (string, any, bool)) {
 	r.mu.Lock()
 	before := r.before
 	r.before = nil
+	r.calls++
 	r.mu.Unlock()
 	if before != nil {
 		before()
@@ -216,9 +218,13 @@ func TestForgottenAppLeavesSilently(t *testing.T) {
 		r.expect(`app joined {"channel":"c","id":"ann"}`, `app joined {"channel":"c","id":"bob"}`, `other joined {"channel":"c","id":"ann"}`)
 		r.Forget("app")
 		r.Forget("nowhere")
+		calls := r.calls
 		r.Leave("app", "c", "bob")
 		time.Sleep(time.Minute)
 		r.expect()
+		if r.calls != calls { // the hub would create records of the app
+			r.t.Errorf("announce was called %d times", r.calls-calls)
+		}
 		if app, other := r.Users("app"), r.Users("other"); len(app) != 0 || len(other) != 1 {
 			r.t.Errorf("users are left: %v, %v", app, other)
 		}
