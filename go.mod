@@ -7,6 +7,7 @@ require (
 	github.com/dgraph-io/badger/v4 v4.9.6
 	github.com/dustin/go-humanize v1.1.0
 	github.com/gobwas/ws v1.5.0
+	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/prometheus/client_golang v1.24.1
 	github.com/prometheus/client_model v0.6.3
 	github.com/zishang520/socket.io/parsers/engine/v3 v3.0.2
@@ -17,8 +18,6 @@ require (
 	go.uber.org/zap v1.28.0
 	golang.org/x/term v0.46.0
 )
-
-require github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect

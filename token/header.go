@@ -25,6 +25,9 @@ func readHeader(encoded string) (*header, error) {
 	if err != nil {
 		return nil, err // split has checked it
 	}
+	if n := len(raw); n > maxHeader {
+		return nil, apierr.InvalidToken("The token's header has %d bytes; at most %d are allowed. Put only alg, typ and kid into it.", n, maxHeader)
+	}
 	h := new(header)
 	err = readObject("The token's header", raw, func(name string, value []byte) (err error) {
 		switch name {

@@ -137,7 +137,7 @@ func TestAnUnknownKidIsRefused(t *testing.T) {
 	app := newApp(s)
 	publish, _ := keystore.NewKey(keystore.Publish, "")
 	app.Keys = append(app.Keys, publish)
-	for _, kid := range []string{"", other.ID, "../../etc/passwd", "' OR 1=1 --", "0", s.ID + " ", strings.ToUpper(s.ID), strings.Repeat("k", 5000), s.ID + "\u0000", "\u202e"} {
+	for _, kid := range []string{"", other.ID, "../../etc/passwd", "' OR 1=1 --", "0", s.ID + " ", strings.ToUpper(s.ID), strings.Repeat("k", 400), s.ID + "\u0000", "\u202e"} {
 		quoted, err := json.Marshal(kid)
 		if err != nil {
 			t.Fatal(err)
@@ -205,15 +205,20 @@ func TestATokenHasOneSpelling(t *testing.T) {
 	refused(t, app, "Bearer "+raw, "invalid_token", "The token's header is not base64url", "without Bearer")
 	refused(t, app, `"`+raw+`"`, "invalid_token", "quotes")
 
-	// A signature of 32 bytes has two unused bits.
-	last := raw[len(raw)-1]
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	for unused := 1; unused < 4; unused++ {
-		other := raw[:len(raw)-1] + string(alphabet[strings.IndexByte(alphabet, last)+unused])
-		if a, err := base64.RawURLEncoding.DecodeString(strings.Split(other, ".")[2]); err != nil || encode(string(a)) != parts[2] {
-			t.Fatal("it is not the same signature:", err)
+	// A signature of 32 bytes has two unused bits, one of 64 bytes has four.
+	for algorithm, combinations := range map[keystore.Algorithm]int{keystore.HS256: 4, keystore.EdDSA: 16} {
+		s := newSigner(t, algorithm)
+		raw := s.token(t, in(""))
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		text, last := raw[:len(raw)-1], strings.IndexByte(alphabet, raw[len(raw)-1])
+		signature := raw[strings.LastIndexByte(raw, '.')+1:]
+		for unused := 1; unused < combinations; unused++ {
+			other := text + string(alphabet[last+unused])
+			if same, err := base64.RawURLEncoding.DecodeString(other[len(other)-len(signature):]); err != nil || encode(string(same)) != signature {
+				t.Fatal("it is not the same signature:", err)
+			}
+			refused(t, newApp(s), other, "invalid_token", "The token's signature is not base64url")
 		}
-		refused(t, app, other, "invalid_token", "The token's signature is not base64url")
 	}
 }
 
@@ -279,7 +284,7 @@ func TestAPayloadIsOneJSONObjectInUTF8(t *testing.T) {
 		"": "is not JSON", "x": "is not JSON", `{"exp":1`: "is not JSON", "{}{}": "is not JSON", "\ufeff{}": "is not JSON", `{"exp":NaN}`: "is not JSON", `{"exp":Infinity}`: "is not JSON",
 		`{"exp":01}`: "is not JSON", `{'exp':1}`: "is not JSON", "null": "is null", "[]": "is an array", `"{}"`: "is a string", "1": "is a number", "true": "is a boolean",
 		"{\"sub\":\"\xff\"}": "is not UTF-8", "{\"\xc0\xaf\":1}": "is not UTF-8", "{\"sub\":\"\xed\xa0\x80\"}": "is not UTF-8",
-		strings.Repeat("[", 5000): "is not JSON", `{"a":` + strings.Repeat("[", 2900) + strings.Repeat("]", 2900) + `,"b":}`: "is not JSON",
+		strings.Repeat("[", 500): "is not JSON", `{"a":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `,"b":}`: "is not JSON",
 	} {
 		refused(t, app, s.token(t, payload), "invalid_token", "The token's payload "+words)
 		refused(t, app, s.sign(t, payload, in("")), "invalid_token", "The token's header "+words)
@@ -292,7 +297,17 @@ func TestAPayloadIsOneJSONObjectInUTF8(t *testing.T) {
 	for _, header := range []string{`"x":1e999`, `"nonce":1`} { // JSON that the library does not take
 		refused(t, app, s.sign(t, `{"alg":"HS256",`+header+`}`, in("")), "invalid_token", "The token's header cannot be read")
 	}
-	verify(t, app, s.sign(t, `{"alg":"HS256","x":`+strings.Repeat("[", 2500)+strings.Repeat("]", 2500)+`}`, in("")))
+	verify(t, app, s.sign(t, `{"alg":"HS256","x":`+strings.Repeat("[", 200)+strings.Repeat("]", 200)+`}`, in("")))
+}
+
+// TestALongHeaderIsNotRead bounds what a token costs whose signature is wrong.
+func TestALongHeaderIsNotRead(t *testing.T) {
+	s := newSigner(t, keystore.HS256)
+	app := newApp(s)
+	verify(t, app, s.sign(t, `{"alg":"HS256","x":"`+strings.Repeat("a", 512-22)+`"}`, in("")))
+	for _, value := range []string{`"` + strings.Repeat("a", 513-22) + `"`, strings.Repeat("[", 2900) + strings.Repeat("]", 2900), `"` + strings.Repeat("\xff", 2900) + `"`, strings.Repeat("{", 5000)} {
+		refused(t, app, s.sign(t, `{"alg":"HS256","x":`+value+`}`, in("")), "invalid_token", "The token's header has ", "at most 512")
+	}
 }
 
 func TestASignatureInASN1SaysSo(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // The bounds of a token. keystore has those that concern time.
 const (
 	maxSize   = 8192 // bytes
+	maxHeader = 512  // bytes of JSON; reading it costs before the signature is verified
 	maxUser   = 128  // characters
 	maxGrants = 100
 	maxInfo   = 1024 // bytes of compact JSON
