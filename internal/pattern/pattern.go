@@ -15,6 +15,6 @@ func Matches(pattern, channel string) bool {
 // Prefix returns a pattern without its *, and whether the pattern is valid: an
 // empty one, and one with another *, is not. The caller checks the characters.
 func Prefix(pattern string) (prefix string, valid bool) {
-	prefix, any := strings.CutSuffix(pattern, "*")
-	return prefix, (any || prefix != "") && !strings.Contains(prefix, "*")
+	prefix, star := strings.CutSuffix(pattern, "*")
+	return prefix, (star || prefix != "") && !strings.Contains(prefix, "*")
 }
