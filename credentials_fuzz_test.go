@@ -90,6 +90,7 @@ func FuzzAuth(f *testing.F) {
 		`{"appId":"` + s.app + `","subscribeKey":"` + s.publishKey + `"}`,
 		`{"appId":"` + s.disabledApp + `","subscribeKey":"` + s.subscribeKey + `"}`,
 		`{"appId":null,"subscribeKey":"x"}`, `{"appId":1}`, `{"appid":"a","SubscribeKey":"b"}`, `{"appId":"a"}`, `{"appId":"a","subscribeKey":{}}`,
+		`{"appId":"a","token":"b"}`, `{"appId":"a","token":5}`, `{"appId":"a","subscribeKey":"b","token":null}`,
 		`{"appId":"a","appId":"b","subscribeKey":"\ud800"}`, `{}`, `null`, `[]`, `"a"`, ``,
 	} {
 		f.Add([]byte(seed))
@@ -101,22 +102,24 @@ func FuzzAuth(f *testing.F) {
 			return // refused earlier
 		}
 		socket := &socket{visitor: new(visitor)}
-		appID, secret, asked, err := socket.credentials(auth)
+		c, err := socket.credentials(auth)
 		var fields map[string]any
 		decodable := auth == nil || json.Unmarshal(auth, &fields) == nil
 		wantID, idOK := fields["appId"].(string)
 		wantSecret, secretOK := fields["subscribeKey"].(string)
 		recovers, isBool := fields["recover"].(bool)
-		valid := fields["recover"] == nil || isBool
-		if complete := decodable && valid && idOK && secretOK && wantID != "" && wantSecret != ""; complete != (err == nil) {
-			t.Fatalf("%s is %q, %q, %v", auth, appID, secret, err)
+		wantToken, tokenOK := fields["token"].(string)
+		text := func(name string, isText bool) bool { return fields[name] == nil || isText }
+		valid := (fields["recover"] == nil || isBool) && text("appId", idOK) && text("subscribeKey", secretOK) && text("token", tokenOK)
+		if complete := decodable && valid && wantID != "" && (wantSecret != "" || wantToken != "") && !access.LooksLikeKey(wantID); complete != (err == nil) {
+			t.Fatalf("%s is %+v, %v", auth, c, err)
 		}
 		if err == nil {
-			if appID != wantID || secret != wantSecret || asked.recover != recovers {
-				t.Fatalf("%s is %q, %q", auth, appID, secret)
+			if c.app != wantID || c.key != wantSecret || c.token != wantToken || c.asked.recover != recovers {
+				t.Fatalf("%s is %+v", auth, c)
 			}
-			app, key, authErr := access.Authenticate(s.registry, keystore.Subscribe, appID, secret, time.Now())
-			if authErr == nil && (app.ID != s.app || secret != s.subscribeKey || key.Kind != keystore.Subscribe) {
+			app, key, authErr := access.Authenticate(s.registry, keystore.Subscribe, c.app, c.key, time.Now())
+			if authErr == nil && (app.ID != s.app || c.key != s.subscribeKey || key.Kind != keystore.Subscribe) {
 				t.Fatalf("%s is let in as %s", auth, app.ID)
 			}
 			err = authErr

@@ -198,6 +198,9 @@ func (e publishEndpoint) authenticate(r *http.Request) (*keystore.App, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !key.Has(keystore.ScopePublish) {
+		return nil, apierr.NoScope(keystore.ScopePublish)
+	}
 	e.registry.Used(app, key, now)
 	return app, e.appOrigins.Check(app, r)
 }

@@ -3,6 +3,7 @@ package realtime
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
@@ -53,6 +54,7 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 	rt.sockets.hold(app.ID)
 	r := hub.Return[*socketio.Broadcast]{
 		App: app.ID, PID: asked.pid, Position: asked.position, To: s,
+		Owner: s.rights.Load(), Allow: s.mayRecover,
 		Answer: func(session *hub.Session[*socketio.Broadcast], missed []*socketio.Broadcast) {
 			s.conn.Open(session.ID(), session.PID(), s.packets(missed)...)
 		},
@@ -70,6 +72,22 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 	return true
 }
 
+// mayRecover reports whether the socket may have a session of that owner, and makes
+// the owner's rights its own if so.
+func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
+	app, ok := s.runtime.registry.App(s.app) // as it is now: a right may just have been taken
+	if !ok {
+		return false
+	}
+	r, now := s.rights.Load(), time.Now()
+	heir, ok := r.heir(owner)
+	if !ok || slices.ContainsFunc(channels, func(channel string) bool { return heir.check(app, channel, now) != nil }) {
+		return false
+	}
+	r.adopt(heir)
+	return true
+}
+
 // replace ends a socket whose client has come back on another connection.
 func (s *socket) replace() {
 	const reason = "replaced"
@@ -83,7 +101,7 @@ func (s *socket) replace() {
 // can still recover.
 func (s *socket) returnTime(reason string) time.Duration {
 	switch engineio.Reason(reason) {
-	case engineio.TransportClose, engineio.TransportError, engineio.PingTimeout, engineio.ServerShutdown, engineio.SlowClient, socketio.ConnectTimeout:
+	case engineio.TransportClose, engineio.TransportError, engineio.PingTimeout, engineio.ServerShutdown, engineio.SlowClient, socketio.ConnectTimeout, tokenEnded:
 	default: // the client or the server wanted it, or the client broke the rules
 		return 0
 	}

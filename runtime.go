@@ -21,6 +21,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -45,6 +46,7 @@ type runtime struct {
 	publisher publisher
 	gateway   *manage.Gateway
 	hub       *hub.Hub[*socketio.Broadcast]
+	presence  *presence.Presence
 	sio       *socketio.Server
 	eio       *engineio.Server
 	sockets   sockets
@@ -105,6 +107,7 @@ func openRuntime(first *App) (*runtime, error) {
 		rt.expiry.Stop()
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
+	rt.presence = rt.newPresence()
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
 	rt.restore()
 	// Watch before reading the apps: other processes can change the store at any time.
@@ -191,6 +194,7 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 	case now == nil:
 		rt.publisher.limits.Forget(before.ID)
 		rt.publisher.keys.Forget(before.ID)
+		rt.presence.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)
 		rt.appOrigins.Forget(before.ID)
@@ -356,6 +360,7 @@ func (rt *runtime) Destruct() error {
 	// Close the registry first: until then, a change by another process can make
 	// the broker forget an app.
 	closed := rt.registry.Close()
+	rt.presence.Close()
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))
 	}

@@ -54,6 +54,10 @@ type Settings struct {
 	// time of their own. Default: 2m.
 	Recovery *caddy.Duration `json:"recovery,omitempty"`
 
+	// PresenceGrace is how long a user stays in a channel with presence after its
+	// last socket has left. Default: 5s.
+	PresenceGrace *caddy.Duration `json:"presence_grace,omitempty"`
+
 	// RecoveryFile keeps what clients can recover over a planned restart. It is
 	// written at exit and read once at the next start; "off" turns that off.
 	// Default: "recovery" in the directory of the badger keystore, otherwise

@@ -32,8 +32,9 @@ func settingTable() []setting {
 		rateLimitSetting("rate_limit", "600 1m"),
 		historySetting("history", "100 2m"),
 		sizeSetting("history_memory", "64MiB", func(s *Settings) *int64 { return &s.HistoryMemory }, bounds.CheckSize),
-		recoverySetting("recovery", "2m"),
+		noneSetting("recovery", "2m", func(s *Settings) **caddy.Duration { return &s.Recovery }),
 		recoveryFileSetting("recovery_file"),
+		noneSetting("presence_grace", "5s", func(s *Settings) **caddy.Duration { return &s.PresenceGrace }),
 		sizeSetting("max_body", "1MiB", func(s *Settings) *int64 { return &s.MaxBody }, bounds.CheckSize),
 		durationSetting("body_timeout", "10s", func(s *Settings) *caddy.Duration { return &s.BodyTimeout }),
 		countSetting("max_channels", "100", func(s *Settings) *int { return &s.MaxChannels }),
@@ -217,21 +218,22 @@ func historySetting(name, usual string) setting {
 	}
 }
 
-// recoverySetting is a duration that may be 0, which is no recovery.
-func recoverySetting(name, usual string) setting {
+// noneSetting is a duration that may be 0, for none.
+func noneSetting(name, usual string, field func(*Settings) **caddy.Duration) setting {
 	return setting{
 		name: name, usual: usual,
 		set: func(s *Settings, args []string) error {
 			d, err := anyDurationArg(name, args, usual)
-			s.Recovery = &d
+			*field(s) = &d
 			return err
 		},
-		unset: func(s *Settings) bool { return s.Recovery == nil },
+		unset: func(s *Settings) bool { return *field(s) == nil },
 		check: func(s *Settings) error {
-			if s.Recovery == nil {
+			d := *field(s)
+			if d == nil {
 				return nil
 			}
-			return bounds.CheckRecovery(name, time.Duration(*s.Recovery))
+			return bounds.CheckRecovery(name, time.Duration(*d))
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -21,6 +22,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/token"
 )
 
 // A visitor holds what a later CONNECT needs of the request that opened the
@@ -61,11 +63,15 @@ type socket struct {
 	conn    *socketio.Socket
 	visitor *visitor
 	app     string                           // claimed ID; "" before Connect
-	key     atomic.Pointer[keystore.Key]     // nil until checked
+	key     atomic.Pointer[keystore.Key]     // nil until checked; without a subscribe key, that of its token
+	rights  atomic.Pointer[rights]           // nil without tokens
 	member  *hub.Member[*socketio.Broadcast] // set before since
 	since   atomic.Int64                     // when it was admitted, in Unix seconds; 0 before
 	stats   *stats.App                       // counts the socket; set when it is admitted
-	counted int                              // subscriptions already included in stats.Subscriptions
+
+	counting sync.Mutex // guards the fields below
+	counted  int        // subscriptions already included in stats.Subscriptions
+	relayed  *relayed   // nil until it has sent an event to others
 
 	admitted bool // by runtime.sockets; only Connect uses it
 	recovers bool // the client asked for recovery, so its events end in their IDs
@@ -137,7 +143,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 		c.Write(zap.String("code", refusal.Code), zap.String("client_ip", s.visitor.ip), zap.String("app", text.Quote(s.app)))
 	}
 	s.tellRefused("connect", "", refusal)
-	if refusal.Status == http.StatusUnauthorized {
+	if isGuess(refusal) {
 		rate := s.runtime.settings().AuthFailures
 		s.runtime.failed.Hold(context.Background(), s.visitor.ip, rate.Count, time.Duration(rate.Window))
 	}
@@ -158,8 +164,10 @@ func (s *socket) tell(e live.Event) {
 }
 
 // countSubscriptions must be called after each change to the socket's
-// subscriptions. Calls of a Handler never overlap, so no change is missed.
+// subscriptions.
 func (s *socket) countSubscriptions() {
+	s.counting.Lock()
+	defer s.counting.Unlock()
 	now := s.member.Len()
 	s.stats.Subscriptions.Add(float64(now - s.counted))
 	s.counted = now
@@ -179,24 +187,30 @@ func (s *socket) connect(auth json.RawMessage) error {
 		return apierr.InvalidRequest("The query string contains a key (%s), which ends up in logs. "+
 			"Send it in auth: io(url, { auth: { appId, subscribeKey } }), and rotate it.", s.visitor.query)
 	}
-	appID, secret, asked, err := s.credentials(auth)
+	c, err := s.credentials(auth)
 	if err != nil {
 		return err
 	}
-	s.app = appID
-	s.runtime.sockets.add(appID, s)
+	s.app = c.app
+	s.runtime.sockets.add(c.app, s)
 	if sites := s.runtime.sites.Load(); sites != nil && !sites.allow(s.visitor) {
 		return access.SiteOriginError(s.visitor.request()) // withdrawn after the session was opened
 	}
-	app, err := s.authenticate(appID, secret)
+	app, err := s.authenticated(c)
 	if err != nil {
 		return err
 	}
-	if s.recovers = asked.recover; !s.recover(app, asked) {
+	if s.recovers = c.asked.recover; s.recovers && s.rights.Load() == nil {
+		s.rights.Store(new(rights)) // for its session
+	}
+	if !s.recover(app, c.asked) {
 		if !s.runtime.admitSocket(app) {
 			return apierr.TooManyConnections(app.MaxConnections)
 		}
 		s.admitted = true
+		if !s.runtime.sockets.enter(s, app.MaxConnectionsPerUser) {
+			return apierr.TooManyOfUser(app.MaxConnectionsPerUser)
+		}
 		s.member = s.runtime.hub.Join(app.ID, s)
 	}
 	s.runtime.registry.Used(app, s.key.Load(), time.Now())
@@ -205,58 +219,111 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.countSubscriptions()
 	s.since.Store(time.Now().Unix())
 	s.visitor.socket.Store(s)
+	if r := s.rights.Load(); r != nil {
+		s.runtime.sockets.enter(s, 0) // also a client that has come back
+		s.attendAgain(app)
+		r.await(s.tokensDue)
+		s.recheck() // what changed since authenticated
+	}
 	if s.recovers && !s.conn.Opened() && s.runtime.settings().recovery(app) > 0 {
-		s.conn.Open("", s.runtime.hub.Begin(s.member, asked.position).PID())
+		s.conn.Open("", s.runtime.hub.Begin(s.member, c.asked.position, s.rights.Load()).PID())
 	}
 	return nil
 }
 
-// authenticate checks the credentials against the app's current state. A
+// authenticated checks the credentials against the app's current state. A
 // concurrent change or expiry is either seen here or finds the socket's key set,
 // see sockets.recheck.
-func (s *socket) authenticate(appID, secret string) (*keystore.App, error) {
+func (s *socket) authenticated(c credentials) (*keystore.App, error) {
 	for {
-		app, key, err := access.Authenticate(s.runtime.registry, keystore.Subscribe, appID, secret, time.Now())
+		app, key, err := s.check(c)
 		if err != nil {
 			return nil, err
 		}
 		s.key.Store(key)
-		if !key.Expires.IsZero() {
-			s.runtime.expiry.Watch(appID)
+		if !key.Expires.IsZero() || c.token != "" {
+			s.runtime.expiry.Watch(c.app)
 		}
-		if now, ok := s.runtime.registry.App(appID); !ok || now != app || key.Check(time.Now()) != nil {
+		if now, ok := s.runtime.registry.App(c.app); !ok || now != app || key.Check(time.Now()) != nil {
 			continue
 		}
-		return app, s.runtime.appOrigins.Check(app, s.visitor.request())
+		return app, s.appOrigin(app)
 	}
+}
+
+// check returns the app, and the key that lets the client in: its subscribe key, or
+// that of its token.
+func (s *socket) check(c credentials) (app *keystore.App, key *keystore.Key, err error) {
+	now := time.Now()
+	if c.key != "" {
+		if app, key, err = access.Authenticate(s.runtime.registry, keystore.Subscribe, c.app, c.key, now); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		var ok bool
+		if app, ok = s.runtime.registry.App(c.app); !ok {
+			return nil, nil, apierr.UnknownApp(c.app)
+		}
+	}
+	if c.token == "" {
+		return app, key, nil
+	}
+	t, err := token.Verify(app, c.token, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	if app.Disabled {
+		return nil, nil, apierr.AppDisabled()
+	}
+	r := new(rights)
+	if err := r.use(t, ""); err != nil {
+		return nil, nil, err
+	}
+	s.rights.Store(r)
+	if key == nil {
+		key = app.Key(t.Key)
+	}
+	return app, key, nil
+}
+
+func (s *socket) appOrigin(app *keystore.App) error {
+	return s.runtime.appOrigins.Check(app, s.visitor.request())
+}
+
+// credentials are what the handshake's auth says about who the client is.
+type credentials struct {
+	app, key, token string
+	asked           recoverRequest
 }
 
 // credentials reads the handshake's auth. Field names match exactly; other fields
 // belong to the application.
-func (s *socket) credentials(auth json.RawMessage) (appID, secret string, asked recoverRequest, err error) {
+func (s *socket) credentials(auth json.RawMessage) (c credentials, err error) {
 	var fields map[string]json.RawMessage
 	if auth != nil {
 		if err := json.Unmarshal(auth, &fields); err != nil {
-			return "", "", asked, apierr.InvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
+			return c, apierr.InvalidRequest("auth must be an object: io(url, { auth: { appId, subscribeKey } }).")
 		}
 	}
-	if appID, err = textField(fields, "appId"); err != nil {
-		return "", "", asked, err
-	}
-	if secret, err = textField(fields, "subscribeKey"); err != nil {
-		return "", "", asked, err
+	for _, field := range []struct {
+		name string
+		into *string
+	}{{"appId", &c.app}, {"subscribeKey", &c.key}, {"token", &c.token}} {
+		if *field.into, err = textField(fields, field.name); err != nil {
+			return c, err
+		}
 	}
 	switch {
-	case appID == "":
+	case c.app == "":
 		err = apierr.MissingAppID(keystore.Subscribe, s.visitor.query)
-	case access.LooksLikeKey(appID):
-		err = apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(appID, "Bearer "))
-	case secret == "":
+	case access.LooksLikeKey(c.app):
+		err = apierr.KeyAsAppID(keystore.Subscribe, strings.TrimPrefix(c.app, "Bearer "))
+	case c.key == "" && c.token == "":
 		err = apierr.MissingKey(keystore.Subscribe, s.visitor.query)
 	default:
-		asked, err = readRecoverRequest(fields)
+		c.asked, err = readRecoverRequest(fields)
 	}
-	return appID, secret, asked, err
+	return c, err
 }
 
 // textField returns a string field of auth, or "" if it is absent or null.
@@ -279,8 +346,8 @@ func (s *socket) mayStay(app *keystore.App) bool {
 		return false
 	}
 	key := s.key.Load()
-	if key == nil {
-		return true // Connect checks it against the changed app
+	if key == nil || key.Kind == keystore.Sign {
+		return true // Connect checks it against the changed app, or recheck does
 	}
 	for _, k := range app.Keys {
 		if k.ID == key.ID {
@@ -294,7 +361,7 @@ func (s *socket) mayStay(app *keystore.App) bool {
 // change to its app.
 func (s *socket) mayStayFrom(app *keystore.App) bool {
 	// Without a key yet, Connect checks the socket against the changed app.
-	return s.key.Load() == nil || s.runtime.appOrigins.Check(app, s.visitor.request()) == nil
+	return s.key.Load() == nil || s.appOrigin(app) == nil
 }
 
 // ID implements hub.Subscriber. Clients see it as socket.id.
@@ -314,7 +381,13 @@ func (s *socket) Screen(e *socketio.Event) error {
 	if limit, wait := s.conn.Session().Excess(); limit > 0 {
 		return apierr.MessageRate(limit, wait)
 	}
-	if e.Name != "subscribe" && e.Name != "unsubscribe" {
+	switch e.Name {
+	case "subscribe", "unsubscribe":
+	case "authenticate", "client":
+		if e.Binaries > 0 {
+			return apierr.InvalidRequest("%s takes no binary data.", e.Name)
+		}
+	default:
 		return apierr.NotAllowed()
 	}
 	if e.Binaries > 0 {
@@ -330,6 +403,10 @@ func (s *socket) Event(e *socketio.Event) (rest func(context.Context)) {
 		s.refuseEvent(e, apierr.As(e.Refused))
 	case e.Name == "subscribe":
 		return s.subscribe(e)
+	case e.Name == "authenticate":
+		s.authenticate(e)
+	case e.Name == "client":
+		s.relay(e)
 	default:
 		s.unsubscribe(e)
 	}
@@ -356,6 +433,10 @@ type refused struct {
 
 // Disconnect implements socketio.Handler.
 func (s *socket) Disconnect(reason string) {
+	if r := s.rights.Load(); r != nil {
+		r.end()
+		s.absentEverywhere()
+	}
 	s.member.Leave(s.returnTime(reason))
 	s.countSubscriptions()
 	s.stats.Connections.Dec()

@@ -41,7 +41,7 @@ func FuzzSubscribe(f *testing.F) {
 		var optionsErr error
 		if len(options) > 0 {
 			e.Args = append(e.Args, options)
-			from, optionsErr = fromOf(options)
+			from, _, optionsErr = optionsOf(options)
 			mustAgree(t, options, from, optionsErr)
 		}
 		var value any

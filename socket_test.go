@@ -283,7 +283,7 @@ func TestRefusedConnectionIsToldWhy(t *testing.T) {
 	good := auth(made, made.SubscribeKey)
 	for _, tc := range []struct{ name, query, origin, connect, code string }{
 		{"good", "", "", good, ""},
-		{"more in auth", "", "", `40{"token":[1],` + good[3:], ""},
+		{"more in auth", "", "", `40{"more":[1],` + good[3:], ""},
 		{"listed origin", "", "https://app.example.com", good, ""},
 		{"no auth", "", "", "40", "missing_app_id"},
 		{"null", "", "", "40null", "missing_app_id"},

@@ -12,6 +12,32 @@ type sockets struct {
 	mu       sync.Mutex // guards the fields below
 	byApp    map[string]map[*socket]struct{}
 	admitted map[string]int // admitted sockets by app, without zeros
+	users    map[userOf]int // admitted sockets by user, without zeros
+}
+
+// A userOf is a user of an app.
+type userOf struct{ app, user string }
+
+// enter counts a socket as one of its user, if it has one, unless the user has limit
+// sockets or the socket is counted already; 0 means no limit.
+func (s *sockets) enter(sock *socket, limit int) bool {
+	r := sock.rights.Load()
+	user := r.name()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if user == "" || r.counted != "" {
+		return true
+	}
+	of := userOf{sock.app, user}
+	if limit > 0 && s.users[of] >= limit {
+		return false
+	}
+	if s.users == nil {
+		s.users = make(map[userOf]int)
+	}
+	s.users[of]++
+	r.counted = user
+	return true
 }
 
 // add must be called before a socket's credentials are checked: the check then
@@ -61,6 +87,12 @@ func (s *sockets) leave(app string, sock *socket) {
 	if _, ok := s.byApp[app][sock]; ok {
 		s.discount(app)
 		s.drop(app, sock)
+		if r := sock.rights.Load(); r != nil && r.counted != "" {
+			of := userOf{app, r.counted}
+			if s.users[of]--; s.users[of] == 0 {
+				delete(s.users, of)
+			}
+		}
 	}
 }
 
@@ -110,8 +142,8 @@ func (s *sockets) all() []*socket {
 	return list
 }
 
-// recheck disconnects sockets whose key or origin the app no longer accepts.
-// now is nil if the app was deleted. Stock clients do not reconnect automatically
+// recheck disconnects sockets whose key or origin the app no longer accepts, and
+// takes the others out of channels that they may no longer be in. now is nil if the app was deleted. Stock clients do not reconnect automatically
 // afterwards.
 func (s *sockets) recheck(id string, now *keystore.App) {
 	for _, sock := range s.of(id) {
@@ -119,6 +151,8 @@ func (s *sockets) recheck(id string, now *keystore.App) {
 			sock.conn.Disconnect("credentials withdrawn")
 		} else if !sock.mayStayFrom(now) {
 			sock.conn.Disconnect("origin withdrawn")
+		} else {
+			sock.recheck()
 		}
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
 // inChannel acknowledges a subscribe or unsubscribe.
 type inChannel struct {
-	Channel string `json:"channel"`
+	Channel  string             `json:"channel"`
+	Presence *presence.Snapshot `json:"presence,omitempty"`
 }
 
 // maxChannels returns the app's limit, or the configuration's if the app has none.
@@ -35,6 +37,8 @@ type subscribed struct {
 	Complete bool   `json:"complete"`
 	Reason   string `json:"reason,omitempty"`
 	Replayed int    `json:"replayed"`
+
+	Presence *presence.Snapshot `json:"presence,omitempty"`
 }
 
 // subscribe adds the socket to a channel. The client gets the answer before the
@@ -42,8 +46,8 @@ type subscribed struct {
 func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 	channel, err := channelOf(e)
 	var from hub.From
-	if err == nil && len(e.Args) > 1 {
-		from, err = fromOf(e.Args[1])
+	if err == nil {
+		from, err = s.wanted(e, channel)
 	}
 	if err != nil {
 		s.refuse(e, channel, apierr.As(err))
@@ -60,16 +64,59 @@ func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 		err := s.member.Subscribe(ctx, channel, limit, from, joined)
 		if ctx.Err() == nil || err == nil { // otherwise the client has left
 			s.subscribed(e, channel, limit, err)
+		} else {
+			s.notJoined(channel)
 		}
 	}
 }
 
+// wanted reads the options of a subscribe, and checks that the socket may be in the
+// channel.
+func (s *socket) wanted(e *socketio.Event, channel string) (from hub.From, err error) {
+	if len(e.Args) > 1 {
+		var raw string
+		if from, raw, err = optionsOf(e.Args[1]); err != nil {
+			return from, err
+		}
+		if raw != "" {
+			if _, err := s.useToken(raw, channel); err != nil {
+				return from, err
+			}
+		}
+	}
+	app, ok := s.runtime.registry.App(s.app)
+	if !ok {
+		return from, apierr.UnknownApp(s.app)
+	}
+	if err := s.mayJoin(app, channel); err != nil {
+		s.notJoined(channel)
+		return from, err
+	}
+	s.attend(app, channel)
+	return from, nil
+}
+
+// notJoined forgets what was prepared for a channel, unless the socket is in it.
+func (s *socket) notJoined(channel string) {
+	if s.member.In(channel) {
+		return
+	}
+	if r := s.rights.Load(); r != nil {
+		r.forget(channel)
+	}
+	s.absent(channel)
+}
+
 // subscribed completes subscribe with the hub's answer.
 func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err error) {
+	if err != nil {
+		s.notJoined(channel)
+	}
 	switch {
 	case err == nil:
 		s.countSubscriptions()
 		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
+		s.recheckChannel(channel)
 	case errors.Is(err, hub.ErrClosed):
 		// The client has left.
 	case errors.Is(err, hub.ErrPosition):
@@ -90,8 +137,12 @@ func (s *socket) unsubscribe(e *socketio.Event) {
 		return
 	}
 	s.member.Unsubscribe(channel)
+	if r := s.rights.Load(); r != nil {
+		r.forget(channel)
+	}
+	s.absent(channel)
 	s.countSubscriptions()
-	s.answer(e, "unsubscribed", inChannel{channel})
+	s.answer(e, "unsubscribed", inChannel{Channel: channel})
 	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
 }
 
@@ -99,11 +150,12 @@ func (s *socket) unsubscribe(e *socketio.Event) {
 // sends what is replayed.
 func (s *socket) answerSubscribe(e *socketio.Event, channel string, from hub.From, standing hub.Standing[*socketio.Broadcast]) {
 	if from == (hub.From{}) && standing.Position == (hub.Position{}) {
-		s.answer(e, "subscribed", inChannel{channel})
+		s.answer(e, "subscribed", inChannel{channel, s.presenceOf(channel)})
 		return
 	}
 	answer := subscribed{
-		Channel: channel, Complete: standing.Missing == "", Reason: string(standing.Missing), Replayed: len(standing.Replayed),
+		Presence: s.presenceOf(channel),
+		Channel:  channel, Complete: standing.Missing == "", Reason: string(standing.Missing), Replayed: len(standing.Replayed),
 	}
 	if standing.Position.Epoch != "" {
 		answer.ID = standing.Position.ID()

@@ -15,27 +15,29 @@ import (
 // maxRewind is how many messages a subscribe can ask for.
 const maxRewind = 100
 
-// fromOf reads the options of a subscribe.
-func fromOf(options json.RawMessage) (from hub.From, err error) {
+// optionsOf reads the options of a subscribe. token is "" if there is none.
+func optionsOf(options json.RawMessage) (from hub.From, token string, err error) {
 	if options[0] != '{' {
-		return from, apierr.InvalidRequest(`The options of subscribe are %s. They must be an object, for example { rewind: 10 } or { since: id }.`,
+		return from, "", apierr.InvalidRequest(`The options of subscribe are %s. They must be an object, for example { rewind: 10 } or { since: id }.`,
 			jsonscan.Kind(options[0]))
 	}
 	s := jsonscan.Scanner{B: options}
-	var since, rewind []byte
+	var since, rewind, given []byte
 	for s.Next() {
 		name := jsonscan.Unquote(s.Value())
 		s.Colon()
 		value := s.Value()
 		switch {
-		case name == "since" && since != nil, name == "rewind" && rewind != nil:
-			return from, apierr.DuplicateField(name)
+		case name == "since" && since != nil, name == "rewind" && rewind != nil, name == "token" && given != nil:
+			return from, "", apierr.DuplicateField(name)
 		case name == "since":
 			since = value
 		case name == "rewind":
 			rewind = value
+		case name == "token":
+			given = value
 		default:
-			return from, apierr.InvalidRequest("Unknown option %s. subscribe has the options since and rewind.", text.Quote(name))
+			return from, "", apierr.InvalidRequest("Unknown option %s. subscribe has the options since, rewind and token.", text.Quote(name))
 		}
 	}
 	switch {
@@ -46,10 +48,20 @@ func fromOf(options json.RawMessage) (from hub.From, err error) {
 	case rewind != nil:
 		err = rewindOf(rewind, &from)
 	}
-	if err != nil {
-		return hub.From{}, err
+	if err == nil && given != nil {
+		token, err = givenToken(given)
 	}
-	return from, nil
+	if err != nil {
+		return hub.From{}, "", err
+	}
+	return from, token, nil
+}
+
+func givenToken(value []byte) (string, error) {
+	if value[0] != '"' || len(value) == len(`""`) {
+		return "", apierr.InvalidRequest("token is %s. It must be a string, a token that your backend has signed.", text.Quote(string(value[:min(len(value), 20)])))
+	}
+	return jsonscan.Unquote(value), nil
 }
 
 // sinceOf reads the ID of a message.

@@ -1,14 +1,15 @@
 package hub
 
 // Announce runs change between two messages of a channel and, if ok, queues the
-// payload for all subscribers of the channel. The payload is not a message: it
+// payload for all subscribers of the channel but the one with the ID except, which
+// can be "". The payload is not a message: it
 // has no offset, is not kept, and reaches only subscribers on this machine.
 //
 // change holds the locks under which subscribers join: joined of a subscription
 // sees what was announced before, and its subscriber gets all that is announced
 // later. change is called once, even if the channel has no subscribers. It must
 // not block or call the hub.
-func (h *Hub[P]) Announce(app, channel string, change func() (payload P, ok bool)) {
+func (h *Hub[P]) Announce(app, channel, except string, change func() (payload P, ok bool)) {
 	var w waiting[P]
 	defer func() { w.delivery(0).Flush() }() // with no lock held; also after a panic
 	s := h.stream(app)
@@ -25,6 +26,9 @@ func (h *Hub[P]) Announce(app, channel string, change func() (payload P, ok bool
 		return
 	}
 	for _, sub := range c.subs {
+		if except != "" && sub.member.to.ID() == except {
+			continue
+		}
 		if f := sub.member.to.Queue(payload); f != nil {
 			h.wait(c, &w, f)
 		}

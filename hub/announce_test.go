@@ -15,7 +15,7 @@ import (
 )
 
 func announce(h *testHub, app, channel, payload string) {
-	h.Announce(app, channel, func() (string, bool) { return payload, true })
+	h.Announce(app, channel, "", func() (string, bool) { return payload, true })
 }
 
 func TestAnnouncementReachesItsAppsChannelOnly(t *testing.T) {
@@ -26,7 +26,7 @@ func TestAnnouncementReachesItsAppsChannelOnly(t *testing.T) {
 			subscribe(h.t, h.Join(app, box), channel)
 		}
 		announce(h, "app", "a", "1")
-		h.Announce("app", "a", func() (string, bool) { return "2", false })
+		h.Announce("app", "a", "", func() (string, bool) { return "2", false })
 		for key, box := range boxes {
 			want := "[]"
 			if key == "app/a" {
@@ -89,7 +89,7 @@ func TestPanicWhileAnnouncingHoldsNoLock(t *testing.T) {
 	p := &patient{inbox: inbox{id: "patient"}}
 	member := h.Join("app", p)
 	subscribe(t, member, "c")
-	panics(t, func() { h.Announce("app", "c", func() (string, bool) { panic("change") }) })
+	panics(t, func() { h.Announce("app", "c", "", func() (string, bool) { panic("change") }) })
 	broken := h.Join("app", bomb{})
 	subscribe(t, broken, "c")
 	panics(t, func() { announce(h, "app", "c", "1") })
@@ -211,7 +211,7 @@ func TestSnapshotAndAnnouncementsAreTheState(t *testing.T) {
 					switch random.IntN(4) {
 					case 0, 1:
 						silent := random.IntN(4) == 0
-						h.Announce("app", channels[n], func() (string, bool) {
+						h.Announce("app", channels[n], "", func() (string, bool) {
 							if !silent {
 								counters[n]++
 							}
@@ -264,7 +264,7 @@ func TestClientThatComesBackGetsItsAnswerBeforeAnnouncements(t *testing.T) {
 	first := &early{t: t}
 	first.answered.Store(true)
 	m := h.Join("app", first)
-	pid := h.Begin(m, "").PID()
+	pid := h.Begin(m, "", nil).PID()
 	subscribe(t, m, "a")
 	subscribe(t, m, "b")
 	var announcers sync.WaitGroup

@@ -32,11 +32,15 @@ const (
 
 	// OverBudget: the client gets too much replayed per minute.
 	OverBudget Recovery = "over_budget"
+
+	// Forbidden: the session is another user's, or may no longer be in one of its
+	// channels.
+	Forbidden Recovery = "forbidden"
 )
 
 // Recoveries are all outcomes.
 func Recoveries() []Recovery {
-	return []Recovery{Recovered, NoSession, NoPosition, Restarted, Expired, TooMany, OverBudget}
+	return []Recovery{Recovered, NoSession, NoPosition, Restarted, Expired, TooMany, OverBudget, Forbidden}
 }
 
 // MaxReplay is how many messages are replayed at once.
@@ -53,6 +57,13 @@ type Return[P any] struct {
 	// To gets the session's messages from now on. Its ID must be the session's
 	// once Answer is called.
 	To Subscriber[P]
+
+	// Allow reports whether the client may have a session with that owner, which
+	// is in these channels. It must not block or call the hub. nil allows all.
+	Allow func(owner Owner, channels []string) bool
+
+	// Owner is the session's from now on.
+	Owner Owner
 
 	// Answer is called if the client has recovered. It sends what the client has
 	// missed before anything else that is queued. It must not block.
@@ -85,6 +96,11 @@ func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 		s.end()
 		return nil, NoSession
 	}
+	if r.Allow != nil && !r.Allow(s.owner, s.channels()) {
+		s.end()
+		return nil, Forbidden
+	}
+	s.owner = r.Owner
 	m := &Member[P]{stream: s.stream, to: r.To}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,6 +111,15 @@ func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 		return nil, outcome
 	}
 	return m, Recovered
+}
+
+// channels returns the channels of a session that is away. The caller holds mu.
+func (s *Session[P]) channels() []string {
+	channels := make([]string, len(s.pins))
+	for i, p := range s.pins {
+		channels[i] = p.channel.name.channel
+	}
+	return channels
 }
 
 func (r *sessions[P]) isOverdue(s *Session[P]) bool {

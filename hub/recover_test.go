@@ -31,7 +31,7 @@ func (r *returner) start(t *testing.T, channels ...string) {
 	t.Helper()
 	r.box = &inbox{id: "r"}
 	r.member = r.h.Join("app", r.box)
-	r.pid = r.h.Begin(r.member, "").PID()
+	r.pid = r.h.Begin(r.member, "", nil).PID()
 	for _, channel := range channels {
 		subscribe(t, r.member, channel)
 	}

@@ -29,6 +29,9 @@ type Session[P any] struct {
 	pid    string
 	stream *stream[P]
 
+	// owner is who the session belongs to; nil if nobody cares.
+	owner Owner
+
 	// arrived is the position that the client sent when the session began, which
 	// is of an earlier one.
 	arrived string
@@ -53,14 +56,27 @@ type pin[P any] struct {
 // pidLength is the length of a private ID.
 const pidLength = 20
 
+// An Owner is who a session belongs to. The hub's user decides with it who can come
+// back as the session.
+type Owner interface {
+	// User is what is left of the owner in a Snapshot.
+	User() string
+}
+
+// A FormerOwner is an owner in a process before this one, by User.
+type FormerOwner string
+
+// User implements Owner.
+func (o FormerOwner) User() string { return string(o) }
+
 // Begin makes a member, which has no channels yet, one that can come back as a
 // session. position is the one that its client sent, or "".
-func (h *Hub[P]) Begin(m *Member[P], position string) *Session[P] {
+func (h *Hub[P]) Begin(m *Member[P], position string, owner Owner) *Session[P] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := &Session[P]{
 		id: m.to.ID(), pid: random.Text(pidLength), stream: m.stream,
-		arrived: position, member: m,
+		arrived: position, member: m, owner: owner,
 	}
 	m.stream.mu.Lock()
 	m.track = &track[P]{session: s, start: m.stream.last, era: m.stream.era}

@@ -43,6 +43,8 @@ type MessageSnapshot struct {
 type SessionSnapshot struct {
 	App, ID, PID, Arrived string
 
+	User string // of the owner
+
 	Left     time.Duration // until it is too late to come back
 	Start    uint64
 	HasLeft  bool
@@ -126,6 +128,9 @@ func (s *Session[P]) snapshot() SessionSnapshot {
 		App: s.stream.app, ID: s.id, PID: s.pid, Arrived: s.arrived, Left: time.Until(s.until),
 		Start: s.track.start, HasLeft: s.track.left, Blurred: s.track.blurred,
 	}
+	if s.owner != nil {
+		snapshot.User = s.owner.User()
+	}
 	for _, p := range s.pins {
 		snapshot.Channels = append(snapshot.Channels, SubscriptionSnapshot{p.channel.name.channel, p.since})
 	}
@@ -189,7 +194,7 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) {
 
 func (h *Hub[P]) restoreSession(from SessionSnapshot, elapsed time.Duration) {
 	stream := h.stream(from.App)
-	s := &Session[P]{id: from.ID, pid: from.PID, stream: stream, arrived: from.Arrived}
+	s := &Session[P]{id: from.ID, pid: from.PID, stream: stream, arrived: from.Arrived, owner: FormerOwner(from.User)}
 	s.track = &track[P]{session: s, start: from.Start, era: stream.era, left: from.HasLeft, blurred: from.Blurred}
 	for _, r := range from.Replays {
 		s.track.replays = append(s.track.replays, replay[P]{r.Channel, r.At, r.Offsets})

@@ -33,6 +33,7 @@ func (k Kind) Prefix() string {
 		return "pk_live_"
 	case Sign:
 		return "sign_live_"
+	case Subscribe:
 	}
 	return "sub_live_"
 }

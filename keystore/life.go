@@ -135,6 +135,9 @@ func (r *Registry) issue(app string, newKey func(*App) (Key, string, error)) (Is
 	return issued, nil
 }
 
+// Key returns the app's key with that id, or nil. It must not be changed.
+func (a *App) Key(id string) *Key { return a.key(id) }
+
 // key returns the app's key with that id, or nil.
 func (a *App) key(id string) *Key {
 	i := slices.IndexFunc(a.Keys, func(k Key) bool { return k.ID == id })

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -75,7 +76,7 @@ func NewPublicKey(public crypto.PublicKey, label string) (Key, error) {
 	hash := sha256.Sum256(der)
 	return Key{
 		ID: "key_" + random.Text(20), Kind: Sign, Label: label, Hash: hash[:], Created: time.Now().UTC(),
-		Last4: fmt.Sprintf("%x", hash[:2]), Algorithm: algorithm, Verifier: der, public: public,
+		Last4: hex.EncodeToString(hash[:2]), Algorithm: algorithm, Verifier: der, public: public,
 	}, nil
 }
 

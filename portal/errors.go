@@ -23,6 +23,7 @@ func Errors() []Error {
 		{"wrong_key_kind", http.StatusUnauthorized, "The publish and subscribe keys are mixed up", "pk_live_… publishes, sub_live_… connects"},
 		{"key_expired", http.StatusUnauthorized, "The key was rotated, or its lifetime has ended", "Use the new key"},
 		{"key_revoked", http.StatusUnauthorized, "The key was revoked", "Use another key of the app"},
+		{"missing_scope", http.StatusForbidden, "The key was made for something else than publishing", "Use another key, or add one with the scope publish"},
 		{"app_disabled", http.StatusForbidden, "The app is disabled", "Ask the operator of this server"},
 		{"origin_not_allowed", http.StatusForbidden, "The page's origin is not allowed", "Ask the operator to add it: the server's log has the line"},
 		{"invalid_json", http.StatusBadRequest, "The body is not one JSON value in UTF-8", "Check quotes, commas and encoding"},

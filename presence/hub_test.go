@@ -54,7 +54,7 @@ func TestSubscribersOfAHubKnowWhoIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := presence.New(func(app, channel string, change func() (string, any, bool)) {
-			h.Announce(app, channel, func() (any, bool) {
+			h.Announce(app, channel, "", func() (any, bool) {
 				_, data, ok := change()
 				return data, ok
 			})

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -27,16 +28,26 @@ func (b *Broadcast) Plain() *engineio.Packet { return &b.plain }
 
 // Identified returns [event, data, id], with null if there is no data. A stock
 // client remembers the ID, as the last string of an event, and sends it when it
-// comes back.
+// comes back. Without an ID it ends in null if the data is a string, which the
+// client would take for one.
 func (b *Broadcast) Identified() *engineio.Packet {
+	text := b.Text()
+	isText := bytes.HasSuffix(text, []byte(`"]`)) && hasData(text)
+	if b.id == "" && !isText {
+		return &b.plain
+	}
 	if b.identified == nil {
 		var buffer [64]byte
 		tail := buffer[:0]
-		text := b.Text()
-		if !hasData(text) {
+		switch {
+		case b.id == "":
+			tail = append(tail, ",null]"...)
+		case !hasData(text):
 			tail = append(tail, ",null"...)
+			fallthrough
+		default:
+			tail = append(append(append(tail, `,"`...), b.id...), `"]`...)
 		}
-		tail = append(append(append(tail, `,"`...), b.id...), `"]`...)
 		b.identified = engineio.TextPacket(text[:len(text)-1], tail)
 	}
 	return b.identified

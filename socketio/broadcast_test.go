@@ -34,6 +34,15 @@ func TestABroadcastHasTwoForms(t *testing.T) {
 			}
 		}
 	}
+	for data, want := range map[string]string{`"text"`: `2["e","text",null]`, `{"a":"b"}`: `2["e",{"a":"b"}]`, `["a"]`: `2["e",["a"]]`, "": `2["e"]`} {
+		b := socketio.NewBroadcast("e", json.RawMessage(data), "")
+		if data == "" {
+			b = socketio.NewBroadcast("e", nil, "")
+		}
+		if got := string(b.Identified().Text()); got != want {
+			t.Errorf("without an ID, %q is %s", data, got)
+		}
+	}
 	for _, text := range []string{"", "2", `2[""`, `2[]`, `3["e"]`, `2[e"]`} {
 		if _, err := socketio.ParseBroadcast([]byte(text), "id-1"); err == nil {
 			t.Errorf("%q is taken for an event", text)

@@ -235,6 +235,8 @@ describe("openapi.yaml", () => {
       await expect(publish(app, event), 429, "rate_limited");
       await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { enabled: false });
       await expect(publish(app, event), 403, "app_disabled");
+      const manager = (await caddy.admin("POST", `/realtime/keys/${other.id}`, { kind: "publish", scopes: ["manage"] })).json;
+      await expect(publish({ ...other, publish_key: manager.key }, event), 403, "missing_scope");
       const [{ id }] = other.keys;
       const next = (await caddy.admin("POST", `/realtime/keys/${other.id}/${id}/rotate`, { overlap: "0s" })).json;
       await expect(publish(other, event), 401, "key_expired");

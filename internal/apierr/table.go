@@ -235,6 +235,23 @@ func MessageRate(limit int, retryAfter time.Duration) *Error {
 		limit, text.WholeSeconds(retryAfter))
 }
 
+// ClientEventRate is sent to sockets and has no status.
+func ClientEventRate(limit int) *Error {
+	return newError(0, "rate_limited", "This socket has sent %d events within a second, which is the limit; this one was ignored. Send fewer, or publish from your backend.", limit)
+}
+
+// TooManyOfUser is sent to sockets and has no status.
+func TooManyOfUser(limit int) *Error {
+	return newError(0, "too_many_connections",
+		"The user has %d connections, which is the app's limit. Close some, or raise the app's max_connections_per_user.", limit)
+}
+
+// NoScope reports a key that is not good for what it is used for.
+func NoScope(scope keystore.Scope) *Error {
+	return newError(http.StatusForbidden, "missing_scope",
+		"This key has no scope %q. Use another key of the app, or create one: caddy realtime key add --scope %s.", scope, scope)
+}
+
 // Full reports that the server has reached its connection limit.
 func Full() *Error {
 	return Unavailable("The server has reached its connection limit. Try again, or raise max_connections in the Caddyfile.", time.Second)

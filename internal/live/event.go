@@ -47,7 +47,7 @@ type Event struct {
 	Size        int             `json:"size,omitempty"`
 	Subscribers int             `json:"subscribers,omitempty"`
 
-	// Attempt is what was refused: "publish", "connect", "subscribe" or "emit".
+	// Attempt is what was refused: "publish", "connect", "subscribe", "authenticate" or "emit".
 	// Code and Cure are the error's code and message.
 	Attempt string `json:"attempt,omitempty"`
 	Code    string `json:"code,omitempty"`

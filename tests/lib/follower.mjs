@@ -70,26 +70,26 @@ export class Follower {
   lost = []; // reasons of "disconnect"
   greetings = []; // the gateway's CONNECT packets, { sid, pid }
   channels = new Map(); // how many entries of the ledger were there before it subscribed
-  auth = {}; // more fields of auth, which win over the client's
 
   /**
    * Returns a connected client that is subscribed to channels.
    * transport: a name in transports; recover: false asks for no recovery;
-   * through: another follower's network, instead of its own; other options are the
-   * stock client's.
+   * through: another follower's network, instead of its own; auth: more fields of auth,
+   * which win over the client's; other options are the stock client's.
    */
   static async start(t, ledger, channels = [], options = {}) {
-    const follower = new Follower(ledger);
+    const follower = new Follower(ledger, options.auth);
     await follower.#open(t, options);
     for (const channel of [channels].flat()) await follower.subscribe(channel);
     return follower;
   }
 
-  constructor(ledger) {
+  constructor(ledger, auth = {}) {
     this.ledger = ledger;
+    this.auth = auth;
   }
 
-  async #open(t, { transport = "websocket", recover = true, through, ...options }) {
+  async #open(t, { transport = "websocket", recover = true, through, auth, ...options }) {
     const { caddy, app } = this.ledger;
     this.cutter = through?.cutter ?? (await Cutter.start(caddy.port));
     this.transport = transport;
@@ -118,7 +118,7 @@ export class Follower {
     this.socket.on("disconnect", (reason) => this.lost.push(reason));
     this.socket.onAny((event, ...args) => {
       if (event === "subscribed") this.answers.push(args[0]);
-      if (!own.has(event)) this.got.push({ event, data: args[0], id: args[1], args });
+      if (!own.has(event) && !event.startsWith("realtime:")) this.got.push({ event, data: args[0], id: args[1], args });
     });
     await once(this.socket, "connect");
     if (transport === "upgrade") await until("the upgrade", () => this.socket.io.engine.transport.name === "websocket");

@@ -1,0 +1,224 @@
+package realtime
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/token"
+)
+
+// rights are what a socket's tokens allow. A socket without tokens has none.
+type rights struct {
+	mu    sync.Mutex // guards everything below
+	user  string     // of the first token that has one
+	bound bool       // the user is that of a token of the whole socket
+	whole *token.Token
+	of    map[string]*token.Token // of one channel each
+	in    map[string]struct{}     // the channels with presence that the user is a member of
+
+	warned bool // the client knows that whole expires soon
+	timer  *time.Timer
+	ended  bool
+
+	counted string // the user under which sockets.users counts the socket, or ""; guarded by sockets.mu
+}
+
+// expiryNotice is how long before its token expires a client is told.
+const expiryNotice = time.Minute
+
+// User implements hub.Owner. A client that had only tokens of single channels comes
+// back as who it was without showing them again.
+func (r *rights) User() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.bound {
+		return ""
+	}
+	return r.user
+}
+
+// use makes a token that of the socket, or of one channel if that is not "". It
+// fails if the token is another user's.
+func (r *rights) use(t *token.Token, channel string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.user != "" && t.User != r.user {
+		return apierr.UserMismatch()
+	}
+	r.user = t.User
+	if channel == "" {
+		r.whole, r.warned, r.bound = t, false, t.User != ""
+		return nil
+	}
+	if r.of == nil {
+		r.of = make(map[string]*token.Token)
+	}
+	r.of[channel] = t
+	return nil
+}
+
+// forget drops the token of a channel that the socket has left.
+func (r *rights) forget(channel string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.of, channel)
+}
+
+// check returns an error if an app's rules and the tokens do not allow a channel.
+func (r *rights) check(app *keystore.App, channel string, now time.Time) error {
+	rule := app.Rule(channel)
+	switch rule.Access {
+	case keystore.AccessOpen:
+		return nil
+	case keystore.AccessToken: // below
+	case keystore.AccessClosed:
+		return apierr.ChannelForbidden("The channel is closed to all clients. A rule of the app says so: caddy realtime rule list.")
+	}
+	if r == nil {
+		return apierr.TokenRequired(channel)
+	}
+	if err := r.allowed(app, channel, now); err != nil {
+		return err
+	}
+	return r.checkVisible(rule, channel)
+}
+
+// allowed is check for a channel that needs a token.
+func (r *rights) allowed(app *keystore.App, channel string, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var refusal error
+	for _, t := range []*token.Token{r.of[channel], r.whole} {
+		if t == nil {
+			continue
+		}
+		err := t.Check(app, now)
+		if _, ok := t.Allows(channel); err == nil && ok {
+			return nil
+		}
+		if refusal == nil {
+			refusal = err
+		}
+	}
+	switch {
+	case refusal != nil:
+		return refusal
+	case r.whole == nil && r.of[channel] == nil:
+		return apierr.TokenRequired(channel)
+	}
+	return errNotListed()
+}
+
+func errNotListed() error {
+	return apierr.ChannelForbidden("The token does not allow this channel. The backend that signs it lists channels, or patterns such as orders.*, in the claim channels.")
+}
+
+// heir returns the rights that these become if they take over a session: with the
+// tokens of single channels that its owner has shown. ok is false if the owner is
+// another user.
+func (r *rights) heir(owner hub.Owner) (heir *rights, ok bool) {
+	if owner == nil || owner.User() != r.User() {
+		return nil, false
+	}
+	former, ok := owner.(*rights)
+	if !ok {
+		return r, true // of a process before this one, which kept no tokens
+	}
+	former.mu.Lock()
+	heir = &rights{user: former.user, of: maps.Clone(former.of)}
+	former.mu.Unlock()
+	r.mu.Lock()
+	heir.whole = r.whole
+	r.mu.Unlock()
+	return heir, true
+}
+
+// adopt takes over what heir has returned.
+func (r *rights) adopt(heir *rights) {
+	if heir == r {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.user, r.of = heir.user, heir.of
+}
+
+// next returns when something is to be done about a token; zero means never. The
+// caller holds mu.
+func (r *rights) next() (next time.Time) {
+	sooner := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	if t := r.whole; t != nil {
+		if !r.warned {
+			sooner(t.Expires.Add(-expiryNotice))
+		}
+		sooner(t.Expires.Add(token.Grace))
+	}
+	for _, t := range r.of {
+		sooner(t.Expires.Add(token.Grace))
+	}
+	return next
+}
+
+// await has due called when something is to be done about a token.
+func (r *rights) await(due func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := r.next()
+	switch {
+	case r.ended || next.IsZero():
+	case r.timer == nil:
+		r.timer = time.AfterFunc(time.Until(next), due)
+	default:
+		r.timer.Reset(time.Until(next))
+	}
+}
+
+// warn returns when the socket's token expires if its client is to be told now,
+// otherwise zero.
+func (r *rights) warn(now time.Time) (expires time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || r.warned || r.whole == nil || now.Before(r.whole.Expires.Add(-expiryNotice)) {
+		return expires
+	}
+	r.warned = true
+	return r.whole.Expires
+}
+
+// failing returns why the socket's own token is no longer good, or nil.
+func (r *rights) failing(app *keystore.App, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.whole == nil {
+		return nil
+	}
+	return r.whole.Check(app, now)
+}
+
+// drop drops tokens that are no longer good.
+func (r *rights) drop(app *keystore.App, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.whole != nil && r.whole.Check(app, now) != nil {
+		r.whole = nil
+	}
+	maps.DeleteFunc(r.of, func(_ string, t *token.Token) bool { return t.Check(app, now) != nil })
+}
+
+// end stops the timer.
+func (r *rights) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}

@@ -1,0 +1,174 @@
+package realtime
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/live"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/token"
+)
+
+// Reasons why a socket ends because of its token.
+const (
+	tokenEnded   engineio.Reason = "token expired" // the client can come back with another
+	tokenRevoked string          = "token revoked"
+)
+
+// useToken verifies a token for the socket, or for one channel if that is not "".
+func (s *socket) useToken(raw, channel string) (*token.Token, error) {
+	for {
+		app, ok := s.runtime.registry.App(s.app)
+		if !ok {
+			return nil, apierr.UnknownApp(s.app)
+		}
+		t, err := token.Verify(app, raw, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		if _, allowed := t.Allows(channel); channel != "" && !allowed {
+			return nil, errNotListed()
+		}
+		r := s.rights.Load()
+		if r == nil {
+			r = new(rights)
+			s.rights.Store(r)
+		}
+		if err := r.use(t, channel); err != nil {
+			return nil, err
+		}
+		s.runtime.sockets.enter(s, 0)
+		r.await(s.tokensDue)
+		s.runtime.expiry.Watch(app.ID)
+		// A change to the app is either seen here or finds the token.
+		if now, ok := s.runtime.registry.App(s.app); ok && now == app {
+			return t, nil
+		}
+	}
+}
+
+// mayJoin returns an error if the socket may not be in a channel.
+func (s *socket) mayJoin(app *keystore.App, channel string) error {
+	return s.rights.Load().check(app, channel, time.Now())
+}
+
+// renewed acknowledges authenticate.
+type renewed struct {
+	User    string `json:"user,omitempty"`
+	Expires int64  `json:"expires"` // in seconds since 1970, as the claim exp
+}
+
+// authenticate replaces the socket's token.
+func (s *socket) authenticate(e *socketio.Event) {
+	t, err := s.renew(e)
+	if err != nil {
+		refusal := s.visitor.site.explain(apierr.As(err))
+		s.tellRefused("authenticate", "", refusal)
+		e.Ack(refused{refusal})
+		return
+	}
+	s.recheck()
+	e.Ack(renewed{t.User, t.Expires.Unix()})
+}
+
+func (s *socket) renew(e *socketio.Event) (*token.Token, error) {
+	var options struct {
+		Token *string `json:"token"`
+	}
+	if len(e.Args) != 1 || e.Args[0][0] != '{' || json.Unmarshal(e.Args[0], &options) != nil || options.Token == nil {
+		return nil, apierr.InvalidRequest(`authenticate takes an object with a token: socket.emit("authenticate", { token }).`)
+	}
+	return s.useToken(*options.Token, "")
+}
+
+// tokenExpiring tells a client to get another token.
+type tokenExpiring struct {
+	Expires int64 `json:"expires"`
+}
+
+// tokensDue does what is to be done about the socket's tokens by now.
+func (s *socket) tokensDue() {
+	r := s.rights.Load()
+	if expires := r.warn(time.Now()); !expires.IsZero() {
+		data, _ := json.Marshal(tokenExpiring{expires.Unix()}) // a number always marshals
+		s.conn.Send(socketio.EventPacket("realtime:token_expiring", data))
+	}
+	s.recheck()
+	r.await(s.tokensDue)
+}
+
+// recheck takes a socket out of channels that it may no longer be in, or ends it.
+func (s *socket) recheck() {
+	app, ok := s.runtime.registry.App(s.app)
+	if !ok || s.since.Load() == 0 {
+		return // it ends anyway, or has yet to be admitted
+	}
+	r, now := s.rights.Load(), time.Now()
+	if r != nil {
+		defer r.drop(app, now)
+		if why := r.failing(app, now); why != nil {
+			key := s.key.Load()
+			switch {
+			case apierr.As(why).Code == apierr.TokenRevoked().Code:
+				s.conn.Disconnect(tokenRevoked)
+				return
+			case key != nil && key.Kind == keystore.Sign:
+				s.conn.Session().Abort(tokenEnded)
+				return
+			}
+		}
+	}
+	for _, channel := range s.member.Channels() {
+		if err := r.check(app, channel, now); err != nil {
+			s.expel(channel, apierr.As(err))
+		} else if s.attend(app, channel) {
+			s.showPresence(channel)
+		}
+	}
+}
+
+// recheckChannel takes a socket out of a channel that it has joined while the app
+// changed. A later change finds it there.
+func (s *socket) recheckChannel(channel string) {
+	if app, ok := s.runtime.registry.App(s.app); ok {
+		if err := s.mayJoin(app, channel); err != nil {
+			s.expel(channel, apierr.As(err))
+		}
+	}
+}
+
+// expelled says which channel a socket had to leave, and why.
+type expelled struct {
+	Channel string `json:"channel"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// expel takes the socket out of a channel.
+func (s *socket) expel(channel string, why *apierr.Error) {
+	if !s.member.Unsubscribe(channel) {
+		return
+	}
+	if r := s.rights.Load(); r != nil {
+		r.forget(channel)
+	}
+	s.absent(channel)
+	s.countSubscriptions()
+	data, _ := json.Marshal(expelled{channel, why.Code, why.Message}) // strings always marshal
+	s.conn.Send(socketio.EventPacket("unsubscribed", data))
+	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
+}
+
+// isGuess reports whether a refusal may be one of many attempts to guess
+// credentials. A token that was good once is none.
+func isGuess(refusal *apierr.Error) bool {
+	switch refusal.Code {
+	case apierr.TokenExpired(time.Time{}).Code, apierr.TokenRevoked().Code:
+		return false
+	}
+	return refusal.Status == http.StatusUnauthorized
+}
