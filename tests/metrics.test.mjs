@@ -149,7 +149,7 @@ describe("metrics", () => {
   test("clients that come back, and what they are sent, are counted", async () => {
     const app = await caddy.app();
     const before = await scrape();
-    for (const outcome of ["recovered", "no_session", "no_position", "restarted", "expired", "too_many", "over_budget"]) {
+    for (const outcome of ["recovered", "no_session", "no_position", "restarted", "expired", "too_many", "over_budget", "forbidden"]) {
       assert.equal(before.value("recoveries_total", { outcome }), 0, `${outcome} begins at 0`);
     }
     const socket = caddy.socket(app, { auth: { appId: app.id, subscribeKey: app.subscribe_key, recover: true }, reconnection: false });

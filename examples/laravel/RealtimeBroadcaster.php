@@ -9,9 +9,9 @@ use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 /**
  * The broadcast driver "realtime": what broadcast() takes to the gateway.
  *
- * The gateway has no permission per channel: whoever has the subscribe key may
- * listen to all channels of the app. So a private channel is refused here
- * rather than made public without a word.
+ * It does not authorise clients yet: no route of this application signs their
+ * tokens. So a private channel is refused here, unless the application has taken
+ * care of that.
  */
 class RealtimeBroadcaster extends Broadcaster
 {
@@ -40,7 +40,7 @@ class RealtimeBroadcaster extends Broadcaster
     /** Answers /broadcasting/auth, which only private channels have a use for. */
     public function auth($request)
     {
-        throw new AccessDeniedHttpException('The realtime gateway has no private or presence channels, so there is nothing to authorize here. Connect with socket.io-client and the subscribe key.');
+        throw new AccessDeniedHttpException('This driver authorizes no channels: clients of the realtime gateway show a token that the application signs. See docs/who-can-see-what.md of caddy-realtime.');
     }
 
     public function validAuthenticationResponse($request, $result)
@@ -54,7 +54,7 @@ class RealtimeBroadcaster extends Broadcaster
             throw new InvalidArgumentException("The event for $channel is not broadcast: the realtime gateway does not encrypt.");
         }
         if (! $this->allowPrivate && preg_match('/^(private|presence)-/', $channel)) {
-            throw new InvalidArgumentException("The event for $channel is not broadcast: everyone who has the subscribe key could read it. Return a Channel whose name is hard to guess from broadcastOn, or set allow_private of the connection to true if all may read it.");
+            throw new InvalidArgumentException("The event for $channel is not broadcast: this driver does not authorize who subscribes to it. If the application signs tokens for its users, or all may read it, set allow_private of the connection to true.");
         }
     }
 

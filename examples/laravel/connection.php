@@ -18,7 +18,7 @@ return [
     'timeout' => 5,
     'connect_timeout' => 2,
 
-    // Broadcast to private and presence channels, which everyone who has the
-    // subscribe key can read.
+    // Broadcast to private and presence channels. Clients need tokens for them, which
+    // the application signs: this driver does not.
     'allow_private' => false,
 ];
