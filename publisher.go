@@ -133,7 +133,7 @@ func (p *publisher) published(app *keystore.App, m message.Publication, receipt 
 func (s *Settings) hubMessage(app *keystore.App, m message.Publication) hub.Message {
 	return hub.Message{
 		App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except,
-		NoHistory: m.NoHistory, Keep: s.history(app),
+		NoHistory: m.NoHistory, Keep: s.history(app, m.Channel),
 	}
 }
 
@@ -169,7 +169,12 @@ func (s *Settings) rateLimit(app *keystore.App) (publishes int, window time.Dura
 }
 
 // history returns what a channel of the app keeps.
-func (s *Settings) history(app *keystore.App) hub.Keep {
+func (s *Settings) history(app *keystore.App, channel string) hub.Keep {
+	if app.Rules != nil { // the default rules say nothing about it
+		if h := app.Rule(channel).History; h != nil {
+			return hub.Keep{Messages: h.Messages, Age: h.Age}
+		}
+	}
 	if app.History != nil {
 		return hub.Keep{Messages: app.History.Messages, Age: app.History.Age}
 	}

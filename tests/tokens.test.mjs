@@ -211,6 +211,17 @@ describe("tokens", () => {
     assert.equal((await left)[0].code, "token_required");
   });
 
+  test("a channel keeps as much as its rule says", async (t) => {
+    t.after(() => patch({ channels: null }));
+    await patch({ channels: [{ match: "kept.none", history: { messages: 0 } }, { match: "kept.*", history: { messages: 2, age: "1m" } }] });
+    const socket = await connected({ subscribeKey: app.subscribe_key });
+    for (const [channel, replayed] of [["kept.none", 0], ["kept.two", 2], ["other", 3]]) {
+      for (let i = 0; i < 3; i++) await caddy.published(app, { channel, event: "e" });
+      const answer = await socket.timeout(5_000).emitWithAck("subscribe", channel, { rewind: 10 });
+      assert.equal(answer.replayed, replayed, channel);
+    }
+  });
+
   test("a revoked signing key ends its sockets, and its tokens are worth nothing", async () => {
     const key = await addKey({ kind: "sign" });
     const auth = { token: token({ sub: "1", channels: ["private-a"] }, { key: key.key, keyid: key.id }) };
