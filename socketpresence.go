@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -92,7 +94,7 @@ type present struct {
 func (s *socket) showPresence(channel string) {
 	_, _ = s.member.TrySubscribe(channel, 0, hub.From{}, func(hub.Standing[*socketio.Broadcast]) {
 		snapshot := s.runtime.presence.Snapshot(s.app, channel)
-		s.conn.Send(socketio.EventPacket(presence.EventPresence, mustJSON(present{channel, snapshot})))
+		s.notify(presence.EventPresence, present{channel, snapshot})
 	})
 }
 
@@ -166,9 +168,5 @@ func (r *rights) exit(channel string) bool {
 func (r *rights) entered() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	channels := make([]string, 0, len(r.in))
-	for channel := range r.in {
-		channels = append(channels, channel)
-	}
-	return channels
+	return slices.Collect(maps.Keys(r.in))
 }

@@ -94,8 +94,7 @@ type tokenExpiring struct {
 func (s *socket) tokensDue() {
 	r := s.rights.Load()
 	if expires := r.warn(time.Now()); !expires.IsZero() {
-		data, _ := json.Marshal(tokenExpiring{expires.Unix()}) // a number always marshals
-		s.conn.Send(socketio.EventPacket("realtime:token_expiring", data))
+		s.notify("realtime:token_expiring", tokenExpiring{expires.Unix()})
 	}
 	s.recheck()
 	r.await(s.tokensDue)
@@ -123,22 +122,20 @@ func (s *socket) recheck() {
 		}
 	}
 	for _, channel := range s.member.Channels() {
-		if err := r.check(app, channel, now); err != nil {
-			s.expel(channel, apierr.As(err))
-		} else if s.attend(app, channel) {
+		if s.stays(app, channel) && s.attend(app, channel) {
 			s.showPresence(channel)
 		}
 	}
 }
 
-// recheckChannel takes a socket out of a channel that it has joined while the app
-// changed. A later change finds it there.
-func (s *socket) recheckChannel(channel string) {
-	if app, ok := s.runtime.registry.App(s.app); ok {
-		if err := s.mayJoin(app, channel); err != nil {
-			s.expel(channel, apierr.As(err))
-		}
+// stays takes the socket out of a channel that it may no longer be in, and reports
+// whether it may.
+func (s *socket) stays(app *keystore.App, channel string) bool {
+	err := s.mayJoin(app, channel)
+	if err != nil {
+		s.expel(channel, apierr.As(err))
 	}
+	return err == nil
 }
 
 // expelled says which channel a socket had to leave, and why.
@@ -158,8 +155,7 @@ func (s *socket) expel(channel string, why *apierr.Error) {
 	}
 	s.absent(channel)
 	s.countSubscriptions()
-	data, _ := json.Marshal(expelled{channel, why.Code, why.Message}) // strings always marshal
-	s.conn.Send(socketio.EventPacket("unsubscribed", data))
+	s.notify("unsubscribed", expelled{channel, why.Code, why.Message})
 	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
 }
 

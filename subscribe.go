@@ -116,7 +116,10 @@ func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err er
 	case err == nil:
 		s.countSubscriptions()
 		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
-		s.recheckChannel(channel)
+		// The app may have changed meanwhile. A later change finds the socket there.
+		if app, ok := s.runtime.registry.App(s.app); ok {
+			s.stays(app, channel)
+		}
 	case errors.Is(err, hub.ErrClosed):
 		// The client has left.
 	case errors.Is(err, hub.ErrPosition):
@@ -165,19 +168,22 @@ func (s *socket) answerSubscribe(e *socketio.Event, channel string, from hub.Fro
 }
 
 func (s *socket) answer(e *socketio.Event, event string, answer any) {
-	data, _ := json.Marshal(answer) // strings, numbers and booleans always marshal
-	s.conn.Send(socketio.EventPacket(event, data))
+	s.notify(event, answer)
 	e.Ack(answer)
+}
+
+// notify sends the client an event of the gateway itself.
+func (s *socket) notify(event string, data any) {
+	s.conn.Send(socketio.EventPacket(event, mustJSON(data)))
 }
 
 func (s *socket) refuse(e *socketio.Event, channel string, refusal *apierr.Error) {
 	refusal = s.visitor.site.explain(refusal)
-	data, _ := json.Marshal(struct { // a struct of strings always marshals
+	s.tellRefused("subscribe", channel, refusal)
+	s.notify("subscribe_error", struct {
 		Channel string `json:"channel"`
 		*apierr.Error
 	}{channel, refusal})
-	s.tellRefused("subscribe", channel, refusal)
-	s.conn.Send(socketio.EventPacket("subscribe_error", data))
 	e.Ack(refused{refusal})
 }
 

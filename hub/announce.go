@@ -25,14 +25,7 @@ func (h *Hub[P]) Announce(app, channel, except string, change func() (payload P,
 	if !ok {
 		return
 	}
-	for _, sub := range c.subs {
-		if except != "" && sub.member.to.ID() == except {
-			continue
-		}
-		if f := sub.member.to.Queue(payload); f != nil {
-			h.wait(c, &w, f)
-		}
-	}
+	c.queue(&w, payload, except)
 }
 
 // dropUnused removes the record if it has only been made for an announcement.

@@ -47,6 +47,22 @@ func (c *channel[P]) enter() bool {
 	return true
 }
 
+// queue queues a payload for all subscribers but the one with the ID except, which
+// can be "", and returns how many they are. The caller holds mu.
+func (c *channel[P]) queue(w *waiting[P], payload P, except string) int {
+	others := len(c.subs)
+	for _, sub := range c.subs {
+		if except != "" && sub.member.to.ID() == except {
+			others--
+			continue
+		}
+		if f := sub.member.to.Queue(payload); f != nil {
+			c.stream.hub.wait(c, w, f)
+		}
+	}
+	return others
+}
+
 // find returns the record of a channel, or nil if there is none.
 func (h *Hub[P]) find(key name) *channel[P] {
 	s := h.shard(key)

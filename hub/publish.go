@@ -112,15 +112,7 @@ func (s *stream[P]) deliver(m *Message, c *channel[P]) (d Delivery) {
 	subscribers := len(c.subs)
 	if subscribers > 0 || kept {
 		payload := h.codec.Encode(m)
-		for _, sub := range c.subs {
-			if m.Except != "" && sub.member.to.ID() == m.Except {
-				subscribers--
-				continue
-			}
-			if f := sub.member.to.Queue(payload); f != nil {
-				h.wait(c, &w, f)
-			}
-		}
+		subscribers = c.queue(&w, payload, m.Except)
 		if kept {
 			c.keep(m, payload)
 		}

@@ -17,14 +17,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-)
-
-// The bounds of a token.
-const (
-	maxTokenUser     = 128 // characters
-	maxTokenChannels = 100
-	maxTokenInfo     = 1 << 10 // bytes of JSON
-	maxToken         = 8 << 10 // bytes
+	"github.com/seed-c079cc48/caddy-realtime/token"
 )
 
 const (
@@ -110,8 +103,8 @@ func (o Operator) CreateToken(id string, t *NewToken) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if n := len(signed); n > maxToken {
-		return Token{}, apierr.InvalidRequest("The token would have %d bytes; at most %d are allowed. Name fewer channels: a * stands for the rest of a name.", n, maxToken)
+	if n := len(signed); n > token.MaxSize {
+		return Token{}, apierr.InvalidRequest("The token would have %d bytes; at most %d are allowed. Name fewer channels: a * stands for the rest of a name.", n, token.MaxSize)
 	}
 	o.audit("token created", id, zap.String("key", key.ID))
 	return Token{Token: signed, Expires: expires, Key: key.ID}, nil
@@ -155,11 +148,11 @@ func (t *NewToken) check() (time.Duration, error) {
 	if t.User == nil {
 		return 0, apierr.InvalidRequest(`user is missing. Send the user's id: {"user":"42","channels":["private-user.42"]}.`)
 	}
-	if n := utf8.RuneCountInString(*t.User); n < 1 || n > maxTokenUser || !isPrintable(*t.User) {
-		return 0, apierr.InvalidRequest("user is %s. It has 1 to %d printable characters.", text.Quote(*t.User), maxTokenUser)
+	if n := utf8.RuneCountInString(*t.User); n < 1 || n > token.MaxUser || !isPrintable(*t.User) {
+		return 0, apierr.InvalidRequest("user is %s. It has 1 to %d printable characters.", text.Quote(*t.User), token.MaxUser)
 	}
-	if n := len(t.Channels); n > maxTokenChannels {
-		return 0, apierr.InvalidRequest("channels has %d entries; at most %d are allowed. A * stands for the rest of a name.", n, maxTokenChannels)
+	if n := len(t.Channels); n > token.MaxGrants {
+		return 0, apierr.InvalidRequest("channels has %d entries; at most %d are allowed. A * stands for the rest of a name.", n, token.MaxGrants)
 	}
 	for i, raw := range t.Channels {
 		if err := checkGrant(raw); err != nil {
@@ -171,8 +164,8 @@ func (t *NewToken) check() (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		if n := len(compact); n > maxTokenInfo {
-			return 0, apierr.InvalidRequest("info has %d bytes; at most %d are allowed. It is for what others in a channel see of the user, such as a name.", n, maxTokenInfo)
+		if n := len(compact); n > token.MaxInfo {
+			return 0, apierr.InvalidRequest("info has %d bytes; at most %d are allowed. It is for what others in a channel see of the user, such as a name.", n, token.MaxInfo)
 		}
 	}
 	return t.life()

@@ -62,8 +62,8 @@ func userOf(raw []byte) (string, error) {
 		return "", apierr.InvalidToken("The token's sub is empty. Set it to the user's id, or leave it out.")
 	case !utf8.ValidString(user):
 		return "", apierr.InvalidToken("The token's sub is not valid Unicode: it has half of a surrogate pair. Send complete characters.")
-	case n > maxUser:
-		return "", apierr.InvalidToken("The token's sub has %d characters; at most %d are allowed. Use a shorter id of the user.", n, maxUser)
+	case n > MaxUser:
+		return "", apierr.InvalidToken("The token's sub has %d characters; at most %d are allowed. Use a shorter id of the user.", n, MaxUser)
 	}
 	count := 0
 	for _, r := range user {
@@ -100,8 +100,8 @@ func grantsOf(raw []byte) ([]Grant, error) {
 	var grants []Grant
 	s := jsonscan.Scanner{B: raw}
 	for s.Element() {
-		if len(grants) == maxGrants {
-			return nil, apierr.InvalidToken("The token's channels has more than %d elements. Use patterns: orders.* stands for all channels that begin like that.", maxGrants)
+		if len(grants) == MaxGrants {
+			return nil, apierr.InvalidToken("The token's channels has more than %d elements. Use patterns: orders.* stands for all channels that begin like that.", MaxGrants)
 		}
 		grant, err := grantOf(len(grants), s.Value())
 		if err != nil {
@@ -168,8 +168,8 @@ func infoOf(raw []byte) (json.RawMessage, error) {
 	if err := json.Compact(&compact, raw); err != nil {
 		return nil, err // readObject has checked it
 	}
-	if n := compact.Len(); n > maxInfo {
-		return nil, apierr.InvalidToken("The token's info has %d bytes; at most %d are allowed. Send what presence shows, a name for example, and let clients fetch the rest.", n, maxInfo)
+	if n := compact.Len(); n > MaxInfo {
+		return nil, apierr.InvalidToken("The token's info has %d bytes; at most %d are allowed. Send what presence shows, a name for example, and let clients fetch the rest.", n, MaxInfo)
 	}
 	return compact.Bytes(), nil
 }

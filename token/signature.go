@@ -19,8 +19,8 @@ func split(raw string) (p parts, err error) {
 	switch n := strings.Count(raw, "."); {
 	case raw == "":
 		return p, apierr.InvalidToken("The token is empty. Send the JWT that your backend signed.")
-	case len(raw) > maxSize:
-		return p, apierr.InvalidToken("The token has %d bytes; at most %d are allowed. Put less into it: a pattern like orders.* stands for many channels.", len(raw), maxSize)
+	case len(raw) > MaxSize:
+		return p, apierr.InvalidToken("The token has %d bytes; at most %d are allowed. Put less into it: a pattern like orders.* stands for many channels.", len(raw), MaxSize)
 	case keystore.KindOf(raw) == keystore.Sign:
 		return p, apierr.InvalidToken("This is a signing key, not a token. Sign a JWT with it on your backend, and rotate the key if it was sent to browsers.")
 	case keystore.KindOf(raw) != "":

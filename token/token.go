@@ -15,11 +15,11 @@ import (
 
 // The bounds of a token. keystore has those that concern time.
 const (
-	maxSize   = 8192 // bytes
+	MaxSize   = 8192 // bytes
 	maxHeader = 512  // bytes of JSON; reading it costs before the signature is verified
-	maxUser   = 128  // characters
-	maxGrants = 100
-	maxInfo   = 1024 // bytes of compact JSON
+	MaxUser   = 128  // characters
+	MaxGrants = 100
+	MaxInfo   = 1024 // bytes of compact JSON
 )
 
 // A Token is what a verified token says. It is valid when it was verified; whoever
