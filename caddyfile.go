@@ -145,11 +145,13 @@ func (a *App) set(name string, args []string) error {
 //	realtime [<matcher>] {
 //		publish_path /publish
 //		socket_path  /socket.io
+//		api_path     <path>
 //		docs_path    <path>
 //		origins      *
 //	}
 //
-// Without docs_path there is no documentation page. An origin is written as
+// Without api_path there is no API for backends, and without docs_path no
+// documentation page. An origin is written as
 // https://app.example.com[:port]; https://*.example.org for all subdomains at
 // any depth, without example.org itself; null; or * for any origin. The site's
 // own pages need not be listed.
@@ -167,6 +169,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.PublishPath, err = pathArg(name, args, defaultPublishPath)
 		case "socket_path":
 			h.SocketPath, err = pathArg(name, args, defaultSocketPath)
+		case "api_path":
+			h.APIPath, err = pathArg(name, args, "/realtime-api")
 		case "docs_path":
 			h.DocsPath, err = pathArg(name, args, "/docs")
 		case "origins":
@@ -179,7 +183,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			_, err = access.ParseOrigins(args)
 		default:
-			err = errors.New("unknown setting " + name + " of the directive realtime; valid settings: publish_path, socket_path, docs_path, origins" + elsewhere(name))
+			err = errors.New("unknown setting " + name + " of the directive realtime; valid settings: publish_path, socket_path, api_path, docs_path, origins" + elsewhere(name))
 		}
 		return err
 	}, nil)
@@ -235,7 +239,7 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 // the other way round.
 func elsewhere(name string) string {
 	switch name {
-	case "publish_path", "socket_path", "docs_path", "origins":
+	case "publish_path", "socket_path", "api_path", "docs_path", "origins":
 		return "; " + name + " goes into the site's realtime directive"
 	}
 	if slices.Contains(globalSettings(), name) {

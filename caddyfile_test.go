@@ -142,6 +142,8 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 		{"path that is not clean", site("publish_path /a//b/../c"), "write /a/c", "3"},
 		{"publish path with a slash", site("publish_path /publish/"), "without the trailing /", "3"},
 		{"publish path of the front page", site("publish_path /"), "front page", "3"},
+		{"path below the API", site("api_path /rt\n\t\tpublish_path /rt/publish"), "publish_path is /rt/publish, which is below api_path", "5"},
+		{"API at the publish path", site("api_path /publish"), "publish_path and api_path are both /publish", "4"},
 		{"same paths", site("docs_path /publish"), "publish_path and docs_path are both /publish", "4"},
 		{"same paths but for a slash", site("publish_path /a\n\t\tsocket_path /a/"), "publish_path and socket_path are both /a/", "5"},
 		{"origins without value", site("origins"), "for example: origins https://app.example.com", "3"},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
@@ -33,6 +34,12 @@ func (s *sockets) List(app, channel, after string, limit int) (page []manage.Con
 		return sock.since.Load() == 0 || sock.conn.ID() <= after ||
 			channel != "" && !slices.Contains(sock.member.Channels(), channel)
 	})
+	return pageOf(found, limit)
+}
+
+// pageOf returns the views of the first sockets in order of their IDs, and the ID to
+// go on after, if there are more.
+func pageOf(found []*socket, limit int) (page []manage.Connection, next string) {
 	slices.SortFunc(found, func(a, b *socket) int { return strings.Compare(a.conn.ID(), b.conn.ID()) })
 	if len(found) > limit {
 		found = found[:limit]
@@ -73,6 +80,50 @@ func (s *sockets) find(app, id string) *socket {
 	return nil
 }
 
+// gatewaySockets are the sockets with what only the hub knows of them.
+type gatewaySockets struct {
+	*sockets
+	runtime *runtime
+}
+
+// ofUser returns a user's sockets.
+func (s gatewaySockets) ofUser(app, user string) []*socket {
+	var all []*socket
+	for _, sub := range s.runtime.hub.In(app, userChannel(user)) {
+		if sock := sub.(*socket); sock.since.Load() != 0 {
+			all = append(all, sock)
+		}
+	}
+	return all
+}
+
+// ListUser implements manage.Sockets.
+func (s gatewaySockets) ListUser(app, user, after string, limit int) (page []manage.Connection, next string, all int) {
+	found := s.ofUser(app, user)
+	all = len(found)
+	page, next = pageOf(slices.DeleteFunc(found, func(sock *socket) bool { return sock.conn.ID() <= after }), limit)
+	return page, next, all
+}
+
+// DisconnectUser implements manage.Sockets.
+func (s gatewaySockets) DisconnectUser(app, user, reason string, before func() error) (int, error) {
+	found := s.ofUser(app, user)
+	if err := before(); err != nil {
+		return 0, err
+	}
+	isUser := func(owner hub.Owner) bool {
+		r, ok := owner.(*rights)
+		return ok && r.name() == user || !ok && owner != nil && owner.User() == user
+	}
+	// A socket whose client comes back or goes away meanwhile is found once.
+	s.runtime.hub.EndAwayOf(app, isUser)
+	for _, sock := range append(found, s.ofUser(app, user)...) {
+		sock.conn.Disconnect(reason)
+	}
+	s.runtime.hub.EndAwayOf(app, isUser)
+	return len(found), nil
+}
+
 func (s *socket) view() manage.Connection {
 	c := manage.Connection{
 		ID:        s.conn.ID(),
@@ -82,6 +133,9 @@ func (s *socket) view() manage.Connection {
 		Connected: time.Unix(s.since.Load(), 0).UTC(),
 		Channels:  s.member.Channels(),
 	}
+	if user := s.rights.Load().name(); user != "" {
+		c.User = &user
+	}
 	if origin := s.visitor.origin.Get("Origin"); origin != "" {
 		c.Origin = &origin
 	}
@@ -89,4 +143,4 @@ func (s *socket) view() manage.Connection {
 }
 
 // Interface guard
-var _ manage.Sockets = (*sockets)(nil)
+var _ manage.Sockets = gatewaySockets{}

@@ -216,8 +216,8 @@ func (a *App) awaitGateway(r *http.Request) (*manage.Gateway, error) {
 	return rt.gateway, nil
 }
 
-// Handler is the HTTP handler `http.handlers.realtime`: POST /publish and the
-// Socket.IO endpoint of one site. It passes requests for other paths to the next
+// Handler is the HTTP handler `http.handlers.realtime`: POST /publish, the Socket.IO
+// endpoint and the API of backends of one site. It passes requests for other paths to the next
 // handler.
 type Handler struct {
 	// PublishPath accepts publishes. Default: /publish.
@@ -226,6 +226,10 @@ type Handler struct {
 	// SocketPath is the Socket.IO endpoint; its trailing slash is optional.
 	// Default: /socket.io.
 	SocketPath string `json:"socket_path,omitempty"`
+
+	// APIPath is where the API of backends begins, which reads channels and users,
+	// for keys with the scope manage. Default: none.
+	APIPath string `json:"api_path,omitempty"`
 
 	// DocsPath serves a documentation page for developers who publish and
 	// subscribe, with this site's origin, paths and limits. Default: none.
@@ -360,6 +364,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 	}
 	if place == socketPlace {
 		h.serveSocket(rt, w, r)
+		return
+	}
+	if place == apiPlace {
+		h.serveAPI(rt, w, r)
 		return
 	}
 	publishEndpoint{

@@ -20,6 +20,7 @@ const (
 	publishPlace
 	socketPlace
 	docsPagePlace
+	apiPlace // and everything below it
 )
 
 // find returns what the handler serves at a path. Like Caddy's path matchers, it
@@ -42,12 +43,22 @@ func (h *Handler) find(p string) (found place, exact bool) {
 		return socketPlace, true
 	case h.docsPage != nil && bare == h.DocsPath:
 		return docsPagePlace, true
+	case h.APIPath != "" && isBelow(p, h.APIPath):
+		return apiPlace, true
 	case strings.EqualFold(bare, h.PublishPath):
 		return publishPlace, false
 	case strings.EqualFold(bare, h.SocketPath):
 		return socketPlace, false
+	case h.APIPath != "" && len(p) >= len(h.APIPath) && strings.EqualFold(p[:len(h.APIPath)], h.APIPath) && isBelow(p, p[:len(h.APIPath)]):
+		return apiPlace, false
 	}
 	return notOurs, false
+}
+
+// isBelow reports whether a path is top, or one below it.
+func isBelow(p, top string) bool {
+	rest, ok := strings.CutPrefix(p, top)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // path returns the path that serves a place.
@@ -57,6 +68,8 @@ func (h *Handler) path(p place) string {
 		return h.PublishPath
 	case socketPlace:
 		return h.SocketPath + "/"
+	case apiPlace:
+		return h.APIPath
 	default:
 		return h.DocsPath
 	}
@@ -72,7 +85,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to place) {
 		asked = r.URL
 	}
 	prefix, ok := site.LostPrefix(r)
-	if !ok {
+	if !ok || to == apiPlace { // of which only the beginning is known here
 		h.refuse(w, r, apierr.OtherSpelling(asked.Path, right))
 		return
 	}
@@ -101,6 +114,9 @@ func (h *Handler) Trials() []site.Trial {
 	if h.docsPage != nil {
 		all = append(all, site.Trial{Method: http.MethodGet, Path: h.path(docsPagePlace), Silent: true})
 	}
+	if h.APIPath != "" {
+		all = append(all, site.Trial{Method: http.MethodGet, Path: h.APIPath + "/channels", Silent: true})
+	}
 	return all
 }
 
@@ -115,6 +131,9 @@ func (h *Handler) Patterns() []string {
 	all := []string{h.SocketPath + "*", h.PublishPath + "*"}
 	if h.docsPage != nil && h.DocsPath != "" {
 		all = append(all, h.DocsPath+"*")
+	}
+	if h.APIPath != "" {
+		all = append(all, h.APIPath+"/*")
 	}
 	return all
 }

@@ -210,16 +210,17 @@ func (a *App) MarshalJSON() ([]byte, error) {
 
 // hasPlaceholder reports whether any setting of the site has a placeholder.
 func (h *Handler) hasPlaceholder() bool {
-	return hasPlaceholder(h.PublishPath, h.SocketPath, h.DocsPath) || hasPlaceholder(h.Origins...)
+	return hasPlaceholder(h.PublishPath, h.SocketPath, h.DocsPath, h.APIPath) || hasPlaceholder(h.Origins...)
 }
 
 // replace replaces the handler's placeholders. A placeholder in origins can
 // resolve to several, separated by spaces or commas.
 func (h *Handler) replace() error {
-	var errs [4]error
+	var errs [5]error
 	h.PublishPath, errs[0] = replaceSetting("publish_path", h.PublishPath)
 	h.SocketPath, errs[1] = replaceSetting("socket_path", h.SocketPath)
 	h.DocsPath, errs[2] = replaceSetting("docs_path", h.DocsPath)
+	h.APIPath, errs[4] = replaceSetting("api_path", h.APIPath)
 	var list []string
 	for _, origin := range h.Origins {
 		if !hasPlaceholder(origin) {

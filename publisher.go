@@ -123,7 +123,7 @@ func (p *publisher) published(app *keystore.App, m message.Publication, receipt 
 	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
 	if p.feeds.Watched(app.ID) {
 		p.feeds.Tell(app.ID, live.Event{
-			Kind: live.Published, Channel: text.MaskKeys(m.Channel), Event: text.MaskKeys(m.Event), Data: m.Data,
+			Kind: live.Published, Channel: text.MaskKeys(m.Channel), User: text.MaskKeys(m.User), Event: text.MaskKeys(m.Event), Data: m.Data,
 			Message: answer.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}
@@ -131,9 +131,13 @@ func (p *publisher) published(app *keystore.App, m message.Publication, receipt 
 }
 
 func (s *Settings) hubMessage(app *keystore.App, m message.Publication) hub.Message {
+	channel := m.Channel
+	if m.User != "" {
+		channel = userChannel(m.User)
+	}
 	return hub.Message{
-		App: app.ID, Channel: m.Channel, Event: m.Event, Data: m.Data, Except: m.Except,
-		NoHistory: m.NoHistory, Keep: s.history(app, m.Channel),
+		App: app.ID, Channel: channel, Event: m.Event, Data: m.Data, Except: m.Except,
+		NoHistory: m.NoHistory, Keep: s.history(app, channel),
 	}
 }
 

@@ -3,7 +3,6 @@ package realtime
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
@@ -81,7 +80,16 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 	}
 	r, now := s.rights.Load(), time.Now()
 	heir, ok := r.heir(owner)
-	if !ok || slices.ContainsFunc(channels, func(channel string) bool { return heir.check(app, channel, now) != nil }) {
+	may := func(channel string) bool {
+		if hub.IsHidden(channel) {
+			return heir.hears(app, channel, now)
+		}
+		return heir.check(app, channel, now) == nil
+	}
+	for _, channel := range channels {
+		ok = ok && may(channel)
+	}
+	if !ok {
 		return false
 	}
 	r.adopt(heir)

@@ -18,6 +18,7 @@ type rights struct {
 	bound bool       // the user is that of a token of the whole socket
 	whole *token.Token
 	of    map[string]*token.Token // of one channel each
+	proof *token.Token            // says who the user is; not nil as long as a token does
 	in    map[string]struct{}     // the channels with presence that the user is a member of
 
 	warned bool // the client knows that whole expires soon
@@ -50,6 +51,7 @@ func (r *rights) use(t *token.Token, channel string) error {
 		return apierr.UserMismatch()
 	}
 	r.user = t.User
+	r.prove(t)
 	if channel == "" {
 		r.whole, r.warned, r.bound = t, false, t.User != ""
 		return nil
@@ -129,11 +131,12 @@ func (r *rights) heir(owner hub.Owner) (heir *rights, ok bool) {
 		return r, true // of a process before this one, which kept no tokens
 	}
 	former.mu.Lock()
-	heir = &rights{user: former.user, of: maps.Clone(former.of)}
+	heir = &rights{user: former.user, of: maps.Clone(former.of), proof: former.proof}
 	former.mu.Unlock()
 	r.mu.Lock()
 	heir.whole = r.whole
 	r.mu.Unlock()
+	heir.prove(heir.whole)
 	return heir, true
 }
 
@@ -144,7 +147,7 @@ func (r *rights) adopt(heir *rights) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.user, r.of = heir.user, heir.of
+	r.user, r.of, r.proof = heir.user, heir.of, heir.proof
 }
 
 // next returns when something is to be done about a token; zero means never. The
@@ -163,6 +166,9 @@ func (r *rights) next() (next time.Time) {
 	}
 	for _, t := range r.of {
 		sooner(t.Expires.Add(token.Grace))
+	}
+	if r.proof != nil {
+		sooner(r.proof.Expires.Add(token.Grace))
 	}
 	return next
 }
@@ -211,6 +217,7 @@ func (r *rights) drop(app *keystore.App, now time.Time) {
 		r.whole = nil
 	}
 	maps.DeleteFunc(r.of, func(_ string, t *token.Token) bool { return t.Check(app, now) != nil })
+	r.dropProof(app, now)
 }
 
 // end stops the timer.

@@ -117,12 +117,13 @@ func pathForms(def string) settingForms {
 
 // siteForms has a row for each setting of the directive realtime.
 func siteForms() map[string]settingForms {
-	docs := pathForms("")
-	docs.def = forms{}
+	optional := pathForms("")
+	optional.def = forms{}
 	return map[string]settingForms{
 		"publish_path": pathForms("/publish"),
 		"socket_path":  pathForms("/socket.io"),
-		"docs_path":    docs,
+		"api_path":     optional,
+		"docs_path":    optional,
 		"origins": {
 			def: forms{"*", `["*"]`}, min: forms{"null", `["null"]`}, max: forms{"https://a.example https://*.b.example:8443", `["https://a.example","https://*.b.example:8443"]`},
 			under: forms{"a.example", `["a.example"]`}, over: forms{"* https://a.example", `["*","https://a.example"]`},

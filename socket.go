@@ -125,7 +125,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 		switch {
 		case connected || s.app == "":
 		case s.since.Load() != 0:
-			s.Disconnect("panic")
+			s.Disconnect("connect failed")
 		case s.admitted:
 			s.runtime.sockets.leave(s.app, s)
 		default:
@@ -208,7 +208,7 @@ func (s *socket) connect(auth json.RawMessage) error {
 			return apierr.TooManyConnections(app.MaxConnections)
 		}
 		s.admitted = true
-		if !s.runtime.sockets.enter(s, app.MaxConnectionsPerUser) {
+		if !s.runtime.sockets.enter(s, s.rights.Load().name(), app.MaxConnectionsPerUser) {
 			return apierr.TooManyOfUser(app.MaxConnectionsPerUser)
 		}
 		s.member = s.runtime.hub.Join(app.ID, s)
@@ -219,16 +219,27 @@ func (s *socket) connect(auth json.RawMessage) error {
 	s.countSubscriptions()
 	s.since.Store(time.Now().Unix())
 	s.visitor.socket.Store(s)
+	if !s.conn.Opened() {
+		if err := s.open(app, c.asked); err != nil {
+			return err
+		}
+	}
 	if r := s.rights.Load(); r != nil {
-		s.runtime.sockets.enter(s, 0) // also a client that has come back
+		s.runtime.sockets.enter(s, r.name(), 0) // also a client that has come back
 		s.attendAgain(app)
 		r.await(s.tokensDue)
 		s.recheck() // what changed since authenticated
 	}
-	if s.recovers && !s.conn.Opened() && s.runtime.settings().recovery(app) > 0 {
-		s.conn.Open("", s.runtime.hub.Begin(s.member, c.asked.position, s.rights.Load()).PID())
-	}
 	return nil
+}
+
+// open answers the CONNECT of a client that begins.
+func (s *socket) open(app *keystore.App, asked recoverRequest) error {
+	pid := ""
+	if s.recovers && s.runtime.settings().recovery(app) > 0 {
+		pid = s.runtime.hub.Begin(s.member, asked.position, s.rights.Load()).PID()
+	}
+	return s.joinUser(func() { s.conn.Open("", pid) })
 }
 
 // authenticated checks the credentials against the app's current state. A

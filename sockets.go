@@ -18,11 +18,11 @@ type sockets struct {
 // A userOf is a user of an app.
 type userOf struct{ app, user string }
 
-// enter counts a socket as one of its user, if it has one, unless the user has limit
-// sockets or the socket is counted already; 0 means no limit.
-func (s *sockets) enter(sock *socket, limit int) bool {
+// enter counts a socket as one of a user, unless that is "", the socket is counted
+// already, or the user has limit sockets; 0 means no limit. Only then it returns
+// false.
+func (s *sockets) enter(sock *socket, user string, limit int) bool {
 	r := sock.rights.Load()
-	user := r.name()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if user == "" || r.counted != "" {
@@ -38,6 +38,26 @@ func (s *sockets) enter(sock *socket, limit int) bool {
 	s.users[of]++
 	r.counted = user
 	return true
+}
+
+// exit undoes enter.
+func (s *sockets) exit(sock *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetUser(sock)
+}
+
+// forgetUser counts a socket no longer as one of its user. The caller must hold mu.
+func (s *sockets) forgetUser(sock *socket) {
+	r := sock.rights.Load()
+	if r == nil || r.counted == "" {
+		return
+	}
+	of := userOf{sock.app, r.counted}
+	r.counted = ""
+	if s.users[of]--; s.users[of] == 0 {
+		delete(s.users, of)
+	}
 }
 
 // add must be called before a socket's credentials are checked: the check then
@@ -87,12 +107,7 @@ func (s *sockets) leave(app string, sock *socket) {
 	if _, ok := s.byApp[app][sock]; ok {
 		s.discount(app)
 		s.drop(app, sock)
-		if r := sock.rights.Load(); r != nil && r.counted != "" {
-			of := userOf{app, r.counted}
-			if s.users[of]--; s.users[of] == 0 {
-				delete(s.users, of)
-			}
-		}
+		s.forgetUser(sock)
 	}
 }
 
@@ -143,8 +158,8 @@ func (s *sockets) all() []*socket {
 }
 
 // recheck disconnects sockets whose key or origin the app no longer accepts, and
-// takes the others out of channels that they may no longer be in. now is nil if the app was deleted. Stock clients do not reconnect automatically
-// afterwards.
+// takes the others out of channels that they may no longer be in. now is nil if the
+// app was deleted. Stock clients do not reconnect automatically afterwards.
 func (s *sockets) recheck(id string, now *keystore.App) {
 	for _, sock := range s.of(id) {
 		if now == nil || !sock.mayStay(now) {

@@ -38,10 +38,17 @@ func (s *socket) useToken(raw, channel string) (*token.Token, error) {
 			r = new(rights)
 			s.rights.Store(r)
 		}
+		if !s.runtime.sockets.enter(s, t.User, app.MaxConnectionsPerUser) {
+			return nil, apierr.TooManyOfUser(app.MaxConnectionsPerUser)
+		}
 		if err := r.use(t, channel); err != nil {
+			s.settleUser()
 			return nil, err
 		}
-		s.runtime.sockets.enter(s, 0)
+		s.runtime.sockets.enter(s, t.User, 0) // the former token may just have expired
+		if err := s.joinUser(func() {}); err != nil {
+			return nil, err
+		}
 		r.await(s.tokensDue)
 		s.runtime.expiry.Watch(app.ID)
 		// A change to the app is either seen here or finds the token.
@@ -108,7 +115,10 @@ func (s *socket) recheck() {
 	}
 	r, now := s.rights.Load(), time.Now()
 	if r != nil {
-		defer r.drop(app, now)
+		defer func() {
+			r.drop(app, now)
+			s.settleUser()
+		}()
 		if why := r.failing(app, now); why != nil {
 			key := s.key.Load()
 			switch {

@@ -28,6 +28,9 @@ func (h *Handler) validate() error {
 	if h.DocsPath != "" {
 		paths = append(paths, struct{ name, value string }{"docs_path", h.DocsPath})
 	}
+	if h.APIPath != "" {
+		paths = append(paths, struct{ name, value string }{"api_path", h.APIPath})
+	}
 	for i, p := range paths {
 		if err := checkPath(p.name, p.value); err != nil {
 			return err
@@ -35,6 +38,9 @@ func (h *Handler) validate() error {
 		for _, other := range paths[:i] {
 			if strings.TrimSuffix(other.value, "/") == strings.TrimSuffix(p.value, "/") {
 				return fmt.Errorf("%s and %s are both %s; give each its own path", other.name, p.name, p.value)
+			}
+			if p.name == "api_path" && isBelow(other.value, p.value) {
+				return fmt.Errorf("%s is %s, which is below api_path; give each its own path", other.name, other.value)
 			}
 		}
 	}

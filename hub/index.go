@@ -10,13 +10,13 @@ const indexAt = 32
 // nils.
 type index map[string]int
 
-// len returns the number of channels that the member is in. The caller holds
-// mu.
+// len returns the number of channels that the member is in, without hidden ones. The
+// caller holds mu.
 func (m *Member[P]) len() int {
 	if m.index != nil {
-		return len(m.index)
+		return len(m.index) - int(m.hidden)
 	}
-	return len(m.subs)
+	return len(m.subs) - int(m.hidden)
 }
 
 // find returns the position of a channel's subscription in subs, or -1. The
@@ -38,6 +38,9 @@ func (m *Member[P]) find(channel string) int {
 
 // add appends a subscription to subs. The caller holds mu.
 func (m *Member[P]) add(sub *subscription[P]) {
+	if IsHidden(sub.channel.name.channel) {
+		m.hidden++
+	}
 	m.subs = append(m.subs, sub)
 	switch {
 	case m.index != nil:
@@ -50,6 +53,9 @@ func (m *Member[P]) add(sub *subscription[P]) {
 // remove removes the i-th subscription from subs and keeps the order. The
 // caller holds mu.
 func (m *Member[P]) remove(i int) {
+	if IsHidden(m.subs[i].channel.name.channel) {
+		m.hidden--
+	}
 	if m.index == nil {
 		last := len(m.subs) - 1
 		copy(m.subs[i:], m.subs[i+1:])

@@ -11,7 +11,7 @@ type Occupied struct {
 	Subscribers int
 }
 
-// List returns an app's occupied channels in order of their names: at most
+// List returns an app's occupied channels, without hidden ones, in order of their names: at most
 // limit of those that begin with prefix and follow the name in after, which is
 // "" for the first page. more reports that further channels follow. List
 // scans the channels of all apps, so it is meant for people, not for programs
@@ -22,7 +22,7 @@ func (h *Hub[P]) List(app, prefix, after string, limit int) (page []Occupied, mo
 		s := &h.shards[i]
 		s.mu.RLock()
 		for n, c := range s.channels.All() {
-			if n.app == app && n.channel > after && strings.HasPrefix(n.channel, prefix) {
+			if n.app == app && n.channel > after && strings.HasPrefix(n.channel, prefix) && !IsHidden(n.channel) {
 				found = append(found, c)
 			}
 		}
@@ -56,4 +56,19 @@ func (c *channel[P]) occupants() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.subs)
+}
+
+// In returns a channel's subscribers, in no particular order.
+func (h *Hub[P]) In(app, channel string) []Subscriber[P] {
+	c := h.find(name{app, channel})
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Subscriber[P], len(c.subs))
+	for i, sub := range c.subs {
+		all[i] = sub.member.to
+	}
+	return all
 }

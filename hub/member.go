@@ -25,6 +25,7 @@ type Member[P any] struct {
 	stream *stream[P]         // nil once closed
 	subs   []*subscription[P] // in order of subscription; some are nil if there is an index
 	index  index              // nil while there are few channels
+	hidden uint8              // of subs, those to hidden channels
 	track  *track[P]          // nil until needed
 }
 
@@ -142,7 +143,7 @@ func (m *Member[P]) settled(channel string, limit int, from From, joined func(St
 		return true, ErrClosed
 	case m.find(channel) >= 0:
 		return true, m.stands(channel, from, joined)
-	case m.len() >= limit:
+	case m.len() >= limit && !IsHidden(channel):
 		return true, ErrTooMany
 	}
 	return false, nil
@@ -152,12 +153,21 @@ func (m *Member[P]) settled(channel string, limit int, from From, joined func(St
 // channel's.
 func (m *Member[P]) enter(sub *subscription[P], c *channel[P]) {
 	sub.channel, sub.index = c, len(c.subs)
-	if len(c.subs) == 0 {
-		m.stream.hub.occupied.Add(1)
-	}
 	c.subs = append(c.subs, sub)
 	m.add(sub)
-	m.stream.hub.subs.Add(1)
+	m.stream.hub.count(c, 1)
+}
+
+// count counts a subscription of a channel, which it now has, or with -1 one that it
+// no longer has. The caller holds the channel's mu.
+func (h *Hub[P]) count(c *channel[P], n int) {
+	if IsHidden(c.name.channel) {
+		return
+	}
+	h.subs.Add(int64(n))
+	if len(c.subs) == max(n, 0) { // the first, or the last
+		h.occupied.Add(int64(n))
+	}
 }
 
 // Unsubscribe takes the member out of a channel. It returns false if the member
@@ -177,7 +187,7 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 	return true
 }
 
-// Len returns the number of channels that the member is in.
+// Len returns the number of channels that the member is in, without hidden ones.
 func (m *Member[P]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,14 +201,14 @@ func (m *Member[P]) In(channel string) bool {
 	return m.find(channel) >= 0
 }
 
-// Channels returns the channels that the member is in, in the order in which it
-// joined them.
+// Channels returns the channels that the member is in, without hidden ones, in the
+// order in which it joined them.
 func (m *Member[P]) Channels() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	names := make([]string, 0, m.len())
 	for _, sub := range m.subs {
-		if sub != nil {
+		if sub != nil && !IsHidden(sub.channel.name.channel) {
 			names = append(names, sub.channel.name.channel)
 		}
 	}
@@ -226,7 +236,7 @@ func (m *Member[P]) Close() {
 			m.leave(sub)
 		}
 	}
-	m.stream, m.subs, m.index, m.track = nil, nil, nil, nil
+	m.stream, m.subs, m.index, m.track, m.hidden = nil, nil, nil, nil, 0
 }
 
 // leave takes a subscription out of its channel, and removes the channel's
@@ -265,8 +275,6 @@ func (c *channel[P]) unpin() {
 
 // remove removes a subscription. The caller holds mu.
 func (c *channel[P]) remove(sub *subscription[P]) {
-	h := c.stream.hub
-	h.subs.Add(-1)
 	last := len(c.subs) - 1
 	moved := c.subs[last]
 	c.subs[sub.index], moved.index = moved, sub.index
@@ -275,7 +283,5 @@ func (c *channel[P]) remove(sub *subscription[P]) {
 	if cap(c.subs) > 64 && len(c.subs) < cap(c.subs)/4 {
 		c.subs = append(make([]*subscription[P], 0, 2*len(c.subs)), c.subs...)
 	}
-	if last == 0 {
-		h.occupied.Add(-1)
-	}
+	c.stream.hub.count(c, -1)
 }

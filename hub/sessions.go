@@ -99,14 +99,14 @@ func (s *Session[P]) leave(m *Member[P]) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.track, m.track = m.track, nil
-	s.pins = make([]pin[P], 0, m.len())
+	s.pins = make([]pin[P], 0, m.len()+int(m.hidden))
 	for _, sub := range m.subs {
 		if sub != nil {
 			s.pins = append(s.pins, pin[P]{sub.channel, sub.since})
 			m.pin(sub)
 		}
 	}
-	m.stream, m.subs, m.index = nil, nil, nil
+	m.stream, m.subs, m.index, m.hidden = nil, nil, nil, 0
 	s.member = nil
 }
 
@@ -208,6 +208,25 @@ func (h *Hub[P]) EndAway(app string, n int) {
 			return
 		}
 		first.Value.(*Session[P]).endAway()
+	}
+}
+
+// EndAwayOf ends those of an app's sessions that are away and whose owner is one of
+// these.
+func (h *Hub[P]) EndAwayOf(app string, is func(Owner) bool) {
+	stream := h.stream(app)
+	h.sessions.mu.Lock()
+	var away []*Session[P]
+	for e := stream.away.Front(); e != nil; e = e.Next() {
+		away = append(away, e.Value.(*Session[P]))
+	}
+	h.sessions.mu.Unlock()
+	for _, s := range away {
+		s.mu.Lock()
+		if s.member == nil && is(s.owner) {
+			s.end()
+		}
+		s.mu.Unlock()
 	}
 }
 

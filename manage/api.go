@@ -40,10 +40,10 @@ func (a *API) Routes() []caddy.AdminRoute {
 		}, "GET, HEAD, PATCH, DELETE")},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			apierr.NotFound("Nothing exists at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/tokens, /realtime/channels, "+
-				"/realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", text.Quote(r.URL.Path)).Write(w)
+				"/realtime/users, /realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", text.Quote(r.URL.Path)).Write(w)
 			return nil
 		})},
-	}, a.keyRoutes(), a.tokenRoutes(), a.channelRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
+	}, a.keyRoutes(), a.tokenRoutes(), a.backendRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
 }
 
 // adminFunc answers a request or returns an error.
@@ -97,11 +97,18 @@ func (a *API) route(methods map[string]adminFunc, allow string, parameters ...st
 		if method != http.MethodGet {
 			known = nil
 		}
-		err := CheckQuery(r, known...)
-		var g *Gateway
-		if err == nil {
-			g, err = a.Find()
+		if err := CheckQuery(r, known...); err != nil {
+			apierr.As(err).Write(w)
+			return nil
 		}
+		return a.answered(serve)(w, r)
+	}
+}
+
+// answered answers the function's errors as JSON.
+func (a *API) answered(serve adminFunc) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		g, err := a.Find()
 		if err == nil {
 			err = serve(g, w, r)
 		}

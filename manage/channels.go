@@ -3,33 +3,20 @@ package manage
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
-	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 )
-
-func (a *API) channelRoutes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: "/realtime/channels/{id}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: ofApp(a.listChannels),
-		}, "GET, HEAD", "after", "limit", "prefix")},
-		// A channel name can contain slashes.
-		{Pattern: "/realtime/channels/{id}/{channel...}", Handler: a.route(map[string]adminFunc{
-			http.MethodGet: ofApp(a.showChannel),
-		}, "GET, HEAD")},
-	}
-}
 
 // listChannels answers with a page of the occupied channels whose names begin
 // with the query's prefix.
-func (a *API) listChannels(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
+func (c *call) listChannels() error {
+	query := c.r.URL.Query()
 	limit, err := pageLimit(query)
 	if err != nil {
 		return err
@@ -41,29 +28,64 @@ func (a *API) listChannels(g *Gateway, app *keystore.App, w http.ResponseWriter,
 	if after != "" && message.CheckChannel(after) != nil {
 		return NotAPlace(after)
 	}
-	occupied, more := g.Channels.List(app.ID, prefix, after, limit)
+	occupied, more := c.Channels.List(c.app.ID, prefix, after, limit)
 	page := struct {
 		Channels []Channel `json:"channels"`
 		Next     *string   `json:"next"`
 	}{Channels: make([]Channel, 0, len(occupied))}
-	for _, c := range occupied {
-		page.Channels = append(page.Channels, Channel(c))
+	for _, o := range occupied {
+		page.Channels = append(page.Channels, Channel{Channel: o.Channel, Subscribers: o.Subscribers})
 	}
 	if more {
 		page.Next = &occupied[len(occupied)-1].Channel
 	}
-	respond.JSON(w, http.StatusOK, page)
+	respond.JSON(c.w, http.StatusOK, page)
 	return nil
 }
 
 // showChannel answers for any valid channel name. A channel without subscribers
 // is not occupied and has 0 subscribers.
-func (a *API) showChannel(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
-	channel := r.PathValue("channel")
-	if err := message.CheckChannel(channel); err != nil {
+func (c *call) showChannel() error {
+	view := Channel{Channel: c.channel, Subscribers: c.Channels.Subscribers(c.app.ID, c.channel)}
+	if c.app.Rule(c.channel).Presence {
+		view.Members = new(len(c.Presence.Members(c.app.ID, c.channel)))
+	}
+	respond.JSON(c.w, http.StatusOK, view)
+	return nil
+}
+
+// listMembers answers with a page of the users in a channel with presence, in the
+// order in which they have joined it.
+func (c *call) listMembers() error {
+	query := c.r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
 		return err
 	}
-	respond.JSON(w, http.StatusOK, Channel{Channel: channel, Subscribers: g.Channels.Subscribers(app.ID, channel)})
+	if !c.app.Rule(c.channel).Presence {
+		return apierr.InvalidRequest("The channel has no presence: the app's rule for it does not say so. "+
+			"Add one: caddy realtime rule set %s %s --presence", c.app.ID, c.channel)
+	}
+	members := c.Presence.Members(c.app.ID, c.channel)
+	page := struct {
+		Channel string            `json:"channel"`
+		Count   int               `json:"count"`
+		Members []presence.Member `json:"members"`
+		Next    *string           `json:"next"`
+	}{Channel: c.channel, Count: len(members)}
+	if after := query.Get("after"); after != "" {
+		i := slices.IndexFunc(members, func(m presence.Member) bool { return m.ID == after })
+		if i < 0 {
+			return NotAPlace(after) // or the user has left: the list has changed
+		}
+		members = members[i+1:]
+	}
+	if len(members) > limit {
+		members = members[:limit]
+		page.Next = &members[limit-1].ID
+	}
+	page.Members = append([]presence.Member{}, members...)
+	respond.JSON(c.w, http.StatusOK, page)
 	return nil
 }
 

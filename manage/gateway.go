@@ -14,6 +14,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 )
 
 // A Gateway gives operators access to the running gateway. It lasts as long as its
@@ -27,6 +28,7 @@ type Gateway struct {
 	Channels  Channels
 	Sockets   Sockets
 	Publisher Publisher
+	Presence  Presence
 	Feeds     *live.Feeds
 
 	// Defaults returns the limits of apps without limits of their own.
@@ -49,6 +51,9 @@ type Channels interface {
 
 	// Subscribers returns the number of a channel's subscribers.
 	Subscribers(app, channel string) int
+
+	// Past is [hub.Hub.Past].
+	Past(app, channel string, since *hub.Position, limit int, newestFirst bool) (hub.Past, error)
 
 	// Check delivers a message and returns an error if it does not arrive.
 	Check(ctx context.Context) error
@@ -73,6 +78,19 @@ type Sockets interface {
 	// Disconnect closes a socket, logs the reason, and reports whether the socket
 	// existed. Stock clients do not reconnect automatically.
 	Disconnect(app, id, reason string) bool
+
+	// ListUser is List for the sockets of a user, and returns how many those are.
+	ListUser(app, user, after string, limit int) (page []Connection, next string, all int)
+
+	// DisconnectUser closes the sockets that a user has, after it has called before,
+	// unless that fails. Those that are away cannot recover.
+	DisconnectUser(app, user, reason string, before func() error) (int, error)
+}
+
+// Presence knows the users in channels.
+type Presence interface {
+	// Members is [presence.Presence.Members].
+	Members(app, channel string) []presence.Member
 }
 
 // A Publisher delivers messages to their subscribers.

@@ -176,6 +176,13 @@ func TestOpenAPIHasTheRoutesThatThereAre(t *testing.T) {
 		t.Errorf("/publish takes %s in openapi.yaml", documented["/publish"])
 	}
 	delete(documented, "/publish")
+	for _, part := range []string{"/members", "/messages"} { // the route's rest has them
+		path := anyNames("/realtime/channels/{app}/{channel}" + part)
+		if documented[path] != "GET, HEAD" {
+			t.Errorf("%s takes %s in openapi.yaml", path, documented[path])
+		}
+		delete(documented, path)
+	}
 	for _, route := range new(manage.API).Routes() {
 		if route.Pattern == "/realtime/" { // what there is not
 			continue

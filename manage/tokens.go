@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
@@ -17,6 +15,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/token"
 )
 
@@ -148,8 +147,8 @@ func (t *NewToken) check() (time.Duration, error) {
 	if t.User == nil {
 		return 0, apierr.InvalidRequest(`user is missing. Send the user's id: {"user":"42","channels":["private-user.42"]}.`)
 	}
-	if n := utf8.RuneCountInString(*t.User); n < 1 || n > token.MaxUser || !isPrintable(*t.User) {
-		return 0, apierr.InvalidRequest("user is %s. It has 1 to %d printable characters.", text.Quote(*t.User), token.MaxUser)
+	if err := message.CheckUser("user", *t.User); err != nil {
+		return 0, err
 	}
 	if n := len(t.Channels); n > token.MaxGrants {
 		return 0, apierr.InvalidRequest("channels has %d entries; at most %d are allowed. A * stands for the rest of a name.", n, token.MaxGrants)
@@ -209,13 +208,4 @@ func checkGrant(raw json.RawMessage) error {
 		return apierr.InvalidRequest("It needs match: %s.", example)
 	}
 	return CheckPattern("match", *body.Match)
-}
-
-func isPrintable(s string) bool {
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
 }

@@ -89,6 +89,7 @@ type CreatedApp struct {
 type Channel struct {
 	Channel     string `json:"channel"`
 	Subscribers int    `json:"subscribers"`
+	Members     *int   `json:"members,omitempty"` // users, of a single channel with presence
 }
 
 // A Connection is the admin API's view of a connected socket.
@@ -97,6 +98,7 @@ type Connection struct {
 	ClientIP  string    `json:"client_ip"`
 	Origin    *string   `json:"origin"` // null: not from a page, or from the site's own
 	Key       string    `json:"key"`
+	User      *string   `json:"user"` // null: no token says who it is
 	Transport string    `json:"transport"`
 	Connected time.Time `json:"connected"`
 	Channels  []string  `json:"channels"`

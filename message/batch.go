@@ -21,8 +21,10 @@ type Batch struct {
 
 // several returns the publications of a body with "channels" or "messages".
 func (f *fields) several() ([]Publication, error) {
-	const oneOf = `Send one of "channel", "channels" and "messages".`
+	const oneOf = `Send one of "channel", "channels", "user" and "messages".`
 	switch {
+	case f.seen&hasUser != 0:
+		return nil, apierr.InvalidRequest(`"user" and "channels" or "messages" are both present. %s`, oneOf)
 	case f.seen&hasMessages == 0 && f.seen&hasChannel != 0:
 		return nil, apierr.InvalidRequest(`"channel" and "channels" are both present. %s`, oneOf)
 	case f.seen&hasMessages == 0:
@@ -89,7 +91,7 @@ func decodeMessages(raw []byte) ([]Publication, error) {
 		}
 		s.I++ // past the "}"
 		if f.seen&(hasChannels|hasMessages) != 0 {
-			return apierr.InvalidRequest(`It has "channels" or "messages". Give each message one "channel".`)
+			return apierr.InvalidRequest(`It has "channels" or "messages". Give each message one "channel" or "user".`)
 		}
 		if err := f.whole(); err != nil {
 			return err

@@ -62,6 +62,7 @@ const (
 	hasHistory
 	hasChannels
 	hasMessages
+	hasUser
 )
 
 // read reads the object at the scanner. It checks the fields' types, but not their
@@ -82,6 +83,8 @@ func (f *fields) read(s *jsonscan.Scanner) error {
 		switch field {
 		case hasChannel:
 			f.Channel, err = stringField(name, raw)
+		case hasUser:
+			f.User, err = stringField(name, raw)
 		case hasEvent:
 			f.Event, err = stringField(name, raw)
 		case hasData:
@@ -107,12 +110,20 @@ func (f *fields) read(s *jsonscan.Scanner) error {
 // whole checks that the fields are a valid publication.
 func (f *fields) whole() error {
 	switch {
-	case f.seen&hasChannel == 0:
+	case f.seen&hasChannel == 0 && f.seen&hasUser == 0:
 		return apierr.InvalidRequest(`"channel" is missing. Send %s.`, wantedBody)
+	case f.seen&hasChannel != 0 && f.seen&hasUser != 0:
+		return apierr.InvalidRequest(`"channel" and "user" are both present. Send "channel" to reach a channel's subscribers, or "user" to reach all sockets of a user.`)
 	case f.seen&hasEvent == 0:
 		return apierr.InvalidRequest(`"event" is missing. Send %s.`, wantedBody)
 	}
-	return f.check()
+	if f.seen&hasUser == 0 {
+		return f.check()
+	}
+	if err := CheckUser(`"user"`, f.User); err != nil {
+		return err
+	}
+	return f.checkAllButChannel()
 }
 
 const wantedBody = `one JSON object such as {"channel":"orders.42","event":"order.updated","data":{"id":42}}`
@@ -169,6 +180,8 @@ func knownField(raw []byte) (string, fieldSet) {
 		return name, hasData
 	case "except":
 		return name, hasExcept
+	case "user":
+		return name, hasUser
 	case "history":
 		return name, hasHistory
 	case "channels":
@@ -199,11 +212,11 @@ func historyField(raw []byte) (bool, error) {
 }
 
 func errUnknownField(name string) *apierr.Error {
-	for _, known := range []string{"channel", "event", "data", "except", "history", "channels", "messages"} {
+	for _, known := range []string{"channel", "event", "data", "except", "history", "channels", "messages", "user"} {
 		if strings.EqualFold(name, known) {
 			return apierr.InvalidRequest("Unknown field %s. Did you mean %q? Names are case-sensitive.", text.Quote(name), known)
 		}
 	}
-	return apierr.InvalidRequest(`Unknown field %s. A message has "channel", "event" and optionally "data", "except" and "history"; put anything else inside data. `+
+	return apierr.InvalidRequest(`Unknown field %s. A message has "channel" or "user", "event" and optionally "data", "except" and "history"; put anything else inside data. `+
 		`To publish several, send "channels" or "messages".`, text.Quote(name))
 }

@@ -14,8 +14,11 @@ import (
 // A Publication is one message to publish, from the body of POST /publish or its
 // equivalent elsewhere. [Decode] and [New] create it and check it.
 type Publication struct {
-	Channel string
-	Event   string
+	// Channel or User says who gets it: the subscribers of a channel, or all
+	// sockets of a user. The other is "".
+	Channel, User string
+
+	Event string
 
 	// Data is JSON as it was sent, a slice of the decoded body. It is nil if
 	// there is none, which is not the same as null.
@@ -58,7 +61,7 @@ func ErrData() error {
 // maxSocketID bounds the id of a socket, in bytes. Ours have 20.
 const maxSocketID = 64
 
-// check validates everything but the data.
+// check validates everything but the data, of a publication to a channel.
 func (p *Publication) check() error {
 	if err := CheckChannel(p.Channel); err != nil {
 		return err

@@ -1,10 +1,12 @@
 package message
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // maxName is the maximum length of a channel's or event's name, in characters.
@@ -40,6 +42,23 @@ func isChannelByte(c byte) bool {
 	return false
 }
 
+// MaxUser is the maximum length of a user's id, in characters.
+const MaxUser = 128
+
+// CheckUser returns an error that says why a user's id is invalid, or nil. what is
+// where the id stands.
+func CheckUser(what, user string) error {
+	n, printable := 0, utf8.ValidString(user)
+	for _, r := range user {
+		n++
+		printable = printable && unicode.IsPrint(r)
+	}
+	if n < 1 || n > MaxUser || !printable {
+		return apierr.InvalidRequest("%s is %s. It has 1 to %d printable characters.", what, text.Quote(user), MaxUser)
+	}
+	return nil
+}
+
 // CheckEvent returns an error that says why an event's name is invalid, or nil.
 func CheckEvent(name string) error {
 	switch name {
@@ -47,6 +66,9 @@ func CheckEvent(name string) error {
 		return apierr.InvalidEvent("The event's name is empty. It has 1 to %d printable characters.", maxName)
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
 		"subscribe", "subscribed", "subscribe_error", "unsubscribe", "unsubscribed":
+		return apierr.ReservedEvent(name)
+	}
+	if strings.HasPrefix(name, "realtime:") { // events of the gateway
 		return apierr.ReservedEvent(name)
 	}
 	if !utf8.ValidString(name) {

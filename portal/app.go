@@ -90,7 +90,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	}
 	channels, more := v.gateway.Channels.List(app.ID, "", "", rows)
 	for _, c := range channels {
-		p.Channels = append(p.Channels, manage.Channel(c))
+		p.Channels = append(p.Channels, manage.Channel{Channel: c.Channel, Subscribers: c.Subscribers})
 	}
 	p.MoreChannels = more
 	var next string

@@ -40,7 +40,7 @@ func Errors() []Error {
 		{"too_early", http.StatusTooEarly, "The request came in TLS early data (0-RTT), which can be replayed", "Send it again after the handshake"},
 		{"rate_limited", http.StatusTooManyRequests, "More publishes of the app, connections of your address or packets of the socket than the limit in its window", "Wait Retry-After seconds, which is always enough"},
 		{"unavailable", http.StatusServiceUnavailable, "The server is starting or shutting down, or has too many clients or large publishes at once", "Try again after Retry-After seconds"},
-		{"invalid_position", socket, "since is not the id of a message of this app", "Send an id from an event, a publish's answer or subscribed, unchanged"},
+		{"invalid_position", http.StatusUnprocessableEntity, "since is not the id of a message of this app", "Send an id from an event, a publish's answer or subscribed, unchanged"},
 		{"token_required", socket, "The channel needs a token, and the client has none", "Get one from your backend; send it as auth.token, or with subscribe"},
 		{"invalid_token", socket, "The token is not one that this app's backend signed, or not as it must be; the message says what is wrong", "Correct what the message names"},
 		{"token_expired", socket, "The token's exp is over", "Get a new one; auth as a function does that at each connect"},

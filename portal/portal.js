@@ -21,7 +21,7 @@ const told = {
   disconnected: (e) => `${e.socket} from ${e.client_ip}: ${e.reason}`,
   subscribed: (e) => `${e.channel} by ${e.socket}`,
   unsubscribed: (e) => `${e.channel} by ${e.socket}`,
-  published: (e) => `${e.event} to ${e.channel}, ${count(e.subscribers ?? 0, "subscriber")}${data(e)}`,
+  published: (e) => `${e.event} to ${e.user ? `user ${e.user}` : e.channel}, ${count(e.subscribers ?? 0, "subscriber")}${data(e)}`,
   refused: (e) => `${e.attempt}${e.channel ? ` ${e.channel}` : ""} from ${e.client_ip || "somewhere"}: ${e.code}. ${e.cure}`,
 };
 

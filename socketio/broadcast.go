@@ -69,6 +69,18 @@ func hasData(text []byte) bool {
 // Text returns the plain form as text.
 func (b *Broadcast) Text() []byte { return b.plain.Text() }
 
+// ParseText returns the event and the data, or nil, of a text that Text has returned.
+func ParseText(text []byte) (event string, data json.RawMessage) {
+	var parts []json.RawMessage
+	if json.Unmarshal(text[1:], &parts) != nil || len(parts) == 0 || json.Unmarshal(parts[0], &event) != nil {
+		return "", nil
+	}
+	if len(parts) > 1 {
+		data = parts[1]
+	}
+	return event, data
+}
+
 var errBroadcast = errors.New("this text is not of a broadcast")
 
 // ParseBroadcast makes a broadcast of its text, which it copies.

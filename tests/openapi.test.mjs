@@ -36,7 +36,7 @@ describe("openapi.yaml", () => {
 
   /** The path of an operation, with what there is in place of its parameters. */
   const fill = ({ path }, ids) => path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(ids[name]));
-  const nobody = { app: "app_none", key: "key_none", socket: "none", channel: "none" };
+  const nobody = { app: "app_none", key: "key_none", socket: "none", channel: "none", user: "none" };
 
   /** An app whose tokens can be signed. */
   const signer = async () => {
@@ -49,7 +49,7 @@ describe("openapi.yaml", () => {
   const fresh = async () => {
     const app = await signer();
     const socket = await caddy.subscriber(app, "orders");
-    return { made: app, app: app.id, key: app.keys[0].id, socket: socket.id, channel: "orders" };
+    return { made: app, app: app.id, key: app.keys[0].id, socket: socket.id, channel: "orders", user: "42" };
   };
   const credentials = (app) => ({ "X-App-Id": app.id, Authorization: `Bearer ${app.publish_key}` });
   const publish = (app, body, headers = {}) => send(named("POST /publish"), "/publish", { headers: { ...json, ...credentials(app), ...headers }, body: JSON.stringify(body) });
@@ -130,6 +130,7 @@ describe("openapi.yaml", () => {
   test("has every operation, as it succeeds", async () => {
     for (const operation of operations) {
       const ids = await fresh();
+      if (operation.path.endsWith("/members")) ids.channel = "presence-orders";
       if (operation.path.startsWith("/realtime/live/")) {
         const stream = await EventStream.open(caddy.adminOrigin + fill(operation, ids));
         assert.equal(stream.status, 200);
@@ -199,7 +200,10 @@ describe("openapi.yaml", () => {
         }
       }
       const { app } = await fresh();
-      await expect(caddy.admin("GET", `/realtime/channels/${app}/no%20spaces`), 422, "invalid_channel");
+      for (const part of ["", "/members", "/messages"]) {
+        await expect(caddy.admin("GET", `/realtime/channels/${app}/no%20spaces${part}`), 422, "invalid_channel");
+      }
+      await expect(caddy.admin("GET", `/realtime/channels/${app}/orders/messages?since=none`), 422, "invalid_position");
       await expect(caddy.admin("GET", `/realtime/connections/${app}?channel=no%20spaces`), 422, "invalid_channel");
       const headers = { ...json, "If-Match": '"0123456789abcdef"' };
       await expect(send(named("PATCH /realtime/apps/{app}"), `/realtime/apps/${app}`, { headers, body: '{"name":"x"}' }), 412, "precondition_failed");

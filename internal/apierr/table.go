@@ -15,10 +15,9 @@ func InvalidJSON(format string, a ...any) *Error {
 	return newError(http.StatusBadRequest, "invalid_json", format, a...)
 }
 
-// InvalidPosition reports an id that is of no message of the app. It is sent to
-// sockets and has no status.
+// InvalidPosition reports an id that is of no message of the app.
 func InvalidPosition() *Error {
-	return newError(0, "invalid_position",
+	return newError(http.StatusUnprocessableEntity, "invalid_position",
 		"since is not the id of a message of this app. Send an id from an event, a publish's answer or subscribed, unchanged.")
 }
 

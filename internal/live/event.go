@@ -38,6 +38,9 @@ type Event struct {
 
 	Channel string `json:"channel,omitempty"`
 
+	// User is whom a message was published to, in place of a channel.
+	User string `json:"user,omitempty"`
+
 	// Message is the id of a published message, Size the size of its data in
 	// bytes. Data longer than MaxData is left out.
 	Message     string          `json:"message,omitempty"`

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/message"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 )
 
 // A Server is an admin API under test.
@@ -73,6 +74,7 @@ func New(tb testing.TB) *Server {
 		Registry:      registry,
 		Channels:      channels,
 		Sockets:       noSockets{},
+		Presence:      noPresence{},
 		Publisher:     publisher{channels},
 		Feeds:         new(live.Feeds),
 		Defaults: func() manage.Defaults {
@@ -201,6 +203,17 @@ func (noSockets) Disconnect(string, string, string) (found bool) { return false 
 func (noSockets) List(string, string, string, int) (page []manage.Connection, next string) {
 	return nil, ""
 }
+
+func (noSockets) ListUser(string, string, string, int) (page []manage.Connection, next string, all int) {
+	return []manage.Connection{}, "", 0
+}
+
+func (noSockets) DisconnectUser(_, _, _ string, before func() error) (int, error) { return 0, before() }
+
+// noPresence implements manage.Presence likewise.
+type noPresence struct{}
+
+func (noPresence) Members(string, string) []presence.Member { return nil }
 
 // A publisher delivers messages through the hub, without limits.
 type publisher struct{ hub *hub.Hub[struct{}] }

@@ -1,0 +1,101 @@
+package manage
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
+	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/socketio"
+)
+
+// A User is the view of a user of an app: whoever the tokens of sockets say is it.
+type User struct {
+	User        string       `json:"user"`
+	Sockets     int          `json:"sockets"`
+	Connections []Connection `json:"connections"` // a page of the sockets
+	Next        *string      `json:"next"`
+	Revoked     *time.Time   `json:"revoked"` // tokens issued until then are invalid; null: all may be valid
+}
+
+// showUser answers for any valid user. One without sockets has 0 of them.
+func (c *call) showUser() error {
+	query := c.r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
+		return err
+	}
+	after := query.Get("after")
+	if after != "" && !socketio.IsID(after) {
+		return NotAPlace(after)
+	}
+	respond.JSON(c.w, http.StatusOK, c.User(c.app, c.user, after, limit))
+	return nil
+}
+
+// User returns the view of a user, with at most limit of its sockets after an id.
+func (g *Gateway) User(app *keystore.App, user, after string, limit int) User {
+	page, next, all := g.Sockets.ListUser(app.ID, user, after, limit)
+	return User{User: user, Sockets: all, Connections: page, Next: orNull(next), Revoked: timeOrNull(app.RevokedUsers[user])}
+}
+
+// A DisconnectedUser is the answer to a request to disconnect a user.
+type DisconnectedUser struct {
+	User         string     `json:"user"`
+	Disconnected int        `json:"disconnected"`      // sockets
+	Revoked      *time.Time `json:"revoked,omitempty"` // see User
+}
+
+func (c *call) disconnectUser() error {
+	respond.JSON(c.w, http.StatusOK, c.DisconnectUser(c.app.ID, c.user))
+	return nil
+}
+
+// DisconnectUser closes a user's sockets. Those that are away cannot recover. The
+// user's tokens stay valid.
+func (o Operator) DisconnectUser(app, user string) DisconnectedUser {
+	n, _ := o.gateway.Sockets.DisconnectUser(app, user, "user disconnected", func() error { return nil })
+	o.audit("user disconnected", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n))
+	return DisconnectedUser{User: user, Disconnected: n}
+}
+
+func (c *call) revokeUser() error {
+	revoked, err := c.RevokeUser(c.app.ID, c.user)
+	if err != nil {
+		return err
+	}
+	// iat is in whole seconds. A token that is issued after the answer must be good.
+	next := time.NewTimer(time.Until(revoked.Revoked.Truncate(time.Second).Add(time.Second)))
+	defer next.Stop()
+	select {
+	case <-next.C:
+	case <-c.r.Context().Done():
+	}
+	respond.JSON(c.w, http.StatusOK, revoked)
+	return nil
+}
+
+// RevokeUser makes the tokens of a user invalid that were issued until now, in this
+// second, and closes its sockets.
+func (o Operator) RevokeUser(app, user string) (DisconnectedUser, error) {
+	return complete(o, func() (DisconnectedUser, error) {
+		now := time.Now().UTC()
+		n, err := o.gateway.Sockets.DisconnectUser(app, user, "user revoked", func() error {
+			_, err := o.gateway.Registry.RevokeUser(app, user, now)
+			return err
+		})
+		switch {
+		case errors.Is(err, keystore.ErrTooManyRevoked):
+			return DisconnectedUser{}, apierr.InvalidRequest("%s. Replace the signing key, which makes all tokens invalid: caddy realtime key rotate --overlap 0s", err)
+		case err != nil:
+			return DisconnectedUser{}, appError(err, app)
+		}
+		o.audit("user revoked", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n))
+		return DisconnectedUser{User: user, Disconnected: n, Revoked: &now}, nil
+	})
+}
