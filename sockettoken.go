@@ -157,7 +157,7 @@ type expelled struct {
 
 // expel takes the socket out of a channel.
 func (s *socket) expel(channel string, why *apierr.Error) {
-	if !s.member.Unsubscribe(channel) {
+	if !s.member.Expel(channel, func() { s.notify("unsubscribed", expelled{channel, why.Code, why.Message}) }) {
 		return
 	}
 	if r := s.rights.Load(); r != nil {
@@ -165,7 +165,6 @@ func (s *socket) expel(channel string, why *apierr.Error) {
 	}
 	s.absent(channel)
 	s.countSubscriptions()
-	s.notify("unsubscribed", expelled{channel, why.Code, why.Message})
 	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
 }
 

@@ -179,12 +179,39 @@ func (m *Member[P]) Unsubscribe(channel string) bool {
 	if i < 0 {
 		return false
 	}
+	m.leaveAt(i)
+	return true
+}
+
+// Expel is Unsubscribe for a client that has not asked for it. told sends the client
+// word of it; it must not block or call the hub. A client that may not have got that
+// word before its connection broke cannot recover: it would take itself for a
+// subscriber of the channel.
+func (m *Member[P]) Expel(channel string, told func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.find(channel)
+	if i < 0 {
+		return false
+	}
+	if m.track != nil && m.track.session != nil {
+		s := m.stream
+		s.mu.Lock() // told comes before the message that proves that it was received
+		defer s.mu.Unlock()
+		m.track.expelled = s.last + 1
+	}
+	m.leaveAt(i)
+	told()
+	return true
+}
+
+// leaveAt takes the member out of its i-th channel. The caller holds mu.
+func (m *Member[P]) leaveAt(i int) {
 	m.leave(m.subs[i])
 	m.remove(i)
 	if m.track != nil {
 		m.track.left = true
 	}
-	return true
 }
 
 // Len returns the number of channels that the member is in, without hidden ones.

@@ -34,7 +34,7 @@ const (
 	OverBudget Recovery = "over_budget"
 
 	// Forbidden: the session is another user's, or may no longer be in one of its
-	// channels.
+	// channels, or was taken out of one and its client may not know.
 	Forbidden Recovery = "forbidden"
 )
 
@@ -150,6 +150,9 @@ func (s *Session[P]) recover(m *Member[P], r *Return[P]) Recovery {
 	place, ok := s.track.find(r.Position, stream.position())
 	if !ok {
 		return NoPosition
+	}
+	if place.offset < s.track.expelled {
+		return Forbidden
 	}
 	missed, outcome := s.missed(place)
 	if outcome != Recovered {

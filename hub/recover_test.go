@@ -191,3 +191,33 @@ func TestWhatCameBeforeTheInterestIsNotClaimed(t *testing.T) {
 	}
 	early.member.Close()
 }
+
+// A client that lost a channel after its connection broke, unnoticed by the hub, would
+// otherwise take itself for a subscriber.
+func TestClientThatMayNotKnowThatItLostAChannelDoesNotRecover(t *testing.T) {
+	onEach(t, func(h *testHub) {
+		publish := func() {
+			m := hub.Message{App: "app", Channel: "b", Event: identified, Keep: hub.Keep{Messages: 10, Age: time.Minute}}
+			if _, err := h.Publish(background, m); err != nil {
+				h.t.Fatal(err)
+			}
+			h.settle()
+		}
+		for read, want := range map[float64]hub.Recovery{0: hub.Forbidden, 1: hub.Recovered} {
+			r := &returner{h: h}
+			r.start(h.t, "a", "b")
+			publish()
+			r.take(1)
+			told := false
+			if !r.member.Expel("a", func() { told = true }) || !told || r.member.In("a") || r.member.Expel("a", nil) {
+				h.t.Fatal("it is not expelled once")
+			}
+			publish()
+			r.take(read)
+			back := &hub.Return[string]{App: "app", PID: r.pid, Position: r.last, To: &inbox{id: "r"}, Answer: func(*hub.Session[string], []string) {}}
+			if _, outcome := h.Recover(back); outcome != want {
+				h.t.Errorf("it has read %v of what came since, and is told %s", read, outcome)
+			}
+		}
+	})
+}

@@ -49,6 +49,7 @@ type SessionSnapshot struct {
 	Start    uint64
 	HasLeft  bool
 	Blurred  uint64
+	Expelled uint64
 	Channels []SubscriptionSnapshot
 	Replays  []ReplaySnapshot
 }
@@ -126,7 +127,7 @@ func (c *channel[P]) snapshot(now time.Duration, era uint32) *ChannelSnapshot {
 func (s *Session[P]) snapshot() SessionSnapshot {
 	snapshot := SessionSnapshot{
 		App: s.stream.app, ID: s.id, PID: s.pid, Arrived: s.arrived, Left: time.Until(s.until),
-		Start: s.track.start, HasLeft: s.track.left, Blurred: s.track.blurred,
+		Start: s.track.start, HasLeft: s.track.left, Blurred: s.track.blurred, Expelled: s.track.expelled,
 	}
 	if s.owner != nil {
 		snapshot.User = s.owner.User()
@@ -195,7 +196,7 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) {
 func (h *Hub[P]) restoreSession(from SessionSnapshot, elapsed time.Duration) {
 	stream := h.stream(from.App)
 	s := &Session[P]{id: from.ID, pid: from.PID, stream: stream, arrived: from.Arrived, owner: FormerOwner(from.User)}
-	s.track = &track[P]{session: s, start: from.Start, era: stream.era, left: from.HasLeft, blurred: from.Blurred}
+	s.track = &track[P]{session: s, start: from.Start, era: stream.era, left: from.HasLeft, blurred: from.Blurred, expelled: from.Expelled}
 	for _, r := range from.Replays {
 		s.track.replays = append(s.track.replays, replay[P]{r.Channel, r.At, r.Offsets})
 	}

@@ -68,7 +68,7 @@ func (s *SessionSnapshot) check(last uint64) error {
 	if s.ID == "" || len(s.PID) != pidLength {
 		return errors.New("an ID is missing")
 	}
-	if max(s.Start, s.Blurred) > last {
+	if max(s.Start, s.Blurred) > last || s.Expelled > last+1 {
 		return errors.New("it is from after the last message")
 	}
 	seen := make(map[string]struct{}, len(s.Channels))

@@ -20,6 +20,10 @@ type track[P any] struct {
 	left    bool   // the member has left a channel
 	blurred uint64 // replays up to here are no longer remembered
 
+	// expelled is the first offset after the member was last taken out of a channel, or
+	// 0. A client that has not received a message from there on may not know of it.
+	expelled uint64
+
 	minute time.Time // when spent began
 	spent  int       // bytes replayed since
 }
