@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network clock fuzz soak stress recovery restart lint fmt conformance bench clean
+.PHONY: build run test test-go test-node network clock fuzz soak stress recovery restart tokens presence lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -93,6 +93,20 @@ recovery: $(CADDY_BIN) tests/node_modules/.package-lock.json
 restart: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	RESTART_CLIENTS=$${RESTART_CLIENTS:-1000} RESTART_CHANNELS=$${RESTART_CHANNELS:-50} RESTART_PAUSE=$${RESTART_PAUSE:-500} \
 	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/restart.test.mjs
+
+# Tokens that expire while events flow, at full size: make test runs 25 s of it.
+tokens: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	TOKENS_CLIENTS=$${TOKENS_CLIENTS:-1000} TOKENS_LIFE=$${TOKENS_LIFE:-60} TOKENS_SECONDS=$${TOKENS_SECONDS:-600} \
+	TOKENS_CHANNELS=$${TOKENS_CHANNELS:-50} TOKENS_PAUSE=$${TOKENS_PAUSE:-2000} \
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/token-expiry.test.mjs
+
+# Presence among users with three tabs each, at full size: make test runs 15 s of it. It
+# prints its seed: make presence PRESENCE_SEED=<seed> makes the same choices again.
+presence: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	PRESENCE_USERS=$${PRESENCE_USERS:-500} PRESENCE_ROOMS=$${PRESENCE_ROOMS:-20} PRESENCE_RATE=$${PRESENCE_RATE:-30} \
+	PRESENCE_SECONDS=$${PRESENCE_SECONDS:-600} PRESENCE_QUIET=$${PRESENCE_QUIET:-60} PRESENCE_RELOAD=$${PRESENCE_RELOAD:-10} \
+	PRESENCE_GRACE=$${PRESENCE_GRACE:-5} PRESENCE_PING=$${PRESENCE_PING:-5} \
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/presence-crowd.test.mjs
 
 lint:
 	@exec scripts/lint.sh

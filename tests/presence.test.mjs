@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import jwt from "jsonwebtoken";
+import { believe } from "./lib/believe.mjs";
 import { Caddy } from "./lib/caddy.mjs";
 import { Follower, Ledger } from "./lib/follower.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -21,25 +22,6 @@ describe("presence", () => {
   after(() => caddy.close());
 
   const token = (sub, claims) => jwt.sign({ sub, channels: ["presence-*", "room.*"], ...claims }, key, { expiresIn: "1h" });
-
-  /** What a client believes of a channel, by what it was told. */
-  function believe(socket, channel) {
-    const belief = { members: new Map(), events: [] };
-    const reset = ({ members }) => (belief.members = new Map(members.map(({ id, info }) => [id, info])));
-    socket.on("subscribed", (answer) => answer.channel === channel && answer.presence && reset(answer.presence));
-    socket.on("realtime:presence", (what) => what.channel === channel && reset(what));
-    socket.on("realtime:joined", ({ channel: of, id, info }) => {
-      if (of !== channel) return;
-      belief.events.push(`+${id}`);
-      belief.members.set(id, info);
-    });
-    socket.on("realtime:left", ({ channel: of, id }) => {
-      if (of !== channel) return;
-      belief.events.push(`-${id}`);
-      assert.ok(belief.members.delete(id), `${id} left and was not there`);
-    });
-    return belief;
-  }
 
   async function enter(sub, channel, { claims, ...options } = {}) {
     const socket = caddy.socket(app, { auth: { appId: app.id, token: token(sub, claims) }, ...options });

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Caddy } from "./lib/caddy.mjs";
-import { Follower, Ledger } from "./lib/follower.mjs";
+import { crowd, follow } from "./lib/crowd.mjs";
+import { Ledger } from "./lib/follower.mjs";
 import { until } from "./lib/wait.mjs";
 
 const setting = (name, value) => Number(process.env[`RESTART_${name}`] ?? value);
@@ -24,7 +25,11 @@ test("through planned restarts, every answered event arrives once and in order, 
   t.after(() => caddy.close());
   const ledger = new Ledger(caddy, await caddy.app());
   const channels = Array.from({ length: full.channels }, (_, i) => `restart.${i}`);
-  const clients = await crowd(t, ledger, channels);
+  const names = ["websocket", "polling", "upgrade"];
+  const clients = await crowd(full.clients, (i) => {
+    const two = new Set([channels[i % channels.length], channels[(i * 5 + 1) % channels.length]]);
+    return follow(t, ledger, [...two], { transport: names[i % names.length] });
+  });
   const ids = clients.map(({ id }) => id);
 
   const backend = new Backend(ledger);
@@ -78,7 +83,7 @@ test("after kill -9, no client recovers, none gets anything twice, and there is 
   const ledger = new Ledger(caddy, await caddy.app());
   const file = join(caddy.store, "recovery");
   const clients = [];
-  for (const transport of ["websocket", "polling", "upgrade"]) clients.push(await start(t, ledger, ["a", "b"], { transport }));
+  for (const transport of ["websocket", "polling", "upgrade"]) clients.push(await follow(t, ledger, ["a", "b"], { transport }));
   await ledger.several("a", 5);
   await arrived(clients, 5);
 
@@ -99,7 +104,7 @@ test("a start that fails between two processes loses nothing", async (t) => {
   const caddy = await Caddy.start();
   t.after(() => caddy.close());
   const ledger = new Ledger(caddy, await caddy.app());
-  const client = await start(t, ledger, ["a"]);
+  const client = await follow(t, ledger, ["a"]);
   const { id } = client;
   await ledger.several("a", 3);
   await arrived([client], 3);
@@ -115,28 +120,6 @@ test("a start that fails between two processes loses nothing", async (t) => {
   assert.deepEqual(client.connects.at(-1), { id, recovered: true });
   await client.settles();
 });
-
-/** Connects clients to the gateway itself, each to two channels. */
-async function crowd(t, ledger, channels) {
-  const clients = [];
-  const names = ["websocket", "polling", "upgrade"];
-  const one = async (i) => {
-    const some = [channels[i % channels.length], channels[(i * 5 + 1) % channels.length]];
-    clients[i] = await start(t, ledger, [...new Set(some)], { transport: names[i % names.length] });
-  };
-  let next = 0;
-  const several = async () => {
-    while (next < full.clients) await one(next++);
-  };
-  await Promise.all(Array.from({ length: 8 }, several));
-  return clients;
-}
-
-function start(t, ledger, channels, options) {
-  const direct = { cutter: { origin: ledger.caddy.origin, close() {} } };
-  const wait = { reconnectionDelay: 50, reconnectionDelayMax: 500, timeout: 20_000 };
-  return Follower.start(t, ledger, channels, { through: direct, ...wait, ...options });
-}
 
 async function restart(caddy, clients, signal) {
   const connects = clients.map((client) => client.connects.length);
