@@ -66,7 +66,7 @@ func (s *sockets) Disconnect(app, id, reason string) bool {
 	if sock == nil {
 		return false
 	}
-	sock.conn.Disconnect(reason)
+	sock.disconnect(reason)
 	return true
 }
 

@@ -79,6 +79,9 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 		return false
 	}
 	r, now := s.rights.Load(), time.Now()
+	if former, ok := owner.(*rights); ok && former.withdrawn(app, now) {
+		return false
+	}
 	heir, ok := r.heir(owner)
 	may := func(channel string) bool {
 		if hub.IsHidden(channel) {
@@ -94,6 +97,13 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 	}
 	r.adopt(heir)
 	return true
+}
+
+// disconnect ends the socket because the gateway or an operator wants it. Its client
+// cannot come back, also before it has closed the connection, which may be half open.
+func (s *socket) disconnect(reason string) {
+	s.rights.Load().disown()
+	s.conn.Disconnect(reason)
 }
 
 // replace ends a socket whose client has come back on another connection.

@@ -21,9 +21,10 @@ type rights struct {
 	proof *token.Token            // says who the user is; not nil as long as a token does
 	in    map[string]struct{}     // the channels with presence that the user is a member of
 
-	warned bool // the client knows that whole expires soon
-	timer  *time.Timer
-	ended  bool
+	warned   bool // the client knows that whole expires soon
+	timer    *time.Timer
+	ended    bool
+	disowned bool // the gateway has disconnected the socket, which cannot come back
 
 	counted string // the user under which sockets.users counts the socket, or ""; guarded by sockets.mu
 }
@@ -207,6 +208,25 @@ func (r *rights) failing(app *keystore.App, now time.Time) error {
 		return nil
 	}
 	return r.whole.Check(app, now)
+}
+
+// disown makes the socket one that cannot come back. r can be nil.
+func (r *rights) disown() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.disowned = true
+}
+
+// withdrawn reports whether the gateway has disconnected the socket, or would have if
+// it had not been away: its user's tokens were revoked since it got its own.
+func (r *rights) withdrawn(app *keystore.App, now time.Time) bool {
+	why := r.failing(app, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.disowned || why != nil && apierr.As(why).Code == apierr.TokenRevoked().Code
 }
 
 // drop drops tokens that are no longer good.

@@ -118,7 +118,7 @@ func (rt *runtime) useSites() {
 	}
 	for _, sock := range rt.sockets.all() {
 		if !sites.allow(sock.visitor) {
-			sock.conn.Disconnect("origin withdrawn")
+			sock.disconnect("origin withdrawn")
 		}
 	}
 }

@@ -163,9 +163,9 @@ func (s *sockets) all() []*socket {
 func (s *sockets) recheck(id string, now *keystore.App) {
 	for _, sock := range s.of(id) {
 		if now == nil || !sock.mayStay(now) {
-			sock.conn.Disconnect("credentials withdrawn")
+			sock.disconnect("credentials withdrawn")
 		} else if !sock.mayStayFrom(now) {
-			sock.conn.Disconnect("origin withdrawn")
+			sock.disconnect("origin withdrawn")
 		} else {
 			sock.recheck()
 		}

@@ -123,7 +123,7 @@ func (s *socket) recheck() {
 			key := s.key.Load()
 			switch {
 			case apierr.As(why).Code == apierr.TokenRevoked().Code:
-				s.conn.Disconnect(tokenRevoked)
+				s.disconnect(tokenRevoked)
 				return
 			case key != nil && key.Kind == keystore.Sign:
 				s.conn.Session().Abort(tokenEnded)

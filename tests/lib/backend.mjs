@@ -29,6 +29,12 @@ export class Backend {
     return this.#patch({ enabled: false });
   }
 
+  /** Disconnects a socket, as an operator can. */
+  async disconnect(socket) {
+    const { status, text } = await this.caddy.admin("DELETE", `/realtime/connections/${this.app.id}/${socket}`);
+    assert.equal(status, 204, text);
+  }
+
   async #patch(fields) {
     const answer = await this.caddy.admin("PATCH", `/realtime/apps/${this.app.id}`, fields);
     assert.equal(answer.status, 200, answer.text);
