@@ -215,16 +215,24 @@ describe("the matrix", () => {
   const moments = {
     "a token that expires": { flaw: "token_expired", exp: nearlyOver },
     "a signing key that is revoked": { flaw: "invalid_token", change: (backend, { old }) => backend.revoke(old) },
+    "users who are revoked": {
+      flaw: "token_revoked",
+      hits: ({ user }) => user === "ann" || user === "bob",
+      change: async (backend) => {
+        await backend.revokeUser("ann");
+        await backend.revokeUser("bob");
+      },
+    },
     "a subscribe key that is revoked": { keyFlaw: "key_revoked", change: (backend) => backend.revokeSubscribeKey() },
   };
-  for (const [moment, { flaw, keyFlaw, exp, change = () => {} }] of Object.entries(moments)) {
+  for (const [moment, { flaw, keyFlaw, exp, change = () => {}, hits = ({ key }) => flaw && key }] of Object.entries(moments)) {
     test(moment, async (t) => {
       const tally = new Tally();
       const rules = ["open", "token", "seen"].map((name) => ({ match: `${name}.*`, ...access[name] }));
       const channels = ["open.1", "token.1", "seen.1", "none.1"];
       const backend = await Backend.start(caddy, rules);
       const old = await backend.addKey();
-      const bad = (user, ...names) => ({ user, channels: names, key: old, exp: exp?.(), becomes: flaw });
+      const bad = (user, ...names) => ({ user, channels: names, key: old, exp: exp?.() });
       const good = (user, ...names) => ({ user, channels: names });
       const all = await enter(tally, backend, channels, [
         ["a subscribe key", { key: true }],
@@ -244,7 +252,7 @@ describe("the matrix", () => {
       ]);
       await change(backend, { old });
       for (const { shown } of all) {
-        for (const token of [shown.whole, shown.own]) if (token?.becomes) token.flaw = token.becomes;
+        for (const token of [shown.whole, shown.own]) if (token && hits(token)) token.flaw = flaw;
         shown.keyFlaw = keyFlaw;
       }
       await changed(tally, backend, all, channels);

@@ -52,6 +52,12 @@ export class Backend {
     assert.equal(status, 204, text);
   }
 
+  /** Revokes the tokens that a user has by now. */
+  async revokeUser(user) {
+    const { status, text } = await this.caddy.admin("POST", `/realtime/users/${this.app.id}/${user}/revoke`);
+    assert.ok(status >= 200 && status < 300, `${status} ${text}`);
+  }
+
   /** Revokes the key with which subscribers of the app connect. */
   async revokeSubscribeKey() {
     const { json } = await this.caddy.admin("GET", `/realtime/apps/${this.app.id}`);
@@ -107,6 +113,8 @@ export class Backend {
       ["a revoked signing key", this.sign(claims, { key: old })],
     ].map(([what, raw]) => ({ what, raw, flaw: "invalid_token" }));
     tokens.push({ what: "expired", raw: this.sign({ ...claims, exp: now() - 60 }), flaw: "token_expired" });
+    tokens.push({ what: "a revoked user", raw: this.sign({ ...claims, sub: "gone" }), user: "gone", flaw: "token_revoked" });
+    await this.revokeUser("gone");
     await this.revoke(old);
     const good = this.caddy.socket(this.app, { auth: { appId: this.app.id, token: jwt.sign({ exp: now() + 600 }, privateKey, { algorithm: "ES256", ...kid(es) }) } });
     await new Promise((resolve, reject) => good.on("connect", resolve).on("connect_error", reject)); // the public key is known
