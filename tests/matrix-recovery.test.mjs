@@ -68,6 +68,7 @@ const moments = [
   { what: "the key alone", to: [...withToken, withOwn[1]], shows: { key: true, whole: null }, outcome: "new" },
   { what: "the token is not signed by the app", to: everyone, shows: { whole: { raw: "e30.e30.e30" } }, outcome: "invalid_token" },
   { what: "the user is revoked", to: [...withToken, withOwn[1]], change: (b) => b.revokeUser("ann"), outcome: "token_revoked" },
+  { what: "the user is revoked, a newer token", to: withToken, change: (b) => revokedBefore(b, "ann"), shows: { whole: ann }, outcome: "new" },
   { what: "the user of the channel's token is revoked", to: [withOwn[0]], change: (b) => b.revokeUser("ann"), outcome: "new" },
   { what: "another user is revoked", to: everyone, change: (b) => b.revokeUser("bob"), outcome: "recovered" },
   { what: "the subscribe key is revoked", to: withKey, change: (b) => b.revokeSubscribeKey(), outcome: "key_revoked" },
@@ -99,7 +100,8 @@ describe("a client that comes back", { concurrency: 4 }, () => {
     const backend = await Backend.start(caddy, rules);
     backend.old = await backend.addKey();
     const ledger = new Ledger(caddy, backend.app);
-    const shown = { ...given, whole: given.whole && { key: backend.old, ...given.whole } };
+    const whole = given.whole && { key: backend.old, ...given.whole };
+    const shown = { ...given, whole: whole && { ...whole, raw: backend.tokenOf(whole) } }; // the same token again
     const own = given.own && { key: backend.old, exp: exp(), ...given.own };
     const client = await Follower.start(t, ledger, [], { transport, auth: authOf(backend, shown) });
     const channels = shown.whole || own ? [mine, open] : [open];
@@ -124,9 +126,10 @@ describe("a client that comes back", { concurrency: 4 }, () => {
     if (own?.exp) await until("the token has expired", () => Date.now() / 1000 > own.exp + 25, 30_000);
     if (!silent) await publish(); // also after the right was taken
 
-    let { whole } = { ...shown, ...shows };
-    if (whole) whole = { key: backend.old, ...whole, ...(shows.newKey && { key: backend.key }) };
-    const outcome = await returns(client, authOf(backend, { ...shown, ...shows, whole }));
+    const back = { ...shown, ...shows };
+    if (back.whole && shows.newKey) back.whole = { ...(shows.whole ?? given.whole), key: backend.key };
+    else if (shows.whole) back.whole = { key: backend.old, ...shows.whole };
+    const outcome = await returns(client, authOf(backend, back));
     const secrets = () => frames.filter((frame) => frame.includes("SECRET"));
     if (outcome === "recovered") {
       assert.equal(socket.id, id);
@@ -149,6 +152,13 @@ describe("a client that comes back", { concurrency: 4 }, () => {
     return outcome;
   }
 });
+
+/** Revokes a user, and waits until a token that is signed now was issued after that. */
+async function revokedBefore(backend, user) {
+  await backend.revokeUser(user);
+  const second = now();
+  await until("the next second", () => now() > second);
+}
 
 /** The fields of auth of a credential, with null for what it has not. */
 const authOf = (backend, shown) => ({ subscribeKey: null, token: null, ...backend.auth(shown) });
