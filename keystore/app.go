@@ -66,6 +66,9 @@ type App struct {
 	// accepts all that the site allows.
 	AllowedOrigins []string
 
+	// Hooks are the URLs that are sent the app's events, in order of creation.
+	Hooks []Hook
+
 	// Keys are the app's keys in order of creation, including expired and
 	// revoked ones.
 	Keys []Key
@@ -127,6 +130,9 @@ func (a *App) validate() error {
 	if err := a.validateRules(); err != nil {
 		return err
 	}
+	if err := a.validateHooks(); err != nil {
+		return err
+	}
 	if a.Recovery != nil && *a.Recovery < 0 {
 		return fmt.Errorf("a recovery of %s means nothing", *a.Recovery)
 	}
@@ -174,6 +180,7 @@ func (a *App) clone() *App {
 	c.Rules = cloneRules(a.Rules)
 	c.RevokedUsers = maps.Clone(a.RevokedUsers)
 	c.AllowedOrigins = slices.Clone(a.AllowedOrigins)
+	c.Hooks = cloneHooks(a.Hooks)
 	c.Keys = slices.Clone(a.Keys)
 	for i := range c.Keys {
 		c.Keys[i].Hash = slices.Clone(c.Keys[i].Hash)

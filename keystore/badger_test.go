@@ -98,6 +98,13 @@ func full() *App {
 		},
 		RevokedUsers:   map[string]time.Time{"42": at},
 		AllowedOrigins: []string{"https://app.example.com", "https://*.example.org"},
+		Hooks: []Hook{
+			{ID: "hook_a", URL: "https://app.example.com/hooks", Enabled: true, Created: at, Secret: newHookSecret()},
+			{
+				ID: "hook_b", URL: "http://10.0.0.7/", Events: []string{HookRejected, HookConnectionOpened}, Prefix: "orders.", Problem: "410 Gone",
+				Created: at, Secret: newHookSecret(), Previous: newHookSecret(), PreviousUntil: at.Add(time.Hour),
+			},
+		},
 	}
 	for i, kind := range Kinds() {
 		key, _ := NewKey(kind, "of the backend")
@@ -150,7 +157,9 @@ func TestFullUsesEveryField(t *testing.T) {
 	app := full()
 	key := app.Keys[len(app.Keys)-1] // for tokens, with the scopes of another kind
 	key.Scopes, key.Expires, key.Revoked = app.Keys[0].Scopes, app.Keys[0].Expires, app.Keys[0].Revoked
-	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Rules[0]), reflect.ValueOf(key)} {
+	hook := app.Hooks[1]
+	hook.Enabled = app.Hooks[0].Enabled
+	for _, v := range []reflect.Value{reflect.ValueOf(*app), reflect.ValueOf(*app.Rate), reflect.ValueOf(app.Rules[0]), reflect.ValueOf(hook), reflect.ValueOf(key)} {
 		for field, value := range v.Fields() {
 			if value.IsZero() {
 				t.Errorf("%s.%s is zero", v.Type(), field.Name)
@@ -252,24 +261,31 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 		return damaged
 	}
 	for name, test := range map[string]struct{ record, reason string }{
-		"empty":                   {"", "damaged"},
-		"not JSON":                {"\x00\x01", "damaged"},
-		"cut off":                 {string(good[:len(good)-1]), "damaged"},
-		"two":                     {string(good) + string(good), "damaged"},
-		"null":                    {"null", "damaged"},
-		"another app":             {replace("app_full", "app_other"), "damaged"},
-		"unknown field":           {replace(`"v":3`, `"v":3,"secret":1`), "secret"},
-		"no version":              {replace(`"v":3,`, ``), "format 0"},
-		"negative version":        {replace(`"v":3`, `"v":-1`), "format -1"},
-		"newer version":           {`{"v":4,"keys":{"new":"shape"}}`, "run the newer version"},
-		"unknown kind":            {replace(`"publish"`, `"admin"`), `"admin"`},
-		"short hash":              {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
-		"no hash":                 {replace(`"sha256"`, `"SHA-256"`), "damaged"},
-		"a key twice":             {replace(app.Keys[1].ID, app.Keys[0].ID), "id"},
-		"rate of nothing":         {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
-		"a history of no time":    {replace(`"age":3600000000000`, `"age":0`), "history of 7 in 0s"},
-		"a history below nothing": {replace(`"messages":7`, `"messages":-7`), "history of -7"},
-		"a negative recovery":     {replace(`"recovery":180000000000`, `"recovery":-1`), "recovery of -1ns"},
+		"empty":                    {"", "damaged"},
+		"not JSON":                 {"\x00\x01", "damaged"},
+		"cut off":                  {string(good[:len(good)-1]), "damaged"},
+		"two":                      {string(good) + string(good), "damaged"},
+		"null":                     {"null", "damaged"},
+		"another app":              {replace("app_full", "app_other"), "damaged"},
+		"unknown field":            {replace(`"v":4`, `"v":4,"secret":1`), "secret"},
+		"no version":               {replace(`"v":4,`, ``), "format 0"},
+		"negative version":         {replace(`"v":4`, `"v":-1`), "format -1"},
+		"newer version":            {`{"v":5,"keys":{"new":"shape"}}`, "run the newer version"},
+		"unknown kind":             {replace(`"publish"`, `"admin"`), `"admin"`},
+		"short hash":               {replace(`"sha256":"`, `"sha256":"","x":"`), "damaged"},
+		"no hash":                  {replace(`"sha256"`, `"SHA-256"`), "damaged"},
+		"a key twice":              {replace(app.Keys[1].ID, app.Keys[0].ID), "id"},
+		"rate of nothing":          {replace(`"window":90000000000`, `"window":0`), "rate of 5 in 0s"},
+		"a history of no time":     {replace(`"age":3600000000000`, `"age":0`), "history of 7 in 0s"},
+		"a history below nothing":  {replace(`"messages":7`, `"messages":-7`), "history of -7"},
+		"a negative recovery":      {replace(`"recovery":180000000000`, `"recovery":-1`), "recovery of -1ns"},
+		"a webhook twice":          {replace(`"hook_b"`, `"hook_a"`), `webhook 1 has the id "hook_a"`},
+		"a webhook without a URL":  {replace(`"url":"http://10.0.0.7/"`, `"url":""`), "hook_b: a URL of 0 bytes"},
+		"an unknown event":         {replace(`"rejected"`, `"everything"`), `hook_b: the event "everything"`},
+		"an event twice":           {replace(`"rejected"`, `"connection.opened"`), `the event "connection.opened" is unknown, or duplicated`},
+		"a webhook's short secret": {replace(`"previous":"whsec_`, `"previous":"whsec_AAAA","x":"`), "damaged"},
+		"a webhook's other secret": {replace(`"secret":"whsec_`, `"secret":"sec_`), "hook_a: a secret that does not begin with whsec_"},
+		"a problem while enabled":  {replace(`"enabled":true`, `"enabled":true,"problem":"410"`), "hook_a: it is enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -297,6 +313,7 @@ func TestOnlyRecordsThatNeedItHaveTheNewFormat(t *testing.T) {
 		"no rules":    {App{ID: "app_a", Rules: []Rule{}}, `{"v":3,`},
 		"per user":    {App{ID: "app_a", MaxConnectionsPerUser: 1}, `{"v":3,`},
 		"revoked":     {App{ID: "app_a", RevokedUsers: map[string]time.Time{"42": {}}}, `{"v":3,`},
+		"webhooks":    {App{ID: "app_a", Hooks: full().Hooks}, `{"v":4,`},
 	} {
 		record, err := Encode(&test.app)
 		if err != nil || !strings.HasPrefix(string(record), test.format) {

@@ -13,7 +13,7 @@ import (
 // format is the newest version of an app's record. Increase it for anything that
 // an older version would not understand, including a new field, and have
 // formatOf return it for the apps that need it.
-const format = 3
+const format = 4
 
 // storeFormat is the version of the store around the records, written once. An
 // older version refuses a store with a newer one as a whole.
@@ -21,8 +21,11 @@ const storeFormat = 1
 
 // formatOf returns the oldest format that has all of the app, so that an older
 // version can still read what it understands. Format 2 added history and
-// recovery, format 3 rules, users, scopes and signing keys.
+// recovery, format 3 rules, users, scopes and signing keys, format 4 webhooks.
 func formatOf(a *App) int {
+	if len(a.Hooks) > 0 {
+		return 4
+	}
 	if a.Rules != nil || len(a.RevokedUsers) > 0 || a.MaxConnectionsPerUser != 0 ||
 		slices.ContainsFunc(a.Keys, func(k Key) bool { return k.Kind == Sign || k.Scopes != nil }) {
 		return 3
@@ -52,7 +55,8 @@ type record struct {
 	MaxConnectionsPerUser int                  `json:"max_connections_per_user,omitempty"`
 	RevokedUsers          map[string]time.Time `json:"revoked_users,omitempty"`
 
-	Keys []keyRecord `json:"keys"`
+	Hooks []hookRecord `json:"hooks,omitempty"`
+	Keys  []keyRecord  `json:"keys"`
 }
 
 type rateRecord struct {
@@ -71,6 +75,19 @@ type ruleRecord struct {
 	Presence     bool           `json:"presence,omitempty"`
 	ClientEvents bool           `json:"client_events,omitempty"`
 	History      *historyRecord `json:"history,omitempty"`
+}
+
+type hookRecord struct {
+	ID            string    `json:"id"`
+	URL           string    `json:"url"`
+	Events        []string  `json:"events,omitempty"`
+	Prefix        string    `json:"prefix,omitempty"`
+	Enabled       bool      `json:"enabled,omitempty"`
+	Problem       string    `json:"problem,omitempty"`
+	Created       time.Time `json:"created"`
+	Secret        string    `json:"secret"`
+	Previous      string    `json:"previous,omitempty"`
+	PreviousUntil time.Time `json:"previous_until,omitzero"`
 }
 
 type keyRecord struct {
@@ -106,6 +123,9 @@ func Encode(a *App) ([]byte, error) {
 			rules = append(rules, ruleRecord{rule.Match, rule.Access, rule.Presence, rule.ClientEvents, (*historyRecord)(rule.History)})
 		}
 		r.Rules = &rules
+	}
+	for _, h := range a.Hooks {
+		r.Hooks = append(r.Hooks, hookRecord(h))
 	}
 	for _, k := range a.Keys {
 		r.Keys = append(r.Keys, keyRecord{k.ID, k.Kind, k.Label, k.Scopes, k.Hash, k.Last4, k.Algorithm, k.Verifier, k.Created, k.Expires, k.Revoked})
@@ -159,6 +179,9 @@ func decodeRecord(data []byte) (*App, error) {
 		for _, rule := range *r.Rules {
 			a.Rules = append(a.Rules, Rule{rule.Match, rule.Access, rule.Presence, rule.ClientEvents, (*History)(rule.History)})
 		}
+	}
+	for _, h := range r.Hooks {
+		a.Hooks = append(a.Hooks, Hook(h))
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, Key{

@@ -25,7 +25,9 @@ func FuzzDecodeApp(f *testing.F) {
 		`{"v":1,"id":"app_full","history":{"messages":1,"age":1},"keys":[]}`,
 		`{"v":3,"id":"app_full","rules":[],"max_connections_per_user":1,"revoked_users":{"42":"2026-02-03T04:05:06Z"},"keys":[]}`,
 		`{"v":3,"id":"app_full","rules":[{"match":"a*","access":"token"},{"match":"*b","access":"open"}],"keys":[]}`,
-		`{"v":2}`, `{"v":4}`, `{"v":1e9}`, `null`, `[]`, ``,
+		`{"v":4,"id":"app_full","hooks":[{"id":"hook_a","url":"x","events":[],"created":"2026-02-03T04:05:06+01:00","secret":"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}],"keys":[]}`,
+		`{"v":4,"id":"app_full","hooks":[{"id":"hook_a","url":"x","secret":"whsec_AAAA"}],"keys":[]}`,
+		`{"v":2}`, `{"v":5}`, `{"v":1e9}`, `null`, `[]`, ``,
 	} {
 		f.Add([]byte(seed))
 	}

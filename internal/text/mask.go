@@ -43,6 +43,7 @@ func keyIn(s string) int {
 	return first
 }
 
+// isKeyCharacter includes what the secrets of webhooks have, which are base64.
 func isKeyCharacter(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '/'
 }
