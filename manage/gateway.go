@@ -31,6 +31,14 @@ type Gateway struct {
 	Presence  Presence
 	Feeds     *live.Feeds
 
+	// Webhooks delivers the events of apps to their webhooks. If it is nil, nothing
+	// is known about deliveries.
+	Webhooks Webhooks
+
+	// CheckHookURL returns an error that says why a webhook must not have this URL,
+	// for example because its address is private. nil allows every URL.
+	CheckHookURL func(url string) error
+
 	// Defaults returns the limits of apps without limits of their own.
 	Defaults func() Defaults
 
@@ -106,6 +114,39 @@ type Publisher interface {
 
 	// Refused counts a refused publish.
 	Refused(app string, refusal *apierr.Error)
+}
+
+// Webhooks gives access to the deliveries to webhooks.
+type Webhooks interface {
+	// State returns how the deliveries to a webhook of an app stand, and false if it
+	// has had none.
+	State(app, hook string) (HookState, bool)
+
+	// Test sends an event to a webhook, also to a disabled one. Errors to show to
+	// people are of type *apierr.Error.
+	Test(app, hook string) error
+}
+
+// A HookState is how the deliveries to a webhook stand.
+type HookState struct {
+	Waiting int    // events that were not received yet
+	Dropped uint64 // events that never will be
+
+	FailingSince time.Time // zero means that the last attempt succeeded
+	NextAttempt  time.Time // zero means that none is planned
+
+	Last []Delivery // the latest attempts, newest first
+}
+
+// A Delivery is an attempt to send events to a webhook.
+type Delivery struct {
+	ID      string // the webhook-id that the receiver sees
+	Time    time.Time
+	Events  int
+	Attempt int    // from 1
+	Status  int    // of the answer; 0 means that there was none
+	Error   string // why it was not received; empty if it was
+	Took    time.Duration
 }
 
 // Defaults are the limits of apps without limits of their own.
