@@ -23,7 +23,7 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
 		Long: `
-Manages the apps, keys and channel rules of a running Caddy with the realtime module, through
+Manages the apps, keys, channel rules and webhooks of a running Caddy with the realtime module, through
 its admin endpoint. No configuration is reloaded, and answered changes are on
 disk.
 
@@ -42,7 +42,7 @@ Results go to stdout, notes to stderr. --json prints the server's answer.
 			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 			flags.Bool("json", false, "Print JSON, for scripts")
-			cmd.AddCommand(appCommand(), keyCommand(), ruleCommand(), tokenCommand(), publishCommand(), listenCommand(), portalCommand())
+			cmd.AddCommand(appCommand(), keyCommand(), ruleCommand(), webhookCommand(), tokenCommand(), publishCommand(), listenCommand(), portalCommand())
 		},
 	})
 }

@@ -19,10 +19,12 @@ func hostileApp() map[string]any {
 	key := map[string]any{
 		"id": hostileText, "name": hostileText, "kind": hostileText, "label": hostileText, "last4": hostileText,
 		"key": hostileText, "scopes": []string{hostileText}, "algorithm": hostileText, "created": "2030-01-01T00:00:00Z",
+		"url": hostileText, "events": []string{hostileText}, "prefix": hostileText, "problem": hostileText, "secret": hostileText,
+		"state": map[string]any{"last": []any{map[string]any{"id": hostileText, "error": hostileText}}},
 	}
 	app := map[string]any{
 		"publish_key": hostileText, "subscribe_key": hostileText, "allowed_origins": []string{hostileText},
-		"rate_limit": map[string]any{"publishes": 1, "window": hostileText}, "keys": []any{key},
+		"rate_limit": map[string]any{"publishes": 1, "window": hostileText}, "keys": []any{key}, "webhooks": []any{key},
 		"channels": []any{map[string]any{"match": hostileText, "access": hostileText, "history": map[string]any{"messages": 1, "age": hostileText}}},
 		"token":    hostileText, "expires": "2030-01-01T00:00:00Z",
 	}
@@ -38,6 +40,7 @@ var adminCommands = []string{
 	"app create x", "app list", "app show x", "app delete x",
 	"key add x --kind publish", "key list x", "key rotate x y", "key revoke x y",
 	"key add x --kind sign", "rule list x", "rule set x y --access open", "rule remove x y", "rule reset x", "token create x --user 42",
+	"webhook add x https://a.example", "webhook list x", "webhook show x y", "webhook set x y --paused", "webhook rotate x y", "webhook remove x y",
 }
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {

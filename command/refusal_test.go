@@ -9,14 +9,17 @@ import (
 
 func TestEachCommandSaysWhatItTakes(t *testing.T) {
 	for command, says := range map[string]string{
-		"":           "app .*key .*listen .*portal .*publish.*rule .*token .*--address",
+		"":           "app .*key .*listen .*portal .*publish.*rule .*token .*webhook .*--address",
 		"app":        "create .*delete .*list .*show",
 		"key":        "add .*list .*revoke .*rotate",
 		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
 		"key add": "--expires.*--kind.*--label.*--public-key.*--scope", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
 		"rule": "list .*remove .*reset .*set", "rule list": "<app>", "rule remove": "<app> <match>", "rule reset": "<app>",
 		"rule set": "The first.rule that matches.*<app> <match>.*Examples:.*--access.*--client-events.*--first.*--history.*--presence",
-		"token":    "create", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
+		"webhook":  "add .*list .*remove .*rotate .*set .*show", "webhook list": "<app>", "webhook show": "<app> <webhook>", "webhook remove": "<app> <webhook>",
+		"webhook add": "shown.only this once.*<app> <url>.*Examples:.*--event.*channel.occupied, channel.vacated.*--paused.*--prefix",
+		"webhook set": "<app> <webhook>.*Examples:.*--default-events.*--enabled.*--event.*--paused.*--prefix.*--url", "webhook rotate": "<app> <webhook>.*--overlap",
+		"token": "create", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
 		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip", "portal": "--port",
 		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {
@@ -44,6 +47,10 @@ func TestMistakesOfCommandsAreToldWithTheCure(t *testing.T) {
 		{"rule set app_1 a --access open --history 5" + address, "--history '100 2m', or --history 0"},
 		{"rule set app_1 a --access open --history x" + address, "--history '100 2m', or --history 0"},
 		{"rule set app_1 --access open" + address, "accepts 2 arg"},
+		{"webhook set app_1 hook_1" + address, "nothing to change; use --url, --event"},
+		{"webhook set app_1 hook_1 --enabled --paused" + address, "either --enabled or --paused"},
+		{"webhook set app_1 hook_1 --event rejected --default-events" + address, "either --event or --default-events"},
+		{"webhook add app_1" + address, "accepts 2 arg"},
 		{"token create app_1" + address, "--user 42"},
 		{"token create app_1 --user 42 --info Ann" + address, `--info "Ann" is not JSON; a text needs quotes`},
 		{"key add app_1 --kind publish --expires 2020-01-01T00:00:00Z" + address, "not in the future"},

@@ -48,7 +48,7 @@ describe("caddy realtime", () => {
     const { code, stdout } = await run(["--help"]);
     assert.equal(code, 0);
     assert.match(stdout, /Usage:\n  caddy realtime /);
-    for (const word of ["app", "key", "rule", "token", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
+    for (const word of ["app", "key", "rule", "webhook", "token", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
       assert.ok(stdout.includes(word), `--help has no ${word}:\n${stdout}`);
     }
   });
