@@ -36,7 +36,7 @@ describe("openapi.yaml", () => {
 
   /** The path of an operation, with what there is in place of its parameters. */
   const fill = ({ path }, ids) => path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(ids[name]));
-  const nobody = { app: "app_none", key: "key_none", socket: "none", channel: "none", user: "none" };
+  const nobody = { app: "app_none", key: "key_none", hook: "hook_none", socket: "none", channel: "none", user: "none" };
 
   /** An app whose tokens can be signed. */
   const signer = async () => {
@@ -45,11 +45,17 @@ describe("openapi.yaml", () => {
     return app;
   };
 
-  /** An app with a key and a connected socket that an operation may change. */
+  const addHook = async (app) => {
+    const answer = await caddy.admin("POST", `/realtime/webhooks/${app.id}`, { url: "https://app.example.com/hooks" });
+    assert.equal(answer.status, 201, answer.text);
+    return answer.json.id;
+  };
+
+  /** An app with a key, a webhook and a connected socket that an operation may change. */
   const fresh = async () => {
     const app = await signer();
     const socket = await caddy.subscriber(app, "orders");
-    return { made: app, app: app.id, key: app.keys[0].id, socket: socket.id, channel: "orders", user: "42" };
+    return { made: app, app: app.id, key: app.keys[0].id, hook: await addHook(app), socket: socket.id, channel: "orders", user: "42" };
   };
   const credentials = (app) => ({ "X-App-Id": app.id, Authorization: `Bearer ${app.publish_key}` });
   const publish = (app, body, headers = {}) => send(named("POST /publish"), "/publish", { headers: { ...json, ...credentials(app), ...headers }, body: JSON.stringify(body) });
@@ -119,7 +125,7 @@ describe("openapi.yaml", () => {
       bodies.push(...names.map((name) => ({ ...whole, [name.toUpperCase()]: whole[name] ?? null })));
       for (const body of bodies.map((each) => JSON.parse(JSON.stringify(each)))) {
         const made = await signer();
-        const answer = await use(operation, { made, app: made.id, key: made.keys[0].id }, body);
+        const answer = await use(operation, { made, app: made.id, key: made.keys[0].id, hook: await addHook(made) }, body);
         const wrong = lacks(bodySchema(operation), body);
         const want = wrong === undefined ? [succeeds(operation)] : [400, 422];
         assert.ok(want.includes(answer.status), `${operation.name} ${JSON.stringify(body)}: ${answer.status} ${answer.text}; the document: ${wrong ?? "valid"}`);
