@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that the tests' dependencies are installed. Go and Node are required;
-# Chromium, nginx, PHP, Laravel's components, Python's Socket.IO client and mkfs are
+# Chromium, nginx, PHP, Laravel, Python's Socket.IO client and PyJWT, and mkfs are
 # installed from the distribution if missing.
 set -u
 
@@ -17,17 +17,13 @@ command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-de
 command -v curl >/dev/null || needed="${needed-} curl"
 command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || needed="${needed-} chromium-headless-shell"
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || needed="${needed-} nginx-light"
-php -r '
-	foreach (["Broadcasting", "Bus", "Config", "Container", "Events", "Http", "Queue", "Support"] as $name) {
-		stream_resolve_include_path("Illuminate/$name/autoload.php") || exit(1);
-	}
-	exit(stream_resolve_include_path("Dotenv/autoload.php") && extension_loaded("curl") ? 0 : 1);
-' 2>/dev/null || needed="${needed-} php-cli php-curl php-vlucas-phpdotenv php-illuminate-broadcasting php-illuminate-bus php-illuminate-config php-illuminate-container php-illuminate-events php-illuminate-http php-illuminate-queue php-illuminate-support"
+php -r 'exit(stream_resolve_include_path("Illuminate/Foundation/Application.php") && extension_loaded("curl") ? 0 : 1);' 2>/dev/null ||
+	needed="${needed-} php-cli php-curl php-laravel-framework"
 [ -x /usr/sbin/mkfs.ext4 ] || needed="${needed-} e2fsprogs"
 [ -x /usr/sbin/mkfs.xfs ] || needed="${needed-} xfsprogs"
 # Another python3 would not find the distribution's packages.
-/usr/bin/python3 -c 'import socketio, aiohttp, requests, websocket' 2>/dev/null ||
-	needed="${needed-} python3-socketio python3-aiohttp python3-requests python3-websocket"
+/usr/bin/python3 -c 'import socketio, aiohttp, requests, websocket, jwt' 2>/dev/null ||
+	needed="${needed-} python3-socketio python3-aiohttp python3-requests python3-websocket python3-jwt"
 [ -n "${needed-}" ] || exit 0
 
 command -v apt-get >/dev/null || die "missing: $needed. There is no apt-get here, so please install it by hand"

@@ -441,29 +441,19 @@ describe("the broadcast driver", () => {
     assert.deepEqual(bodies, [{ channels: names.slice(0, 100), ...rest }, { channels: names.slice(100), ...rest }]);
   });
 
-  test("what is private is refused, before any of it is out", async () => {
-    for (const name of ["private", "private, by name", "presence"]) {
+  test("private and presence channels have Laravel's prefixes", async () => {
+    const said = ["Tests\\SaidNow", { text: "secret", more: [] }];
+    for (const [name, times] of [["private", 2], ["private, by name", 1], ["presence", 1]]) {
       const { answer, heard } = await hear(name);
-      assert.equal(answer.exception, "InvalidArgumentException");
-      assert.match(answer.message, /(private|presence)-said is not broadcast: this driver does not authorize .* allow_private/);
-      assert.deepEqual(heard, [[], []]);
+      assert.deepEqual([answer, heard[0]], [done, Array(times).fill(said)], name);
     }
   });
 
-  test("unless the connection allows it, and never what is to be encrypted", async () => {
-    const open = ["open", { to: "all" }];
-    assert.deepEqual((await hear("private, allowed")).heard, [[open], [open]]);
-    const { exception, message } = await post("encrypted, allowed");
-    assert.equal(exception, "InvalidArgumentException");
-    assert.match(message, /does not encrypt/);
-  });
-
-  test("authorizing a channel is refused with the reason", async () => {
-    for (const name of ["auth", "auth response"]) {
-      const { status, message } = await post(name);
-      assert.equal(status, 403);
-      assert.match(message, /authorizes no channels.* token/);
-    }
+  test("what is to be encrypted is refused, before any of it is out", async () => {
+    const { answer, heard } = await hear("encrypted");
+    assert.equal(answer.exception, "InvalidArgumentException");
+    assert.match(answer.message, /private-encrypted-said is not broadcast: .* does not encrypt/);
+    assert.deepEqual(heard, [[], []]);
   });
 
   test("what the gateway refuses is an exception", async () => {

@@ -3,19 +3,19 @@
 namespace App\Realtime;
 
 use Illuminate\Broadcasting\Broadcasters\Broadcaster;
+use Illuminate\Broadcasting\Broadcasters\UsePusherChannelConventions;
 use InvalidArgumentException;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
 /**
- * The broadcast driver "realtime": what broadcast() takes to the gateway.
- *
- * It does not authorise clients yet: no route of this application signs their
- * tokens. So a private channel is refused here, unless the application has taken
- * care of that.
+ * The broadcast driver "realtime": what broadcast() takes to the gateway, and the
+ * tokens with which clients subscribe to the channels of routes/channels.php.
  */
 class RealtimeBroadcaster extends Broadcaster
 {
-    public function __construct(private SocketPublisher $publisher, private bool $allowPrivate = false)
+    use UsePusherChannelConventions;
+
+    public function __construct(private SocketPublisher $publisher, private TokenSigner $tokens)
     {
     }
 
@@ -32,30 +32,49 @@ class RealtimeBroadcaster extends Broadcaster
 
         $channels = array_unique($this->formatChannels($channels));
         foreach ($channels as $channel) {
-            $this->refusePrivate($channel);
+            if (str_starts_with($channel, 'private-encrypted-')) {
+                throw new InvalidArgumentException("The event for $channel is not broadcast: the realtime gateway does not encrypt. Use a PrivateChannel.");
+            }
         }
         $this->publisher->sendToChannels($channels, $event, $payload, $except);
     }
 
-    /** Answers /broadcasting/auth, which only private channels have a use for. */
+    /**
+     * Answers /broadcasting/auth: a token for the channel channel_name, if a rule in
+     * routes/channels.php lets the user in.
+     *
+     * @throws AccessDeniedHttpException
+     */
     public function auth($request)
     {
-        throw new AccessDeniedHttpException('This driver authorizes no channels: clients of the realtime gateway show a token that the application signs. See docs/who-can-see-what.md of caddy-realtime.');
+        $channel = $request->input('channel_name');
+        // Without *, which in a token stands for other channels.
+        if (! is_string($channel) || ! preg_match('~^(private|presence)-[A-Za-z0-9_=@,.;:/-]+$~D', $channel)) {
+            throw new AccessDeniedHttpException('channel_name must be the name of a private or presence channel, such as private-orders.1 or presence-room.1.');
+        }
+        if (str_starts_with($channel, 'private-encrypted-')) {
+            throw new AccessDeniedHttpException('The realtime gateway does not encrypt. Use a private channel.');
+        }
+        $name = $this->normalizeChannelName($channel);
+        if (! $this->retrieveUser($request, $name)) {
+            throw new AccessDeniedHttpException("Nobody is logged in, so there is no token for $channel.");
+        }
+        try {
+            return $this->verifyUserCanAccessChannel($request, $name);
+        } catch (AccessDeniedHttpException $e) {
+            throw $e->getMessage() !== '' ? $e : new AccessDeniedHttpException("No rule in routes/channels.php lets this user into $channel.", $e);
+        }
     }
 
+    /** The token. $result is what the channel's rule returned: in a presence channel, what the others see of the user. */
     public function validAuthenticationResponse($request, $result)
     {
-        return $this->auth($request);
-    }
+        $channel = $request->input('channel_name');
+        $user = $this->retrieveUser($request, $this->normalizeChannelName($channel));
+        $id = method_exists($user, 'getAuthIdentifierForBroadcasting') ? $user->getAuthIdentifierForBroadcasting() : $user->getAuthIdentifier();
+        $info = str_starts_with($channel, 'presence-') && $result !== true ? $result : null;
 
-    private function refusePrivate(string $channel): void
-    {
-        if (str_starts_with($channel, 'private-encrypted-')) {
-            throw new InvalidArgumentException("The event for $channel is not broadcast: the realtime gateway does not encrypt.");
-        }
-        if (! $this->allowPrivate && preg_match('/^(private|presence)-/', $channel)) {
-            throw new InvalidArgumentException("The event for $channel is not broadcast: this driver does not authorize who subscribes to it. If the application signs tokens for its users, or all may read it, set allow_private of the connection to true.");
-        }
+        return ['token' => $this->tokens->sign((string) $id, [$channel], $info)];
     }
 
     /** What toOthers took from X-Socket-ID, a header that anyone can send: what is no socket's id leaves nobody out. */

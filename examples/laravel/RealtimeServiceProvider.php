@@ -7,7 +7,7 @@ use Illuminate\Support\Facades\Broadcast;
 use Illuminate\Support\Facades\Log;
 use Illuminate\Support\ServiceProvider;
 
-/** Makes the publisher and the broadcast driver "realtime" known to Laravel. */
+/** Makes the publisher, the signer of tokens and the broadcast driver "realtime" known to Laravel. */
 class RealtimeServiceProvider extends ServiceProvider
 {
     public function register(): void
@@ -16,6 +16,7 @@ class RealtimeServiceProvider extends ServiceProvider
         $this->mergeConfigFrom(__DIR__.'/connection.php', 'broadcasting.connections.realtime');
 
         $this->app->singleton(SocketPublisher::class, fn ($app) => self::publisher($app['config']['broadcasting.connections.realtime']));
+        $this->app->singleton(TokenSigner::class, fn ($app) => self::tokens($app['config']['broadcasting.connections.realtime']));
         SocketPublisher::resolveUsing(fn () => Container::getInstance()->make(SocketPublisher::class));
     }
 
@@ -24,7 +25,7 @@ class RealtimeServiceProvider extends ServiceProvider
         // By its name, as Laravel 13 makes "self" in here the manager.
         Broadcast::extend('realtime', fn ($app, array $config) => new RealtimeBroadcaster(
             RealtimeServiceProvider::publisher($config),
-            (bool) ($config['allow_private'] ?? false),
+            RealtimeServiceProvider::tokens($config),
         ));
     }
 
@@ -41,5 +42,11 @@ class RealtimeServiceProvider extends ServiceProvider
             path: $config['publish_path'] ?? '/publish',
             onRepeat: fn (PublishException $e) => Log::notice("realtime: an event is sent again: {$e->getMessage()}"),
         );
+    }
+
+    /** A signer of tokens with the settings of a connection. */
+    public static function tokens(array $config): TokenSigner
+    {
+        return new TokenSigner((string) ($config['signing_key'] ?? ''), (int) ($config['token_life'] ?? 300));
     }
 }

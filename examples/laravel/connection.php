@@ -8,6 +8,12 @@ return [
     'app_id' => env('REALTIME_APP_ID'),
     'publish_key' => env('REALTIME_PUBLISH_KEY'),
 
+    // Signs the tokens of clients, for private and presence channels.
+    'signing_key' => env('REALTIME_SIGNING_KEY'),
+
+    // Seconds until such a token expires. Clients renew it before.
+    'token_life' => 300,
+
     // The gateway's publish_path, where it is another.
     'publish_path' => env('REALTIME_PUBLISH_PATH') ?: '/publish',
 
@@ -17,8 +23,4 @@ return [
     // Seconds that one event may take, its repeat included, and of these for a connection.
     'timeout' => 5,
     'connect_timeout' => 2,
-
-    // Broadcast to private and presence channels. Clients need tokens for them, which
-    // the application signs: this driver does not.
-    'allow_private' => false,
 ];

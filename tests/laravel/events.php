@@ -6,8 +6,14 @@
 namespace App\Models {
     class Order
     {
-        public function __construct(public int $id)
+        public function __construct(public int $id, public ?int $user_id = null)
         {
+        }
+
+        /** The order of that number, which the user of that number has made. */
+        public static function find(string $id): ?self
+        {
+            return ctype_digit($id) ? new self((int) $id, (int) $id) : null;
         }
     }
 }
