@@ -2,7 +2,9 @@ package portal
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -105,6 +107,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	p.Defaults.MaxChannels = strconv.Itoa(d.MaxChannels)
 	p.Defaults.MaxBody = humanize.IBytes(uint64(d.MaxBody))
 	p.choose(v.config.Sites(), query.Get("site"), v.r.Host)
+	p.filling.Signs = slices.ContainsFunc(app.SigningKeys(time.Now()), func(k *keystore.Key) bool { return k.Algorithm == keystore.HS256 })
 	return p
 }
 

@@ -26,28 +26,40 @@ type Filling struct {
 	// SubscribeKey is "" when it is no longer known. A publish key does not belong
 	// in code.
 	SubscribeKey string
+
+	// Signs means that the app has a signing key for HS256, so that its backend can
+	// sign tokens.
+	Signs bool
 }
 
-// Snippets returns sample code to publish and to subscribe, for one app on one site.
+// Snippets returns sample code to publish and to subscribe, and to sign tokens if the
+// app has a key for that, for one app on one site.
 // The publishing ones fail unless the response contains a message ID.
 func Snippets(f Filling) []Snippet {
-	endpoint, socketPath, publishPath := f.Origin+URLPath(f.PublishPath), "", ""
+	endpoint, socketPath, publishPath, signingKey := f.Origin+URLPath(f.PublishPath), "", "", ""
 	if f.SocketPath != "" {
 		socketPath = "\n  path: " + jsString(URLPath(f.SocketPath)) + ","
 	}
 	if f.PublishPath != "/publish" {
 		publishPath = "\nREALTIME_PUBLISH_PATH=" + envValue(URLPath(f.PublishPath))
 	}
+	if f.Signs {
+		signingKey = "\nREALTIME_SIGNING_KEY="
+	}
 	key := f.SubscribeKey
 	if key == "" {
 		key = "YOUR_SUBSCRIBE_KEY"
 	}
-	return []Snippet{
+	snippets := []Snippet{
 		{"curl", "curl", fill(curlSnippet, "endpoint", shellWord(endpoint), "app-header", shellWord("X-App-Id: "+f.AppID))},
 		{"node", "Node", fill(nodeSnippet, "endpoint", jsString(endpoint), "app", jsString(f.AppID))},
 		{"browser", "browser", fill(browserSnippet, "origin", jsString(f.Origin), "path", socketPath, "app", jsString(f.AppID), "key", jsString(key))},
-		{"laravel", "Laravel", fill(laravelSnippet, "origin", envValue(f.Origin), "app", envValue(f.AppID), "path", publishPath)},
+		{"laravel", "Laravel", fill(laravelSnippet, "origin", envValue(f.Origin), "app", envValue(f.AppID), "path", publishPath, "signing-key", signingKey)},
 	}
+	if f.Signs {
+		snippets = append(snippets, tokenSnippets()...)
+	}
+	return snippets
 }
 
 // nodePublish returns the Node snippet that reads everything from the environment,
@@ -158,4 +170,4 @@ const laravelSnippet = `# .env, for the classes of examples/laravel
 BROADCAST_CONNECTION=realtime
 REALTIME_SOCKET_URL=<origin>
 REALTIME_APP_ID=<app><path>
-REALTIME_PUBLISH_KEY=`
+REALTIME_PUBLISH_KEY=<signing-key>`

@@ -1,16 +1,12 @@
 // examples/laravel: private and presence channels of a Laravel application, with
 // routes/channels.php, /broadcasting/auth and stock clients.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import jwt from "jsonwebtoken";
 import { Realtime } from "../examples/laravel/realtime.js";
-import { dist, launch } from "./lib/browser.mjs";
-import { Caddy, root } from "./lib/caddy.mjs";
-import { freePorts } from "./lib/ports.mjs";
-import { Program } from "./lib/process.mjs";
+import { launch } from "./lib/browser.mjs";
+import { Caddy } from "./lib/caddy.mjs";
+import { Laravel } from "./lib/laravel.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 const SAID = "Tests\\SaidNow"; // an event without broadcastAs
@@ -21,9 +17,7 @@ describe("a Laravel application", () => {
   before(async () => {
     caddy = await Caddy.start({ global: "presence_grace 0s" });
     app = await caddy.app();
-    const signing = await caddy.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign" });
-    assert.equal(signing.status, 201, signing.text);
-    app.signing_key = signing.json.key;
+    app.signing_key = await caddy.signingKey(app);
     laravel = await start();
   });
   after(async () => {
@@ -31,60 +25,17 @@ describe("a Laravel application", () => {
     await caddy?.close();
   });
 
-  /** Starts the application; a is where it is, and start and stop do what they say. */
-  async function start(env = {}) {
-    const [port] = await freePorts(1);
-    const dir = mkdtempSync(join(tmpdir(), "laravel-"));
-    const a = { origin: `http://localhost:${port}` };
-    a.start = async () => {
-      a.program = new Program("php", ["-S", `localhost:${port}`, join(root, "tests/laravel/app.php")], {
-        env: {
-          ...process.env,
-          REALTIME_SOCKET_URL: caddy.origin,
-          REALTIME_APP_ID: app.id,
-          REALTIME_PUBLISH_KEY: app.publish_key,
-          REALTIME_SIGNING_KEY: app.signing_key,
-          LARAVEL_DIR: dir,
-          LARAVEL_CLIENT: join(dist, "socket.io.esm.min.js"),
-          ...env,
-        },
-      });
-      await a.program.prints(/Development Server .* started/);
-    };
-    a.log = () => readFileSync(join(dir, "storage/logs/laravel.log"), "utf8");
-    await a.start();
-    open.add(async () => {
-      await a.program.stop();
-      rmSync(dir, { recursive: true, force: true });
-    });
-    return a;
+  /** Starts the application; it ends with the tests. */
+  async function start(env) {
+    const started = await Laravel.start(caddy, app, env);
+    open.add(() => started.close());
+    return started;
   }
 
-  /** The headers of a page of a user who is logged in, or of a guest. */
-  async function login(user, { at = laravel, guard = "web" } = {}) {
-    const answer = await fetch(user ? `${at.origin}/login/${user}?guard=${guard}` : `${at.origin}/page`);
-    assert.equal(answer.status, 200);
-    const cookies = answer.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
-    const csrf = cookies.find((cookie) => cookie.startsWith("XSRF-TOKEN="));
-    return { Cookie: cookies.join("; "), "X-XSRF-TOKEN": decodeURIComponent(csrf.slice(csrf.indexOf("=") + 1)) };
-  }
+  const login = (user, { at = laravel, guard } = {}) => at.login(user, guard);
 
-  async function post(path, headers, body, at = laravel) {
-    const answer = await fetch(at.origin + path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json", ...headers },
-      body: JSON.stringify(body),
-    });
-    return { status: answer.status, text: await answer.text() };
-  }
-
-  async function tokenFor(channel, headers, at) {
-    const answer = await post("/broadcasting/auth", headers, { channel_name: channel }, at);
-    assert.equal(answer.status, 200, answer.text);
-    const { token, ...rest } = JSON.parse(answer.text);
-    assert.deepEqual(rest, {});
-    return token;
-  }
+  const post = (path, headers, body, at = laravel) => at.post(path, headers, body);
+  const tokenFor = (channel, headers) => laravel.tokenFor(channel, headers);
 
   /** The example's client, as a page of a user would have it. */
   async function client(user, { at = laravel, ...options } = {}) {
@@ -176,8 +127,8 @@ describe("a Laravel application", () => {
     const bare = await start({ REALTIME_SIGNING_KEY: app.publish_key });
     const answer = await post("/broadcasting/auth", await login(1, { at: bare }), { channel_name: "private-user.1" }, bare);
     assert.equal(answer.status, 500, answer.text);
-    assert.match(bare.log(), /REALTIME_SIGNING_KEY must be a signing key of the app .* caddy realtime key add <app> --kind sign/);
-    assert.ok(!bare.log().includes(app.publish_key), "the key in the log");
+    assert.match(bare.log, /REALTIME_SIGNING_KEY must be a signing key of the app .* caddy realtime key add <app> --kind sign/);
+    assert.ok(!bare.log.includes(app.publish_key), "the key in the log");
   });
 
   test("the client listens to a private channel, and toOthers leaves out its own socket", async () => {
@@ -279,14 +230,14 @@ describe("a Laravel application", () => {
     realtime.socket.on("unsubscribed", (why) => told.push(why.code));
     const channel = realtime.private("user.1").listen("n", (n) => heard.push(n)).error((error) => errors.push(error));
     await ready(channel);
-    await away.program.stop();
+    await away.stop();
     await caddy.published(app, { channel: "private-user.1", event: "n", data: "before" });
     await until("the token has expired", () => told.length === 1);
     assert.equal(told[0], "token_expired");
     await caddy.published(app, { channel: "private-user.1", event: "n", data: "missed" });
     await until("the client has tried", () => errors.length > 0);
     assert.equal(errors[0].temporary, true);
-    await away.start();
+    await away.boot();
     await until("what it missed", () => heard.length === 2, 60_000);
     assert.deepEqual(heard, ["before", "missed"]);
   });

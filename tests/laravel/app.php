@@ -47,10 +47,10 @@ namespace {
         }
     });
 
-    /** Users without a database. 7 is an admin of the guard of this name. */
+    /** Users without a database. */
     class Users implements UserProvider
     {
-        private const NAMES = [1 => 'Ann', 2 => 'Bob', 7 => 'Žofie'];
+        private const NAMES = [1 => 'Ann', 2 => 'Bob', 7 => 'Žofie', 42 => 'Zoe'];
 
         public function retrieveById($id): ?Authenticatable
         {

@@ -212,6 +212,13 @@ ${sites}
     return answer.json;
   }
 
+  /** Creates a signing key of an app, and returns its text. */
+  async signingKey(app) {
+    const answer = await this.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign" });
+    assert.equal(answer.status, 201, answer.text);
+    return answer.json.key;
+  }
+
   /** Publishes a body, given as a value or as JSON text. */
   publish(app, body, headers = {}) {
     return this.request("POST", "/publish", {
