@@ -46,36 +46,6 @@ func TestSnippetsHaveTheAppTheSiteAndTheKey(t *testing.T) {
 	}
 }
 
-func TestSnippetsSignTokensIfTheAppHasAKeyForIt(t *testing.T) {
-	f := Filling{Origin: "https://example.com", PublishPath: "/publish", AppID: "app_x"}
-	plain := len(Snippets(f))
-	if text := snippet(t, f, "laravel"); strings.Contains(text, "SIGNING_KEY") {
-		t.Error(text)
-	}
-	f.Signs = true
-	if n := len(Snippets(f)); n != plain+len(tokenSnippets()) {
-		t.Errorf("%d snippets after %d", n, plain)
-	}
-	if text := snippet(t, f, "laravel"); !strings.HasSuffix(text, "\nREALTIME_PUBLISH_KEY=\nREALTIME_SIGNING_KEY=") {
-		t.Error(text)
-	}
-}
-
-// TestTokenSnippetsAreThoseOfTheDocuments is why tests/token-snippets.test.mjs runs
-// them once.
-func TestTokenSnippetsAreThoseOfTheDocuments(t *testing.T) {
-	page, err := os.ReadFile("../docs/tokens.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range tokenSnippets() {
-		text := strings.TrimPrefix(s.Text, "// routes/channels.php, with the classes of examples/laravel\n")
-		if !strings.Contains(string(page), "\n"+text+"\n```\n") {
-			t.Errorf("docs/tokens.md lacks %s:\n%s", s.ID, text)
-		}
-	}
-}
-
 // awkward is what no site has, and what a snippet takes for text all the same.
 var awkward = []Filling{
 	{Origin: "http://$(touch made)", PublishPath: "/p`touch made`", SocketPath: `/s"+x+"`, AppID: `a"b'$(touch made)`, SubscribeKey: `k"\`},

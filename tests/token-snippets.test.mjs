@@ -99,6 +99,25 @@ describe("the snippets of docs/tokens.md", () => {
     }
   });
 
+  test("TokenSigner signs without Laravel, and says what it cannot sign", async () => {
+    const file = join(root, "examples/laravel/TokenSigner.php");
+    const [call] = readFileSync(join(root, "examples/laravel/README.md"), "utf8").match(/\(new App\\Realtime\\TokenSigner\(getenv[^`]*(?=`)/);
+    const php = (code) => ["php", ["-n", "-r", `require '${file}'; ${code}`]];
+    (await opens({ token: await minted(...php(`echo ${call};`)) })).disconnect();
+
+    for (const [args, message] of [
+      ["''", /REALTIME_SIGNING_KEY must be a signing key of the app/],
+      ["'pk_live_x'", /REALTIME_SIGNING_KEY must be a signing key of the app/],
+      ["\"sign_live_x\\n\"", /REALTIME_SIGNING_KEY must be a signing key of the app/],
+      ["'sign_live_x', 0", /A token cannot live for 0 seconds\. Set token_life/],
+      ["'sign_live_x', 86401", /A token cannot live for 86401 seconds\. Set token_life/],
+    ]) {
+      const bad = new Program(...php(`try { (new App\\Realtime\\TokenSigner(${args}))->sign('42', []); } catch (InvalidArgumentException $e) { echo $e->getMessage(); }`));
+      assert.equal(await bad.exited, 0, bad.output);
+      assert.match(bad.output, message);
+    }
+  });
+
   test("a page gets its token from the backend at each connect", async () => {
     const token = await languages.Node();
     const code = snippet("Give it to the client", "js", "##").replace("https://example.com", caddy.origin).replace("YOUR_APP_ID", app.id);

@@ -17,6 +17,7 @@ class OrderUpdated implements ShouldBroadcast
     {
     }
 
+    /** Everyone may listen. For those whom routes/channels.php lets in: new PrivateChannel(…). */
     public function broadcastOn(): Channel
     {
         return new Channel("orders.{$this->order->id}");
