@@ -1,7 +1,7 @@
 // examples/laravel: private and presence channels of a Laravel application, with
 // routes/channels.php, /broadcasting/auth and stock clients.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import jwt from "jsonwebtoken";
 import { Realtime } from "../examples/laravel/realtime.js";
 import { launch } from "./lib/browser.mjs";
@@ -14,11 +14,16 @@ const SAID = "Tests\\SaidNow"; // an event without broadcastAs
 describe("a Laravel application", () => {
   let caddy, app, laravel;
   const open = new Set(); // what a test has started and after() ends
+  const clients = new Set(); // of the current test
   before(async () => {
     caddy = await Caddy.start({ global: "presence_grace 0s" });
     app = await caddy.app();
     app.signing_key = await caddy.signingKey(app);
     laravel = await start();
+  });
+  afterEach(() => {
+    for (const realtime of clients) realtime.disconnect();
+    clients.clear();
   });
   after(async () => {
     for (const stop of open) await stop();
@@ -50,7 +55,7 @@ describe("a Laravel application", () => {
       reconnectionDelay: 50,
       reconnectionDelayMax: 200,
     });
-    open.add(() => realtime.disconnect());
+    clients.add(realtime);
     return realtime;
   }
 
@@ -200,6 +205,26 @@ describe("a Laravel application", () => {
     await caddy.published(app, { channel: "private-user.1", event: "n", data: 3 });
     await until("the last", () => heard.includes(3));
     assert.deepEqual([heard.filter(Number), heard.filter(isNaN), fetches], [[1, 2, 3], ["missed"], 1]);
+  });
+
+  test("a client that recovers has missed nothing, and is not in a channel that it left meanwhile", async () => {
+    const realtime = await client(1);
+    const heard = [];
+    await ready(realtime.private("user.1").listen("n", (n) => heard.push(n)));
+    await ready(realtime.private("anything.left").listen("n", () => assert.fail("it has left")));
+    const subscribers = async (channel) => (await caddy.admin("GET", `/realtime/channels/${app.id}/${channel}`)).json.subscribers ?? 0;
+    const gone = once(realtime.socket, "disconnect");
+    const back = once(realtime.socket, "connect");
+    realtime.socket.io.engine.close();
+    await gone;
+    realtime.leave("anything.left");
+    await caddy.published(app, { channel: "private-user.1", event: "n", data: 1 });
+    await back;
+    assert.equal(realtime.socket.recovered, true);
+    await until("it has left", async () => (await subscribers("private-anything.left")) === 0);
+    await caddy.published(app, { channel: "private-user.1", event: "n", data: 2 });
+    await until("both", () => heard.length >= 2);
+    assert.deepEqual(heard, [1, 2]);
   });
 
   test("the client renews its tokens, and no event is lost or doubled", async () => {

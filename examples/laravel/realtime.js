@@ -57,7 +57,7 @@ export class Realtime {
       if (!channel) continue;
       this.#channels.delete(full);
       channel.leave();
-      if (this.socket.connected) this.socket.emit("unsubscribe", full);
+      this.socket.emit("unsubscribe", full); // without a connection: once it recovers
     }
   }
 
