@@ -8,7 +8,7 @@ TOOL := go tool -modfile=tools/go.mod
 
 SOURCES := $(shell find . \( -path ./bench -o -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
 	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' -o -name openapi.yaml \) -print) go.mod go.sum tools/go.mod
-NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients examples)
+NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients examples examples/orders)
 
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
