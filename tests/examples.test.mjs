@@ -222,7 +222,7 @@ test("subscribe.mjs hears events after a restart of the gateway", async () => {
 });
 
 describe("Caddyfiles that are printed are valid", () => {
-  const files = { "examples/Caddyfile": readFileSync(example("Caddyfile"), "utf8") };
+  const files = Object.fromEntries(["Caddyfile", "orders/Caddyfile"].map((name) => [`examples/${name}`, readFileSync(example(name), "utf8")]));
   const pages = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`);
   for (const page of ["README.md", ...pages]) {
     const blocks = [...readFileSync(join(root, page), "utf8").matchAll(/^```caddyfile\n([^]*?)^```/gm)];

@@ -10,6 +10,9 @@ import { dist, foreignSite, launch } from "./lib/browser.mjs";
 import { Orders, Recorder } from "./lib/orders.mjs";
 import { once, until } from "./lib/wait.mjs";
 
+/** How long a busy machine may take, in milliseconds. */
+const patience = 60_000;
+
 const now = () => Math.floor(Date.now() / 1000);
 
 /** What alice writes into her orders: bob's sockets and pages never get it. */
@@ -38,7 +41,7 @@ describe("the order page", () => {
   /** A page in a browser of its own. */
   async function visit(recorder) {
     const tab = await (await browser.newContext()).newPage();
-    tab.setDefaultTimeout(30_000);
+    tab.setDefaultTimeout(patience);
     recorder?.page(tab);
     await tab.goto(caddy.origin);
     return tab;
@@ -81,21 +84,21 @@ describe("the order page", () => {
 
   async function connected(auth) {
     const socket = connect(auth);
-    await once(socket, "connect");
+    await once(socket, "connect", patience);
     return socket;
   }
 
   /** The code with which a connection is refused. */
   async function refusal(auth) {
     const socket = connect(auth);
-    const [err] = await once(socket, "connect_error");
+    const [err] = await once(socket, "connect_error", patience);
     socket.disconnect();
     return err.data?.code;
   }
 
   /** The code with which an event is answered. */
   async function answer(socket, ...args) {
-    return (await socket.timeout(15_000).emitWithAck(...args)).error?.code;
+    return (await socket.timeout(patience).emitWithAck(...args)).error?.code;
   }
 
   /** Has alice order once more, and checks that none of bob's sockets got it, or anything of hers before. */
@@ -106,6 +109,9 @@ describe("the order page", () => {
     await order(bob, `Umbrella ${ordered}`);
     assert.deepEqual(bobGot.with(secret), []);
   }
+
+  /** The frames of the websocket with which alice's page last subscribed to a channel. */
+  const connectionOf = (channel) => aliceGot.connections.findLast((frames) => frames.some((frame) => frame.includes(`"subscribed",{"channel":"${channel}"`)));
 
   /** What the gateway knows of a user. */
   async function userOf(user) {
@@ -154,6 +160,15 @@ describe("the order page", () => {
     assert.equal(bobGot.with('"alice"', '"Alice"').length, 0);
   });
 
+  test("a page renews its token without a reconnect", async () => {
+    const hers = connectionOf("private-orders.alice");
+    const told = () => hers.filter((frame) => frame.includes("realtime:token_expiring")).length;
+    // Only a renewed token expires once more.
+    await until("a renewed token expires soon", () => told() >= 2, patience);
+    await nothingOfAlice();
+    assert.equal(connectionOf("private-orders.alice"), hers, "the page has connected again");
+  });
+
   test("the backend gives bob nothing of alice's", async () => {
     assert.equal((await api(bob, "/api/orders")).text.includes(secret), false);
     assert.equal((await api(bob, "/api/orders/1/ship", "POST")).status, 403);
@@ -169,7 +184,7 @@ describe("the order page", () => {
     const codes = await bob.evaluate(async () => {
       const { appId, token } = await (await fetch("/api/token")).json();
       const socket = io({ forceNew: true, auth: { appId, token } });
-      const ask = async (...args) => (await socket.timeout(15_000).emitWithAck(...args)).error?.code;
+      const ask = async (...args) => (await socket.timeout(60_000).emitWithAck(...args)).error?.code;
       const codes = [
         await ask("subscribe", "private-orders.alice"),
         await ask("subscribe", "private-orders.alice", { token }),
@@ -259,14 +274,14 @@ describe("the order page", () => {
   });
 
   test("alice's session cannot be taken over with its ids", async () => {
-    const hers = aliceGot.connections.findLast((frames) => frames.some((frame) => frame.includes("private-orders.alice")));
+    const hers = connectionOf("private-orders.alice");
     const { sid, pid } = JSON.parse(hers.find((frame) => frame.startsWith("40{")).slice(2));
     const offset = hers.findLast((frame) => frame.includes(secret)).match(/"([^"]+)"\]$/)[1];
     // They are the right ids: with her token, they are her session, until her page takes it back.
     const auth = { appId: keys.REALTIME_APP_ID, token: await tokenOf(alice), recover: true, pid, offset };
     const thief = caddy.socket(null, { auth, reconnection: false });
-    const ended = once(thief, "disconnect", 60_000);
-    await once(thief, "connect");
+    const ended = once(thief, "disconnect", patience);
+    await once(thief, "connect", patience);
     assert.equal(thief.id, sid);
     await ended;
     await alice.getByText("Live, nothing was missed.").waitFor();
@@ -373,8 +388,8 @@ describe("the order page", () => {
       await other.getByText(/^Live/).waitFor();
       const stolen = await tokenOf(alice);
       const thief = caddy.socket(null, { auth: { appId: keys.REALTIME_APP_ID, token: stolen } });
-      await once(thief, "connect");
-      const ended = once(thief, "disconnect").then(([reason]) => ({ reason, at: Date.now() }));
+      await once(thief, "connect", patience);
+      const ended = once(thief, "disconnect", patience).then(([reason]) => ({ reason, at: Date.now() }));
       const clicked = await alice.getByRole("button", { name: "Log out" }).evaluate((button) => {
         button.click();
         return Date.now();
@@ -386,7 +401,7 @@ describe("the order page", () => {
       assert.equal(await refusal({ token: stolen }), "token_revoked");
       const holder = await connected({ token: await tokenOf(bob) });
       assert.equal(await answer(holder, "subscribe", "private-orders.alice", { token: stolen }), "token_revoked");
-      await until("no socket of hers is left", async () => (await userOf("alice")).sockets === 0);
+      await until("no socket of hers is left", async () => (await userOf("alice")).sockets === 0, patience);
       await other.close();
     }
     t.diagnostic(`from the click to the disconnect: ${took.join(", ")} ms`);

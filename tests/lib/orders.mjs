@@ -25,6 +25,7 @@ export class Orders {
       await orders.#start();
     } catch (err) {
       await orders.backend?.stop();
+      if (orders.caddy?.exited) await orders.caddy.signal("SIGKILL");
       throw err;
     }
     return orders;
@@ -45,6 +46,7 @@ export class Orders {
       ORDERS_PORT: String(backend),
       ORDERS_DIST: join(dir, "dist"),
       ORDERS_GATEWAY_PORT: String(gateway),
+      ORDERS_TOKEN_LIFE: "70", // a page has to renew its token within 10 s
     });
     await caddy.boot();
     const file = join(caddy.dir, "orders.env");
@@ -53,7 +55,7 @@ export class Orders {
     this.keys = parseEnv(readFileSync(file, "utf8"));
     this.app = { id: this.keys.REALTIME_APP_ID, publish_key: this.keys.REALTIME_PUBLISH_KEY };
     this.backend = new Program(process.execPath, [`--env-file=${file}`, join(dir, "build/server/main.js")], { env: process.env });
-    await this.backend.prints(/^The API listens/m);
+    await this.backend.prints(/^The API listens/m, 60_000);
   }
 
   /** A request to the backend past Caddy, with a browser's cookies. */

@@ -21,4 +21,10 @@ export const config = {
   /** Signs tokens: anyone who has it can be any user. */
   signingKey: required("REALTIME_SIGNING_KEY"),
   signingKeyId: required("REALTIME_SIGNING_KEY_ID"),
+
+  /**
+   * How long a token lets in, in seconds: also one that is stolen, until its user logs
+   * out. The page is told a minute before, and fetches the next one.
+   */
+  tokenLife: Number(process.env["ORDERS_TOKEN_LIFE"] ?? 300),
 };

@@ -4,12 +4,6 @@ import jwt from "jsonwebtoken";
 import { type Credentials, type MemberInfo, type User, deskChannel, ordersChannel } from "../shared/api.ts";
 import { config } from "./config.ts";
 
-/**
- * How long a token can connect and subscribe if it is stolen and its user does not log
- * out. The page fetches the next one before this one expires.
- */
-const life = "5m";
-
 /** A token for the user who is logged in. Never take the user or a channel from the request. */
 export function userToken(user: User): Credentials {
   const info: MemberInfo = { name: user.name, role: user.role };
@@ -26,6 +20,6 @@ export function watcherToken(): Credentials {
 }
 
 function sign(claims: object): Credentials {
-  const token = jwt.sign(claims, config.signingKey, { algorithm: "HS256", keyid: config.signingKeyId, expiresIn: life });
+  const token = jwt.sign(claims, config.signingKey, { algorithm: "HS256", keyid: config.signingKeyId, expiresIn: config.tokenLife });
   return { appId: config.appId, token };
 }

@@ -5,7 +5,7 @@ import { Desk } from "./Desk.tsx";
 import { OrderList } from "./OrderList.tsx";
 
 /** All orders, as of the last time that the agent asked for them. */
-export function AgentPage({ user, loggedOut }: { user: User; loggedOut: () => void }) {
+export function AgentPage({ user, checkLogin }: { user: User; checkLogin: () => void }) {
   const [orders, setOrders] = useState<Order[]>([]);
   const [error, setError] = useState("");
 
@@ -20,7 +20,7 @@ export function AgentPage({ user, loggedOut }: { user: User; loggedOut: () => vo
 
   return (
     <main>
-      <Desk user={user} loggedOut={loggedOut} />
+      <Desk user={user} checkLogin={checkLogin} />
       <button onClick={refresh}>Refresh</button>
       <p role="alert">{error}</p>
       <OrderList orders={orders} onShip={ship} />

@@ -1,23 +1,26 @@
 import { useCallback, useEffect, useState } from "react";
 import type { User } from "../shared/api.ts";
 import { AgentPage } from "./AgentPage.tsx";
-import { get, post } from "./api.ts";
+import { get, isLoggedOut, post } from "./api.ts";
 import { CustomerPage } from "./CustomerPage.tsx";
 import { Login } from "./Login.tsx";
 
 export function App() {
   const [user, setUser] = useState<User | null>(); // undefined until the backend has said
   const [error, setError] = useState("");
-  const loggedOut = useCallback(() => setUser(null), []);
 
-  useEffect(() => {
-    get<User>("/api/me").then(setUser, loggedOut);
-  }, [loggedOut]);
+  // Another tab may have logged out, or in as somebody else.
+  const checkLogin = useCallback(() => {
+    get<User>("/api/me").then(setUser, (err: Error) => {
+      setUser((now) => (isLoggedOut(err) ? null : (now ?? null)));
+    });
+  }, []);
+  useEffect(checkLogin, [checkLogin]);
 
   async function logOut(): Promise<void> {
     setError("");
     await post("/api/logout").catch((err: Error) => setError(`The log-out is incomplete: ${err.message}`));
-    loggedOut();
+    setUser(null);
   }
 
   if (user === undefined) return null;
@@ -30,7 +33,7 @@ export function App() {
         <span>{user.name}</span>
         <button onClick={() => void logOut()}>Log out</button>
       </header>
-      <Page key={user.id} user={user} loggedOut={loggedOut} />
+      <Page key={user.id} user={user} checkLogin={checkLogin} />
     </>
   );
 }

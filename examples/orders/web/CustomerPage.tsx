@@ -5,8 +5,8 @@ import { Desk } from "./Desk.tsx";
 import { OrderList } from "./OrderList.tsx";
 import { useOrders } from "./useOrders.ts";
 
-export function CustomerPage({ user, loggedOut }: { user: User; loggedOut: () => void }) {
-  const { orders, status } = useOrders(user, loggedOut);
+export function CustomerPage({ user, checkLogin }: { user: User; checkLogin: () => void }) {
+  const { orders, status } = useOrders(user, checkLogin);
   const [error, setError] = useState("");
 
   // The new order is not shown here: it arrives as an event, on all of the user's pages.
@@ -24,7 +24,7 @@ export function CustomerPage({ user, loggedOut }: { user: User; loggedOut: () =>
 
   return (
     <main>
-      <Desk user={user} loggedOut={loggedOut} />
+      <Desk user={user} checkLogin={checkLogin} />
       <form onSubmit={place}>
         <label>
           Item <input name="item" required maxLength={200} />

@@ -1,7 +1,7 @@
 // Requests to the backend. The session cookie goes with them.
 
 /** An answer that is not a success. */
-export class Refused extends Error {
+class Refused extends Error {
   readonly status: number;
 
   constructor(status: number, message: string) {
@@ -9,6 +9,9 @@ export class Refused extends Error {
     this.status = status;
   }
 }
+
+/** Whether the backend has refused a request because nobody is logged in. */
+export const isLoggedOut = (err: unknown): boolean => err instanceof Refused && err.status === 401;
 
 export const get = <T>(path: string): Promise<T> => request<T>("GET", path);
 

@@ -1,17 +1,23 @@
 // A connection to the gateway that lasts as long as the user is logged in.
 import { type Socket, io } from "socket.io-client";
 import type { Credentials } from "../shared/api.ts";
-import { Refused, get } from "./api.ts";
+import { get, isLoggedOut } from "./api.ts";
 
 export interface Connection {
   socket: Socket;
   close: () => void;
 }
 
-/** Connects with tokens that the backend gives at tokenPath. loggedOut is called when it gives none. */
-export function connect(tokenPath: string, loggedOut: () => void): Connection {
+/**
+ * Connects with tokens that the backend gives at tokenPath. checkLogin is called if it says
+ * that nobody is logged in.
+ */
+export function connect(tokenPath: string, checkLogin: () => void): Connection {
+  let closed = false;
   let timer: number | undefined;
   const again = (): void => {
+    window.clearTimeout(timer);
+    if (closed) return;
     timer = window.setTimeout(() => socket.connect(), 1000 + 2000 * Math.random());
   };
 
@@ -24,14 +30,15 @@ export function connect(tokenPath: string, loggedOut: () => void): Connection {
   });
 
   function failed(err: unknown): void {
+    if (isLoggedOut(err)) checkLogin();
     socket.disconnect();
-    if (err instanceof Refused && err.status === 401) loggedOut();
-    else again(); // the backend restarts, for example
+    again(); // the backend restarts, for example
   }
 
-  // Tokens are short-lived. Renewing one keeps the connection.
+  // Renewing a token keeps the connection. If that fails, the gateway ends it soon after
+  // the token has expired, and the client comes back through auth.
   socket.on("realtime:token_expiring", () => {
-    get<Credentials>(tokenPath).then(({ token }) => socket.emit("authenticate", { token }), failed);
+    get<Credentials>(tokenPath).then(({ token }) => socket.emit("authenticate", { token }), console.error);
   });
 
   // The client comes back by itself when the network fails, but not when the gateway
@@ -51,6 +58,7 @@ export function connect(tokenPath: string, loggedOut: () => void): Connection {
   return {
     socket,
     close: () => {
+      closed = true;
       window.clearTimeout(timer);
       socket.off();
       socket.disconnect();

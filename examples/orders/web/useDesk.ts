@@ -13,12 +13,12 @@ interface Members {
 }
 
 /** Agents are members of the channel, customers watch it: see server/tokens.ts. */
-export function useDesk(user: User, loggedOut: () => void): string[] {
+export function useDesk(user: User, checkLogin: () => void): string[] {
   const [members, setMembers] = useState<Member[]>([]);
 
   useEffect(() => {
     const tokenPath = user.role === "agent" ? "/api/token" : "/api/watcher-token";
-    const { socket, close } = connect(tokenPath, loggedOut);
+    const { socket, close } = connect(tokenPath, checkLogin);
     socket.on("connect", () => {
       if (!socket.recovered) socket.emit("subscribe", deskChannel);
     });
@@ -28,7 +28,7 @@ export function useDesk(user: User, loggedOut: () => void): string[] {
     socket.on("realtime:left", (left: Member) => setMembers((now) => now.filter(({ id }) => id !== left.id)));
     socket.on("disconnect", () => setMembers([])); // better nobody than somebody who has left
     return close;
-  }, [user.role, loggedOut]);
+  }, [user.role, checkLogin]);
 
   // The backend signed info, so no customer can pose as an agent.
   return members.flatMap(({ info }) => (info?.role === "agent" ? [info.name] : []));

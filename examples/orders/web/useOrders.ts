@@ -9,13 +9,13 @@ export interface Orders {
   status: string;
 }
 
-export function useOrders(user: User, loggedOut: () => void): Orders {
+export function useOrders(user: User, checkLogin: () => void): Orders {
   const [orders, setOrders] = useState<Order[]>([]);
   const [status, setStatus] = useState("Connecting…");
 
   useEffect(() => {
     const channel = ordersChannel(user.id);
-    const { socket, close } = connect("/api/token", loggedOut);
+    const { socket, close } = connect("/api/token", checkLogin);
     const show = (changed: Order[]): void => setOrders((shown) => merge(shown, changed));
 
     socket.on("connect", () => {
@@ -34,11 +34,14 @@ export function useOrders(user: User, loggedOut: () => void): Orders {
       );
     });
     socket.on("order", (order: Order) => show([order]));
-    socket.on("subscribe_error", (err: { code: string; message: string }) => setStatus(`${err.code}: ${err.message}`));
+    socket.on("subscribe_error", (err: { code: string; message: string }) => {
+      setStatus(`${err.code}: ${err.message}`);
+      checkLogin(); // the token is another user's if one has logged in in another tab
+    });
     socket.on("unsubscribed", (why: { code: string; message: string }) => setStatus(`${why.code}: ${why.message}`));
     socket.on("disconnect", () => setStatus("Disconnected, coming back…"));
     return close;
-  }, [user.id, loggedOut]);
+  }, [user.id, checkLogin]);
 
   return { orders, status };
 }
