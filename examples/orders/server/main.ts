@@ -68,8 +68,12 @@ app.post("/api/orders/:id/ship", withUser((user, req, res) => {
   res.json(order);
 }));
 
-// The details of an error are for the log.
+// A request that cannot be read has its own status. Otherwise the details are for the log.
 const failed: ErrorRequestHandler = (err: unknown, _req, res, _next) => {
+  if (err instanceof Error && "status" in err && typeof err.status === "number" && err.status < 500) {
+    res.status(err.status).json({ error: err.message });
+    return;
+  }
   console.error(err);
   res.status(500).json({ error: "Something went wrong. Try again." });
 };
