@@ -60,7 +60,7 @@ describe("the order page", () => {
     await shows(tab, item);
   }
 
-  const shows = (tab, item) => tab.getByRole("listitem").filter({ hasText: item }).waitFor();
+  const shows = (tab, item) => tab.getByRole("listitem").filter({ hasText: item }).first().waitFor();
 
   /** A request of a page to the backend, with its session. */
   const api = (tab, path, method = "GET") =>
