@@ -40,8 +40,9 @@ describe("the order page", () => {
 
   /** A page in a browser of its own. */
   async function visit(recorder) {
-    const tab = await (await browser.newContext()).newPage();
-    tab.setDefaultTimeout(patience);
+    const context = await browser.newContext();
+    context.setDefaultTimeout(patience);
+    const tab = await context.newPage();
     recorder?.page(tab);
     await tab.goto(caddy.origin);
     return tab;
@@ -200,7 +201,7 @@ describe("the order page", () => {
 
   test("bob's token, his other credentials and other names do not open it, with a stock client", async () => {
     const token = await tokenOf(bob);
-    const { key: subscribeKey } = (await caddy.admin("POST", `/realtime/keys/${orders.app.id}`, { kind: "subscribe" })).json;
+    const { key: subscribeKey } = (await caddy.admin("POST", `/realtime/keys/${keys.REALTIME_APP_ID}`, { kind: "subscribe" })).json;
     const bobs = await connected({ token });
     const withKey = await connected({ subscribeKey });
     const withBoth = await connected({ token, subscribeKey });
@@ -239,7 +240,7 @@ describe("the order page", () => {
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const pem = publicKey.export({ type: "spki", format: "pem" });
     const raw = Buffer.from(publicKey.export({ format: "jwk" }).x, "base64url");
-    const registered = await caddy.admin("POST", `/realtime/keys/${orders.app.id}`, { kind: "sign", public_key: pem });
+    const registered = await caddy.admin("POST", `/realtime/keys/${keys.REALTIME_APP_ID}`, { kind: "sign", public_key: pem });
     const kid = registered.json.id;
     const eddsa = `${part({ alg: "EdDSA", kid: keys.REALTIME_SIGNING_KEY_ID })}.${part(claimsOfAlice())}`;
     const other = await caddy.app("other");
@@ -307,7 +308,7 @@ describe("the order page", () => {
     const event = { channel: "private-orders.alice", event: "order", data: { id: 1 } };
     const app = { "X-App-Id": keys.REALTIME_APP_ID };
     const bearer = (key) => ({ ...app, Authorization: `Bearer ${key}` });
-    const { key: subscribeKey } = (await caddy.admin("POST", `/realtime/keys/${orders.app.id}`, { kind: "subscribe" })).json;
+    const { key: subscribeKey } = (await caddy.admin("POST", `/realtime/keys/${keys.REALTIME_APP_ID}`, { kind: "subscribe" })).json;
     for (const [what, headers, status, code] of [
       ["no credentials", {}, 401, "missing_app_id"],
       ["no key", app, 401, "missing_key"],

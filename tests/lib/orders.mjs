@@ -50,10 +50,9 @@ export class Orders {
     });
     await caddy.boot();
     const file = join(caddy.dir, "orders.env");
-    this.setup = () => npm("setup", { ORDERS_ENV: file, REALTIME_ADMIN_URL: caddy.adminOrigin, REALTIME_URL: this.gateway });
-    assert.match(await this.setup(), /^Made the app app_/);
+    const made = await npm("setup", { ORDERS_ENV: file, REALTIME_ADMIN_URL: caddy.adminOrigin, REALTIME_URL: this.gateway });
+    assert.match(made, /^Made the app app_/);
     this.keys = parseEnv(readFileSync(file, "utf8"));
-    this.app = { id: this.keys.REALTIME_APP_ID, publish_key: this.keys.REALTIME_PUBLISH_KEY };
     this.backend = new Program(process.execPath, [`--env-file=${file}`, join(dir, "build/server/main.js")], { env: process.env });
     await this.backend.prints(/^The API listens/m, 60_000);
   }
