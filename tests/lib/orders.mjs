@@ -46,7 +46,7 @@ export class Orders {
       ORDERS_PORT: String(backend),
       ORDERS_DIST: join(dir, "dist"),
       ORDERS_GATEWAY_PORT: String(gateway),
-      ORDERS_TOKEN_LIFE: "70", // a page has to renew its token within 10 s
+      ORDERS_TOKEN_LIFE: "65", // a page is told after 5 s to renew its token
     });
     await caddy.boot();
     const file = join(caddy.dir, "orders.env");
