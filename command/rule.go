@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/pattern"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
@@ -71,13 +70,13 @@ func setRule(c *adminClient, args []string) error {
 	}
 	first := c.flags.Bool("first")
 	return c.changeRules(args[0], func(rules []manage.Rule) ([]manage.Rule, error) {
-		return placeRule(rules, rule, first), nil
+		return manage.PlaceRule(rules, rule, first), nil
 	})
 }
 
 func removeRule(c *adminClient, args []string) error {
 	return c.changeRules(args[0], func(rules []manage.Rule) ([]manage.Rule, error) {
-		i := slices.IndexFunc(rules, func(r manage.Rule) bool { return r.Match == args[1] })
+		i := manage.FindRule(rules, args[1])
 		if i < 0 {
 			return nil, fmt.Errorf("the app has no rule for %s; list its rules: caddy realtime rule list %s", text.Quote(args[1]), args[0])
 		}
@@ -131,32 +130,6 @@ func (c *adminClient) changeRules(app string, change func([]manage.Rule) ([]mana
 	}
 }
 
-// placeRule adds a rule, or replaces the one with the same match in its place. A new
-// rule goes to the end, but before a rule that would keep it from having an effect.
-func placeRule(rules []manage.Rule, rule manage.Rule, first bool) []manage.Rule {
-	at := slices.IndexFunc(rules, func(r manage.Rule) bool { return r.Match == rule.Match })
-	if at >= 0 {
-		if !first {
-			rules[at] = rule
-			return rules
-		}
-		rules = slices.Delete(rules, at, at+1)
-	}
-	if at = slices.IndexFunc(rules, func(r manage.Rule) bool { return covers(r.Match, rule.Match) }); at < 0 {
-		at = len(rules)
-	}
-	if first {
-		at = 0
-	}
-	return slices.Insert(rules, at, rule)
-}
-
-// covers reports whether all channels that match other match general.
-func covers(general, other string) bool {
-	prefix, _ := strings.CutSuffix(other, "*")
-	return general == other || strings.HasSuffix(general, "*") && pattern.Matches(general, prefix)
-}
-
 // parseHistory reads "100 2m". "" means the app's history.
 func parseHistory(said string) (*manage.History, error) {
 	if said == "" {
@@ -180,14 +153,14 @@ func (c *adminClient) showRules(app manage.App) error {
 			history = strings.TrimSpace(strconv.Itoa(r.History.Messages) + " " + r.History.Age)
 		}
 		rows = append(rows, []string{r.Match, string(r.Access), yesNo(r.Presence), yesNo(r.ClientEvents), history})
-		if before := slices.IndexFunc(app.Channels[:i], func(b manage.Rule) bool { return covers(b.Match, r.Match) }); before >= 0 {
+		if before := manage.Hiding(app.Channels, i); before >= 0 {
 			c.note("The rule for %s has no effect: the one for %s is before it and matches all of its channels.", text.Quote(r.Match), text.Quote(app.Channels[before].Match))
 		}
 	}
 	if app.DefaultRules {
 		c.note("These are the default rules.")
 	}
-	if !slices.ContainsFunc(app.Channels, func(r manage.Rule) bool { return r.Match == "*" }) {
+	if manage.FindRule(app.Channels, "*") < 0 {
 		c.note("All other channels are open.")
 	}
 	return c.table(rows...)

@@ -57,6 +57,15 @@ func (p *Patch) rules() ([]keystore.Rule, error) {
 	return rules, nil
 }
 
+// ParseRule reads one rule as the admin API takes it.
+func ParseRule(raw json.RawMessage) (Rule, error) {
+	rule, err := ruleOf(raw)
+	if err != nil {
+		return Rule{}, err
+	}
+	return viewRule(rule), nil
+}
+
 func ruleOf(raw json.RawMessage) (rule keystore.Rule, err error) {
 	if raw[0] != '{' {
 		return rule, apierr.InvalidRequest("It is %s. A rule is an object: %s.", jsonscan.Kind(raw[0]), ruleExample)
@@ -148,9 +157,13 @@ func historyOf(raw json.RawMessage) (*keystore.History, error) {
 func viewRules(rules []keystore.Rule) []Rule {
 	views := make([]Rule, 0, len(rules))
 	for _, r := range rules {
-		views = append(views, Rule{r.Match, r.Access, r.Presence, r.ClientEvents, viewHistory(r.History)})
+		views = append(views, viewRule(r))
 	}
 	return views
+}
+
+func viewRule(r keystore.Rule) Rule {
+	return Rule{r.Match, r.Access, r.Presence, r.ClientEvents, viewHistory(r.History)}
 }
 
 func viewHistory(h *keystore.History) *History {

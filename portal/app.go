@@ -29,6 +29,8 @@ type appPage struct {
 	Connections     []manage.Connection
 	MoreConnections bool
 
+	Rules rulesView
+
 	Console  console
 	Defaults struct{ Publishes, Window, History, HistoryAge, Recovery, MaxChannels, MaxBody string }
 
@@ -86,6 +88,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 		Channel: query.Get("channel"),
 		Console: console{Channel: "orders.42", Event: "order.updated", Data: `{"id":42}`},
 	}
+	p.Rules = newRulesView(&p.App, query.Get("rule"), nil, "")
 	connected := v.gateway.Sockets.CountByKey(app.ID)
 	for _, k := range app.Keys {
 		p.Keys = append(p.Keys, newKeyRow(v.gateway.ViewKey(k), connected[k.ID]))

@@ -19,6 +19,7 @@ func notices() map[string]string {
 		"save":       "Saved. The change applies from the next request.",
 		"disconnect": "The connection is closed.",
 		"publish":    "Published.",
+		"rules":      "The channel rules are changed. They apply at once, also to clients that are connected.",
 		"again":      "This form was already sent, so nothing was done this time. A key is shown only once: if you have not copied it, rotate it.",
 	}
 }
@@ -37,6 +38,9 @@ func (v *visit) changeApp(id string) error {
 	form, o := v.r.PostForm, v.operator()
 	var issued keystore.Issued
 	do := form.Get("do")
+	if strings.HasPrefix(do, "rule-") {
+		return v.changeRules(app, do)
+	}
 	switch do {
 	case "publish":
 		return v.publish(app)
@@ -66,19 +70,27 @@ func (v *visit) changeApp(id string) error {
 			return v.redirect(v.root() + "?done=delete")
 		}
 	default:
-		err = apierr.InvalidRequest("The form does not say what to do.")
+		err = errNoAction()
 	}
 	switch {
 	case err != nil:
-		refusal := apierr.As(err)
-		if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
-			return err
-		}
-		return v.showAppAs(app, refusal.Status, pageView{Refusal: refusal.Message})
+		return v.refuseOn(v.appPage(app), err)
 	case issued.Secret != "":
 		return v.showIssued(issued.App, secret{issued.Key.Kind, issued.Secret})
 	}
 	return v.redirect(v.root() + "app/" + id + "?done=" + do)
+}
+
+func errNoAction() error { return apierr.InvalidRequest("The form does not say what to do.") }
+
+// refuseOn shows the app's page with the reason why an action was refused. An error
+// that is not about the form has a page of its own.
+func (v *visit) refuseOn(page *appPage, err error) error {
+	refusal := apierr.As(err)
+	if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
+		return err
+	}
+	return v.show(refusal.Status, appTemplate, pageView{Title: page.App.Name, Refusal: refusal.Message, Content: page})
 }
 
 // redirect sends the browser to another page. The URL is relative, because a proxy
@@ -121,7 +133,7 @@ func (v *visit) patch() *manage.Patch {
 		MaxChannels:    numberOrNull(form.Get("max_channels")),
 		MaxBody:        numberOrNull(form.Get("max_body")),
 		RateLimit:      json.RawMessage("null"),
-		History:        json.RawMessage("null"),
+		History:        historyOrNull(form.Get("history"), form.Get("history_age")),
 		Recovery:       json.RawMessage("null"),
 	}
 	if publishes := strings.TrimSpace(form.Get("publishes")); publishes != "" {
@@ -131,17 +143,24 @@ func (v *visit) patch() *manage.Patch {
 		}
 		patch.RateLimit, _ = json.Marshal(rate) // strings and numbers always marshal
 	}
-	if messages := strings.TrimSpace(form.Get("history")); messages != "" {
-		history := map[string]any{"messages": numberOrNull(messages)}
-		if age := strings.TrimSpace(form.Get("history_age")); age != "" {
-			history["age"] = age
-		}
-		patch.History, _ = json.Marshal(history) // likewise
-	}
 	if recovery := strings.TrimSpace(form.Get("recovery")); recovery != "" {
 		patch.Recovery, _ = json.Marshal(recovery) // likewise
 	}
 	return patch
+}
+
+// historyOrNull returns two fields as JSON. It leaves invalid values for the patch to
+// reject.
+func historyOrNull(messages, age string) json.RawMessage {
+	if strings.TrimSpace(messages) == "" {
+		return json.RawMessage("null")
+	}
+	history := map[string]any{"messages": numberOrNull(messages)}
+	if age = strings.TrimSpace(age); age != "" {
+		history["age"] = age
+	}
+	raw, _ := json.Marshal(history) // strings and numbers always marshal
+	return raw
 }
 
 // numberOrNull returns a field as JSON. It leaves invalid numbers for the patch to

@@ -30,6 +30,9 @@ func FuzzPortalForm(f *testing.F) {
 		"do=rotate&key=KEY&overlap=24h", "do=rotate&key=KEY&overlap=%22%3E%3Cscript%3E", "do=revoke&key=KEY", "do=revoke&key=%3Cscript%3E",
 		"do=disconnect&socket=x", "do=delete&confirm=shop", "do=delete&confirm=%3Cscript%3E", "do=publish&channel=c&event=e&data={}",
 		"do=publish&channel=a%0d%0ab%0d%0a%0d%0a&event=e&data=1&history=off", "do=publish&channel=a%0aa&event=e", "do=publish&channel=a%0ab&event=e&data=%3Cscript%3E",
+		"do=rule-save&match=orders.*&access=token&presence=on&client_events=on&history=5&history_age=1m", "do=rule-save&match=+a+&access=open&history=0", "do=rule-save&rule=private-*&match=b&access=closed",
+		"do=rule-save&match=%22%3E%3Cscript%3E&access=%3Cscript%3E", "do=rule-save&match=a**&access=open", "do=rule-save&match=a&access=", "do=rule-save&rule=private-*&match=presence-*&access=open",
+		"do=rule-up&rule=presence-*", "do=rule-down&rule=presence-*", "do=rule-remove&rule=private-*", "do=rule-remove&rule=%3Cscript%3E", "do=rule-reset", "do=rule-",
 		"do=publish&channel=c&event=e&data=%3C/textarea%3E%3Cscript%3E", "do=%3Cscript%3E", "%zz", "",
 	} {
 		f.Add(seed)
@@ -67,6 +70,12 @@ func FuzzPortalForm(f *testing.F) {
 			}
 		} else {
 			after := s.MustHold(t, app.ID)
+			switch rules := strings.HasPrefix(do, "rule-"); {
+			case do == "rule-save":
+				checkRule(t, after, values)
+			case !rules && after.Rules != nil:
+				t.Fatalf("%q leaves the rules %+v", form, after.Rules)
+			}
 			if do == "save" {
 				checkSaved(t, before, after, values)
 			} else if after.Rate != before.Rate || after.History != before.History || after.Recovery != before.Recovery || after.Name != before.Name || after.Disabled || len(after.AllowedOrigins) > 0 {
@@ -74,6 +83,20 @@ func FuzzPortalForm(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkRule holds the rule of a channel's name or pattern to the form for it.
+func checkRule(t *testing.T, after *keystore.App, form url.Values) {
+	t.Helper()
+	match := strings.TrimSpace(form.Get("match"))
+	i := slices.IndexFunc(after.Rules, func(r keystore.Rule) bool { return r.Match == match })
+	if i < 0 {
+		t.Fatalf("%v leaves %+v", form, after.Rules)
+	}
+	r := after.Rules[i]
+	if string(r.Access) != form.Get("access") || r.Presence != (form.Get("presence") == "on") || r.ClientEvents != (form.Get("client_events") == "on") || (r.History == nil) != (strings.TrimSpace(form.Get("history")) == "") {
+		t.Fatalf("%v is saved as %+v", form, r)
+	}
 }
 
 // checkSaved holds an app to the settings' form, which sets all of them.

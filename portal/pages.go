@@ -60,6 +60,9 @@ var appsText string
 //go:embed app.html
 var appText string
 
+//go:embed rules.html
+var rulesText string
+
 //go:embed message.html
 var messageText string
 
@@ -82,7 +85,7 @@ func newPages() (*pages, error) {
 		return nil, err
 	}
 	p := &pages{templates: make(map[templateName]*template.Template)}
-	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText, messageTemplate: messageText} {
+	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText + rulesText, messageTemplate: messageText} {
 		if p.templates[page], err = template.Must(layout.Clone()).Parse(text + timeText); err != nil {
 			return nil, err
 		}

@@ -162,7 +162,7 @@ func (v *visit) parameters(rest string) []string {
 	case v.path == "":
 		return []string{"after", "done"}
 	case strings.HasPrefix(v.path, "app/") && rest == "" && v.path != "app/":
-		return []string{"channel", "done", "site"}
+		return []string{"channel", "done", "rule", "site"}
 	}
 	return nil
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
-import { foreignSite, launch, picture } from "./lib/browser.mjs";
+import { foreignSite, launch, offScreen, picture } from "./lib/browser.mjs";
 import { Caddy, bin } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -556,19 +556,6 @@ function lowContrast() {
     if (!text || !el.checkVisibility() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(el.tagName)) continue;
     const [a, b] = [luminance(channels(getComputedStyle(el).color)), luminance(behind(el))].sort((x, y) => y - x);
     if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}`);
-  }
-  return found;
-}
-
-/** What is wider than the window, or a control beside it; code scrolls in its box. */
-function offScreen() {
-  const found = document.scrollingElement.scrollWidth > innerWidth ? [`the page is ${document.scrollingElement.scrollWidth} wide`] : [];
-  for (const el of document.querySelectorAll("body *")) {
-    if (!el.checkVisibility() || el.closest(".hidden, .skip")) continue;
-    const box = el.getBoundingClientRect();
-    const scrolls = el.scrollWidth > el.clientWidth && ["auto", "scroll"].includes(getComputedStyle(el).overflowX) && !["PRE", "TEXTAREA"].includes(el.tagName);
-    const off = !el.closest("pre") && box.width > 0 && (box.left < 0 || box.right > innerWidth + 0.5);
-    if (scrolls || off) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}: ${box.left} to ${box.right}`);
   }
   return found;
 }

@@ -23,6 +23,19 @@ export async function picture(tab, name) {
   await tab.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
 }
 
+/** For a page to evaluate: what is wider than the window, or a control beside it. Code scrolls in its box. */
+export function offScreen() {
+  const found = document.scrollingElement.scrollWidth > innerWidth ? [`the page is ${document.scrollingElement.scrollWidth} wide`] : [];
+  for (const el of document.querySelectorAll("body *")) {
+    if (!el.checkVisibility() || el.closest(".hidden, .skip")) continue;
+    const box = el.getBoundingClientRect();
+    const scrolls = el.scrollWidth > el.clientWidth && ["auto", "scroll"].includes(getComputedStyle(el).overflowX) && !["PRE", "TEXTAREA"].includes(el.tagName);
+    const off = !el.closest("pre") && box.width > 0 && (box.left < 0 || box.right > innerWidth + 0.5);
+    if (scrolls || off) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}: ${box.left} to ${box.right}`);
+  }
+  return found;
+}
+
 // A page on another origin that loads the stock client as a script.
 export async function foreignSite(host = "localhost") {
   const server = http.createServer((req, res) => {

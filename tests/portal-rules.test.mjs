@@ -1,0 +1,109 @@
+// What the portal shows and changes of who may subscribe: channel rules, signing
+// keys, tokens and users. In a real Chromium.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { launch, offScreen, picture } from "./lib/browser.mjs";
+import { Caddy, bin } from "./lib/caddy.mjs";
+import { Program } from "./lib/process.mjs";
+import { once } from "./lib/wait.mjs";
+
+describe("who may subscribe, in the portal", () => {
+  let caddy, browser, program, link;
+  before(async () => {
+    caddy = await Caddy.start();
+    browser = await launch({});
+    program = new Program(bin, ["realtime", "portal", "--address", `localhost:${caddy.adminPort}`], { env: caddy.env });
+    [link] = await program.prints(/http:\/\/127\.0\.0\.1:\d+\/\S*/);
+  });
+  after(async () => {
+    await browser?.close();
+    await program?.stop("SIGINT");
+    await caddy?.close();
+  });
+
+  /** The page of an app, which remembers what it complained about. */
+  const open = async (app, options) => {
+    const context = await browser.newContext(options);
+    const tab = await context.newPage();
+    tab.complaints = [];
+    tab.on("console", (message) => ["error", "warning"].includes(message.type()) && tab.complaints.push(message.text()));
+    tab.on("pageerror", (err) => tab.complaints.push(String(err)));
+    await tab.goto(`${link}app/${app.id}`);
+    return tab;
+  };
+  const rulesOf = async (app) => (await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.channels;
+  const order = async (app) => (await rulesOf(app)).map(({ match }) => match);
+
+  for (const javaScriptEnabled of [true, false]) {
+    test(`rules are added, edited, moved, tried, removed and reset, ${javaScriptEnabled ? "with" : "without"} JavaScript`, async () => {
+      const app = await caddy.app("rules");
+      const tab = await open(app, { javaScriptEnabled });
+      const rules = tab.locator("table", { hasText: "Who may subscribe" });
+      const row = (match) => rules.getByRole("row").filter({ has: tab.getByRole("rowheader", { name: match, exact: true }) });
+      await row("private-*").getByText("clients with a token that lists the channel", { exact: true }).waitFor();
+      await row("all other channels").getByText("anyone who may connect", { exact: true }).waitFor();
+
+      const socket = await caddy.subscriber(app, "orders.42");
+      await tab.locator("summary", { hasText: "Add a rule" }).click();
+      const form = tab.locator("form", { has: tab.getByRole("button", { name: "Add rule" }) });
+      await form.getByLabel("Channels").fill("orders.*");
+      await form.getByLabel("Who may subscribe").selectOption("token");
+      await form.getByLabel("Presence").check();
+      await form.getByLabel("Keeps this many messages").fill("5");
+      await form.getByLabel("during").fill("10m");
+      const left = once(socket, "unsubscribed");
+      await form.getByRole("button", { name: "Add rule" }).click();
+      await row("orders.*").getByText("5 messages for 10m").waitFor();
+      assert.equal((await left)[0].code, "token_required", "a client that is connected stays in the channel");
+      assert.deepEqual((await rulesOf(app)).at(-1), { match: "orders.*", access: "token", presence: true, client_events: false, history: { messages: 5, age: "10m" } });
+
+      await row("orders.*").getByRole("button", { name: "Up" }).click();
+      await tab.waitForURL(/#rules$/);
+      assert.deepEqual(await order(app), ["private-*", "orders.*", "presence-*"]);
+
+      // The first rule hides all others.
+      await row("private-*").locator("summary", { hasText: "Edit" }).click();
+      await row("private-*").getByLabel("Channels").fill("*");
+      await row("private-*").getByRole("button", { name: "Save rule" }).click();
+      await row("orders.*").getByText("No effect: * is above it.").waitFor();
+      assert.equal(await row("all other channels").count(), 0);
+      await tab.getByLabel("Which rule does this channel get?").fill("orders.42");
+      await tab.getByRole("button", { name: "Show its rule" }).click();
+      await tab.getByText("orders.42 gets rule 1, *. Clients with a token that lists the channel may subscribe.").waitFor();
+      await picture(tab, `portal-rules-${javaScriptEnabled}`);
+
+      // What is refused is shown again as it was typed.
+      await row("orders.*").locator("summary", { hasText: "Edit" }).click();
+      await row("orders.*").getByLabel("Channels").fill("two words");
+      await row("orders.*").getByRole("button", { name: "Save rule" }).click();
+      await tab.getByRole("alert").filter({ hasText: "which no channel can be" }).waitFor();
+      assert.equal(await row("orders.*").getByLabel("Channels").inputValue(), "two words");
+
+      await tab.goto(`${link}app/${app.id}`);
+      await row("orders.*").locator("summary", { hasText: "Remove" }).click();
+      await row("orders.*").getByRole("button", { name: "Remove this rule" }).click();
+      await tab.getByRole("status").filter({ hasText: "The channel rules are changed." }).waitFor();
+      assert.deepEqual(await order(app), ["*", "presence-*"]);
+
+      await tab.locator("summary", { hasText: "Reset to the default rules" }).click();
+      await tab.getByRole("button", { name: "Reset rules" }).click();
+      await tab.getByText("These are the rules of every app that has none of its own.").waitFor();
+      assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.default_rules, true);
+      assert.deepEqual(tab.complaints.filter((text) => !text.includes("400")), []);
+      await tab.context().close();
+    });
+  }
+
+  test("rules and forms fit on a screen of 400 pixels, with the longest names", async () => {
+    const app = await caddy.app("narrow");
+    const channels = [{ match: `${"m".repeat(200)}*`, access: "token", presence: true, history: { messages: 10, age: "2m" } }, { match: "a", access: "closed" }];
+    assert.equal((await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { channels })).status, 200);
+    const tab = await open(app, { viewport: { width: 400, height: 700 } });
+    await tab.goto(`${link}app/${app.id}?rule=${"m".repeat(200)}`);
+    await tab.evaluate(() => document.querySelectorAll("details").forEach((el) => (el.open = true)));
+    assert.deepEqual(await tab.evaluate(offScreen), []);
+    await picture(tab, "portal-rules-400");
+    assert.deepEqual(tab.complaints, []);
+    await tab.context().close();
+  });
+});
