@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
@@ -85,16 +83,14 @@ func readPublicKey(file string) (json.RawMessage, error) {
 	case len(content) > manage.MaxBody:
 		return nil, fmt.Errorf("--public-key: %s has more than %d bytes, which no public key has", file, manage.MaxBody)
 	}
-	content = bytes.TrimSpace(content)
-	if !json.Valid(content) {
-		if content, err = text.JSON(string(content)); err != nil {
-			return nil, err
-		}
+	raw, err := manage.PublicKeyJSON(content)
+	if err != nil {
+		return nil, err
 	}
-	if err := manage.CheckPublicKey(content); err != nil {
+	if err := manage.CheckPublicKey(raw); err != nil {
 		return nil, fmt.Errorf("--public-key %s: %s", file, apierr.As(err).Message)
 	}
-	return content, nil
+	return raw, nil
 }
 
 // maxValidity bounds a duration of --expires: later times may not be valid in

@@ -45,6 +45,30 @@ func publicKeyOf(raw json.RawMessage) (crypto.PublicKey, error) {
 	return public, nil
 }
 
+// PublicKeyJSON returns PEM or a JWK, as people paste it, in the form that requests
+// have.
+func PublicKeyJSON(pasted []byte) (json.RawMessage, error) {
+	if pasted = bytes.TrimSpace(pasted); json.Valid(pasted) {
+		return pasted, nil
+	}
+	return text.JSON(string(pasted))
+}
+
+// ReadPublicKey reads PEM or a JWK, as people paste it. It returns nil for nothing.
+func ReadPublicKey(pasted string) (crypto.PublicKey, error) {
+	if strings.TrimSpace(pasted) == "" {
+		return nil, nil
+	}
+	raw, err := PublicKeyJSON([]byte(pasted))
+	if err == nil {
+		err = CheckPublicKey(raw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return publicKeyOf(raw)
+}
+
 // CheckPublicKey returns an error that says why a key in a request cannot verify
 // tokens, or nil. A key is JSON: a string with PEM, or a JWK.
 func CheckPublicKey(raw json.RawMessage) error {

@@ -40,26 +40,10 @@ type appPage struct {
 	filling Filling
 }
 
-// secret is a key in plain text, shown once.
-type secret struct {
-	Kind keystore.Kind
-	Key  string
-}
-
 // console holds the values of the console's form.
 type console struct {
 	Channel, Event, Data string // Channel has one channel per line
 	NoHistory            bool
-}
-
-// keyRow is a key in the portal's table.
-type keyRow struct {
-	manage.Key
-	Prefix     string
-	State      string
-	Valid      bool
-	Subscribes bool
-	Connected  int // sockets that connected with it
 }
 
 func (v *visit) showApp(id string) error {
@@ -114,12 +98,6 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	return p
 }
 
-func newKeyRow(k manage.Key, connected int) keyRow {
-	row := keyRow{Key: k, Prefix: k.Kind.Prefix(), Subscribes: k.Kind == keystore.Subscribe, Connected: connected}
-	row.State, row.Valid = k.State()
-	return row
-}
-
 // choose selects the site for the snippets: the requested one, else the site that
 // serves the portal, else the first.
 func (p *appPage) choose(all []Site, origin, host string) {
@@ -138,15 +116,3 @@ func (p *appPage) choose(all []Site, origin, host string) {
 
 // Snippets returns the snippets for the selected site.
 func (p *appPage) Snippets() []Snippet { return Snippets(p.filling) }
-
-// showIssued shows an app with its new keys.
-func (v *visit) showIssued(app *keystore.App, secrets ...secret) error {
-	page := v.appPage(app)
-	page.Issued = secrets
-	for _, s := range secrets {
-		if s.Kind == keystore.Subscribe {
-			page.filling.SubscribeKey = s.Key
-		}
-	}
-	return v.showAppAs(app, http.StatusCreated, pageView{Content: page})
-}

@@ -47,7 +47,7 @@ func (v *visit) createApp() error {
 	case before != "":
 		return v.sentAlready(before)
 	}
-	return v.showIssued(made.App, secret{keystore.Publish, made.PublishKey}, secret{keystore.Subscribe, made.SubscribeKey})
+	return v.showIssued(made.App, secret{Kind: keystore.Publish, Key: made.PublishKey}, secret{Kind: keystore.Subscribe, Key: made.SubscribeKey})
 }
 
 // watch streams an app's events.

@@ -15,6 +15,7 @@ import (
 // notices are the portal's messages after an action.
 func notices() map[string]string {
 	return map[string]string{
+		"add-key":    "The public key is added. Its kid in the table is for the header of its tokens.",
 		"revoke":     "The key is revoked, and its sockets are disconnected.",
 		"save":       "Saved. The change applies from the next request.",
 		"disconnect": "The connection is closed.",
@@ -76,7 +77,7 @@ func (v *visit) changeApp(id string) error {
 	case err != nil:
 		return v.refuseOn(v.appPage(app), err)
 	case issued.Secret != "":
-		return v.showIssued(issued.App, secret{issued.Key.Kind, issued.Secret})
+		return v.showIssued(issued.App, secret{issued.Key.Kind, issued.Secret, issued.Key.ID})
 	}
 	return v.redirect(v.root() + "app/" + id + "?done=" + do)
 }
@@ -119,7 +120,15 @@ func (v *visit) addKey(o manage.Operator, app string) (keystore.Issued, error) {
 		}
 		expires = new(time.Now().AddDate(0, 0, days))
 	}
-	return o.AddKey(app, manage.NewKey{Kind: keystore.Kind(form.Get("kind")), Label: form.Get("label"), Expires: expires})
+	public, err := manage.ReadPublicKey(form.Get("public_key"))
+	if err != nil {
+		return keystore.Issued{}, err
+	}
+	var scopes []keystore.Scope // nil: the default
+	for scope := range strings.FieldsSeq(form.Get("scopes")) {
+		scopes = append(scopes, keystore.Scope(scope))
+	}
+	return o.AddKey(app, manage.NewKey{Kind: keystore.Kind(form.Get("kind")), Label: form.Get("label"), Expires: expires, Scopes: scopes, Public: public})
 }
 
 // patch returns the patch of the settings form, which sets all of its fields.
@@ -131,10 +140,13 @@ func (v *visit) patch() *manage.Patch {
 		Name: &name, Enabled: &enabled, AllowedOrigins: &origins,
 		MaxConnections: numberOrNull(form.Get("max_connections")),
 		MaxChannels:    numberOrNull(form.Get("max_channels")),
-		MaxBody:        numberOrNull(form.Get("max_body")),
-		RateLimit:      json.RawMessage("null"),
-		History:        historyOrNull(form.Get("history"), form.Get("history_age")),
-		Recovery:       json.RawMessage("null"),
+
+		MaxConnectionsPerUser: numberOrNull(form.Get("max_connections_per_user")),
+
+		MaxBody:   numberOrNull(form.Get("max_body")),
+		RateLimit: json.RawMessage("null"),
+		History:   historyOrNull(form.Get("history"), form.Get("history_age")),
+		Recovery:  json.RawMessage("null"),
 	}
 	if publishes := strings.TrimSpace(form.Get("publishes")); publishes != "" {
 		rate := map[string]any{"publishes": numberOrNull(publishes)}

@@ -22,11 +22,13 @@ func FuzzPortalForm(f *testing.F) {
 		"do=save&name=shop&enabled=on&origins=&publishes=&window=&max_connections=&max_channels=&max_body=",
 		"do=save&name=+a+&origins=https://a.example%0d%0ahttps://*.b.example&publishes=600&window=1m&max_connections=1&max_channels=2&max_body=3",
 		"do=save&name=a&publishes=%2b5&window=1m", "do=save&name=a&publishes=007&window=1m", "do=save&name=a&publishes=0", "do=save&name=a&publishes=-0&window=1m",
-		"do=save&name=a&publishes=5", "do=save&name=a&window=1m", "do=save&name=a&max_body=%2b5", "do=save&name=a&max_channels=1e3", "do=save&name=a&max_channels=0",
+		"do=save&name=a&publishes=5", "do=save&name=a&window=1m", "do=save&name=a&max_body=%2b5", "do=save&name=a&max_channels=1e3", "do=save&name=a&max_channels=0", "do=save&name=a&max_connections_per_user=5", "do=save&name=a&max_connections_per_user=-1",
 		"do=save&name=a&history=50&history_age=10m&recovery=5m", "do=save&name=a&history=0&recovery=0s", "do=save&name=a&history=5", "do=save&name=a&history_age=1m",
 		"do=save&name=a&history=10001&history_age=1m", "do=save&name=a&history=%2b5&history_age=1m", "do=save&name=a&recovery=5", "do=save&name=a&recovery=-1s", "do=save&name=a&recovery=%3Cscript%3E",
 		"do=save&name=a&etag=x", "do=save&name=%3Cscript%3Ealert(1)%3C/script%3E", "do=save&name=%ff", "do=save",
 		"do=add-key&kind=publish&label=%3Cscript%3E&days=30", "do=add-key&kind=subscribe&days=36501", "do=add-key&kind=subscribe",
+		"do=add-key&kind=sign&label=a", "do=add-key&kind=publish&scopes=publish+manage", "do=add-key&kind=publish&scopes=%3Cscript%3E", "do=add-key&kind=sign&scopes=manage", "do=add-key&kind=sign&public_key=%3Cscript%3E",
+		"do=add-key&kind=sign&public_key=%7B%22kty%22:%22OKP%22,%22crv%22:%22Ed25519%22,%22x%22:%2211qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo%22%7D", "do=add-key&kind=publish&public_key=null",
 		"do=rotate&key=KEY&overlap=24h", "do=rotate&key=KEY&overlap=%22%3E%3Cscript%3E", "do=revoke&key=KEY", "do=revoke&key=%3Cscript%3E",
 		"do=disconnect&socket=x", "do=delete&confirm=shop", "do=delete&confirm=%3Cscript%3E", "do=publish&channel=c&event=e&data={}",
 		"do=publish&channel=a%0d%0ab%0d%0a%0d%0a&event=e&data=1&history=off", "do=publish&channel=a%0aa&event=e", "do=publish&channel=a%0ab&event=e&data=%3Cscript%3E",
@@ -117,6 +119,7 @@ func checkSaved(t *testing.T, before, after *keystore.App, form url.Values) {
 	want.Name, want.Disabled = field("name"), form.Get("enabled") != "on"
 	want.AllowedOrigins = slices.Clip(strings.Fields(form.Get("origins")))
 	want.MaxConnections, want.MaxChannels, want.MaxBody = int(number("max_connections")), int(number("max_channels")), number("max_body")
+	want.MaxConnectionsPerUser = int(number("max_connections_per_user"))
 	if field("publishes") != "" {
 		n, err := strconv.Atoi(field("publishes"))
 		if err != nil {

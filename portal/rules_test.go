@@ -2,7 +2,6 @@ package portal
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -119,7 +118,7 @@ func TestPortalSaysWhichRuleAChannelGets(t *testing.T) {
 		"news2":     "No rule matches <code>news2</code>, so it is open. Anyone who may connect may subscribe.",
 		hostile:     `<p class="refusal" role="status">The channel&#39;s name has `,
 	} {
-		w := s.visit(httptest.NewRequest(http.MethodGet, "/realtime/app/"+app.ID+"?rule="+url.QueryEscape(channel), http.NoBody))
+		w := s.get("app/" + app.ID + "?rule=" + url.QueryEscape(channel))
 		if body := w.Body.String(); !strings.Contains(body, want) || strings.Contains(body, "<script>") {
 			_, found, _ := strings.Cut(body, "Show its rule")
 			t.Errorf("%s: %.600s", channel, found)

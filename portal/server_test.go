@@ -52,6 +52,11 @@ func (s *portalServer) send(path, form string) *httptest.ResponseRecorder {
 	return s.visit(r)
 }
 
+// get visits a page.
+func (s *portalServer) get(path string) *httptest.ResponseRecorder {
+	return s.visit(httptest.NewRequest(http.MethodGet, "/realtime/"+path, http.NoBody))
+}
+
 func TestPortalSavesANumberHoweverItIsWritten(t *testing.T) {
 	for _, publishes := range []string{"7", "+7", "007", " 7 "} {
 		s := newPortalServer(t)

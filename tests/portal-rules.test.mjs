@@ -1,7 +1,9 @@
 // What the portal shows and changes of who may subscribe: channel rules, signing
 // keys, tokens and users. In a real Chromium.
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import jwt from "jsonwebtoken";
 import { launch, offScreen, picture } from "./lib/browser.mjs";
 import { Caddy, bin } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
@@ -93,6 +95,69 @@ describe("who may subscribe, in the portal", () => {
       await tab.context().close();
     });
   }
+
+  test("signing keys are made, rotated and registered, and publish keys get scopes", async () => {
+    const app = await caddy.app("signing");
+    const tab = await open(app);
+    const add = async (kind, fill = async () => {}) => {
+      await tab.locator("summary", { hasText: "Add a key" }).click();
+      await tab.locator("select[name=kind]").selectOption(kind);
+      await fill();
+      await tab.getByRole("button", { name: "Add key" }).click();
+    };
+    await tab.locator("summary", { hasText: "Add a key" }).click();
+    for (const kind of ["publish", "subscribe", "sign"]) {
+      await tab.locator("select[name=kind]").selectOption(kind);
+      assert.deepEqual([await tab.getByLabel("Scopes").isVisible(), await tab.getByLabel("Public key").isVisible()], [kind === "publish", kind === "sign"], kind);
+    }
+    await tab.reload();
+
+    await add("sign", () => tab.getByLabel("Label").fill("of the shop"));
+    const secret = await tab.locator("#new-sign").textContent();
+    assert.match(secret, /^sign_live_/);
+    const claims = { sub: "42", channels: ["private-*"] };
+    const socket = caddy.socket(app, { auth: { appId: app.id, token: jwt.sign(claims, secret, { expiresIn: "1h" }) } });
+    await once(socket, "connect");
+    await picture(tab, "portal-sign");
+
+    // Rotated, both sign; revoked, the old one's clients are disconnected.
+    const old = tab.getByRole("row", { name: `sign_live_…${secret.slice(-4)}` });
+    await old.locator("summary", { hasText: "Rotate" }).click();
+    await old.getByRole("button", { name: "Rotate key" }).click();
+    const successor = await tab.locator("#new-sign").textContent();
+    assert.ok(socket.connected);
+    await old.locator("summary", { hasText: "Revoke" }).click();
+    await old.getByText("clients that only have such a token (1 now) disconnected").waitFor();
+    const gone = once(socket, "disconnect");
+    await old.getByRole("button", { name: "Revoke this key" }).click();
+    await gone;
+    await once(caddy.socket(app, { auth: { appId: app.id, token: jwt.sign(claims, successor, { expiresIn: "1h" }) } }), "connect");
+
+    // A public key: the private half never comes here.
+    const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const pem = pair.publicKey.export({ type: "spki", format: "pem" });
+    await add("sign", () => tab.getByLabel("Public key").fill(pem));
+    await tab.getByText("The public key is added.").waitFor();
+    const registered = tab.getByRole("row", { name: /^public key …/ });
+    const kid = (await registered.getByText(/^key_/).textContent()).trim();
+    await registered.getByText("sign ES256").waitFor();
+    const token = jwt.sign(claims, pair.privateKey, { algorithm: "ES256", expiresIn: "1h", keyid: kid });
+    await once(caddy.socket(app, { auth: { appId: app.id, token } }), "connect");
+    await add("sign", () => tab.getByLabel("Public key").fill(pair.privateKey.export({ type: "pkcs8", format: "pem" })));
+    await tab.getByRole("alert").filter({ hasText: "must not leave the backend" }).waitFor();
+
+    await add("publish", () => tab.getByLabel("Scopes").selectOption("publish manage"));
+    await tab.locator("#new-publish").waitFor();
+    await tab.getByRole("row", { name: /publish, manage/ }).waitFor();
+    await tab.getByLabel("Connections of a user").fill("3");
+    await tab.getByRole("button", { name: "Save", exact: true }).click();
+    await tab.getByText("Saved. The change applies").waitFor();
+    assert.equal((await caddy.admin("GET", `/realtime/apps/${app.id}`)).json.max_connections_per_user, 3);
+    await picture(tab, "portal-keys-kinds");
+    assert.doesNotMatch(caddy.logs.join("\n"), new RegExp(`${secret}|${successor}`), "a key is in the log");
+    assert.deepEqual(tab.complaints.filter((text) => !text.includes("400")), []);
+    await tab.context().close();
+  });
 
   test("rules and forms fit on a screen of 400 pixels, with the longest names", async () => {
     const app = await caddy.app("narrow");
