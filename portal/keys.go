@@ -19,6 +19,14 @@ type secret struct {
 // hash.
 func (s secret) Signs() bool { return s.Kind == keystore.Sign }
 
+// Name is what people call the key.
+func (s secret) Name() string {
+	if s.Signs() {
+		return "signing key"
+	}
+	return string(s.Kind) + " key"
+}
+
 // keyRow is a key in the portal's table.
 type keyRow struct {
 	manage.Key

@@ -38,7 +38,7 @@ func TestSigningKeysAreAddedByForms(t *testing.T) {
 			t.Fatalf("%s: %d, %+v", public, w.Code, key)
 		}
 		page := s.get("app/" + app.ID + "?done=add-key").Body.String()
-		if !strings.Contains(page, "public key …"+key.Last4) || !strings.Contains(page, "sign EdDSA<br>kid <code>"+key.ID) {
+		if !strings.Contains(page, "public key …"+key.Last4+"</code><br>kid <code>"+key.ID) || !strings.Contains(page, "sign EdDSA") {
 			t.Error("the page does not show the public key")
 		}
 		s.send("app/"+app.ID, form("do", "revoke", "key", key.ID))
