@@ -73,51 +73,12 @@ func (r *rights) forget(channel string) {
 
 // check returns an error if an app's rules and the tokens do not allow a channel.
 func (r *rights) check(app *keystore.App, channel string, now time.Time) error {
-	rule := app.Rule(channel)
-	switch rule.Access {
-	case keystore.AccessOpen:
-		return nil
-	case keystore.AccessToken: // below
-	case keystore.AccessClosed:
-		return apierr.ChannelForbidden("The channel is closed to all clients. A rule of the app says so: caddy realtime rule list.")
-	}
 	if r == nil {
-		return apierr.TokenRequired(channel)
+		return token.CheckChannel(app, channel, "", now)
 	}
-	if err := r.allowed(app, channel, now); err != nil {
-		return err
-	}
-	return r.checkVisible(rule, channel)
-}
-
-// allowed is check for a channel that needs a token.
-func (r *rights) allowed(app *keystore.App, channel string, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var refusal error
-	for _, t := range []*token.Token{r.of[channel], r.whole} {
-		if t == nil {
-			continue
-		}
-		err := t.Check(app, now)
-		if _, ok := t.Allows(channel); err == nil && ok {
-			return nil
-		}
-		if refusal == nil {
-			refusal = err
-		}
-	}
-	switch {
-	case refusal != nil:
-		return refusal
-	case r.whole == nil && r.of[channel] == nil:
-		return apierr.TokenRequired(channel)
-	}
-	return errNotListed()
-}
-
-func errNotListed() error {
-	return apierr.ChannelForbidden("The token does not allow this channel. The backend that signs it lists channels, or patterns such as orders.*, in the claim channels.")
+	return token.CheckChannel(app, channel, r.user, now, r.of[channel], r.whole)
 }
 
 // heir returns the rights that these become if they take over a session: with the

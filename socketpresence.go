@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
-	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/presence"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
@@ -107,15 +106,6 @@ func (s *socket) presenceOf(channel string) *presence.Snapshot {
 	}
 	snapshot := s.runtime.presence.Snapshot(s.app, channel)
 	return &snapshot
-}
-
-// checkVisible refuses a socket without a user in a channel with presence that
-// needs a token: the others would not see it.
-func (r *rights) checkVisible(rule *keystore.Rule, channel string) error {
-	if user, _ := r.visible(channel); rule.Presence && user == "" {
-		return apierr.ChannelForbidden("The token has no user, whom the others in the channel would see. The backend that signs it sets the claim sub.")
-	}
-	return nil
 }
 
 // visible returns the user that others see in a channel, and what they see of it.

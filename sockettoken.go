@@ -31,7 +31,7 @@ func (s *socket) useToken(raw, channel string) (*token.Token, error) {
 			return nil, err
 		}
 		if _, allowed := t.Allows(channel); channel != "" && !allowed {
-			return nil, errNotListed()
+			return nil, token.ErrNotListed()
 		}
 		r := s.rights.Load()
 		if r == nil {
