@@ -24,12 +24,15 @@ const (
 	minTokenLife     = time.Second
 )
 
-// tokenRoutes returns the route that makes tokens. It has its own prefix: whoever
+// tokenRoutes returns the routes that make and check tokens. They have their own prefix: whoever
 // makes a token can read what its user can.
 func (a *API) tokenRoutes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/realtime/tokens/{id}", Handler: a.route(map[string]adminFunc{
 			http.MethodPost: a.createToken,
+		}, "POST")},
+		{Pattern: "/realtime/tokens/{id}/check", Handler: a.route(map[string]adminFunc{
+			http.MethodPost: a.checkToken,
 		}, "POST")},
 	}
 }

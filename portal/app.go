@@ -29,7 +29,8 @@ type appPage struct {
 	Connections     []manage.Connection
 	MoreConnections bool
 
-	Rules rulesView
+	Rules  rulesView
+	Tokens tokensView
 
 	Console  console
 	Defaults struct{ Publishes, Window, History, HistoryAge, Recovery, MaxChannels, MaxBody string }
@@ -73,6 +74,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 		Console: console{Channel: "orders.42", Event: "order.updated", Data: `{"id":42}`},
 	}
 	p.Rules = newRulesView(&p.App, query.Get("rule"), nil, "")
+	p.Tokens = newTokensView(app)
 	connected := v.gateway.Sockets.CountByKey(app.ID)
 	for _, k := range app.Keys {
 		p.Keys = append(p.Keys, newKeyRow(v.gateway.ViewKey(k), connected[k.ID]))

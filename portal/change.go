@@ -21,7 +21,7 @@ func notices() map[string]string {
 		"disconnect": "The connection is closed.",
 		"publish":    "Published.",
 		"rules":      "The channel rules are changed. They apply at once, also to clients that are connected.",
-		"again":      "This form was already sent, so nothing was done this time. A key is shown only once: if you have not copied it, rotate it.",
+		"again":      "This form was already sent, so nothing was done this time. A key or token is shown only once: if you have not copied it, rotate the key or make another token.",
 	}
 }
 
@@ -45,6 +45,10 @@ func (v *visit) changeApp(id string) error {
 	switch do {
 	case "publish":
 		return v.publish(app)
+	case "check-token":
+		return v.checkToken(app)
+	case "make-token":
+		return v.makeToken(app)
 	case "add-key", "rotate":
 		var before string
 		before, err = v.once(func() (string, error) {

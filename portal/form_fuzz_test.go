@@ -35,6 +35,8 @@ func FuzzPortalForm(f *testing.F) {
 		"do=rule-save&match=orders.*&access=token&presence=on&client_events=on&history=5&history_age=1m", "do=rule-save&match=+a+&access=open&history=0", "do=rule-save&rule=private-*&match=b&access=closed",
 		"do=rule-save&match=%22%3E%3Cscript%3E&access=%3Cscript%3E", "do=rule-save&match=a**&access=open", "do=rule-save&match=a&access=", "do=rule-save&rule=private-*&match=presence-*&access=open",
 		"do=rule-up&rule=presence-*", "do=rule-down&rule=presence-*", "do=rule-remove&rule=private-*", "do=rule-remove&rule=%3Cscript%3E", "do=rule-reset", "do=rule-",
+		"do=check-token&token=a.b.c", "do=check-token&token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI8c2NyaXB0PiJ9.AA&channel=private-a", "do=check-token&token=%3Cscript%3E&channel=%3Cscript%3E", "do=check-token&token=PHNjcmlwdD4.PHNjcmlwdD4.AA&channel=a",
+		"do=make-token&user=42&channels=a", "do=make-token&user=%3Cscript%3E&channels=%3Cscript%3E&info=%3Cscript%3E&expires_in=%3Cscript%3E",
 		"do=publish&channel=c&event=e&data=%3C/textarea%3E%3Cscript%3E", "do=%3Cscript%3E", "%zz", "",
 	} {
 		f.Add(seed)

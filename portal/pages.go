@@ -63,6 +63,9 @@ var appText string
 //go:embed rules.html
 var rulesText string
 
+//go:embed tokens.html
+var tokensText string
+
 //go:embed message.html
 var messageText string
 
@@ -85,7 +88,7 @@ func newPages() (*pages, error) {
 		return nil, err
 	}
 	p := &pages{templates: make(map[templateName]*template.Template)}
-	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText + rulesText, messageTemplate: messageText} {
+	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText + rulesText + tokensText, messageTemplate: messageText} {
 		if p.templates[page], err = template.Must(layout.Clone()).Parse(text + timeText); err != nil {
 			return nil, err
 		}

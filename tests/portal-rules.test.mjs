@@ -159,11 +159,79 @@ describe("who may subscribe, in the portal", () => {
     await tab.context().close();
   });
 
+  for (const javaScriptEnabled of [true, false]) {
+    test(`a token is made, connects, and is checked, ${javaScriptEnabled ? "with" : "without"} JavaScript`, async () => {
+      const app = await caddy.app("tokens");
+      const { key } = (await caddy.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign" })).json;
+      const tab = await open(app, { javaScriptEnabled });
+      await tab.locator("summary", { hasText: "Make a token to try" }).click();
+      await tab.getByLabel("Channels that the user may").fill("presence-room.*");
+      await tab.getByLabel("What presence shows").fill('{"name":"<b>Ann</b>"}');
+      await tab.getByRole("button", { name: "Make token" }).click();
+      const token = await tab.locator("#new-token").textContent();
+      assert.equal(jwt.verify(token, key).sub, "42");
+      if (javaScriptEnabled) assert.equal(await tab.evaluate(() => document.activeElement.id), "made", "the focus is not where the token is");
+      assert.ok((await tab.locator("#token-snippet").textContent()).includes('socket.emit("subscribe", "presence-room.1")'));
+      const socket = caddy.socket(app, { auth: { appId: app.id, token } });
+      await once(socket, "connect");
+      assert.equal((await socket.emitWithAck("subscribe", "presence-room.1")).presence.count, 1);
+      await picture(tab, `portal-token-made-${javaScriptEnabled}`);
+
+      const check = async (pasted, channel) => {
+        await tab.goto(`${link}app/${app.id}`);
+        await tab.locator("summary", { hasText: "Check a token" }).click();
+        await tab.getByLabel("Token", { exact: true }).fill(pasted);
+        await tab.getByLabel("And may it subscribe to").fill(channel);
+        await tab.getByRole("button", { name: "Check token" }).click();
+        assert.equal(tab.url(), `${link}app/${app.id}`, "the URL says more than the page");
+      };
+      // Each answer is the one that the client gets.
+      await check(token, "presence-room.1");
+      await tab.getByText("It may subscribe to presence-room.1.").waitFor();
+      await tab.getByText('"name": "<b>Ann</b>"').waitFor();
+      await picture(tab, "portal-token-valid");
+      await check(token, "private-a");
+      const { error } = await socket.emitWithAck("subscribe", "private-a");
+      await tab.getByText(`It may not subscribe to private-a: ${error.code}`).waitFor();
+      await tab.getByText(error.message).waitFor();
+
+      const expired = jwt.sign({ sub: "42", exp: Math.floor(Date.now() / 1000) - 100 }, key);
+      for (const refused of [expired, `${token}x`, jwt.sign({ sub: "42" }, key), jwt.sign({ sub: "42" }, "another", { expiresIn: 60 })]) {
+        const client = caddy.socket(app, { auth: { appId: app.id, token: refused }, reconnection: false });
+        const [{ data }] = await once(client, "connect_error");
+        await check(refused, "");
+        await tab.getByRole("heading", { name: `The token is refused: ${data.code}` }).waitFor();
+        await tab.getByText(data.message).waitFor();
+        client.close();
+      }
+      await picture(tab, "portal-token-refused");
+      assert.doesNotMatch(caddy.logs.join("\n"), new RegExp(`${token}|${expired}`), "a token is in the log");
+      assert.deepEqual(tab.complaints, []);
+      await tab.context().close();
+    });
+  }
+
   test("rules and forms fit on a screen of 400 pixels, with the longest names", async () => {
     const app = await caddy.app("narrow");
     const channels = [{ match: `${"m".repeat(200)}*`, access: "token", presence: true, history: { messages: 10, age: "2m" } }, { match: "a", access: "closed" }];
     assert.equal((await caddy.admin("PATCH", `/realtime/apps/${app.id}`, { channels })).status, 200);
     const tab = await open(app, { viewport: { width: 400, height: 700 } });
+    await caddy.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign", label: "l".repeat(100) });
+    await tab.reload();
+    await tab.locator("summary", { hasText: "Make a token to try" }).click();
+    await tab.getByLabel("User", { exact: true }).fill("u".repeat(128));
+    await tab.getByLabel("Channels that the user may").fill("m".repeat(200));
+    await tab.getByRole("button", { name: "Make token" }).click();
+    const token = await tab.locator("#new-token").textContent();
+    assert.deepEqual(await tab.evaluate(offScreen), []);
+    await tab.locator("summary", { hasText: "Check a token" }).click();
+    await tab.getByLabel("Token", { exact: true }).fill(token);
+    await tab.getByLabel("And may it subscribe to").fill("m".repeat(200));
+    await tab.getByRole("button", { name: "Check token" }).click();
+    await tab.getByText("The token is valid").waitFor();
+    await tab.evaluate(() => document.querySelectorAll("details").forEach((el) => (el.open = true)));
+    assert.deepEqual(await tab.evaluate(offScreen), []);
+    await picture(tab, "portal-token-400");
     await tab.goto(`${link}app/${app.id}?rule=${"m".repeat(200)}`);
     await tab.evaluate(() => document.querySelectorAll("details").forEach((el) => (el.open = true)));
     assert.deepEqual(await tab.evaluate(offScreen), []);
