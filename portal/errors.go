@@ -49,6 +49,6 @@ func Errors() []Error {
 		{"user_mismatch", socket, "The token is for another user than the connection", "Disconnect, and connect with the new token"},
 		{"too_many_channels", socket, "More channels on one socket than the limit", "Unsubscribe from one first"},
 		{"too_many_connections", socket, "The app or your address has reached its limit of sockets; the message says which", "Close some, or ask the operator to raise the limit"},
-		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let your backend publish"},
+		{"not_allowed", socket, "The client emitted an event", "Clients cannot publish: let your backend publish, or emit client where the channel's rule allows events of clients"},
 	}
 }
