@@ -22,7 +22,7 @@ func order(rules []manage.Rule) string {
 }
 
 func rulesFor(matches string) (rules []manage.Rule) {
-	for _, match := range strings.Fields(matches) {
+	for match := range strings.FieldsSeq(matches) {
 		rules = append(rules, manage.Rule{Match: match, Access: keystore.AccessToken})
 	}
 	return rules

@@ -72,7 +72,7 @@ func TestKeysOfNoUseAreRefused(t *testing.T) {
 		{form("do", "add-key", "kind", "publish", "public_key", publicPEM), "public_key is for tokens"},
 		{form("do", "add-key", "kind", "subscribe", "scopes", "manage"), "scopes are of publish keys"},
 		{form("do", "add-key", "kind", "publish", "scopes", "all"), "scopes are &#34;publish&#34;"},
-		{form("do", "add-key", "kind", "publish", "scopes", "manage manage"), "at most once"},
+		{form("do", "add-key", "kind", "publish", "scopes", "manage publish manage"), "at most once"},
 		{form("do", "add-key", "kind", "root"), "kind is &#34;publish&#34;"},
 	} {
 		w := s.send("app/"+app.ID, c.form)

@@ -143,10 +143,10 @@ func tokenSnippet(f Filling, token, channels string) string {
 		}
 		subscribe = "\nsocket.on(\"connect\", () => socket.emit(\"subscribe\", " + jsString(channel) + "));"
 	}
-	return fill(tokenSnippetText, "origin", jsString(f.Origin), "path", path, "app", jsString(f.AppID), "token", jsString(token), "subscribe", subscribe)
+	return fill(userSnippet, "origin", jsString(f.Origin), "path", path, "app", jsString(f.AppID), "token", jsString(token), "subscribe", subscribe)
 }
 
-const tokenSnippetText = `import { io } from "socket.io-client";
+const userSnippet = `import { io } from "socket.io-client";
 
 // To try it. An application gets a token from its backend at each connect:
 // auth: async (send) => send({ appId, token: await getToken() })
