@@ -29,7 +29,7 @@ short_files() {
 }
 
 caddy_only_in_root() {
-	go_files | grep -E '^\./(access|hub|engineio|internal|keystore|manage|message|portal|socketio|token)/' | grep -vE '^\./(manage|internal/(commandtest|site))/|_test\.go$' | xargs -r grep -n '"github.com/caddyserver/' /dev/null
+	go_files | grep -E '^\./(access|hub|engineio|internal|keystore|manage|message|portal|presence|socketio|token|webhook)/' | grep -vE '^\./(manage|internal/(commandtest|site))/|_test\.go$' | xargs -r grep -n '"github.com/caddyserver/' /dev/null
 	return 0
 }
 
