@@ -57,6 +57,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		history         100 2m
 //		history_memory  64MiB
 //		recovery        2m
+//		webhook_targets public|any
 //		presence_grace  5s
 //		recovery_file   <path>|off
 //		max_body        1MiB
@@ -86,8 +87,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // "history 0" keeps none. history_memory bounds the memory of all of them.
 // recovery is how long a client can be away and still get what it missed;
 // "recovery 0s" turns that off. presence_grace is how long a user stays in a
-// channel with presence after its last socket has left. max_channels applies to each socket. max_connecting limits the clients that
-// are connecting at the same time; one address can have a quarter of them.
+// channel with presence after its last socket has left. webhook_targets any lets
+// webhooks point to loopback and private addresses. max_channels applies to each
+// socket. max_connecting limits the clients that are connecting at the same time;
+// one address can have a quarter of them.
 // max_connections limits all clients, by default to nine tenths of the
 // process's file descriptors; max_connections_per_ip limits the clients of one
 // address. connect_rate limits the connections that an address opens,

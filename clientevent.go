@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
 const (
@@ -68,6 +70,12 @@ func (s *socket) relay(e *socketio.Event) {
 	s.runtime.hub.Announce(s.app, c.channel, s.ID(), func() (*socketio.Broadcast, bool) {
 		return socketio.NewBroadcast(c.event, c.data, ""), true
 	})
+	if s.runtime.hooks.wanted(s.app, webhook.ClientEvent, c.channel) {
+		s.runtime.hooks.emit(webhook.Event{
+			Type: webhook.ClientEvent, App: s.app, Channel: c.channel, User: s.rights.Load().name(), Connection: s.ID(),
+			Event: c.event, Data: bytes.Clone(c.data),
+		})
+	}
 	e.Ack(struct{}{})
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
 // metrics exports the runtime's counters through Caddy's own metrics: the admin
@@ -30,6 +31,11 @@ var (
 	historyEvictedDesc = newDesc("history_evicted_total",
 		"Messages that left the history because of history_memory, before their number or age was reached.")
 	replayedDesc = newDesc("replayed_total", "Messages that were sent to clients that came back, or that subscribed after them.")
+
+	webhookWaitingDesc   = newDesc("webhook_waiting", "Events that the receivers of webhooks have yet to receive.")
+	webhookDeliveredDesc = newDesc("webhook_delivered_total", "Events that receivers of webhooks have received.")
+	webhookFailedDesc    = newDesc("webhook_failed_total", "Requests to webhooks that failed; most are repeated.")
+	webhookDroppedDesc   = newDesc("webhook_dropped_total", "Events of webhooks that were given up.")
 
 	cutOffDesc = newDesc("cut_off_total",
 		"Clients that were cut off: queue_full and write_timeout are slow, ping_timeout is gone, flood sends too much.", "reason")
@@ -57,6 +63,7 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
 		awayDesc, historyDesc, historyBytesDesc, historyEvictedDesc, replayedDesc,
+		webhookWaitingDesc, webhookDeliveredDesc, webhookFailedDesc, webhookDroppedDesc,
 	} {
 		out <- desc
 	}
@@ -82,6 +89,11 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.gauge(historyBytesDesc, int(history.Bytes))
 	c.counter(historyEvictedDesc, history.Evicted)
 	c.counter(replayedDesc, rt.hub.Replayed())
+	hooks := rt.hooks.stats()
+	c.gauge(webhookWaitingDesc, int(hooks.Waiting))
+	c.counter(webhookDeliveredDesc, hooks.Delivered)
+	c.counter(webhookFailedDesc, hooks.Failed)
+	c.counter(webhookDroppedDesc, hooks.Dropped)
 	c.counter(cutOffDesc, rt.eio.Stats().Overflows.Load(), "queue_full")
 	c.counter(cutOffDesc, rt.eio.Stats().WriteTimeouts.Load(), "write_timeout")
 	c.counter(cutOffDesc, rt.eio.Stats().PingTimeouts.Load(), "ping_timeout")
@@ -102,10 +114,13 @@ func (c collection) counter(desc *prometheus.Desc, n uint64, labels ...string) {
 }
 
 // countRefusal counts a refused request under the app that it claims to belong to.
-func countRefusal(s *stats.Stats, registry *keystore.Registry, claimed, attempt string, refusal *apierr.Error) {
+func countRefusal(s *stats.Stats, registry *keystore.Registry, h *hooks, claimed, attempt string, refusal *apierr.Error) {
 	app := s.UnknownApp()
 	if known, ok := registry.App(claimed); ok {
 		app = s.App(known.ID)
+		if h.wanted(known.ID, webhook.Rejected, "") {
+			h.rejected.add(known.ID, refusal.Code)
+		}
 	}
 	s.Refuse(app, attempt, refusal.Code)
 }

@@ -31,6 +31,7 @@ type publisher struct {
 	registry *keystore.Registry
 	stats    *stats.Stats
 	feeds    *live.Feeds
+	hooks    *hooks
 }
 
 // Publish implements manage.Publisher. It does not retain p.Data: the bytes belong
@@ -143,7 +144,7 @@ func (s *Settings) hubMessage(app *keystore.App, m message.Publication) hub.Mess
 
 // Refused implements manage.Publisher.
 func (p *publisher) Refused(app string, refusal *apierr.Error) {
-	countRefusal(p.stats, p.registry, app, "publish", refusal)
+	countRefusal(p.stats, p.registry, p.hooks, app, "publish", refusal)
 }
 
 // maxBody returns the app's limit for a publish, in bytes, capped by the

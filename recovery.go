@@ -11,6 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
 // A recoverRequest is what a client's auth says about recovery. The application
@@ -110,6 +111,7 @@ func (s *socket) disconnect(reason string) {
 func (s *socket) replace() {
 	const reason = "replaced"
 	s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
+	s.tellHooks(webhook.ConnectionClosed, reason)
 	s.since.Store(0)
 	s.runtime.sockets.leave(s.app, s)
 	s.conn.Session().Abort(reason)

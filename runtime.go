@@ -23,6 +23,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 	"github.com/seed-c079cc48/caddy-realtime/presence"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
+	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
 // runtimes holds one runtime per keystore and broker, as long as a configuration
@@ -56,6 +57,7 @@ type runtime struct {
 	arrived   arrivals
 	stats     *stats.Stats
 	expiry    *keystore.Expiry
+	hooks     *hooks
 
 	keystoreDir string // "" if the keystore has none
 
@@ -107,13 +109,20 @@ func openRuntime(first *App) (*runtime, error) {
 		rt.expiry.Stop()
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
+	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings)
+	rt.hub.Observe(rt.hooks.occupied)
 	rt.presence = rt.newPresence()
-	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live}
+	rt.presence.Observe(rt.hooks.member)
+	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live, hooks: rt.hooks}
 	rt.restore()
 	// Watch before reading the apps: other processes can change the store at any time.
 	rt.registry.Watch(rt.appChanged)
+	hooked := make(map[string][]keystore.Hook)
 	for page, next := rt.registry.Apps("", manage.MaxPage); ; page, next = rt.registry.Apps(next, manage.MaxPage) {
 		for _, app := range page {
+			if len(app.Hooks) > 0 {
+				hooked[app.ID] = app.Hooks
+			}
 			rt.stats.Enter(app.ID)
 			rt.expiry.Watch(app.ID)
 		}
@@ -121,6 +130,7 @@ func openRuntime(first *App) (*runtime, error) {
 			break
 		}
 	}
+	rt.hooks.begin(hooked)
 	rt.gateway = &manage.Gateway{
 		KeystorePlace: rt.key.keystore,
 		Registry:      rt.registry,
@@ -129,6 +139,8 @@ func openRuntime(first *App) (*runtime, error) {
 		Presence:      rt.presence,
 		Publisher:     &rt.publisher,
 		Feeds:         &rt.live,
+		Webhooks:      rt.hooks,
+		CheckHookURL:  func(url string) error { return webhook.CheckURL(url, rt.settings().allowsPrivateHooks()) },
 		Defaults:      func() manage.Defaults { return rt.settings().defaults() },
 		Draining:      rt.draining.Load,
 	}
@@ -166,7 +178,8 @@ func newHub(broker hub.Broker) (*hub.Hub[*socketio.Broadcast], error) {
 	})
 }
 
-// shrinkPause is the interval at which unused memory of limits is released.
+// shrinkPause is the interval at which unused memory of limits is released, and
+// webhooks are told how much was refused.
 const shrinkPause = time.Minute
 
 // shrink runs until the runtime is closed.
@@ -178,6 +191,8 @@ func (rt *runtime) shrink() {
 		case <-tick.C:
 			rt.publisher.limits.Shrink()
 			rt.publisher.keys.Sweep()
+			rt.hooks.rejected.tell(rt.hooks)
+			rt.hooks.refresh()
 		case <-rt.closed:
 			return
 		}
@@ -187,6 +202,7 @@ func (rt *runtime) shrink() {
 // appChanged applies a change to an app. before is nil if the app was created, now
 // is nil if it was deleted.
 func (rt *runtime) appChanged(before, now *keystore.App) {
+	rt.hooks.note(before, now)
 	switch {
 	case before == nil: // a new app has no sockets
 		rt.stats.Enter(now.ID)
@@ -334,6 +350,7 @@ func (rt *runtime) configure() {
 	latest := rt.configs[len(rt.configs)-1]
 	rt.lasting.Use(latest.logger)
 	rt.current.Store(&latest.Settings)
+	rt.hooks.configure(&latest.Settings)
 	rt.hub.Configure(hub.Limits{
 		Ahead:   int(latest.MaxQueue / 2), // a socket can be in several channels
 		History: latest.HistoryMemory,
@@ -347,7 +364,7 @@ func (rt *runtime) configure() {
 
 // refuse counts a refused request under the app that it claims to belong to.
 func (rt *runtime) refuse(claimed, attempt string, refusal *apierr.Error) {
-	countRefusal(rt.stats, rt.registry, claimed, attempt, refusal)
+	countRefusal(rt.stats, rt.registry, rt.hooks, claimed, attempt, refusal)
 }
 
 // Destruct implements caddy.Destructor. Nothing uses the runtime anymore: the
@@ -360,8 +377,9 @@ func (rt *runtime) Destruct() error {
 	rt.expiry.Stop()
 	// Close the registry first: until then, a change by another process can make
 	// the broker forget an app.
-	closed := rt.registry.Close()
 	rt.presence.Close()
+	rt.hooks.close() // a receiver may have its hook disabled until then
+	closed := rt.registry.Close()
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))
 	}

@@ -58,6 +58,10 @@ type Settings struct {
 	// last socket has left. Default: 5s.
 	PresenceGrace *caddy.Duration `json:"presence_grace,omitempty"`
 
+	// WebhookTargets says where webhooks can point to: "public" addresses, or "any",
+	// such as loopback and private ones. Default: public.
+	WebhookTargets string `json:"webhook_targets,omitempty"`
+
 	// RecoveryFile keeps what clients can recover over a planned restart. It is
 	// written at exit and read once at the next start; "off" turns that off.
 	// Default: "recovery" in the directory of the badger keystore, otherwise

@@ -76,6 +76,9 @@ func globalForms() map[string]settingForms {
 			def: forms{"5s", `"5s"`}, none: forms{"0s", "0"}, min: forms{"10ms", "10000000"}, max: forms{"1d", "86400000000000"},
 			under: forms{"9ms", "9000000"}, over: forms{"25h", "90000000000000"},
 		},
+		"webhook_targets": {
+			def: forms{"public", `"public"`}, max: forms{"any", `"any"`}, under: forms{"private", `"private"`}, over: forms{"all", `"all"`},
+		},
 		"recovery_file": {none: forms{"off", `"off"`}, min: forms{"/x", `"/x"`}},
 		"max_body": {
 			def: forms{"1MiB", "1048576"}, min: forms{"1B", "1"}, max: forms{"1GiB", "1073741824"},

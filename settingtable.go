@@ -34,6 +34,7 @@ func settingTable() []setting {
 		sizeSetting("history_memory", "64MiB", func(s *Settings) *int64 { return &s.HistoryMemory }, bounds.CheckSize),
 		noneSetting("recovery", "2m", func(s *Settings) **caddy.Duration { return &s.Recovery }),
 		recoveryFileSetting("recovery_file"),
+		webhookTargetsSetting("webhook_targets", publicTargets),
 		noneSetting("presence_grace", "5s", func(s *Settings) **caddy.Duration { return &s.PresenceGrace }),
 		sizeSetting("max_body", "1MiB", func(s *Settings) *int64 { return &s.MaxBody }, bounds.CheckSize),
 		durationSetting("body_timeout", "10s", func(s *Settings) *caddy.Duration { return &s.BodyTimeout }),
@@ -247,6 +248,24 @@ func recoveryFileSetting(name string) setting {
 			return err
 		},
 		check: func(*Settings) error { return nil },
+	}
+}
+
+func webhookTargetsSetting(name, usual string) setting {
+	return setting{
+		name: name, usual: usual,
+		set: func(s *Settings, args []string) (err error) {
+			s.WebhookTargets, err = oneArg(name, args, publicTargets+", or "+name+" "+anyTargets)
+			return err
+		},
+		unset: func(s *Settings) bool { return s.WebhookTargets == "" },
+		check: func(s *Settings) error {
+			switch s.WebhookTargets {
+			case "", publicTargets, anyTargets:
+				return nil
+			}
+			return fmt.Errorf("%s is %q; it must be %s, or %s for loopback and private addresses, too", name, s.WebhookTargets, publicTargets, anyTargets)
+		},
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 	"github.com/seed-c079cc48/caddy-realtime/token"
+	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
 // A visitor holds what a later CONNECT needs of the request that opened the
@@ -135,6 +136,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	err := s.connect(auth)
 	if err == nil {
 		s.tell(live.Event{Kind: live.Connected})
+		s.tellHooks(webhook.ConnectionOpened, "")
 		connected = true
 		return nil
 	}
@@ -454,6 +456,7 @@ func (s *socket) Disconnect(reason string) {
 	s.runtime.sockets.leave(s.app, s)
 	if s.since.Load() != 0 { // otherwise it was replaced, which was told by then
 		s.tell(live.Event{Kind: live.Disconnected, Reason: reason})
+		s.tellHooks(webhook.ConnectionClosed, reason)
 	}
 	if c := s.runtime.log.Check(zap.DebugLevel, "disconnected"); c != nil {
 		c.Write(zap.String("app", s.app), zap.String("socket", s.conn.ID()),

@@ -40,7 +40,7 @@ var adminCommands = []string{
 	"app create x", "app list", "app show x", "app delete x",
 	"key add x --kind publish", "key list x", "key rotate x y", "key revoke x y",
 	"key add x --kind sign", "rule list x", "rule set x y --access open", "rule remove x y", "rule reset x", "token create x --user 42",
-	"webhook add x https://a.example", "webhook list x", "webhook show x y", "webhook set x y --paused", "webhook rotate x y", "webhook remove x y",
+	"webhook add x https://a.example", "webhook list x", "webhook show x y", "webhook set x y --paused", "webhook rotate x y", "webhook remove x y", "webhook test x y --wait 0s",
 }
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {

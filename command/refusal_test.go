@@ -16,7 +16,7 @@ func TestEachCommandSaysWhatItTakes(t *testing.T) {
 		"key add": "--expires.*--kind.*--label.*--public-key.*--scope", "key list": "<app>", "key rotate": "<app> <key>.*--overlap", "key revoke": "<app> <key>",
 		"rule": "list .*remove .*reset .*set", "rule list": "<app>", "rule remove": "<app> <match>", "rule reset": "<app>",
 		"rule set": "The first.rule that matches.*<app> <match>.*Examples:.*--access.*--client-events.*--first.*--history.*--presence",
-		"webhook":  "add .*list .*remove .*rotate .*set .*show", "webhook list": "<app>", "webhook show": "<app> <webhook>", "webhook remove": "<app> <webhook>",
+		"webhook":  "add .*list .*remove .*rotate .*set .*show .*test", "webhook test": "<app> <webhook>.*--wait", "webhook list": "<app>", "webhook show": "<app> <webhook>", "webhook remove": "<app> <webhook>",
 		"webhook add": "shown.only this once.*<app> <url>.*Examples:.*--event.*channel.occupied, channel.vacated.*--paused.*--prefix",
 		"webhook set": "<app> <webhook>.*Examples:.*--default-events.*--enabled.*--event.*--paused.*--prefix.*--url", "webhook rotate": "<app> <webhook>.*--overlap",
 		"token": "create", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",

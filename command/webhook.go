@@ -1,10 +1,13 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,8 +38,10 @@ It prints the secret that verifies what is sent. The secret is shown only this o
 	webhookFlags(set)
 	rotate := adminCommand("rotate <app> <webhook>", "Gives a webhook a new secret", 2, rotateWebhook)
 	rotate.Flags().String("overlap", "24h", "How long the old secret also signs")
+	try := adminCommand("test <app> <webhook>", "Sends a test event to a webhook, also to a paused one, and says how it was received", 2, testWebhook)
+	try.Flags().Duration("wait", 10*time.Second, "How long to wait for the receiver")
 	return group("webhook", "Manages the URLs that are sent the events of an app",
-		add, set, rotate,
+		add, set, rotate, try,
 		adminCommand("list <app>", "Lists the webhooks of an app", 1, listWebhooks),
 		adminCommand("show <app> <webhook>", "Shows a webhook and its latest deliveries", 2, showWebhook),
 		adminCommand("remove <app> <webhook>", "Removes a webhook", 2, removeWebhook),
@@ -144,6 +149,68 @@ func removeWebhook(c *adminClient, args []string) error {
 	return err
 }
 
+// testPoll is the interval at which test asks for the delivery.
+const testPoll = 100 * time.Millisecond
+
+func testWebhook(c *adminClient, args []string) error {
+	path := webhookPath(args[0], args[1])
+	before, err := c.deliveries(path)
+	if err != nil {
+		return err
+	}
+	if _, err := c.ask(http.MethodPost, path+"/test", nil); err != nil {
+		return err
+	}
+	wait := c.flags.Duration("wait")
+	for end := time.Now().Add(wait); ; time.Sleep(testPoll) {
+		now, err := c.deliveries(path)
+		if err != nil {
+			return err
+		}
+		for _, d := range now {
+			known := slices.ContainsFunc(before, func(b manage.WebhookDelivery) bool { return b.ID == d.ID && b.Attempt == d.Attempt })
+			if !known {
+				return c.showTested(d)
+			}
+		}
+		if !time.Now().Before(end) {
+			return fmt.Errorf("the receiver has not answered within %s; see caddy realtime webhook show %s %s", wait, args[0], args[1])
+		}
+	}
+}
+
+// deliveries returns the latest deliveries to a webhook.
+func (c *adminClient) deliveries(path string) ([]manage.WebhookDelivery, error) {
+	content, err := c.ask(http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	var hook manage.Webhook
+	if err := c.decode(content, &hook); err != nil || hook.State == nil {
+		return nil, err
+	}
+	return hook.State.Last, nil
+}
+
+// showTested prints the delivery of a test, which fails if it was not received.
+func (c *adminClient) showTested(d manage.WebhookDelivery) error {
+	content, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	if ok, err := c.read(content, &d); err != nil {
+		return err
+	} else if ok {
+		if err := c.table(deliveryHead, deliveryRow(d)); err != nil {
+			return err
+		}
+	}
+	if d.Error != nil {
+		return fmt.Errorf("it was not received: %s", *d.Error)
+	}
+	return nil
+}
+
 // showHook prints a webhook, and how its deliveries stand.
 func (c *adminClient) showHook(h manage.Webhook) error {
 	events := strings.Join(h.Events, ", ")
@@ -165,27 +232,29 @@ func (c *adminClient) showHook(h manage.Webhook) error {
 	if h.State == nil {
 		return c.table(rows...)
 	}
-	rows = append(rows, []string{"waiting events", fmt.Sprint(h.State.Waiting)}, []string{"dropped events", fmt.Sprint(h.State.Dropped)})
+	rows = append(rows, []string{"waiting events", strconv.Itoa(h.State.Waiting)}, []string{"dropped events", strconv.FormatUint(h.State.Dropped, 10)})
 	if h.State.NextAttempt != nil {
 		rows = append(rows, []string{"next attempt", h.State.NextAttempt.Format(time.DateTime)})
 	}
 	if err := c.table(rows...); err != nil || len(h.State.Last) == 0 {
 		return err
 	}
-	deliveries := [][]string{{"DELIVERY", "TIME", "EVENTS", "ATTEMPT", "STATUS", "TOOK", "ERROR"}}
+	deliveries := [][]string{deliveryHead}
 	for _, d := range h.State.Last {
 		deliveries = append(deliveries, deliveryRow(d))
 	}
 	return c.table(deliveries...)
 }
 
+var deliveryHead = []string{"DELIVERY", "TIME", "EVENTS", "ATTEMPT", "STATUS", "TOOK", "ERROR"}
+
 func deliveryRow(d manage.WebhookDelivery) []string {
 	status := "-"
 	if d.Status != nil {
-		status = fmt.Sprint(*d.Status)
+		status = strconv.Itoa(*d.Status)
 	}
 	took := time.Duration(d.Milliseconds * float64(time.Millisecond)).Round(time.Microsecond)
-	return []string{d.ID, d.Time.Format(time.DateTime), fmt.Sprint(d.Events), fmt.Sprint(d.Attempt), status, took.String(), orDash(valueOf(d.Error))}
+	return []string{d.ID, d.Time.Format(time.DateTime), strconv.Itoa(d.Events), strconv.Itoa(d.Attempt), status, took.String(), orDash(valueOf(d.Error))}
 }
 
 // webhookState says whether a webhook is called, and since when its receiver fails.
@@ -211,9 +280,10 @@ func valueOf(p *string) string {
 
 // webhookPath returns a path of the admin API.
 func webhookPath(app string, more ...string) string {
-	path := "/realtime/webhooks/" + url.PathEscape(app)
+	var path strings.Builder
+	path.WriteString("/realtime/webhooks/" + url.PathEscape(app))
 	for _, part := range more {
-		path += "/" + url.PathEscape(part)
+		path.WriteString("/" + url.PathEscape(part))
 	}
-	return path
+	return path.String()
 }

@@ -12,12 +12,27 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
-// A delivering gateway whose deliveries all stand the same.
-type delivering struct{ state manage.HookState }
+// A delivering gateway has one state for all webhooks, to which a test adds.
+type delivering struct {
+	state  manage.HookState
+	answer manage.Delivery // of the next test
+	polls  int             // how often the state is asked for until the test has it
+}
 
-func (d delivering) State(string, string) (manage.HookState, bool) { return d.state, true }
+func (d *delivering) State(string, string) (manage.HookState, bool) {
+	if d.answer.ID != "" {
+		if d.polls--; d.polls < 0 {
+			d.state.Last = append([]manage.Delivery{d.answer}, d.state.Last...)
+			d.answer = manage.Delivery{}
+		}
+	}
+	return d.state, true
+}
 
-func (delivering) Test(string, string) error { return nil }
+func (d *delivering) Test(string, string) error {
+	d.answer = manage.Delivery{ID: "msg_test", Events: 1, Attempt: 1, Status: 204}
+	return nil
+}
 
 func TestWebhooksWholeLife(t *testing.T) {
 	s := managetest.New(t)
@@ -84,7 +99,7 @@ func TestWebhooksWholeLife(t *testing.T) {
 func TestWebhookIsShownWithItsDeliveries(t *testing.T) {
 	s := managetest.New(t)
 	at := time.Date(2026, 11, 25, 9, 30, 0, 0, time.UTC)
-	s.Gateway.Webhooks = delivering{manage.HookState{
+	s.Gateway.Webhooks = &delivering{state: manage.HookState{
 		Waiting: 120, Dropped: 7, FailingSince: at, NextAttempt: at.Add(time.Minute),
 		Last: []manage.Delivery{
 			{ID: "msg_2", Time: at, Events: 100, Attempt: 4, Status: 502, Error: "502 Bad Gateway", Took: 31 * time.Millisecond},
@@ -111,4 +126,54 @@ func TestWebhookIsShownWithItsDeliveries(t *testing.T) {
 	}
 	listed := commandtest.Run(t, nil, "webhook", "list", app, "--address", address)
 	commandtest.MustSay(t, listed.Stdout, "disabled: 410 Gone\n$")
+}
+
+func TestTestOfAWebhookSaysHowItWasReceived(t *testing.T) {
+	s := managetest.New(t)
+	app := s.Create(t).ID
+	address := serveAdmin(t, s, nil)
+	hook, err := s.Gateway.Registry.AddHook(app, keystore.HookSpec{URL: "https://app.example.com/hooks"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"webhook", "test", app, hook.ID, "--address", address}
+	commandtest.MustFail(t, commandtest.Run(t, nil, args...), "test", "have not started. Try again")
+
+	gateway := &delivering{state: manage.HookState{Last: []manage.Delivery{{ID: "msg_0", Attempt: 1, Error: "earlier"}}}, polls: 2}
+	s.Gateway.Webhooks = gateway
+	result := commandtest.Run(t, nil, args...)
+	if result.Err != nil {
+		t.Fatal(result)
+	}
+	commandtest.MustSay(t, result.Stdout, `^DELIVERY .*\nmsg_test .* 204 +0s +-\n$`)
+
+	gateway.state.Last, gateway.polls = nil, 1_000_000
+	commandtest.MustFail(t, commandtest.Run(t, nil, append(args, "--wait", "0s")...), "test", "has not answered within 0s; see caddy realtime webhook show "+app)
+}
+
+func TestTestOfAWebhookFailsIfItWasNotReceived(t *testing.T) {
+	s := managetest.New(t)
+	app := s.Create(t).ID
+	address := serveAdmin(t, s, nil)
+	hook, err := s.Gateway.Registry.AddHook(app, keystore.HookSpec{URL: "https://app.example.com/hooks"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Gateway.Webhooks = refusing{&delivering{}}
+	for _, more := range [][]string{nil, {"--json"}} {
+		result := commandtest.Run(t, nil, append([]string{"webhook", "test", app, hook.ID, "--address", address}, more...)...)
+		commandtest.MustSay(t, result.Stdout, "msg_test.*502")
+		if result.Failure() != "it was not received: 502 Bad Gateway" {
+			t.Errorf("%s: %+v", more, result)
+		}
+		s.Gateway.Webhooks = refusing{&delivering{}}
+	}
+}
+
+// refusing is a delivering gateway whose receivers fail.
+type refusing struct{ *delivering }
+
+func (r refusing) Test(string, string) error {
+	r.answer = manage.Delivery{ID: "msg_test", Events: 1, Attempt: 1, Status: 502, Error: "502 Bad Gateway"}
+	return nil
 }

@@ -24,9 +24,10 @@ type Hub[P any] struct {
 	seed      maphash.Seed
 	shards    [shardCount]shard[P]
 	subs      atomic.Int64
-	occupied  atomic.Int64 // channels that have subscribers
-	free      sync.Pool    // of *batch[P]
-	ahead     atomic.Int64 // see Limits
+	occupied  atomic.Int64                             // channels that have subscribers
+	observe   func(app, channel string, occupied bool) // can be nil
+	free      sync.Pool                                // of *batch[P]
+	ahead     atomic.Int64                             // see Limits
 
 	began     time.Time
 	history   history[P]
@@ -86,6 +87,11 @@ func (h *Hub[P]) Configure(l Limits) {
 	h.sessions.mu.Unlock()
 	h.history.bound()
 }
+
+// Observe has f called, under the lock of a channel, when the channel has its first
+// subscriber or no longer has one. f must not block or call the hub. Call it before
+// anybody subscribes.
+func (h *Hub[P]) Observe(f func(app, channel string, occupied bool)) { h.observe = f }
 
 // New creates a hub that sends its messages through the broker, and starts the
 // broker. The broker belongs to the hub from then on: the hub closes it, even if

@@ -167,6 +167,9 @@ func (h *Hub[P]) count(c *channel[P], n int) {
 	h.subs.Add(int64(n))
 	if len(c.subs) == max(n, 0) { // the first, or the last
 		h.occupied.Add(int64(n))
+		if h.observe != nil {
+			h.observe(c.name.app, c.name.channel, n > 0)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -207,6 +208,25 @@ func (o Operator) RotateHookSecret(app, id, overlap string) (keystore.Hook, erro
 		o.audit("webhook secret rotated", app, zap.String("webhook", id), zap.Duration("overlap", stays))
 		return hook, nil
 	})
+}
+
+// TestHook sends a test event to a webhook.
+func (o Operator) TestHook(app, id string) error {
+	found, ok := o.gateway.Registry.App(app)
+	if !ok {
+		return errNoSuchApp(app)
+	}
+	if found.Hook(id) == nil {
+		return hookError(keystore.ErrHookNotFound, app, id)
+	}
+	if o.gateway.Webhooks == nil {
+		return apierr.Unavailable("Deliveries to webhooks have not started. Try again.", time.Second)
+	}
+	if err := o.gateway.Webhooks.Test(app, id); err != nil {
+		return err
+	}
+	o.audit("webhook tested", app, zap.String("webhook", id))
+	return nil
 }
 
 // hostOf returns the host of a webhook for the log. The rest of the URL can be secret.

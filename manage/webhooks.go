@@ -27,6 +27,9 @@ func (a *API) hookRoutes() []caddy.AdminRoute {
 		{Pattern: "/realtime/webhooks/{id}/{hook}/rotate", Handler: a.route(map[string]adminFunc{
 			http.MethodPost: a.rotateHook,
 		}, "POST")},
+		{Pattern: "/realtime/webhooks/{id}/{hook}/test", Handler: a.route(map[string]adminFunc{
+			http.MethodPost: a.testHook,
+		}, "POST")},
 	}
 }
 
@@ -142,6 +145,16 @@ func (a *API) rotateHook(g *Gateway, w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	respond.JSON(w, http.StatusCreated, IssuedWebhook{Webhook: g.ViewHook(app, hook), Secret: hook.Secret})
+	return nil
+}
+
+// testHook answers before the event is received. The webhook's state says what came
+// of it.
+func (a *API) testHook(g *Gateway, w http.ResponseWriter, r *http.Request) error {
+	if err := a.operator(g, r).TestHook(r.PathValue("id"), r.PathValue("hook")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -269,7 +270,8 @@ func TestURLThatTheGatewayMustNotCallIsRefused(t *testing.T) {
 	}
 	mustDo(t, s, http.StatusOK, "PATCH", path+"/"+made.ID, `{"enabled":false}`, nil)
 	s.Do("POST", path, `{"url":"ftp://a"}`)
-	if want := "https://a https://private.example https://private.example https://refused.example https://refused.example"; strings.Join(asked, " ") != want {
+	want := []string{"https://a", "https://private.example", "https://private.example", "https://refused.example", "https://refused.example"}
+	if !slices.Equal(asked, want) {
 		t.Errorf("it was asked about %v", asked)
 	}
 	if hooks := s.MustHold(t, app).Hooks; len(hooks) != 1 || hooks[0].URL != "https://a" {
@@ -279,20 +281,21 @@ func TestURLThatTheGatewayMustNotCallIsRefused(t *testing.T) {
 
 // deliveries is a delivering gateway that knows one webhook.
 type deliveries struct {
-	hook  string
-	state manage.HookState
+	hook    string
+	state   manage.HookState
+	testing func(app, hook string) error
 }
 
 func (d deliveries) State(_, hook string) (manage.HookState, bool) { return d.state, hook == d.hook }
 
-func (deliveries) Test(string, string) error { return nil }
+func (d deliveries) Test(app, hook string) error { return d.testing(app, hook) }
 
 func TestWebhookIsShownWithHowDeliveriesStand(t *testing.T) {
 	s := managetest.New(t)
 	app := s.Create(t).ID
 	known, unknown := addWebhook(t, s, app, `{"url":"https://a"}`), addWebhook(t, s, app, `{"url":"https://b"}`)
 	at := time.Date(2026, 11, 25, 15, 0, 0, 0, time.FixedZone("", 5*3600+1800))
-	s.Gateway.Webhooks = deliveries{known.ID, manage.HookState{Waiting: 3, Dropped: 2, FailingSince: at, Last: []manage.Delivery{
+	s.Gateway.Webhooks = deliveries{hook: known.ID, state: manage.HookState{Waiting: 3, Dropped: 2, FailingSince: at, Last: []manage.Delivery{
 		{ID: "msg_1", Time: at, Events: 3, Attempt: 2, Error: "no answer within 5s", Took: 5 * time.Second},
 		{ID: "msg_0", Time: at, Events: 1, Attempt: 1, Status: 204, Took: 1500 * time.Microsecond},
 	}}}
@@ -308,5 +311,36 @@ func TestWebhookIsShownWithHowDeliveriesStand(t *testing.T) {
 	}
 	if list := s.Do("GET", "/realtime/webhooks/"+app, "").Body.String(); strings.Count(list, `"state"`) != 1 {
 		t.Errorf("%s", list)
+	}
+}
+
+func TestTestEventIsSentToTheWebhook(t *testing.T) {
+	s := managetest.New(t)
+	app := s.Create(t).ID
+	made := addWebhook(t, s, app, `{"url":"https://a","enabled":false}`)
+	path := "/realtime/webhooks/" + app
+	if w := s.Do("POST", path+"/"+made.ID+"/test", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "have not started. Try again.") {
+		t.Errorf("before deliveries start: %d %s", w.Code, w.Body)
+	}
+	var tested []string
+	var fails error
+	s.Gateway.Webhooks = deliveries{testing: func(app, hook string) error {
+		tested = append(tested, app+" "+hook)
+		return fails
+	}}
+	if w := s.Do("POST", path+"/"+made.ID+"/test", ""); w.Code != http.StatusAccepted || w.Body.Len() != 0 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	fails = apierr.Unavailable("The queue is full.", time.Second)
+	if w := s.Do("POST", path+"/"+made.ID+"/test", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "The queue is full.") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, other := range []string{path + "/hook_none/test", "/realtime/webhooks/app_none/" + made.ID + "/test"} {
+		if w := s.Do("POST", other, ""); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d %s", other, w.Code, w.Body)
+		}
+	}
+	if want := app + " " + made.ID; len(tested) != 2 || tested[0] != want || tested[1] != want {
+		t.Errorf("tested %v", tested)
 	}
 }

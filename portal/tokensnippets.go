@@ -4,22 +4,22 @@ package portal
 // They are those of docs/tokens.md.
 func tokenSnippets() []Snippet {
 	return []Snippet{
-		{"token-node", "token in Node", nodeToken},
-		{"token-php", "token in PHP", phpToken},
-		{"token-laravel", "token in Laravel", laravelToken},
-		{"token-python", "token in Python", pythonToken},
-		{"token-go", "token in Go", goToken},
+		{"token-node", "token in Node", nodeMint},
+		{"token-php", "token in PHP", phpMint},
+		{"token-laravel", "token in Laravel", laravelAuth},
+		{"token-python", "token in Python", pythonMint},
+		{"token-go", "token in Go", goMint},
 	}
 }
 
-const nodeToken = `import jwt from "jsonwebtoken";
+const nodeMint = `import jwt from "jsonwebtoken";
 
 export function realtimeToken(user) {
   const claims = { sub: String(user.id), channels: [` + "`" + `private-user.${user.id}` + "`" + `], info: { name: user.name } };
   return jwt.sign(claims, process.env.REALTIME_SIGNING_KEY, { algorithm: "HS256", expiresIn: "1h" });
 }`
 
-const phpToken = `function realtimeToken(string $userId, string $name): string
+const phpMint = `function realtimeToken(string $userId, string $name): string
 {
     $base64url = fn (string $bytes): string => rtrim(strtr(base64_encode($bytes), '+/', '-_'), '=');
     $claims = ['sub' => $userId, 'iat' => time(), 'exp' => time() + 3600, 'channels' => ["private-user.$userId"], 'info' => ['name' => $name]];
@@ -29,12 +29,12 @@ const phpToken = `function realtimeToken(string $userId, string $name): string
     return "$unsigned.".$base64url(hash_hmac('sha256', $unsigned, getenv('REALTIME_SIGNING_KEY'), true));
 }`
 
-const laravelToken = `// routes/channels.php, with the classes of examples/laravel
+const laravelAuth = `// routes/channels.php, with the classes of examples/laravel
 use Illuminate\Support\Facades\Broadcast;
 
 Broadcast::channel('user.{id}', fn ($user, $id) => (string) $user->id === $id);`
 
-const pythonToken = `import os
+const pythonMint = `import os
 import time
 
 import jwt
@@ -51,7 +51,7 @@ def realtime_token(user_id, name):
     }
     return jwt.encode(claims, os.environ["REALTIME_SIGNING_KEY"], algorithm="HS256")`
 
-const goToken = `import (
+const goMint = `import (
 	"os"
 	"time"
 

@@ -59,7 +59,8 @@ type Presence struct {
 	announce Announce
 	grace    func(app string) time.Duration
 	began    time.Time
-	most     int // Most; less in tests
+	most     int      // Most; less in tests
+	observe  Observer // can be nil
 
 	mu     sync.Mutex // guards everything below, and what it leads to; locked after a channel's lock
 	apps   map[string]*app
@@ -83,11 +84,34 @@ func New(announce Announce, grace func(app string) time.Duration) *Presence {
 	return p
 }
 
+// An Observer is told that a user is a member of a channel, or no longer one. It is
+// called under the channel's lock and must not block or call the Presence. info is
+// what others see of the user.
+type Observer func(app, channel, user string, info json.RawMessage, member bool)
+
+// Observe has f called for each change, also in large channels. Call it before the
+// first Join.
+func (p *Presence) Observe(f Observer) { p.observe = f }
+
+// tellObserver tells the observer, if there is one, of a member. The caller holds mu.
+func (p *Presence) tellObserver(m *member, is bool) {
+	if p.observe != nil {
+		p.observe(m.channel.app.name, m.channel.name, m.user.name, m.info, is)
+	}
+}
+
 // Close stops the timers. Once it has returned, no member's grace ends, and only
-// Join and Leave announce anything.
+// Join and Leave announce anything. The observer is told that all members have left.
 func (p *Presence) Close() {
 	p.close.Do(func() { close(p.closed) })
 	p.owner.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.apps {
+		for _, m := range a.members.All() {
+			p.tellObserver(m, false)
+		}
+	}
 }
 
 // Join adds a socket of a user to a channel. info is what others see of the user:
@@ -103,6 +127,7 @@ func (p *Presence) Join(app, channel, user string, info json.RawMessage) {
 		if m == nil {
 			m = &member{channel: c, user: u, info: u.share(info), sockets: 1}
 			a.add(m)
+			p.tellObserver(m, true)
 			return p.joined(m)
 		}
 		m.sockets++
@@ -173,6 +198,7 @@ func (p *Presence) joined(m *member) (event string, data any, ok bool) {
 // mu.
 func (p *Presence) left(m *member) (event string, data any, ok bool) {
 	c := m.channel
+	p.tellObserver(m, false)
 	c.app.remove(m)
 	if c.large != nil {
 		return p.tell(c)

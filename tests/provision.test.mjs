@@ -102,7 +102,9 @@ test("30 apps outlive kill -9 in the same instant, and no key is in any file or 
     }
 
     assert.equal(statSync(caddy.store).mode & 0o777, 0o700);
-    const files = readdirSync(caddy.store).map((name) => [name, readFileSync(join(caddy.store, name), "latin1")]);
+    const files = readdirSync(caddy.store, { recursive: true })
+      .filter((name) => statSync(join(caddy.store, name)).isFile())
+      .map((name) => [name, readFileSync(join(caddy.store, name), "latin1")]);
     files.push(["the log", caddy.logs.join("\n")]);
     assert.ok(files.length > 2);
     for (const app of apps) {

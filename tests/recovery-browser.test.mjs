@@ -25,6 +25,7 @@ describe("recovery in Chromium", () => {
   async function network(t) {
     const cutter = await Cutter.start(caddy.port);
     const context = await browser.newContext();
+    context.setDefaultTimeout(120_000); // a client that loses its network while it upgrades notices with the ping timeout only
     t.after(async () => {
       await context.close();
       cutter.close();

@@ -1,5 +1,5 @@
 // Webhooks as operators configure them: over the admin API and with caddy realtime
-// webhook. Nothing is delivered here.
+// webhook. webhooks.test.mjs has what is sent.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
@@ -8,6 +8,9 @@ import { bin, Caddy } from "./lib/caddy.mjs";
 
 const url = "https://app.example.com/hooks";
 const defaults = ["channel.occupied", "channel.vacated", "member.joined", "member.left", "client_event", "rejected"];
+
+/** Compares what is configured, without how deliveries stand: nobody answers at these URLs. */
+const same = (...values) => assert.deepEqual(...values.slice(0, 2).map((value) => JSON.parse(JSON.stringify(value, (key, v) => (key === "state" ? undefined : v)))), values[2]);
 
 describe("webhooks", () => {
   let caddy;
@@ -29,7 +32,7 @@ describe("webhooks", () => {
   };
   const refused = async (answer, status, code, message) => {
     const { status: got, json, text } = await answer;
-    assert.deepEqual([got, json?.error?.code], [status, code], text);
+    same([got, json?.error?.code], [status, code], text);
     assert.match(json.error.message, message);
   };
 
@@ -40,11 +43,11 @@ describe("webhooks", () => {
     assert.equal(made.headers.location, path(app, made.json.id));
     const { secret, ...hook } = made.json;
     assert.equal(Buffer.from(secret.replace("whsec_", ""), "base64").length, 32);
-    assert.deepEqual(await show(app, hook), hook);
+    same(await show(app, hook), hook);
     const { created, id, last4, ...rest } = hook;
     assert.ok(Math.abs(Date.now() - Date.parse(created)) < 120_000, created);
     assert.equal(last4, secret.slice(-4));
-    assert.deepEqual(rest, {
+    same(rest, {
       url,
       events: ["channel.occupied", "channel.vacated"],
       default_events: false,
@@ -55,12 +58,12 @@ describe("webhooks", () => {
     });
 
     const changed = await caddy.admin("PATCH", path(app, id), { enabled: false, events: null, prefix: null });
-    assert.deepEqual(changed.json, { ...hook, enabled: false, events: defaults, default_events: true, prefix: null });
-    assert.deepEqual(await show(app, hook), changed.json);
+    same(changed.json, { ...hook, enabled: false, events: defaults, default_events: true, prefix: null });
+    same(await show(app, hook), changed.json);
 
     assert.equal((await caddy.admin("DELETE", path(app, id))).status, 204);
     await refused(caddy.admin("GET", path(app, id)), 404, "not_found", /lists them by their ids/);
-    assert.deepEqual((await caddy.admin("GET", path(app))).json, { webhooks: [] });
+    same((await caddy.admin("GET", path(app))).json, { webhooks: [] });
   });
 
   test("a secret is shown when it is made and never again, in no answer and no log", async () => {
@@ -90,7 +93,7 @@ describe("webhooks", () => {
     await caddy.admin("DELETE", path(app, removed.id));
     await caddy.signal("SIGKILL");
     await caddy.boot();
-    assert.deepEqual((await caddy.admin("GET", path(app))).json, { webhooks: [rotated] });
+    same((await caddy.admin("GET", path(app))).json, { webhooks: [rotated] });
     assert.equal(rotated.last4, secret.slice(-4));
   });
 
@@ -114,14 +117,14 @@ describe("webhooks", () => {
     await refused(caddy.admin("POST", path(app, hook.id, "rotate"), { overlap: "400d" }), 400, "invalid_request", /"0s" to "366d"/);
     await refused(caddy.admin("PATCH", path(await caddy.app(), hook.id), { enabled: false }), 404, "not_found", /has no webhook/);
     const { secret, ...shown } = hook;
-    assert.deepEqual((await caddy.admin("GET", path(app))).json, { webhooks: [shown] });
+    same((await caddy.admin("GET", path(app))).json, { webhooks: [shown] });
   });
 
   test("an app has at most 10, whoever is faster", async () => {
     const app = await caddy.app();
     const answers = await Promise.all(Array.from({ length: 14 }, () => caddy.admin("POST", path(app), { url })));
     const count = (status) => answers.filter((answer) => answer.status === status).length;
-    assert.deepEqual([count(201), count(400)], [10, 4]);
+    same([count(201), count(400)], [10, 4]);
     assert.equal((await caddy.admin("GET", path(app))).json.webhooks.length, 10);
   });
 
@@ -138,14 +141,14 @@ describe("webhooks", () => {
     const json = async (...args) => JSON.parse((await run(...args, "--json")).stdout);
     const { secret, ...hook } = await json("add", app.id, url, "--event", "rejected", "--event", "connection.closed", "--prefix", "orders.", "--paused");
     assert.match(secret, /^whsec_/);
-    assert.deepEqual([hook.enabled, hook.prefix, hook.events], [false, "orders.", ["rejected", "connection.closed"]]);
+    same([hook.enabled, hook.prefix, hook.events], [false, "orders.", ["rejected", "connection.closed"]]);
     const changed = await json("set", app.id, hook.id, "--enabled", "--default-events", "--prefix", "");
-    assert.deepEqual(changed, { ...hook, enabled: true, prefix: null, events: defaults, default_events: true });
+    same(changed, { ...hook, enabled: true, prefix: null, events: defaults, default_events: true });
     assert.match((await run("list", app.id)).stdout, new RegExp(`^${hook.id} .* ${url} +enabled$`, "m"));
     const rotated = await run("rotate", app.id, hook.id, "--overlap", "2h");
     assert.match(rotated.stdout, /^secret +whsec_\S+$/m);
     assert.match((await run("show", app.id, hook.id)).stdout, /^old secret until +2/m);
     await run("remove", app.id, hook.id);
-    assert.deepEqual(await json("list", app.id), { webhooks: [] });
+    same(await json("list", app.id), { webhooks: [] });
   });
 });

@@ -62,7 +62,7 @@ export function emitCode(rules, channel, { whole, own }) {
  */
 export function afterChange(rules, { key, keyFlaw, whole, own }) {
   if (key && keyFlaw) return "server";
-  if (whole?.flaw === "token_revoked") return "server";
+  if ([whole, own].some((token) => token?.flaw === "token_revoked")) return "server"; // a user who is revoked is disconnected
   if (whole?.flaw && !key) return "network";
   return (channel) => channelCode(rules, channel, { whole, own });
 }
