@@ -208,15 +208,7 @@ func (h *hooks) close() {
 	h.later.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeHooks)
 	defer cancel()
-	closed := make(chan error, 1)
-	go func() { closed <- h.manager.Close(ctx) }()
-	var err error
-	select {
-	case err = <-closed:
-	case <-time.After(closeHooks + saveTimeout): // the write is abandoned: nothing can end it
-		err = errors.New("they were not written in time; their disk hangs")
-	}
-	if err != nil {
+	if err := within(closeHooks+saveTimeout, func() error { return h.manager.Close(ctx) }); err != nil {
 		h.log.Error("the queues of webhooks could not be closed", zap.Error(err))
 	}
 }

@@ -75,21 +75,26 @@ func (rt *runtime) save() {
 	defer cancel()
 	file := &recoveryFile{Keystore: rt.key.keystore, Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)}
 	file.Saved = time.Now()
-	written := make(chan error, 1)
-	go func() { written <- writeRecoveryFile(path, file) }()
-	var err error
-	select {
-	case err = <-written:
-	case <-time.After(saveTimeout): // the write is abandoned: nothing can end it
-		err = fmt.Errorf("it was not written within %s; its disk hangs", saveTimeout)
-	}
-	if err != nil {
+	if err := within(saveTimeout, func() error { return writeRecoveryFile(path, file) }); err != nil {
 		rt.log.Error("the recovery file could not be written: clients that come back have to begin again",
 			zap.String("path", path), zap.Error(err))
 		return
 	}
 	rt.log.Info("wrote the recovery file", zap.String("path", path),
 		zap.Int("sessions", len(snapshot.Sessions)), zap.Duration("took", time.Since(file.Saved)))
+}
+
+// within does something that writes. If the disk hangs, it is abandoned: nothing can
+// end it.
+func within(limit time.Duration, write func() error) error {
+	written := make(chan error, 1)
+	go func() { written <- write() }()
+	select {
+	case err := <-written:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("it was not written within %s; its disk hangs", limit)
+	}
 }
 
 // restore reads the recovery file and removes it: what it says is true only once.

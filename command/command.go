@@ -260,9 +260,12 @@ func note(to io.Writer, format string, a ...any) {
 // appPath and keyPath return paths of the admin API.
 func appPath(app string) string { return "/realtime/apps/" + url.PathEscape(app) }
 
-func keyPath(app string, more ...string) string {
+func keyPath(app string, more ...string) string { return adminPath("keys", app, more...) }
+
+// adminPath returns a path of the admin API that belongs to an app.
+func adminPath(kind, app string, more ...string) string {
 	var path strings.Builder
-	path.WriteString("/realtime/keys/" + url.PathEscape(app))
+	path.WriteString("/realtime/" + kind + "/" + url.PathEscape(app))
 	for _, part := range more {
 		path.WriteString("/" + url.PathEscape(part))
 	}

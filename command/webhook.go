@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -280,10 +279,5 @@ func valueOf(p *string) string {
 
 // webhookPath returns a path of the admin API.
 func webhookPath(app string, more ...string) string {
-	var path strings.Builder
-	path.WriteString("/realtime/webhooks/" + url.PathEscape(app))
-	for _, part := range more {
-		path.WriteString("/" + url.PathEscape(part))
-	}
-	return path.String()
+	return adminPath("webhooks", app, more...)
 }

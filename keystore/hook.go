@@ -1,15 +1,13 @@
 package keystore
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
+	"github.com/seed-c079cc48/caddy-realtime/internal/whsec"
 )
 
 // A Hook is a URL of an app's backend that is sent the events of the app.
@@ -22,7 +20,7 @@ type Hook struct {
 	URL string
 
 	// Events are the types that are sent. If there are none, all are sent except
-	// those of connections, see [Hook.Wants].
+	// those of connections.
 	Events []string
 
 	// Prefix is what the names of channels begin with whose events are sent.
@@ -84,9 +82,6 @@ const (
 
 	// maxChannel is the maximum length of a channel's name, and of its beginning.
 	maxChannel = 200
-
-	secretPrefix = "whsec_"
-	secretSize   = 32 // bytes
 )
 
 // Reasons why a hook is not added or changed, besides [ErrNotFound] for the app.
@@ -205,19 +200,6 @@ func (a *App) Hook(id string) *Hook {
 	return &a.Hooks[i]
 }
 
-// Wants reports whether the hook is sent an event. channel is "" for an event of no
-// channel, which the prefix does not concern. Wants ignores whether the hook is
-// enabled.
-func (h *Hook) Wants(event, channel string) bool {
-	if channel != "" && !strings.HasPrefix(channel, h.Prefix) {
-		return false
-	}
-	if len(h.Events) == 0 {
-		return !isOptional(event)
-	}
-	return slices.Contains(h.Events, event)
-}
-
 // Secrets returns the secrets that sign at now, the current one first.
 func (h *Hook) Secrets(now time.Time) []string {
 	if h.Previous != "" && now.Before(h.PreviousUntil) {
@@ -228,13 +210,9 @@ func (h *Hook) Secrets(now time.Time) []string {
 
 // HookKey returns the bytes of a secret, which key the signature.
 func HookKey(secret string) ([]byte, error) {
-	encoded, found := strings.CutPrefix(secret, secretPrefix)
-	if !found {
-		return nil, fmt.Errorf("a secret that does not begin with %s", secretPrefix)
-	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err == nil && len(key) != secretSize {
-		err = fmt.Errorf("a secret of %d bytes, not %d", len(key), secretSize)
+	key, err := whsec.Parse(secret)
+	if err == nil && len(key) != whsec.Size {
+		err = fmt.Errorf("a secret of %d bytes, not %d", len(key), whsec.Size)
 	}
 	if err != nil {
 		return nil, err
@@ -243,9 +221,8 @@ func HookKey(secret string) ([]byte, error) {
 }
 
 func newHookSecret() string {
-	var key [secretSize]byte
-	_, _ = rand.Read(key[:]) // never fails, see crypto/rand
-	return secretPrefix + base64.StdEncoding.EncodeToString(key[:])
+	_, secret := whsec.New()
+	return secret
 }
 
 func (a *App) validateHooks() error {

@@ -174,30 +174,7 @@ func TestPreviousSecretSignsForTheOverlapAndNoLonger(t *testing.T) {
 	})
 }
 
-func TestHookIsSentWhatItWants(t *testing.T) {
-	all := Hook{}
-	some := Hook{Events: []string{HookConnectionOpened, HookMemberJoined}, Prefix: "orders."}
-	for _, c := range []struct {
-		hook           *Hook
-		event, channel string
-		want           bool
-	}{
-		{&all, HookChannelOccupied, "orders.42", true},
-		{&all, HookRejected, "", true},
-		{&all, HookConnectionOpened, "", false},
-		{&all, HookConnectionClosed, "", false},
-		{&some, HookConnectionOpened, "", true},
-		{&some, HookConnectionClosed, "", false},
-		{&some, HookMemberJoined, "orders.42", true},
-		{&some, HookMemberJoined, "orders.", true},
-		{&some, HookMemberJoined, "orders", false},
-		{&some, HookMemberJoined, "private-orders.42", false},
-		{&some, HookMemberLeft, "orders.42", false},
-	} {
-		if got := c.hook.Wants(c.event, c.channel); got != c.want {
-			t.Errorf("%v of %q: %t", c.event, c.channel, got)
-		}
-	}
+func TestConnectionsAreNotAmongTheDefaultEvents(t *testing.T) {
 	if events := DefaultHookEvents(); len(events) != len(HookEvents())-2 || slices.Contains(events, HookConnectionOpened) {
 		t.Errorf("by default %v", events)
 	}

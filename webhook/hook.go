@@ -121,7 +121,7 @@ func (h *Hook) check() error {
 	case h.App == "":
 		return fmt.Errorf("the hook %s belongs to no app", h.ID)
 	case len(h.Secrets) == 0:
-		return fmt.Errorf("the hook %s has no secret: make one with NewSecret", h.ID)
+		return fmt.Errorf("the hook %s has no secret: the keystore makes one", h.ID)
 	}
 	return CheckTypes(h.Events)
 }

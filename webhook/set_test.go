@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/whsec"
 )
 
 func TestRemovedHookLosesItsQueue(t *testing.T) {
@@ -121,7 +123,7 @@ func TestBothSecretsSignWhileOneRotates(t *testing.T) {
 	r := newReceiver(t, nil)
 	m := start(t, Options{})
 	hook := hookTo(r.URL)
-	fresh, _ := NewSecret()
+	fresh, _ := whsec.New()
 	for i, secrets := range [][][]byte{{testSecret}, {fresh, testSecret}, {fresh}} {
 		hook.Secrets = secrets
 		set(t, m, hook)
