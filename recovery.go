@@ -54,7 +54,7 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 	rt.sockets.hold(app.ID)
 	r := hub.Return[*socketio.Broadcast]{
 		App: app.ID, PID: asked.pid, Position: asked.position, To: s,
-		Owner: s.rights.Load(), Allow: s.mayRecover,
+		Owner: s.rights.Load(), Owns: s.owns, Allow: s.mayRecover,
 		Answer: func(session *hub.Session[*socketio.Broadcast], missed []*socketio.Broadcast) {
 			s.conn.Open(session.ID(), session.PID(), s.packets(missed)...)
 		},
@@ -72,8 +72,13 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 	return true
 }
 
-// mayRecover reports whether the socket may have a session of that owner, and makes
-// the owner's rights its own if so.
+// owns reports whether the socket's user is that of a session.
+func (s *socket) owns(owner hub.Owner) bool {
+	return owner != nil && owner.User() == s.rights.Load().User()
+}
+
+// mayRecover reports whether the socket may have its user's session, whose owner it
+// was until now, and makes the owner's rights its own if so.
 func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 	app, ok := s.runtime.registry.App(s.app) // as it is now: a right may just have been taken
 	if !ok {
@@ -83,7 +88,7 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 	if former, ok := owner.(*rights); ok && former.withdrawn(app, now) {
 		return false
 	}
-	heir, ok := r.heir(owner)
+	heir := r.heir(owner, app, now)
 	may := func(channel string) bool {
 		if hub.IsHidden(channel) {
 			return heir.hears(app, channel, now)
@@ -91,10 +96,9 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 		return heir.check(app, channel, now) == nil
 	}
 	for _, channel := range channels {
-		ok = ok && may(channel)
-	}
-	if !ok {
-		return false
+		if !may(channel) {
+			return false
+		}
 	}
 	r.adopt(heir)
 	return true

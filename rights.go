@@ -81,16 +81,13 @@ func (r *rights) check(app *keystore.App, channel string, now time.Time) error {
 	return token.CheckChannel(app, channel, r.user, now, r.of[channel], r.whole)
 }
 
-// heir returns the rights that these become if they take over a session: with the
-// tokens of single channels that its owner has shown. ok is false if the owner is
-// another user.
-func (r *rights) heir(owner hub.Owner) (heir *rights, ok bool) {
-	if owner == nil || owner.User() != r.User() {
-		return nil, false
-	}
+// heir returns the rights that these become if they take over their user's session:
+// with the tokens of single channels that its owner has shown, and the best proof of
+// who the user is that is still good.
+func (r *rights) heir(owner hub.Owner, app *keystore.App, now time.Time) (heir *rights) {
 	former, ok := owner.(*rights)
 	if !ok {
-		return r, true // of a process before this one, which kept no tokens
+		return r // of a process before this one, which kept no tokens
 	}
 	former.mu.Lock()
 	heir = &rights{user: former.user, of: maps.Clone(former.of), proof: former.proof}
@@ -99,7 +96,8 @@ func (r *rights) heir(owner hub.Owner) (heir *rights, ok bool) {
 	heir.whole = r.whole
 	r.mu.Unlock()
 	heir.prove(heir.whole)
-	return heir, true
+	heir.dropProof(app, now)
+	return heir
 }
 
 // adopt takes over what heir has returned.

@@ -115,21 +115,21 @@ func (s *socket) recheck() {
 	}
 	r, now := s.rights.Load(), time.Now()
 	if r != nil {
+		why, key := r.failing(app, now), s.key.Load()
+		switch {
+		case why == nil:
+		case apierr.As(why).Code == apierr.TokenRevoked().Code:
+			s.disconnect(tokenRevoked)
+			return
+		case key != nil && key.Kind == keystore.Sign:
+			// Its client can come back, so it keeps all that it has until it has gone.
+			s.conn.Session().Abort(tokenEnded)
+			return
+		}
 		defer func() {
 			r.drop(app, now)
 			s.settleUser()
 		}()
-		if why := r.failing(app, now); why != nil {
-			key := s.key.Load()
-			switch {
-			case apierr.As(why).Code == apierr.TokenRevoked().Code:
-				s.disconnect(tokenRevoked)
-				return
-			case key != nil && key.Kind == keystore.Sign:
-				s.conn.Session().Abort(tokenEnded)
-				return
-			}
-		}
 	}
 	for _, channel := range s.member.Channels() {
 		if s.stays(app, channel) && s.attend(app, channel) {

@@ -58,8 +58,13 @@ type Return[P any] struct {
 	// once Answer is called.
 	To Subscriber[P]
 
-	// Allow reports whether the client may have a session with that owner, which
-	// is in these channels. It must not block or call the hub. nil allows all.
+	// Owns reports whether the client is who the session belongs to. If it is not,
+	// the session stays as it is. It must not block or call the hub. nil is for all.
+	Owns func(owner Owner) bool
+
+	// Allow reports whether the client may have a session of its own with that
+	// owner, which is in these channels. If it may not, the session ends. It must
+	// not block or call the hub. nil allows all.
 	Allow func(owner Owner, channels []string) bool
 
 	// Owner is the session's from now on.
@@ -76,7 +81,8 @@ type Return[P any] struct {
 
 // Recover makes a client that comes back a member again, in the channels of its
 // session, and gives it what it has missed: all of it, or nothing. If anything
-// is missing, the session ends, and the client must begin again.
+// is missing, the session ends, and the client must begin again. A client that
+// knows the PID of another's session changes nothing about it.
 func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 	h.sessions.mu.Lock()
 	s := h.sessions.byPID.Get(r.PID)
@@ -88,6 +94,9 @@ func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 	defer s.mu.Unlock()
 	if s.ended {
 		return nil, NoSession
+	}
+	if r.Owns != nil && !r.Owns(s.owner) {
+		return nil, Forbidden
 	}
 	if s.member != nil {
 		r.Replaced = s.member.to

@@ -221,3 +221,53 @@ func TestClientThatMayNotKnowThatItLostAChannelDoesNotRecover(t *testing.T) {
 		}
 	})
 }
+
+// A private ID may get into other hands.
+func TestWhoShowsAnothersPIDTakesNothingFromIt(t *testing.T) {
+	onEach(t, func(h *testHub) {
+		r := &returner{h: h, box: &inbox{id: "r"}}
+		r.member = h.Join("app", r.box)
+		r.pid = h.Begin(r.member, "", hub.FormerOwner("ann")).PID()
+		subscribe(h.t, r.member, "a")
+		comeBack := func(user string, to *inbox) (*hub.Member[string], *hub.Return[string], hub.Recovery) {
+			back := &hub.Return[string]{
+				App: "app", PID: r.pid, Position: r.last, To: to, Owner: hub.FormerOwner(user),
+				Owns: func(owner hub.Owner) bool { return owner.User() == user },
+				Answer: func(_ *hub.Session[string], missed []string) {
+					for _, payload := range missed {
+						to.Queue(payload)
+					}
+				},
+			}
+			m, outcome := h.Recover(back)
+			return m, back, outcome
+		}
+		publish := func() {
+			m := hub.Message{App: "app", Channel: "a", Event: identified, Keep: hub.Keep{Messages: 10, Age: time.Minute}}
+			if _, err := h.Publish(background, m); err != nil {
+				h.t.Fatal(err)
+			}
+			h.settle()
+		}
+		publish()
+		r.take(1)
+		for _, away := range []bool{false, true} {
+			if away {
+				r.member.Leave(time.Minute)
+			}
+			bob := &inbox{id: "bob"}
+			m, back, outcome := comeBack("bob", bob)
+			if outcome != hub.Forbidden || m != nil || back.Replaced != nil || len(bob.all()) != 0 {
+				h.t.Errorf("away %v: bob is told %s, gets %v, replaces %v", away, outcome, bob.all(), back.Replaced)
+			}
+			publish()
+			if !away {
+				r.take(1)
+			}
+		}
+		to := &inbox{id: "r"}
+		if _, back, outcome := comeBack("ann", to); outcome != hub.Recovered || back.Replaced != nil || len(to.all()) != 1 || len(r.read) != 2 {
+			h.t.Errorf("ann is told %s, got %v, now %v", outcome, r.read, to.all())
+		}
+	})
+}

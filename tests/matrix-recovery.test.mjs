@@ -43,7 +43,8 @@ const everyone = Object.keys(clients);
  * a new socket), or the code with which it is refused. change does it; shows is what is
  * different in the credential with which the client comes back; exp is that of the token
  * of the channel; silent: nothing can be published after it; unnoticed: only for clients
- * that the gateway takes for connected.
+ * that the gateway takes for connected; others: it comes back as somebody else, so a
+ * session that the gateway takes for connected stays.
  */
 const moments = [
   { what: "nothing", to: everyone, outcome: "recovered" },
@@ -56,16 +57,16 @@ const moments = [
   { what: "all channels are closed", to: everyone, change: (b) => b.setRules([{ match: "*", access: "closed" }]), outcome: "new" },
   { what: "the token's key is revoked", to: withToken, change: (b) => b.revoke(b.old), outcome: "invalid_token" },
   { what: "the key of the channel's token is revoked", to: withOwn, change: (b) => b.revoke(b.old), shows: { newKey: true }, outcome: "new" },
-  { what: "the token's key is revoked, another token", to: ["a token", "a token of exact names"], change: (b) => b.revoke(b.old), shows: { whole: ann, newKey: true }, outcome: "recovered" },
+  { what: "the token's key is revoked, another token", to: ["a token", "a token of exact names"], change: (b) => b.revoke(b.old), shows: { whole: { ...ann, exp: now() + 300 }, newKey: true }, outcome: "recovered" },
   { what: "the token has expired", to: withToken, shows: { whole: { ...ann, exp: now() - 60 } }, outcome: "token_expired" },
   { what: "the token without channels has expired", to: [withOwn[1]], shows: { whole: { user: "ann", exp: now() - 60 } }, outcome: "token_expired" },
   { what: "the token of the channel has expired", to: withOwn, exp: nearlyOver, outcome: "new" },
   { what: "the new token lacks the channel", to: withToken, shows: { whole: { user: "ann", channels: ["private-other", `${mine}.1`, "private-min"] } }, outcome: "new" },
   { what: "the new token has no channels", to: withToken, shows: { whole: { user: "ann" } }, outcome: "new" },
-  { what: "the token is of another user", to: [...withToken, withOwn[1]], shows: { whole: { user: "bob", channels: ["*"] } }, outcome: "new" },
-  { what: "the token is of no user", to: [...withToken, withOwn[1]], shows: { whole: { channels: ["*"] } }, outcome: "new" },
-  { what: "a user where there was none", to: [withOwn[0], ...withoutToken], shows: { whole: { user: "bob", channels: ["*"] } }, outcome: "new" },
-  { what: "the key alone", to: [...withToken, withOwn[1]], shows: { key: true, whole: null }, outcome: "new" },
+  { what: "the token is of another user", to: [...withToken, withOwn[1]], shows: { whole: { user: "bob", channels: ["*"] } }, others: true, outcome: "new" },
+  { what: "the token is of no user", to: [...withToken, withOwn[1]], shows: { whole: { channels: ["*"] } }, others: true, outcome: "new" },
+  { what: "a user where there was none", to: [withOwn[0], ...withoutToken], shows: { whole: { user: "bob", channels: ["*"] } }, others: true, outcome: "new" },
+  { what: "the key alone", to: [...withToken, withOwn[1]], shows: { key: true, whole: null }, others: true, outcome: "new" },
   { what: "the token is not signed by the app", to: everyone, shows: { whole: { raw: "e30.e30.e30" } }, outcome: "invalid_token" },
   { what: "the user is revoked", to: [...withToken, withOwn[1]], change: (b) => b.revokeUser("ann"), outcome: "token_revoked" },
   { what: "the user is revoked, a newer token", to: withToken, change: (b) => revokedBefore(b, "ann"), shows: { whole: ann }, outcome: "new" },
@@ -96,7 +97,7 @@ describe("a client that comes back", { concurrency: 4 }, () => {
   }
 
   /** Takes a client away and back, and returns the outcome; fails if it gets what it must not. */
-  async function comesBack(t, given, { transport, how }, { change = () => {}, shows = {}, exp = () => undefined, silent = false }) {
+  async function comesBack(t, given, { transport, how }, { change = () => {}, shows = {}, exp = () => undefined, silent = false, others = false }) {
     const backend = await Backend.start(caddy, rules);
     backend.old = await backend.addKey();
     const ledger = new Ledger(caddy, backend.app);
@@ -145,11 +146,46 @@ describe("a client that comes back", { concurrency: 4 }, () => {
       assert.equal(await returns(client, authOf(backend, bob), () => socket.connect()), "new");
     }
     assert.ok(socket.id && socket.id !== id, `it is ${socket.id} as before`);
-    for (const channel of channels) assert.equal((await ledger.publish(channel, "SECRET, later")).subscribers, 0, channel);
+    for (const channel of channels) {
+      const { subscribers } = await ledger.publish(channel, "SECRET, later");
+      if (outcome === "new" && !others) assert.equal(subscribers, 0, channel);
+    }
     await barrier(client);
     assert.deepEqual(secrets(), [], "it got what it missed");
     assert.equal(client.got.length, channels.length);
     return outcome;
+  }
+
+  for (const away of [false, true]) {
+    test(`another user who knows its private ID takes nothing from it${away ? " while it is away" : ""}`, async (t) => {
+      const backend = await Backend.start(caddy, rules);
+      const ledger = new Ledger(caddy, backend.app);
+      const auth = (user) => authOf(backend, { whole: { user, channels: ["private-*"] } });
+      const client = await Follower.start(t, ledger, [], { auth: auth("ann") });
+      await client.subscribe(mine);
+      await ledger.publish(mine);
+      await until("ann's event", () => client.got.length === 1);
+      const { id, socket } = client;
+      const pid = socket._pid;
+      assert.match(pid, /^.{20}$/);
+      if (away) {
+        const lost = once(socket, "disconnect", 60_000);
+        await client.cutter.cut({ how: "reset" });
+        await lost;
+      }
+      for (const user of ["bob", undefined]) {
+        const thief = await Follower.start(t, ledger, [], { auth: { ...auth(user), pid, offset: client.got[0].id } });
+        assert.notEqual(thief.id, id);
+        assert.equal(thief.connects[0].recovered, false);
+        await ledger.publish(mine);
+        await barrier(thief);
+        assert.deepEqual(thief.data, []);
+      }
+      if (away) assert.equal(await returns(client, auth("ann")), "recovered");
+      await until("what ann was owed", () => client.got.length === 3);
+      assert.equal(socket.id, id);
+      assert.equal(client.lost.length, away ? 1 : 0);
+    });
   }
 });
 

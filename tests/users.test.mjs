@@ -39,6 +39,21 @@ describe("users", () => {
     await until("the server has noticed", async () => (await api("GET", `/users/${user}`)).json.sockets === left);
   }
 
+  test("what is published to a user between two of its tokens is recovered", async () => {
+    const socket = await connected({ token: token({ sub: "eve", exp: now() - 20 }), recover: true }, { reconnection: false });
+    const { id } = socket;
+    await caddy.published(app, { user: "eve", event: "note", data: 1 });
+    await until("the first", () => socket.got.length === 1);
+    await once(socket, "disconnect", 30_000); // 25 s after the token's end
+    await caddy.published(app, { user: "eve", event: "note", data: 2 });
+    socket.auth.token = token({ sub: "eve" });
+    socket.connect();
+    await once(socket, "connect");
+    await caddy.published(app, { user: "eve", event: "note", data: 3 });
+    await until("all of it", () => socket.got.length >= 3);
+    assert.deepEqual([socket.id, socket.got], [id, [1, 2, 3]]);
+  });
+
   test("all sockets of a user get what is published to the user, and no others", async () => {
     const ann = [await connected({ token: token({ sub: "ann" }) }), await connected({ token: token({ sub: "ann" }) }, { transports: ["polling"] })];
     const late = await connected({ subscribeKey: app.subscribe_key });
