@@ -1,11 +1,8 @@
 package command
 
 import (
-	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -52,46 +49,18 @@ func listApps(c *adminClient, _ []string) error {
 	return c.table(rows...)
 }
 
-// Limits of a list, for servers that are not a gateway: a million apps, and
-// some 290,000 with two keys each.
-const (
-	maxPages = 7000
-	maxList  = 256 << 20 // bytes
-)
-
-// listPage is how many apps are requested at a time: as many as fit into
-// maxAdminAnswer, however large they are.
-const listPage = 150
-
-// allApps reads page after page, at most maxList bytes in all.
+// allApps reads page after page.
 func allApps(c *adminClient) ([]manage.App, error) {
 	apps := []manage.App{} // in JSON, an empty list, not null
-	size, pages := 0, 0
-	for query := (url.Values{"limit": {strconv.Itoa(listPage)}}); ; {
-		text, err := c.ask(http.MethodGet, "/realtime/apps?"+query.Encode(), nil)
-		if err != nil {
-			return nil, err
-		}
+	err := c.pages("/realtime/apps", nil, func(text []byte) error {
 		var page struct {
 			Apps []manage.App `json:"apps"`
-			Next *string      `json:"next"`
 		}
-		if err := c.decode(text, &page); err != nil {
-			return nil, err
-		}
+		err := c.decode(text, &page)
 		apps = append(apps, page.Apps...)
-		size += len(text)
-		pages++
-		switch {
-		case page.Next == nil:
-			return apps, nil
-		case *page.Next == "" || *page.Next == query.Get("after"):
-			return nil, fmt.Errorf("%s answers that the page after %q is the same page again; check --address", c.addr, *page.Next)
-		case size > maxList || pages == cmp.Or(c.maxPages, maxPages):
-			return nil, fmt.Errorf("%s answers with a list that has not ended after %d pages and %d bytes; check --address", c.addr, pages, size)
-		}
-		query.Set("after", *page.Next)
-	}
+		return err
+	})
+	return apps, err
 }
 
 func showApp(c *adminClient, args []string) error {

@@ -23,9 +23,9 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the realtime gateway's apps and keys, publishes and listens",
 		Long: `
-Manages the apps, keys, channel rules and webhooks of a running Caddy with the realtime module, through
-its admin endpoint. No configuration is reloaded, and answered changes are on
-disk.
+Manages the apps, keys, channel rules and webhooks of a running Caddy with the
+realtime module, and shows their users and channels, through its admin endpoint.
+No configuration is reloaded, and answered changes are on disk.
 
 The admin endpoint is --address, or the address in the file given with --config,
 or localhost:2019. Unlike 'caddy reload', the commands do not read a Caddyfile
@@ -42,7 +42,10 @@ Results go to stdout, notes to stderr. --json prints the server's answer.
 			flags.StringP("config", "c", "", "Configuration file to find the admin endpoint in")
 			flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 			flags.Bool("json", false, "Print JSON, for scripts")
-			cmd.AddCommand(appCommand(), keyCommand(), ruleCommand(), webhookCommand(), tokenCommand(), publishCommand(), listenCommand(), portalCommand())
+			cmd.AddCommand(
+				appCommand(), keyCommand(), ruleCommand(), webhookCommand(), tokenCommand(),
+				userCommand(), channelCommand(), publishCommand(), listenCommand(), portalCommand(),
+			)
 		},
 	})
 }
@@ -66,7 +69,7 @@ func adminCommand(use, short string, args int, run func(c *adminClient, args []s
 				return err
 			}
 			return run(&adminClient{
-				addr: addr, flags: fl, raw: fl.Bool("json"), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(),
+				addr: addr, flags: fl, raw: fl.Bool("json"), in: cmd.InOrStdin(), out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(),
 			}, args)
 		}),
 	}
@@ -91,6 +94,7 @@ type adminClient struct {
 	addr  string
 	flags caddycmd.Flags
 	raw   bool // print results as received
+	in    io.Reader
 	out   io.Writer
 	notes io.Writer
 
@@ -258,16 +262,25 @@ func note(to io.Writer, format string, a ...any) {
 }
 
 // appPath and keyPath return paths of the admin API.
-func appPath(app string) string { return "/realtime/apps/" + url.PathEscape(app) }
+func appPath(app string) string { return "/realtime/apps/" + pathPart(app) }
 
 func keyPath(app string, more ...string) string { return adminPath("keys", app, more...) }
 
 // adminPath returns a path of the admin API that belongs to an app.
 func adminPath(kind, app string, more ...string) string {
 	var path strings.Builder
-	path.WriteString("/realtime/" + kind + "/" + url.PathEscape(app))
+	path.WriteString("/realtime/" + kind + "/" + pathPart(app))
 	for _, part := range more {
-		path.WriteString("/" + url.PathEscape(part))
+		path.WriteString("/" + pathPart(part))
 	}
 	return path.String()
+}
+
+// pathPart escapes one part of a path, also where servers would resolve it: a user
+// can be called "..".
+func pathPart(name string) string {
+	if name == "." || name == ".." {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
 }

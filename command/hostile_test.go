@@ -26,7 +26,9 @@ func hostileApp() map[string]any {
 		"publish_key": hostileText, "subscribe_key": hostileText, "allowed_origins": []string{hostileText},
 		"rate_limit": map[string]any{"publishes": 1, "window": hostileText}, "keys": []any{key}, "webhooks": []any{key},
 		"channels": []any{map[string]any{"match": hostileText, "access": hostileText, "history": map[string]any{"messages": 1, "age": hostileText}}},
-		"token":    hostileText, "expires": "2030-01-01T00:00:00Z",
+		"token":    hostileText, "expires": "2030-01-01T00:00:00Z", "user": hostileText,
+		"connections": []any{map[string]any{"id": hostileText, "user": hostileText, "client_ip": hostileText, "transport": hostileText, "channels": []string{hostileText}}},
+		"members":     []any{map[string]any{"id": hostileText, "info": hostileText}},
 	}
 	maps.Copy(app, key)
 	everything := map[string]any{"apps": []any{app}, "next": nil}
@@ -41,6 +43,8 @@ var adminCommands = []string{
 	"key add x --kind publish", "key list x", "key rotate x y", "key revoke x y",
 	"key add x --kind sign", "rule list x", "rule set x y --access open", "rule remove x y", "rule reset x", "token create x --user 42",
 	"webhook add x https://a.example", "webhook list x", "webhook show x y", "webhook set x y --paused", "webhook rotate x y", "webhook remove x y", "webhook test x y --wait 0s",
+	"token check x a.b.c", "user list x", "user show x y", "user disconnect x y", "user revoke x y",
+	"channel list x", "channel show x y", "channel members x y",
 }
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {
@@ -155,7 +159,7 @@ func TestAnswerThatIsNoneOfTheAdminEndpointsFailsWithTheCure(t *testing.T) {
 		answer func(string) []byte
 		says   string
 	}{
-		"JSON of another shape": {respondJSON(t, "200 OK", map[string]any{"apps": []any{[]any{}}, "keys": []any{[]any{}}, "id": []any{}, "publish_key": 1}), other},
+		"JSON of another shape": {respondJSON(t, "200 OK", map[string]any{"apps": []any{[]any{}}, "keys": []any{[]any{}}, "connections": 1, "valid": 1, "id": []any{}, "publish_key": 1}), other},
 		"no object":             {respondJSON(t, "200 OK", []any{}), other},
 		"too deep":              {respondJSON(t, "200 OK", strings.Repeat("[", 20_000)), "does not answer with JSON.*use --address"},
 		"no JSON":               {respondJSON(t, "200 OK", "<html>"), "does not answer with JSON.*use --address"},
@@ -163,7 +167,7 @@ func TestAnswerThatIsNoneOfTheAdminEndpointsFailsWithTheCure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newRawServer(t, c.answer)
-			for _, command := range []string{"app list", "app show x", "app create x", "key list x", "key add x --kind publish", "key rotate x y"} {
+			for _, command := range []string{"app list", "app show x", "app create x", "key list x", "key add x --kind publish", "key rotate x y", "user list x", "token check x a.b.c"} {
 				result := commandtest.Run(t, nil, strings.Fields(command+" --address "+server.address)...)
 				commandtest.MustFail(t, result, command, c.says)
 			}

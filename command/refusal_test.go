@@ -9,7 +9,7 @@ import (
 
 func TestEachCommandSaysWhatItTakes(t *testing.T) {
 	for command, says := range map[string]string{
-		"":           "app .*key .*listen .*portal .*publish.*rule .*token .*webhook .*--address",
+		"":           "app .*channel .*key .*listen .*portal .*publish.*rule .*token .*user .*webhook .*--address",
 		"app":        "create .*delete .*list .*show",
 		"key":        "add .*list .*revoke .*rotate",
 		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
@@ -19,7 +19,10 @@ func TestEachCommandSaysWhatItTakes(t *testing.T) {
 		"webhook":  "add .*list .*remove .*rotate .*set .*show .*test", "webhook test": "<app> <webhook>.*--wait", "webhook list": "<app>", "webhook show": "<app> <webhook>", "webhook remove": "<app> <webhook>",
 		"webhook add": "shown.only this once.*<app> <url>.*Examples:.*--event.*channel.occupied, channel.vacated.*--paused.*--prefix",
 		"webhook set": "<app> <webhook>.*Examples:.*--default-events.*--enabled.*--event.*--paused.*--prefix.*--url", "webhook rotate": "<app> <webhook>.*--overlap",
-		"token": "create", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
+		"user": "disconnect .*list .*revoke .*show", "user list": "a.token says.*<app>", "user show": "<app> <user>",
+		"user disconnect": "tokens stay valid.*<app> <user>", "user revoke": "issued after the command.*<app> <user>",
+		"channel": "list .*members .*show", "channel list": "<app>.*--prefix", "channel show": "<app> <channel>", "channel members": "<app> <channel>",
+		"token": "check .*create", "token check": "from stdin.*<app> \\[<token>\\].*Examples:.*--channel", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
 		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip", "portal": "--port",
 		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {
@@ -53,6 +56,14 @@ func TestMistakesOfCommandsAreToldWithTheCure(t *testing.T) {
 		{"webhook add app_1" + address, "accepts 2 arg"},
 		{"token create app_1" + address, "--user 42"},
 		{"token create app_1 --user 42 --info Ann" + address, `--info "Ann" is not JSON; a text needs quotes`},
+		{"token check app_1 sign_live_abcdefghijklmnopqrstuvwxyz" + address, "a key, not a token.*the signing key stays there"},
+		{"token check app_1 pk_live_abcdefghijklmnopqrstuvwxyz" + address, "a key, not a token"},
+		{"token check app_1 whsec_abcdefghijklmnopqrstuvwxyz" + address, "a key, not a token"},
+		{"token check app_1 eyJhbGciOiJIUzI1NiJ9.eyJ" + address, "three parts with a dot between.*the whole token"},
+		{"token check app_1 " + strings.Repeat("e", 8193) + address, "more than 8192 bytes"},
+		{"token check" + address, "accepts between 1 and 2 arg"},
+		{"user show app_1" + address, "accepts 2 arg"},
+		{"user revoke app_1" + address, "accepts 2 arg"},
 		{"key add app_1 --kind publish --expires 2020-01-01T00:00:00Z" + address, "not in the future"},
 	} {
 		commandtest.MustFail(t, commandtest.Run(t, nil, strings.Fields(c.command)...), c.command, c.says)

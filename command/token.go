@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +26,7 @@ The token is signed with the newest valid secret of the app: caddy realtime key 
 	create.Flags().StringArray("client-events", nil, "Like --channel, and the user may send events to its subscribers; can be repeated")
 	create.Flags().String("info", "", "What presence shows of the user, as JSON")
 	create.Flags().String("expires-in", "1h", "How long the token is valid, at most 24h")
-	return group("token", "Creates tokens", create)
+	return group("token", "Creates and checks tokens", create, checkTokenCommand())
 }
 
 func createToken(c *adminClient, args []string) error {
@@ -59,7 +58,7 @@ func createToken(c *adminClient, args []string) error {
 		body["info"] = info
 	}
 	var made manage.Token
-	ok, err := c.call(http.MethodPost, "/realtime/tokens/"+url.PathEscape(args[0]), body, &made)
+	ok, err := c.call(http.MethodPost, adminPath("tokens", args[0]), body, &made)
 	if !ok {
 		return err
 	}

@@ -48,7 +48,7 @@ describe("caddy realtime", () => {
     const { code, stdout } = await run(["--help"]);
     assert.equal(code, 0);
     assert.match(stdout, /Usage:\n  caddy realtime /);
-    for (const word of ["app", "key", "rule", "webhook", "token", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
+    for (const word of ["app", "key", "rule", "webhook", "token", "user", "channel", "publish", "listen", "portal", "--address", "https://caddyserver.com/docs"]) {
       assert.ok(stdout.includes(word), `--help has no ${word}:\n${stdout}`);
     }
   });
@@ -152,6 +152,65 @@ describe("caddy realtime", () => {
     const { iat, exp, ...rest } = read(claims);
     assert.equal(exp - iat, 600);
     assert.deepEqual(rest, { sub: "42", channels: ["private-user.42", { match: "room.*", client_events: true }], info: { name: "Ann" } });
+  });
+
+  test("a token is checked, from stdin, without being printed", async () => {
+    const app = await caddy.app();
+    await json("key", "add", app.id, "--kind", "sign");
+    const { stdout: token } = await succeeds("token", "create", app.id, "--user", "42", "--channel", "private-user.42");
+    const check = (input, ...args) => run(["token", "check", app.id, "--address", `localhost:${caddy.adminPort}`, ...args], { input });
+    const good = await check(token, "--channel", "private-user.42");
+    assert.equal(good.code, 0, good.stderr);
+    assert.match(good.stdout, /^valid +yes\nkey +key_\w+\nuser +42\n[^]*^allowed +yes$/m);
+    const forbidden = await check(token, "--channel", "private-user.43", "--json");
+    assert.equal(forbidden.code, 1);
+    assert.equal(JSON.parse(forbidden.stdout).channel.error.code, "channel_forbidden");
+    const changed = await check(token.replace(/\w{9}\n$/, "AAAAAAAAA"));
+    assert.equal(changed.code, 1);
+    assert.match(changed.stdout, /^valid +no\ncode +invalid_token\nheader +\{.*\}\nclaims +\{"sub":"42",.*\}\n$/);
+    assert.match(changed.stderr, /the token is refused: The token's signature is not of the signing key/);
+    for (const { stdout, stderr } of [good, forbidden, changed]) assert.ok(!(stdout + stderr).includes(token.trim().split(".")[2]));
+  });
+
+  test("users and channels are listed and shown, and a user is disconnected and revoked", async () => {
+    const app = await caddy.app();
+    await json("key", "add", app.id, "--kind", "sign");
+    const token = async (user) =>
+      (await succeeds("token", "create", app.id, "--user", user, "--channel", "presence-room.1", "--info", `{"name":"${user}"}`)).stdout.trim();
+    const connected = async (auth) => {
+      const socket = caddy.socket(app, { auth: { appId: app.id, ...auth } });
+      await once(socket, "connect");
+      return socket;
+    };
+    const nobody = await connected({ subscribeKey: app.subscribe_key });
+    const sockets = [];
+    for (const user of ["a/b", "..", "a/b"]) sockets.push(await connected({ token: await token(user) }));
+    for (const socket of sockets) assert.equal((await socket.emitWithAck("subscribe", "presence-room.1")).error, undefined);
+    await nobody.emitWithAck("subscribe", "orders");
+
+    assert.equal((await succeeds("user", "list", app.id)).stdout, "USER  SOCKETS\n..    1\na/b   2\n");
+    assert.deepEqual((await json("user", "list", app.id)).users, [{ user: "..", sockets: 1 }, { user: "a/b", sockets: 2 }]);
+    assert.equal((await succeeds("channel", "list", app.id)).stdout, "CHANNEL          SUBSCRIBERS\norders           1\npresence-room.1  3\n");
+    assert.deepEqual((await json("channel", "list", app.id, "--prefix", "presence-")).channels, [{ channel: "presence-room.1", subscribers: 3 }]);
+    assert.equal((await succeeds("channel", "show", app.id, "presence-room.1")).stdout, "channel      presence-room.1\nsubscribers  3\nmembers      2\n");
+    assert.equal((await succeeds("channel", "members", app.id, "presence-room.1")).stdout,
+      'USER  SOCKETS  INFO\na/b   2        {"name":"a/b"}\n..    1        {"name":".."}\n');
+    const shown = (await succeeds("user", "show", app.id, "a/b")).stdout;
+    assert.match(shown, /^user +a\/b\nsockets +2\nSOCKET +ADDRESS +TRANSPORT +CONNECTED +CHANNELS\n/);
+    for (const socket of [sockets[0], sockets[2]]) assert.match(shown, new RegExp(`^${socket.id} +\\S+ +websocket +.* +presence-room\\.1$`, "m"));
+
+    const gone = sockets.map((socket) => once(socket, "disconnect"));
+    assert.equal((await succeeds("user", "disconnect", app.id, "..")).stderr, "1 socket is disconnected. The user's tokens stay valid.\n");
+    assert.equal((await gone[1])[0], "io server disconnect");
+    const old = await token("a/b");
+    assert.equal((await json("user", "revoke", app.id, "a/b")).disconnected, 2);
+    await Promise.all(gone);
+    const refused = await run(["token", "check", app.id, old, "--address", `localhost:${caddy.adminPort}`]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stdout, /^code +token_revoked$/m);
+    for (const auth of [{ token: await token("a/b") }, { token: await token("..") }]) sockets.push(await connected(auth));
+    assert.ok(nobody.connected);
+    for (const socket of [nobody, ...sockets]) socket.disconnect();
   });
 
   test("a key pair signs tokens whose private half no command sends", async () => {
