@@ -23,7 +23,20 @@ func TestMistakesOfPublishAreToldWithTheCure(t *testing.T) {
 	}{
 		{"publish orders e text", nil, "not JSON.*quotes"},
 		{"publish orders e @" + filepath.Join(t.TempDir(), "none"), nil, "no such file"},
-		{"publish orders", nil, "accepts between 2 and 3 arg"},
+		{"publish orders", nil, "for whom is the event.*<channel> <event>.*--channel orders.42.*--user 42"},
+		{"publish", nil, "for whom is the event"},
+		{"publish a b 1 2", nil, "accepts between 1 and 3 arg"},
+		{"publish --user 42 --channel a e", nil, "either --channel or --user, not both"},
+		{"publish --user 42", nil, `the arguments are <event> \[<data>\], not 0`},
+		{"publish --user 42 orders e 1", nil, `the arguments are <event> \[<data>\], not 3`},
+		{"publish --user 42 orders e", nil, "not JSON.*quotes"},
+		{"publish --user= e", nil, `--user is "". It has 1 to 128 printable characters`},
+		{"publish --user= orders e", nil, "--user is|not JSON"},
+		{"publish --user a\u202eb e", nil, "--user is .* printable characters"},
+		{"publish --user 42 connect", nil, "connect"},
+		{"publish --channel= e", nil, "--channel is empty"},
+		{"publish --channel= --channel a e", nil, "channel's name is empty"},
+		{"publish --file - --user 42", nil, `each line has its own "channel" or "user"`},
 		{"publish orders connect", nil, "connect"},
 		{"publish orders e", settingsOf{"REALTIME_PUBLISH_KEY": app.SubscribeKey}, "subscribe key"},
 		{"publish orders e", settingsOf{"REALTIME_PUBLISH_KEY": ""}, "REALTIME_PUBLISH_KEY"},
@@ -79,14 +92,20 @@ func TestRefusalEndsListenWithTheReason(t *testing.T) {
 	}{
 		{"listen orders.42", settingsOf{"REALTIME_SUBSCRIBE_KEY": app.PublishKey}, "publish key"},
 		{"listen orders.42", settingsOf{"REALTIME_SUBSCRIBE_KEY": other.SubscribeKey}, "not a key of"},
-		{"listen orders.42", settingsOf{"REALTIME_SUBSCRIBE_KEY": ""}, "REALTIME_SUBSCRIBE_KEY.*sub_live_"},
+		{"listen orders.42", settingsOf{"REALTIME_SUBSCRIBE_KEY": ""}, "REALTIME_SUBSCRIBE_KEY.*sub_live_.*REALTIME_TOKEN"},
 		{"listen orders.42", settingsOf{"REALTIME_APP_ID": "app_none"}, "app_none"},
 		{"listen orders.42", settingsOf{"REALTIME_APP_ID": ""}, "--app app_"},
 		{"listen orders.42 --app app_none", nil, "app_none"},
 		{"listen orders.42", settingsOf{"REALTIME_APP_ID": disabled.App.ID, "REALTIME_SUBSCRIBE_KEY": disabled.SubscribeKey}, "disabled|switched off"},
 		{"listen orders\u00a042", nil, `channel's name has .* at character 7`},
 		{"listen a b c d", nil, "3 channels"},
-		{"listen", nil, "at least 1 arg"},
+		{"listen", nil, "which channel.*listen orders.42.*REALTIME_TOKEN"},
+		{"listen --rewind 10", settingsOf{"REALTIME_TOKEN": "a.b.c"}, "--since and --rewind need a channel"},
+		{"listen orders.42", settingsOf{"REALTIME_TOKEN": app.SubscribeKey}, "REALTIME_TOKEN: that is a key, not a token"},
+		{"listen orders.42", settingsOf{"REALTIME_TOKEN": "Ann"}, "REALTIME_TOKEN: that is not a token.*three parts"},
+		{"listen orders.42", settingsOf{"REALTIME_TOKEN": "a.b.c"}, "The token's header is not"},
+		{"listen", settingsOf{"REALTIME_TOKEN": "a.b.c", "REALTIME_SUBSCRIBE_KEY": ""}, "The token's header is not"},
+		{"listen private-user.42", nil, "token"},
 		{"listen orders.42 --count -1", nil, "--count -1"},
 		{"listen orders.42 --max-message big", nil, "--max-message .*big.* is not a size; for example: --max-message 16MiB"},
 		{"listen orders.42 --max-message 0", nil, "--max-message is 0 B; it must be from"},
@@ -117,6 +136,7 @@ func setAccount(t *testing.T, s *testSite, app, publishKey, subscribeKey string,
 	t.Setenv("REALTIME_APP_ID", app)
 	t.Setenv("REALTIME_PUBLISH_KEY", publishKey)
 	t.Setenv("REALTIME_SUBSCRIBE_KEY", subscribeKey)
+	t.Setenv("REALTIME_TOKEN", "")
 	for name, value := range settings {
 		t.Setenv(name, value)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,7 +23,7 @@ import (
 
 func listenCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "listen <channel>...",
+		Use:   "listen [<channel>...]",
 		Short: "Listens to channels like a client",
 		Long: `Subscribes to channels like a client, and prints the events published to
 them until it is interrupted.
@@ -35,13 +36,18 @@ A lost connection is made anew, and what was published meanwhile is printed then
 If that is not possible, a note on stderr says so. A refusal ends the command, as does a server that withdraws the credentials.
 
 The origin, the app's id and its subscribe key are read from REALTIME_URL (or
-REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A flag for the
-key would end up in the shell's history and in lists of processes.`,
+REALTIME_SOCKET_URL), REALTIME_APP_ID and REALTIME_SUBSCRIBE_KEY. A user's token in
+REALTIME_TOKEN, in place of the key or with it, opens the channels that it names,
+and what is published to the user is printed too; no channel is needed then. A flag
+for the key or the token would end up in the shell's history and in lists of
+processes.`,
 		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_SUBSCRIBE_KEY=sub_live_…
   caddy realtime listen orders.42
   caddy realtime listen orders.42 orders.43 --json --count 10
-  caddy realtime listen orders.42 --rewind 10`,
-		Args: cobra.MinimumNArgs(1),
+  caddy realtime listen orders.42 --rewind 10
+  REALTIME_TOKEN=$(caddy realtime token create app_… --user 42 --channel private-user.42) \\
+    caddy realtime listen private-user.42`,
+		Args: listenArgs,
 	}
 	siteFlags(cmd, "socket_path", "/socket.io")
 	cmd.Flags().Int("count", 0, "End after this many events; 0 means never")
@@ -52,8 +58,34 @@ key would end up in the shell's history and in lists of processes.`,
 	return cmd
 }
 
+// listenArgs checks the arguments.
+func listenArgs(cmd *cobra.Command, channels []string) error {
+	switch flags := cmd.Flags(); {
+	case len(channels) > 0:
+		return nil
+	case os.Getenv("REALTIME_TOKEN") == "":
+		return errors.New("which channel? For example: caddy realtime listen orders.42. With a user's token in REALTIME_TOKEN, no channel is needed")
+	case flags.Changed("since") || flags.Changed("rewind"):
+		return errors.New("--since and --rewind need a channel")
+	}
+	return nil
+}
+
+// readListenSite is readSite, and reads the token.
+func readListenSite(fl caddycmd.Flags) (siteAccount, error) {
+	token := strings.TrimSpace(os.Getenv("REALTIME_TOKEN"))
+	if token != "" {
+		if err := checkTokenText(token); err != nil {
+			return siteAccount{}, fmt.Errorf("REALTIME_TOKEN: %w", err)
+		}
+	}
+	site, err := readSite(fl, "REALTIME_SUBSCRIBE_KEY", "subscribe key (sub_live_…), or REALTIME_TOKEN to a user's token", token == "")
+	site.token = token
+	return site, err
+}
+
 func listen(cmd *cobra.Command, fl caddycmd.Flags, channels []string) error {
-	site, err := readSite(fl, "REALTIME_SUBSCRIBE_KEY", "subscribe key (sub_live_…)")
+	site, err := readListenSite(fl)
 	if err != nil {
 		return err
 	}
@@ -119,8 +151,8 @@ func (s siteAccount) explainEnd(err error) error {
 	case errors.Is(err, client.ErrOrigin):
 		return fmt.Errorf("--origin is %w", err)
 	case errors.Is(err, client.ErrDisconnected):
-		return errors.New("the credentials were withdrawn: the subscribe key was revoked or has expired, " +
-			"or the app was disabled or deleted")
+		return errors.New("the credentials were withdrawn: the subscribe key or the token was revoked or has expired, " +
+			"the user was disconnected, or the app was disabled or deleted")
 	case errors.Is(err, client.ErrTooLarge):
 		return fmt.Errorf("%s%s: %w; if that is your gateway, set --max-message above its max_body and the app's", s.origin, s.path, err)
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, client.ErrNoWebSocket):

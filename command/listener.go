@@ -58,7 +58,7 @@ func (l *listener) run(ctx context.Context) error {
 // events.
 func (l *listener) session(ctx context.Context) (err error) {
 	c, err := client.Dial(ctx, client.Config{
-		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key,
+		Origin: l.site.origin, Path: l.site.path, AppID: l.site.app, SubscribeKey: l.site.key, Token: l.site.token,
 		MaxMessage: l.maxMessage,
 		Recover:    true, Session: l.pid, Position: l.last,
 	})
@@ -103,6 +103,8 @@ func (l *listener) arrived(c *client.Client) {
 		l.note("recovered: nothing was missed")
 	case l.connected:
 		l.note("not recovered: events may have been missed")
+	case len(l.channels) == 0:
+		l.note("connected: listening to what is published to the token's user")
 	}
 	if !c.Recovered() {
 		l.joined = nil

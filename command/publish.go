@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/bounds"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 func publishCommand() *cobra.Command {
@@ -24,11 +25,12 @@ func publishCommand() *cobra.Command {
 
 <data> is JSON, @<file> is a file with JSON, and - is JSON on stdin; without it
 the event has no data. With --channel, once or several times, the arguments are
-<event> [<data>], and each of the channels gets the event.
+<event> [<data>], and each of the channels gets the event. With --user,
+the arguments are the same, and all sockets of the user get the event.
 
 --file publishes a file of messages, or - for stdin: one JSON object per line,
-with the fields of an element of "messages" in a request: channel, event, data,
-except, history. Empty lines are skipped. Up to 100 lines are one request: all of
+with the fields of an element of "messages" in a request: channel or user, event,
+data, except, history. Empty lines are skipped. Up to 100 lines are one request: all of
 them are published or none, and none if one is wrong. A request that was not
 answered, or was answered with 409, 429 or 503, is repeated a few times, with an
 idempotency key of its own, so that nothing is published twice. An error says how
@@ -41,11 +43,13 @@ processes.`,
 		Example: `  export REALTIME_URL=https://example.com REALTIME_APP_ID=app_… REALTIME_PUBLISH_KEY=pk_live_…
   caddy realtime publish orders.42 order.updated '{"id":42}'
   caddy realtime publish --channel orders.42 --channel orders order.updated '{"id":42}'
+  caddy realtime publish --user 42 order.updated '{"id":42}'
   caddy realtime publish --file events.ndjson`,
 		Args: publishArgs,
 	}
 	siteFlags(cmd, "publish_path", "/publish")
 	cmd.Flags().StringArray("channel", nil, "A channel; repeat it to publish the same event to several")
+	cmd.Flags().String("user", "", "The id of a user, all of whose sockets get the event")
 	cmd.Flags().Bool("no-history", false, "Deliver the event without keeping it in the channel's history")
 	cmd.Flags().String("idempotency-key", "", "Publish once, even if this command is repeated with the same key within 5 minutes")
 	cmd.Flags().String("file", "", "A file with one message per line, as JSON; - is stdin")
@@ -58,27 +62,35 @@ processes.`,
 func publishArgs(cmd *cobra.Command, args []string) error {
 	flags := cmd.Flags()
 	if flags.Changed("file") {
-		for _, other := range []string{"channel", "no-history"} {
+		for _, other := range []string{"channel", "user", "no-history"} {
 			if flags.Changed(other) {
-				return fmt.Errorf(`--%s is for one event. With --file, each line has its own "channel" and "history"`, other)
+				return fmt.Errorf(`--%s is for one event. With --file, each line has its own "channel" or "user", and "history"`, other)
 			}
 		}
 		if len(args) > 0 {
-			return errors.New("--file takes no arguments: each line of the file has its own channel, event and data")
+			return errors.New("--file takes no arguments: each line of the file has its own channel or user, event and data")
 		}
 		return nil
 	}
 	if flags.Changed("skip") {
 		return errors.New("--skip is for --file")
 	}
-	if flags.Changed("channel") {
-		return cobra.RangeArgs(1, 2)(cmd, args)
+	channel, user := flags.Changed("channel"), flags.Changed("user")
+	switch n := len(args); {
+	case channel && user:
+		return errors.New("use either --channel or --user, not both: an event for a channel's subscribers, and one for the sockets of a user, are two publishes")
+	case channel || user:
+		if n < 1 || n > 2 {
+			return fmt.Errorf("with --channel or --user the arguments are <event> [<data>], not %d", n)
+		}
+	case n < 2:
+		return errors.New("for whom is the event? Use <channel> <event> [<data>], --channel orders.42 <event> [<data>], or --user 42 <event> [<data>]")
 	}
-	return cobra.RangeArgs(2, 3)(cmd, args)
+	return cobra.RangeArgs(1, 3)(cmd, args)
 }
 
 func publish(cmd *cobra.Command, fl caddycmd.Flags, args []string) error {
-	site, err := readSite(fl, "REALTIME_PUBLISH_KEY", "publish key (pk_live_…)")
+	site, err := readSite(fl, "REALTIME_PUBLISH_KEY", "publish key (pk_live_…)", true)
 	if err != nil {
 		return err
 	}
@@ -112,9 +124,20 @@ func publishOnce(cmd *cobra.Command, fl caddycmd.Flags, sender publishSender, ar
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"channels": channels}
-	if len(channels) == 0 {
-		body = map[string]any{"channel": args[0]}
+	body := make(map[string]any)
+	switch flags := cmd.Flags(); {
+	case flags.Changed("user"):
+		user := fl.String("user")
+		if err := message.CheckUser("--user", user); err != nil {
+			return err
+		}
+		body["user"] = user
+	case flags.Changed("channel") && len(channels) == 0:
+		return errors.New("--channel is empty; for example: --channel orders.42")
+	case flags.Changed("channel"):
+		body["channels"] = channels
+	default:
+		body["channel"] = args[0]
 		args = args[1:]
 	}
 	body["event"] = args[0]

@@ -168,7 +168,7 @@ func (l line) check() error {
 	case err != nil:
 		return errors.New(apierr.As(err).Message)
 	case decoded.Several != nil:
-		return errors.New(`it has "channels" or "messages"; give each line one "channel"`)
+		return errors.New(`it has "channels" or "messages"; give each line one "channel", or a "user"`)
 	}
 	return nil
 }

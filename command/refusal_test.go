@@ -23,8 +23,8 @@ func TestEachCommandSaysWhatItTakes(t *testing.T) {
 		"user disconnect": "tokens stay valid.*<app> <user>", "user revoke": "issued after the command.*<app> <user>",
 		"channel": "list .*members .*show", "channel list": "<app>.*--prefix", "channel show": "<app> <channel>", "channel members": "<app> <channel>",
 		"token": "check .*create", "token check": "from stdin.*<app> \\[<token>\\].*Examples:.*--channel", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
-		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip", "portal": "--port",
-		"listen": `REALTIME_SUBSCRIBE_KEY.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
+		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip.*--user", "portal": "--port",
+		"listen": `REALTIME_SUBSCRIBE_KEY.*REALTIME_TOKEN.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {
 		result := commandtest.Run(t, nil, append(strings.Fields(command), "--help")...)
 		if result.Err != nil || result.Stderr != "" {

@@ -14,8 +14,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A siteAccount is a site and the credentials for it, as a backend or a client.
-type siteAccount struct{ origin, path, app, key string }
+// A siteAccount is a site and the credentials for it, as a backend or a client. A
+// client can have a token, with or without a key.
+type siteAccount struct{ origin, path, app, key, token string }
 
 // siteFlags adds the flags for a siteAccount to a command. There is no flag for
 // the key: it would end up in the shell's history and in process lists.
@@ -25,9 +26,9 @@ func siteFlags(cmd *cobra.Command, pathName, path string) {
 	cmd.Flags().String("app", "", "The app's id (REALTIME_APP_ID)")
 }
 
-// readSite reads flags and environment. The key comes from the given variable;
-// errors call it what.
-func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
+// readSite reads flags and environment. The key comes from the given variable, and can
+// be required; errors call it what.
+func readSite(fl caddycmd.Flags, variable, what string, required bool) (siteAccount, error) {
 	site := siteAccount{
 		origin: cmp.Or(fl.String("origin"), cmp.Or(os.Getenv("REALTIME_URL"), os.Getenv("REALTIME_SOCKET_URL"))),
 		path:   fl.String("path"),
@@ -42,7 +43,7 @@ func readSite(fl caddycmd.Flags, variable, what string) (siteAccount, error) {
 		return site, errors.New("which site? Use --origin https://example.com, or set REALTIME_URL or REALTIME_SOCKET_URL")
 	case site.app == "":
 		return site, errors.New("which app? Use --app app_…, or set REALTIME_APP_ID")
-	case site.key == "":
+	case site.key == "" && required:
 		return site, fmt.Errorf("set %s to the app's %s", variable, what)
 	}
 	return site, nil

@@ -120,8 +120,7 @@ func ruleName(rule *manage.Rule) string {
 	return rule.Match + ": " + string(rule.Access)
 }
 
-// readToken returns the token that the arguments name, or that is on stdin. It
-// refuses what no token is, so that a secret is not sent.
+// readToken returns the token that the arguments name, or that is on stdin.
 func readToken(stdin io.Reader, args []string) (string, error) {
 	raw := "-"
 	if len(args) > 0 {
@@ -135,17 +134,23 @@ func readToken(stdin io.Reader, args []string) (string, error) {
 		raw = string(content)
 	}
 	raw = strings.TrimSpace(raw)
-	switch {
-	case raw == "":
+	if raw == "" {
 		return "", errors.New(`which token? Give it on stdin: echo "$TOKEN" | caddy realtime token check app_…`)
-	case len(raw) > token.MaxSize:
-		return "", fmt.Errorf("that has more than %d bytes, which no token may have", token.MaxSize)
-	case text.HasKey(raw):
-		return "", errors.New("that is a key, not a token. Give the token that your backend has signed; the signing key stays there")
-	case strings.Count(raw, ".") != 2:
-		return "", errors.New("that is not a token: it has three parts with a dot between them, and begins with eyJ. Give the whole token, without quotes or the word Bearer")
 	}
-	return raw, nil
+	return raw, checkTokenText(raw)
+}
+
+// checkTokenText refuses what no token is, so that a secret is not sent.
+func checkTokenText(raw string) error {
+	switch {
+	case len(raw) > token.MaxSize:
+		return fmt.Errorf("that has more than %d bytes, which no token may have", token.MaxSize)
+	case text.HasKey(raw):
+		return errors.New("that is a key, not a token. Give the token that your backend has signed; the signing key stays there")
+	case strings.Count(raw, ".") != 2:
+		return errors.New("that is not a token: it has three parts with a dot between them, and begins with eyJ. Give the whole token, without quotes or the word Bearer")
+	}
+	return nil
 }
 
 // maxTokenInput bounds what is read of stdin: a token, and white space.

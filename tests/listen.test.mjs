@@ -228,13 +228,55 @@ describe("caddy realtime listen", () => {
     for (const [listener, says] of [
       [listenWith({ REALTIME_SUBSCRIBE_KEY: app.publish_key }, "orders.42"), /publish key/],
       [listenWith({}, "a", "b", "c", "d"), /3 channels/],
-      [listenWith({}), /at least 1 arg/],
+      [listenWith({}), /which channel\?.*REALTIME_TOKEN/],
       [listenWith({}, "orders.42", "--path", "/elsewhere"), /\/elsewhere.*check --origin and --path/],
     ]) {
       await listener.ends(1, says);
       assert.equal(listener.stdout, "");
       assert.doesNotMatch(listener.stderr, /reconnecting/);
     }
+  });
+
+  test("with a token it hears a private channel, its members, and what is published to the user", async () => {
+    const own = await caddy.app();
+    const signing = (await caddy.admin("POST", `/realtime/keys/${own.id}`, { kind: "sign" })).json;
+    const token = async (user, channels) => (await caddy.admin("POST", `/realtime/tokens/${own.id}`, { user, channels })).json.token;
+    assert.ok(signing.key);
+    const both = await listening(caddy, own, ["presence-room.1"], { REALTIME_SUBSCRIBE_KEY: "", REALTIME_TOKEN: await token("42", ["presence-*"]) });
+    const alone = new Listener(caddy, own, [], { REALTIME_TOKEN: await token("42", []) });
+    await alone.notes("connected: listening to what is published to the token's user\n");
+    const other = await listening(caddy, own, ["orders"], { REALTIME_TOKEN: await token("7", []) });
+    const ann = caddy.socket(own, { auth: { appId: own.id, token: await token("ann", ["presence-room.1"]) } });
+    assert.equal((await ann.emitWithAck("subscribe", "presence-room.1")).error, undefined);
+    await both.lines(1);
+    await caddy.published(own, { channel: "presence-room.1", event: "room", data: 1 });
+    const env = { ...process.env, REALTIME_SOCKET_URL: caddy.origin, REALTIME_APP_ID: own.id, REALTIME_PUBLISH_KEY: own.publish_key };
+    const publishing = (args, input) => {
+      const child = spawn(bin, ["realtime", "publish", ...args], { env, stdio: ["pipe", "ignore", "inherit"] });
+      child.stdin.end(input);
+      return once(child, "close", 60_000);
+    };
+    assert.deepEqual(await publishing(["--user", "42", "note", '{"n":2}']), [0, null]);
+    assert.deepEqual(await publishing(["--file", "-"], '{"user":"42","event":"note","data":3}\n{"channel":"orders","event":"order","data":4}\n'), [0, null]);
+    assert.deepEqual(await both.lines(4), ['realtime:joined\t{"channel":"presence-room.1","id":"ann"}', "room\t1", 'note\t{"n":2}', "note\t3"]);
+    assert.deepEqual(await alone.lines(2), ['note\t{"n":2}', "note\t3"]);
+    assert.deepEqual(await other.lines(1), ["order\t4"]);
+    assert.equal((await caddy.admin("POST", `/realtime/users/${own.id}/42/revoke`)).status, 200);
+    await Promise.all([both.ends(1, /credentials were withdrawn/), alone.ends(1, /credentials were withdrawn/)]);
+    for (const { stdout, stderr } of [both, alone]) assert.doesNotMatch(stdout + stderr, /eyJ|reconnecting/);
+    await other.stop();
+    ann.disconnect();
+  });
+
+  test("a channel that it may not be in, or no longer, ends it with the reason", async () => {
+    const own = await caddy.app();
+    await new Listener(caddy, own, ["private-user.42"]).ends(1, /token/);
+    const listener = await listening(caddy, own, ["orders", "more"]);
+    await listener.notes("subscribed to more\n");
+    const rules = { channels: [{ match: "orders", access: "closed" }] };
+    assert.equal((await caddy.admin("PATCH", `/realtime/apps/${own.id}`, rules)).status, 200);
+    await listener.ends(1, /closed/);
+    assert.doesNotMatch(listener.stderr, /reconnecting/);
   });
 
   test("a key that is revoked ends it, an app that is deleted too", async () => {

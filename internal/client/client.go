@@ -8,6 +8,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,8 +26,9 @@ type Config struct {
 	// Default: /socket.io.
 	Path string
 
-	// AppID and SubscribeKey are the credentials.
-	AppID, SubscribeKey string
+	// AppID and SubscribeKey or Token are the credentials. With both, the key lets
+	// the client in, and the token into channels.
+	AppID, SubscribeKey, Token string
 
 	// Recover asks for recovery. Each event then has an ID, and null as its data
 	// if it was published without.
@@ -232,6 +234,9 @@ func (c *Client) awaitAnswer(channel string) (Standing, error) {
 			if err != nil {
 				return Standing{}, err
 			}
+			if err := e.expulsion(); err != nil {
+				return Standing{}, err
+			}
 			if e.isAnswer() {
 				continue
 			}
@@ -244,7 +249,8 @@ func (c *Client) awaitAnswer(channel string) (Standing, error) {
 }
 
 // Next returns the next event, in the order of publication. An error ends the
-// connection, including the context's.
+// connection, including the context's. It is a *Refusal if the server took the client
+// out of a channel.
 func (c *Client) Next(ctx context.Context) (Event, error) {
 	if len(c.waiting) > 0 {
 		e := c.waiting[0]
@@ -264,7 +270,10 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 			if p.kind != typeEvent {
 				continue
 			}
-			if e, err = p.event(); err != nil || !e.isAnswer() {
+			if e, err = p.event(); err == nil {
+				err = e.expulsion()
+			}
+			if err != nil || !e.isAnswer() {
 				return err
 			}
 		}
@@ -284,6 +293,16 @@ func (e Event) isAnswer() bool {
 		return true
 	}
 	return false
+}
+
+// expulsion returns a *Refusal if the event says that the server took the client out
+// of a channel, or nil. This client never asks for that.
+func (e Event) expulsion() error {
+	var out struct{ Channel, Code, Message string }
+	if e.Name != "unsubscribed" || json.Unmarshal(e.Data, &out) != nil || out.Code == "" {
+		return nil
+	}
+	return &Refusal{Channel: out.Channel, Code: out.Code, Message: cmp.Or(out.Message, out.Code)}
 }
 
 // Close tells the server and ends the connection. It takes at most a second.

@@ -74,6 +74,45 @@ func TestEventsArriveInOrderAndUnchanged(t *testing.T) {
 	}
 }
 
+func TestClientThatIsTakenOutOfAChannelIsTold(t *testing.T) {
+	for sent, want := range map[string]string{
+		`{"channel":"orders","code":"token_expired","message":"The token has expired."}`: "orders token_expired The token has expired.",
+		`{"channel":"orders","code":"token_expired"}`:                                    "orders token_expired token_expired",
+		`{"channel":"orders"}`: "",
+		`"token_expired"`:      "",
+	} {
+		for _, during := range []string{"Next", "Subscribe"} {
+			s := serve(t, gateway{event: func(s *socketio.Socket, e *socketio.Event) {
+				if during == "Next" {
+					agree(s, e)
+				}
+				s.Send(socketio.EventPacket("unsubscribed", json.RawMessage(sent)))
+				s.Send(socketio.EventPacket("e", json.RawMessage(`1`)))
+				if during == "Subscribe" {
+					agree(s, e)
+				}
+			}})
+			c := dial(t, config(s.URL))
+			_, err := c.Subscribe(within(t), "more", client.From{})
+			if err == nil && during == "Next" || err == nil && want == "" {
+				var e client.Event
+				if e, err = c.Next(within(t)); err == nil && e.Name != "e" {
+					t.Errorf("%s: got %+v", sent, e)
+				}
+			}
+			got := ""
+			if refusal, ok := errors.AsType[*client.Refusal](err); ok {
+				got = refusal.Channel + " " + refusal.Code + " " + refusal.Message
+			} else if err != nil {
+				t.Errorf("%s: %v", sent, err)
+			}
+			if got != want {
+				t.Errorf("%s during %s: got %q, want %q", sent, during, got, want)
+			}
+		}
+	}
+}
+
 func TestServersDisconnect(t *testing.T) {
 	srv := serve(t, gateway{event: func(s *socketio.Socket, e *socketio.Event) {
 		agree(s, e)

@@ -53,11 +53,12 @@ func (c *Client) Abort() { _ = c.link.conn.Close() }
 func (c *Config) auth() ([]byte, error) {
 	return json.Marshal(struct {
 		AppID        string `json:"appId"`
-		SubscribeKey string `json:"subscribeKey"`
+		SubscribeKey string `json:"subscribeKey,omitempty"`
+		Token        string `json:"token,omitempty"`
 		Recover      bool   `json:"recover,omitempty"`
 		Session      string `json:"pid,omitempty"`
 		Position     string `json:"offset,omitempty"`
-	}{c.AppID, c.SubscribeKey, c.Recover, c.Session, c.Position})
+	}{c.AppID, c.SubscribeKey, c.Token, c.Recover, c.Session, c.Position})
 }
 
 // accepted decodes the gateway's CONNECT.

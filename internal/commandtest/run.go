@@ -57,6 +57,7 @@ func SetSite(t *testing.T, origin string) {
 	for name, value := range map[string]string{
 		"REALTIME_URL": origin, "REALTIME_SOCKET_URL": "", "REALTIME_APP_ID": "app_1",
 		"REALTIME_PUBLISH_KEY": "pk_live_secret", "REALTIME_SUBSCRIBE_KEY": "sub_live_secret",
+		"REALTIME_TOKEN": "",
 	} {
 		t.Setenv(name, value)
 	}
