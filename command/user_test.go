@@ -93,7 +93,7 @@ func TestUsersAndChannelsThatCannotBeAreRefusedWithTheReason(t *testing.T) {
 		"user list app_none":                  "No app .*app_none",
 		"user show app_none 42":               "No app .*app_none",
 		"user revoke app_none 42":             "No app .*app_none",
-		"user revoke " + app + " a\u202eb":    "<user> is .*printable",
+		"user revoke " + app + " a\u202eb":    "<user> has .*printable",
 		"user disconnect " + app + " ":        "<user> is .*printable",
 		"channel list app_none":               "No app .*app_none",
 		"channel list " + app + " --prefix !": "no channel name can begin with that",

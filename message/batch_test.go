@@ -91,7 +91,7 @@ var badBatches = []struct{ name, body, code, says string }{
 	{"user beside messages", `{"messages":[` + good + `],"user":"42"}`, "invalid_request", `"user" and "channels" or "messages" are both present`},
 	{"user beside channels", `{"channels":["a"],"user":"42","event":"e"}`, "invalid_request", `"user" and "channels" or "messages" are both present`},
 	{"@1 user and channel in a message", `{"messages":[` + good + `,{"user":"42","channel":"c","event":"e"}]}`, "invalid_request", `"channel" and "user" are both present`},
-	{"@0 bad user in a message", `{"messages":[{"user":"","event":"e"}]}`, "invalid_request", `"user" is "". It has 1 to 128`},
+	{"@0 bad user in a message", `{"messages":[{"user":"","event":"e"}]}`, "invalid_request", `"user" is empty. Set it to the user's id, which has 1 to 128`},
 	{"no channels", `{"channels":[],"event":"e"}`, "invalid_request", `"channels" is empty`},
 	{"no messages", `{"messages":[ ]}`, "invalid_request", `"messages" is empty`},
 	{"channels as text", `{"channels":"a","event":"e"}`, "invalid_request", `"channels" is a string`},

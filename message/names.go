@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 )
 
 // maxName is the maximum length of a channel's or event's name, in characters.
@@ -48,13 +47,21 @@ const MaxUser = 128
 // CheckUser returns an error that says why a user's id is invalid, or nil. what is
 // where the id stands.
 func CheckUser(what, user string) error {
-	n, printable := 0, utf8.ValidString(user)
-	for _, r := range user {
-		n++
-		printable = printable && unicode.IsPrint(r)
+	if !utf8.ValidString(user) {
+		return apierr.InvalidRequest("%s is not valid Unicode: it has half of a surrogate pair. Send complete characters.", what)
 	}
-	if n < 1 || n > MaxUser || !printable {
-		return apierr.InvalidRequest("%s is %s. It has 1 to %d printable characters.", what, text.Quote(user), MaxUser)
+	count := 0
+	for _, r := range user {
+		count++
+		if !unicode.IsPrint(r) {
+			return apierr.InvalidRequest("%s has %+q at character %d. Allowed are printable characters.", what, r, count)
+		}
+	}
+	switch {
+	case count == 0:
+		return apierr.InvalidRequest("%s is empty. Set it to the user's id, which has 1 to %d printable characters.", what, MaxUser)
+	case count > MaxUser:
+		return apierr.InvalidRequest("%s has %d characters; at most %d are allowed. Use a shorter id of the user.", what, count, MaxUser)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
@@ -57,20 +55,11 @@ func userOf(raw []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	switch n := utf8.RuneCountInString(user); {
-	case n == 0:
+	if user == "" {
 		return "", apierr.InvalidToken("The token's sub is empty. Set it to the user's id, or leave it out.")
-	case !utf8.ValidString(user):
-		return "", apierr.InvalidToken("The token's sub is not valid Unicode: it has half of a surrogate pair. Send complete characters.")
-	case n > MaxUser:
-		return "", apierr.InvalidToken("The token's sub has %d characters; at most %d are allowed. Use a shorter id of the user.", n, MaxUser)
 	}
-	count := 0
-	for _, r := range user {
-		count++
-		if !unicode.IsPrint(r) {
-			return "", apierr.InvalidToken("The token's sub has %+q at character %d. Allowed are printable characters.", r, count)
-		}
+	if err := message.CheckUser("The token's sub", user); err != nil {
+		return "", apierr.InvalidToken("%s", apierr.As(err).Message)
 	}
 	return user, nil
 }

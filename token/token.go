@@ -11,14 +11,12 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/pattern"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
-	"github.com/seed-c079cc48/caddy-realtime/message"
 )
 
 // The bounds of a token. keystore has those that concern time.
 const (
 	MaxSize   = 8192 // bytes
 	maxHeader = 512  // bytes of JSON; reading it costs before the signature is verified
-	MaxUser   = message.MaxUser
 	MaxGrants = 100
 	MaxInfo   = 1024 // bytes of compact JSON
 )
