@@ -300,7 +300,7 @@ func (e Event) isAnswer() bool {
 func (e Event) expulsion() error {
 	var out struct{ Channel, Code, Message string }
 	if e.Name != "unsubscribed" || json.Unmarshal(e.Data, &out) != nil || out.Code == "" {
-		return nil
+		return nil //nolint:nilerr // it is none
 	}
 	return &Refusal{Channel: out.Channel, Code: out.Code, Message: cmp.Or(out.Message, out.Code)}
 }

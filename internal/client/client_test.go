@@ -77,9 +77,9 @@ func TestEventsArriveInOrderAndUnchanged(t *testing.T) {
 func TestClientThatIsTakenOutOfAChannelIsTold(t *testing.T) {
 	for sent, want := range map[string]string{
 		`{"channel":"orders","code":"token_expired","message":"The token has expired."}`: "orders token_expired The token has expired.",
-		`{"channel":"orders","code":"token_expired"}`:                                    "orders token_expired token_expired",
-		`{"channel":"orders"}`: "",
-		`"token_expired"`:      "",
+		`{"channel":"a","code":"x"}`: "a x" + " x", // the code in place of the message
+		`{"channel":"orders"}`:       "",
+		`"token_expired"`:            "",
 	} {
 		for _, during := range []string{"Next", "Subscribe"} {
 			s := serve(t, gateway{event: func(s *socketio.Socket, e *socketio.Event) {
