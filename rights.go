@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"iter"
 	"maps"
 	"sync"
 	"time"
@@ -18,10 +19,10 @@ type rights struct {
 	bound bool       // the user is that of a token of the whole socket
 	whole *token.Token
 	of    map[string]*token.Token // of one channel each
+	told  map[string]*token.Token // those of which the client knows that they expire soon; "" is whole
 	proof *token.Token            // says who the user is; not nil as long as a token does
 	in    map[string]struct{}     // the channels with presence that the user is a member of
 
-	warned   bool // the client knows that whole expires soon
 	timer    *time.Timer
 	ended    bool
 	disowned bool // the gateway has disconnected the socket, which cannot come back
@@ -54,7 +55,7 @@ func (r *rights) use(t *token.Token, channel string) error {
 	r.user = t.User
 	r.prove(t)
 	if channel == "" {
-		r.whole, r.warned, r.bound = t, false, t.User != ""
+		r.whole, r.bound = t, t.User != ""
 		return nil
 	}
 	if r.of == nil {
@@ -69,6 +70,7 @@ func (r *rights) forget(channel string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.of, channel)
+	delete(r.told, channel)
 }
 
 // check returns an error if an app's rules and the tokens do not allow a channel.
@@ -118,13 +120,10 @@ func (r *rights) next() (next time.Time) {
 			next = t
 		}
 	}
-	if t := r.whole; t != nil {
-		if !r.warned {
+	for channel, t := range r.all() {
+		if r.told[channel] != t {
 			sooner(t.Expires.Add(-expiryNotice))
 		}
-		sooner(t.Expires.Add(token.Grace))
-	}
-	for _, t := range r.of {
 		sooner(t.Expires.Add(token.Grace))
 	}
 	if r.proof != nil {
@@ -147,16 +146,40 @@ func (r *rights) await(due func()) {
 	}
 }
 
-// warn returns when the socket's token expires if its client is to be told now,
-// otherwise zero.
-func (r *rights) warn(now time.Time) (expires time.Time) {
+// all yields the tokens by channel; that of the socket has the channel "". The
+// caller holds mu.
+func (r *rights) all() iter.Seq2[string, *token.Token] {
+	return func(yield func(string, *token.Token) bool) {
+		if r.whole != nil && !yield("", r.whole) {
+			return
+		}
+		for channel, t := range r.of {
+			if !yield(channel, t) {
+				return
+			}
+		}
+	}
+}
+
+// warn returns when tokens expire of which the client is to be told now, by channel
+// as all does.
+func (r *rights) warn(now time.Time) map[string]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended || r.warned || r.whole == nil || now.Before(r.whole.Expires.Add(-expiryNotice)) {
-		return expires
+	if r.ended {
+		return nil
 	}
-	r.warned = true
-	return r.whole.Expires
+	soon := make(map[string]time.Time)
+	for channel, t := range r.all() {
+		if r.told[channel] == t || now.Before(t.Expires.Add(-expiryNotice)) {
+			continue
+		}
+		if r.told == nil {
+			r.told = make(map[string]*token.Token)
+		}
+		r.told[channel], soon[channel] = t, t.Expires
+	}
+	return soon
 }
 
 // failing returns why the socket's own token is no longer good, or nil.

@@ -92,16 +92,18 @@ func (s *socket) renew(e *socketio.Event) (*token.Token, error) {
 	return s.useToken(*options.Token, "")
 }
 
-// tokenExpiring tells a client to get another token.
+// tokenExpiring tells a client to get another token. It names the channel if the token
+// is of only one.
 type tokenExpiring struct {
-	Expires int64 `json:"expires"`
+	Expires int64  `json:"expires"`
+	Channel string `json:"channel,omitempty"`
 }
 
 // tokensDue does what is to be done about the socket's tokens by now.
 func (s *socket) tokensDue() {
 	r := s.rights.Load()
-	if expires := r.warn(time.Now()); !expires.IsZero() {
-		s.notify("realtime:token_expiring", tokenExpiring{expires.Unix()})
+	for channel, expires := range r.warn(time.Now()) {
+		s.notify("realtime:token_expiring", tokenExpiring{expires.Unix(), channel})
 	}
 	s.recheck()
 	r.await(s.tokensDue)

@@ -192,6 +192,29 @@ describe("tokens", () => {
     assert.ok(socket.connected);
   });
 
+  test("a token of one channel is renewed by another subscribe, without leaving it", async () => {
+    const socket = await connected({ subscribeKey: app.subscribe_key });
+    const told = [];
+    const left = [];
+    const got = [];
+    socket.on("realtime:token_expiring", (notice) => told.push(notice));
+    socket.on("unsubscribed", (notice) => left.push(notice));
+    socket.on("e", (data) => got.push(data));
+    const exp = nearlyOver();
+    const own = (channel, exp) => ({ token: token({ sub: "1", exp, channels: [channel] }) });
+    for (const channel of ["private-a", "private-b"]) {
+      assert.equal((await socket.timeout(5_000).emitWithAck("subscribe", channel, own(channel, exp))).error, undefined);
+    }
+    await until("it is told of both", () => told.length === 2);
+    assert.deepEqual(told.sort((a, b) => (a.channel < b.channel ? -1 : 1)), ["private-a", "private-b"].map((channel) => ({ expires: exp, channel })));
+    assert.equal((await socket.timeout(5_000).emitWithAck("subscribe", "private-a", own("private-a", now() + 600))).error, undefined);
+    await until("the other's end", () => left.length === 1, 60_000);
+    assert.deepEqual([left[0].channel, left[0].code], ["private-b", "token_expired"]);
+    await caddy.published(app, { channel: "private-a", event: "e", data: 1 });
+    await until("its event", () => got.length === 1);
+    assert.deepEqual([told.length, left.length], [2, 1]);
+  });
+
   test("a change of the rules acts on those who are in a channel", async (t) => {
     t.after(() => patch({ channels: null }));
     const socket = await connected({ subscribeKey: app.subscribe_key });
