@@ -52,6 +52,23 @@ func pageOf(found []*socket, limit int) (page []manage.Connection, next string) 
 	return page, next
 }
 
+// Users implements manage.Sockets. Like List, it is meant for people.
+func (s *sockets) Users(app, after string, limit int) (page []string, next string) {
+	s.mu.Lock()
+	for of := range s.users {
+		if of.app == app && of.user > after {
+			page = append(page, of.user)
+		}
+	}
+	s.mu.Unlock()
+	slices.Sort(page)
+	if len(page) > limit {
+		page = page[:limit]
+		next = page[limit-1]
+	}
+	return page, next
+}
+
 // Find implements manage.Sockets.
 func (s *sockets) Find(app, id string) (manage.Connection, bool) {
 	if sock := s.find(app, id); sock != nil {

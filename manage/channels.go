@@ -9,6 +9,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/presence"
 )
@@ -48,35 +49,48 @@ func (c *call) listChannels() error {
 func (c *call) showChannel() error {
 	view := Channel{Channel: c.channel, Subscribers: c.Channels.Subscribers(c.app.ID, c.channel)}
 	if c.app.Rule(c.channel).Presence {
-		view.Members = new(len(c.Presence.Members(c.app.ID, c.channel)))
+		view.Members = new(c.Presence.Count(c.app.ID, c.channel))
 	}
 	respond.JSON(c.w, http.StatusOK, view)
 	return nil
 }
 
-// listMembers answers with a page of the users in a channel with presence, in the
-// order in which they have joined it.
 func (c *call) listMembers() error {
 	query := c.r.URL.Query()
 	limit, err := pageLimit(query)
 	if err != nil {
 		return err
 	}
-	if !c.app.Rule(c.channel).Presence {
-		return apierr.InvalidRequest("The channel has no presence: the app's rule for it does not say so. "+
-			"Add one: caddy realtime rule set %s %s --presence", c.app.ID, c.channel)
+	page, err := c.Members(c.app, c.channel, query.Get("after"), limit)
+	if err != nil {
+		return err
 	}
-	members := c.Presence.Members(c.app.ID, c.channel)
-	page := struct {
-		Channel string            `json:"channel"`
-		Count   int               `json:"count"`
-		Members []presence.Member `json:"members"`
-		Next    *string           `json:"next"`
-	}{Channel: c.channel, Count: len(members)}
-	if after := query.Get("after"); after != "" {
+	respond.JSON(c.w, http.StatusOK, page)
+	return nil
+}
+
+// A MemberPage is a page of the users in a channel with presence, in the order in
+// which they have joined it.
+type MemberPage struct {
+	Channel string            `json:"channel"`
+	Count   int               `json:"count"` // of all members
+	Members []presence.Member `json:"members"`
+	Next    *string           `json:"next"`
+}
+
+// Members returns at most limit of a channel's members, after the one in after. It
+// fails if the channel has no presence, or after is not a member.
+func (g *Gateway) Members(app *keystore.App, channel, after string, limit int) (MemberPage, error) {
+	if !app.Rule(channel).Presence {
+		return MemberPage{}, apierr.InvalidRequest("The channel has no presence: the app's rule for it does not say so. "+
+			"Add one: caddy realtime rule set %s %s --presence", app.ID, channel)
+	}
+	members := g.Presence.Members(app.ID, channel)
+	page := MemberPage{Channel: channel, Count: len(members)}
+	if after != "" {
 		i := slices.IndexFunc(members, func(m presence.Member) bool { return m.ID == after })
 		if i < 0 {
-			return NotAPlace(after) // or the user has left: the list has changed
+			return MemberPage{}, NotAPlace(after) // or the user has left: the list has changed
 		}
 		members = members[i+1:]
 	}
@@ -85,8 +99,7 @@ func (c *call) listMembers() error {
 		page.Next = &members[limit-1].ID
 	}
 	page.Members = append([]presence.Member{}, members...)
-	respond.JSON(c.w, http.StatusOK, page)
-	return nil
+	return page, nil
 }
 
 // pageLimit returns the number of entries per page.

@@ -90,6 +90,10 @@ type Sockets interface {
 	// ListUser is List for the sockets of a user, and returns how many those are.
 	ListUser(app, user, after string, limit int) (page []Connection, next string, all int)
 
+	// Users returns a page of the users who have sockets, in order of their ids. The
+	// page begins after the id in after. next is "" on the last page.
+	Users(app, after string, limit int) (page []string, next string)
+
 	// DisconnectUser closes the sockets that a user has, after it has called before,
 	// unless that fails. Those that are away cannot recover.
 	DisconnectUser(app, user, reason string, before func() error) (int, error)
@@ -99,6 +103,9 @@ type Sockets interface {
 type Presence interface {
 	// Members is [presence.Presence.Members].
 	Members(app, channel string) []presence.Member
+
+	// Count returns the number of a channel's members.
+	Count(app, channel string) int
 }
 
 // A Publisher delivers messages to their subscribers.

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -44,6 +45,16 @@ func (g *Gateway) User(app *keystore.App, user, after string, limit int) User {
 	return User{User: user, Sockets: all, Connections: page, Next: orNull(next), Revoked: timeOrNull(app.RevokedUsers[user])}
 }
 
+// Users returns a page of the users who have sockets, after an id, each with at most
+// sockets of them. next is "" on the last page.
+func (g *Gateway) Users(app *keystore.App, after string, limit, sockets int) (page []User, next string) {
+	names, next := g.Sockets.Users(app.ID, after, limit)
+	for _, name := range names {
+		page = append(page, g.User(app, name, "", sockets))
+	}
+	return page, next
+}
+
 // A DisconnectedUser is the answer to a request to disconnect a user.
 type DisconnectedUser struct {
 	User         string     `json:"user"`
@@ -65,19 +76,28 @@ func (o Operator) DisconnectUser(app, user string) DisconnectedUser {
 }
 
 func (c *call) revokeUser() error {
-	revoked, err := c.RevokeUser(c.app.ID, c.user)
+	revoked, err := c.SignOut(c.r.Context(), c.app.ID, c.user)
 	if err != nil {
 		return err
 	}
-	// iat is in whole seconds. A token that is issued after the answer must be good.
+	respond.JSON(c.w, http.StatusOK, revoked)
+	return nil
+}
+
+// SignOut is RevokeUser, but returns in the next second: iat is in whole seconds, and
+// a token that is issued afterwards must be valid.
+func (o Operator) SignOut(ctx context.Context, app, user string) (DisconnectedUser, error) {
+	revoked, err := o.RevokeUser(app, user)
+	if err != nil {
+		return revoked, err
+	}
 	next := time.NewTimer(time.Until(revoked.Revoked.Truncate(time.Second).Add(time.Second)))
 	defer next.Stop()
 	select {
 	case <-next.C:
-	case <-c.r.Context().Done():
+	case <-ctx.Done():
 	}
-	respond.JSON(c.w, http.StatusOK, revoked)
-	return nil
+	return revoked, nil
 }
 
 // RevokeUser makes the tokens of a user invalid that were issued until now, in this

@@ -32,6 +32,17 @@ func (p *Presence) Members(app, channel string) []Member {
 	return c.list(math.MaxInt)
 }
 
+// Count returns the number of a channel's members.
+func (p *Presence) Count(app, channel string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.channel(app, channel)
+	if c == nil {
+		return 0
+	}
+	return c.count
+}
+
 // Users returns the users that are members of channels of an app, in order of
 // their names.
 func (p *Presence) Users(app string) []string {

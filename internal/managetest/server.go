@@ -208,12 +208,15 @@ func (noSockets) ListUser(string, string, string, int) (page []manage.Connection
 	return []manage.Connection{}, "", 0
 }
 
+func (noSockets) Users(string, string, int) (page []string, next string) { return nil, "" }
+
 func (noSockets) DisconnectUser(_, _, _ string, before func() error) (int, error) { return 0, before() }
 
 // noPresence implements manage.Presence likewise.
 type noPresence struct{}
 
 func (noPresence) Members(string, string) []presence.Member { return nil }
+func (noPresence) Count(string, string) int                 { return 0 }
 
 // A publisher delivers messages through the hub, without limits.
 type publisher struct{ hub *hub.Hub[struct{}] }
