@@ -81,7 +81,11 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	}
 	channels, more := v.gateway.Channels.List(app.ID, "", "", rows)
 	for _, c := range channels {
-		p.Channels = append(p.Channels, manage.Channel{Channel: c.Channel, Subscribers: c.Subscribers})
+		channel := manage.Channel{Channel: c.Channel, Subscribers: c.Subscribers}
+		if app.Rule(c.Channel).Presence {
+			channel.Members = new(v.gateway.Presence.Count(app.ID, c.Channel))
+		}
+		p.Channels = append(p.Channels, channel)
 	}
 	p.MoreChannels = more
 	var next string

@@ -91,11 +91,17 @@ func errNoAction() error { return apierr.InvalidRequest("The form does not say w
 // refuseOn shows the app's page with the reason why an action was refused. An error
 // that is not about the form has a page of its own.
 func (v *visit) refuseOn(page *appPage, err error) error {
-	refusal := apierr.As(err)
-	if refusal.Status == http.StatusNotFound || refusal.Status >= http.StatusInternalServerError {
+	if !onPage(err) {
 		return err
 	}
+	refusal := apierr.As(err)
 	return v.show(refusal.Status, appTemplate, pageView{Title: page.App.Name, Refusal: refusal.Message, Content: page})
+}
+
+// onPage reports whether an error is about the form, and is shown on the form's page.
+func onPage(err error) bool {
+	status := apierr.As(err).Status
+	return status != http.StatusNotFound && status < http.StatusInternalServerError
 }
 
 // redirect sends the browser to another page. The URL is relative, because a proxy

@@ -16,7 +16,7 @@ func (v *visit) once(makes func() (app string, err error)) (before string, err e
 		_, err = makes()
 		return "", err
 	}
-	form := strings.Join([]string{id, sent.Get("do"), sent.Get("key")}, "\x00")
+	form := strings.Join([]string{id, sent.Get("do"), sent.Get("key"), sent.Get("hook")}, "\x00")
 	if before, err = v.gateway.Forms.Begin(id, form); before != "" || err != nil {
 		return before, err
 	}

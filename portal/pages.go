@@ -16,9 +16,12 @@ type templateName string
 
 // The pages, with the type of pageView.Content for each.
 const (
-	appsTemplate    templateName = "apps"    // a page of the list of apps: Apps and Next
-	appTemplate     templateName = "app"     // one app, see app.html
-	messageTemplate templateName = "message" // a text to copy, or ""
+	appsTemplate    templateName = "apps"     // a page of the list of apps: Apps and Next
+	appTemplate     templateName = "app"      // one app, see app.html
+	hooksTemplate   templateName = "webhooks" // the webhooks of an app: hooksPage
+	usersTemplate   templateName = "users"    // the users of an app: usersPage
+	membersTemplate templateName = "members"  // the members of a channel: membersPage
+	messageTemplate templateName = "message"  // a text to copy, or ""
 )
 
 // pages are the portal's parsed templates. Each response contains the whole page:
@@ -66,6 +69,15 @@ var rulesText string
 //go:embed tokens.html
 var tokensText string
 
+//go:embed webhooks.html
+var hooksText string
+
+//go:embed users.html
+var usersText string
+
+//go:embed members.html
+var membersText string
+
 //go:embed message.html
 var messageText string
 
@@ -75,7 +87,11 @@ var styleText string
 //go:embed portal.js
 var scriptText string
 
-const timeText = `{{define "time"}}<time datetime="{{rfc3339 .}}">{{minute .}}</time>{{end}}`
+// sharedText has the templates that several pages use. "pages" links the pages of an
+// app; it is executed with a pageView whose Content has an App.
+const sharedText = `{{define "time"}}<time datetime="{{rfc3339 .}}">{{minute .}}</time>{{end}}
+{{- define "seconds"}}<time datetime="{{rfc3339 .}}">{{second .}}</time>{{end}}
+{{- define "pages"}}{{$to := print .Root "app/" .Content.App.ID}}<nav aria-label="Pages of this app"><a href="{{$to}}">{{.Content.App.Name}}</a> <a href="{{$to}}/webhooks">Webhooks</a> <a href="{{$to}}/users">Users</a></nav>{{end}}`
 
 // newPages parses the templates. It fails only if they are invalid.
 func newPages() (*pages, error) {
@@ -83,13 +99,21 @@ func newPages() (*pages, error) {
 		"title":   func(s any) string { return upperFirst(fmt.Sprint(s)) },
 		"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"minute":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"second":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	}).Parse(layoutText)
 	if err != nil {
 		return nil, err
 	}
 	p := &pages{templates: make(map[templateName]*template.Template)}
-	for page, text := range map[templateName]string{appsTemplate: appsText, appTemplate: appText + rulesText + tokensText, messageTemplate: messageText} {
-		if p.templates[page], err = template.Must(layout.Clone()).Parse(text + timeText); err != nil {
+	for page, text := range map[templateName]string{
+		appsTemplate:    appsText,
+		appTemplate:     appText + rulesText + tokensText,
+		hooksTemplate:   hooksText,
+		usersTemplate:   usersText,
+		membersTemplate: membersText,
+		messageTemplate: messageText,
+	} {
+		if p.templates[page], err = template.Must(layout.Clone()).Parse(text + sharedText); err != nil {
 			return nil, err
 		}
 	}

@@ -23,6 +23,8 @@ import (
 //	GET  app/{id}        shows an app
 //	POST app/{id}        changes it; the form's "do" names the action
 //	GET  app/{id}/live   streams its events
+//	GET  app/{id}/webhooks, app/{id}/users, app/{id}/members
+//	POST app/{id}/webhooks, app/{id}/users  change them likewise
 type Server struct {
 	pages   *pages
 	config  Config
@@ -150,6 +152,12 @@ func (v *visit) route() error {
 	case !strings.HasPrefix(v.path, "app/"):
 	case rest == "live":
 		return v.method(func() error { return v.watch(id) }, nil)
+	case rest == "webhooks":
+		return v.method(func() error { return v.showHooks(id) }, func() error { return v.changeHooks(id) })
+	case rest == "users":
+		return v.method(func() error { return v.showUsers(id) }, func() error { return v.changeUser(id) })
+	case rest == "members":
+		return v.method(func() error { return v.showMembers(id) }, nil)
 	case !below:
 		return v.method(func() error { return v.showApp(id) }, func() error { return v.changeApp(id) })
 	}
@@ -161,8 +169,15 @@ func (v *visit) parameters(rest string) []string {
 	switch {
 	case v.path == "":
 		return []string{"after", "done"}
-	case strings.HasPrefix(v.path, "app/") && rest == "" && v.path != "app/":
+	case !strings.HasPrefix(v.path, "app/") || v.path == "app/":
+	case rest == "":
 		return []string{"channel", "done", "rule", "site"}
+	case rest == "webhooks":
+		return []string{"done"}
+	case rest == "users":
+		return []string{"after", "done", "user"}
+	case rest == "members":
+		return []string{"after", "channel"}
 	}
 	return nil
 }
