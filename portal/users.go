@@ -1,9 +1,11 @@
 package portal
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
@@ -134,6 +136,7 @@ func (v *visit) changeUser(id string) error {
 		if v.operator().DisconnectUser(id, user).Disconnected == 0 {
 			do = "away"
 		}
+		v.awaitClosed(app, user)
 	case "revoke":
 		_, err = v.operator().SignOut(v.r.Context(), id, user)
 	default:
@@ -149,4 +152,23 @@ func (v *visit) changeUser(id string) error {
 		return v.showUsersAs(page, refusal.Status, pageView{Refusal: refusal.Message})
 	}
 	return v.redirect(v.root() + "app/" + id + "/users?user=" + url.QueryEscape(user) + "&done=" + do)
+}
+
+// closedWait bounds how long an answer waits for sockets that are being closed.
+const closedWait = 2 * time.Second
+
+// awaitClosed waits until a user has no sockets, so that the next page does not show
+// those that are being closed. The user may connect again meanwhile.
+func (v *visit) awaitClosed(app *keystore.App, user string) {
+	ctx, cancel := context.WithTimeout(v.r.Context(), closedWait)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for v.gateway.User(app, user, "", 1).Sockets > 0 {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

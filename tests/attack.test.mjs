@@ -50,10 +50,12 @@ describe("a page of another origin", () => {
       { id: app.id, name: "the victim's", enabled: true, keys: 2 },
     ]);
     assert.equal((await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.length, 1);
+    assert.deepEqual((await caddy.admin("GET", `/realtime/webhooks/${app.id}`)).json.webhooks, []);
+    assert.equal((await caddy.admin("GET", `/realtime/users/${app.id}/42`)).json.revoked, null);
   };
   const secrets = () => new RegExp(`${app.id}|victim|secret\\.channel|${app.keys[0].id}`);
   const at = (name, path) => new URL(path.replace("ID", app.id), portals[name]).href;
-  const pages = ["", "app/ID", "app/ID/live", "/realtime/", "/realtime/apps", "/realtime/app/ID", "/realtime/openapi.yaml", "/config/"];
+  const pages = ["", "app/ID", "app/ID/live", "app/ID/webhooks", "app/ID/users", "/realtime/", "/realtime/apps", "/realtime/app/ID", "/realtime/openapi.yaml", "/config/"];
 
   for (const name of ["the admin endpoint", "caddy realtime portal", "realtime_portal"]) {
     test(`reads nothing of ${name}`, async () => {
@@ -84,6 +86,8 @@ describe("a page of another origin", () => {
         ["app/ID", { do: "revoke", key: app.keys[0].id }],
         ["app/ID", { do: "rotate", key: app.keys[0].id, overlap: "0s" }],
         ["app/ID", { do: "add-key", kind: "publish" }],
+        ["app/ID/webhooks", { do: "add", url: "https://attacker.example/", enabled: "on" }],
+        ["app/ID/users", { do: "revoke", user: "42" }],
       ];
       for (const [path, fields] of forms) {
         for (const mode of ["cors", "no-cors"]) {

@@ -55,6 +55,8 @@ describe("a text with markup in it is a text", () => {
       for (const path of [
         "", `?after=${markup}`, `?done=${markup}`, `app/${app.id}`, `app/${app.id}?channel=${markup}`, `app/${app.id}?done=${markup}`,
         `app/${app.id}?site=${markup}`, `app/${markup}`, `app/<b id=owned>`, `?${markup}=1`, `${markup}`, `app/${app.id}/${markup}`,
+        `app/${app.id}/webhooks`, `app/${app.id}/webhooks?done=${markup}`, `app/${app.id}/users?user=${markup}`, `app/${app.id}/users?after=${markup}`, `app/${app.id}/members?channel=${markup}`,
+        `app/${app.id}/members?channel=presence-a&after=${markup}`,
       ]) {
         await tab.goto(portals[name] + path);
         await unharmed(tab, path);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
-import { foreignSite, launch, offScreen, picture } from "./lib/browser.mjs";
+import { foreignSite, launch, lowContrast, nameless, offScreen, picture } from "./lib/browser.mjs";
 import { Caddy, bin } from "./lib/caddy.mjs";
 import { Program } from "./lib/process.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -479,7 +479,7 @@ describe("realtime_portal on a site", () => {
 
   test("answers nobody else, and says which lines to add", async () => {
     assert.equal((await caddy.request("GET", "/team/")).status, 401);
-    for (const [method, path] of [["GET", "/open/"], ["POST", "/open/app/"], ["GET", "/open/app/x"], ["GET", "/open/app/x/live"]]) {
+    for (const [method, path] of [["GET", "/open/"], ["POST", "/open/app/"], ["GET", "/open/app/x"], ["GET", "/open/app/x/live"], ["GET", "/open/app/x/users"], ["POST", "/open/app/x/users"], ["POST", "/open/app/x/webhooks"], ["GET", "/open/app/x/members"]]) {
       const answer = await caddy.request(method, path);
       assert.equal(answer.status, 403, `${method} ${path}`);
       assert.match(answer.text, /basic_auth \/open\* \{/);
@@ -536,33 +536,3 @@ test("who watches in the portal does not hold up an exit, and sees more once the
     await caddy.close();
   }
 });
-
-/** What in the page has less contrast to what is behind it than WCAG's AA. */
-function lowContrast() {
-  const channels = (color) => color.match(/[\d.]+/g).map(Number);
-  const luminance = (rgb) =>
-    rgb.slice(0, 3).map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (el) => {
-    for (; el; el = el.parentElement) {
-      const color = channels(getComputedStyle(el).backgroundColor);
-      if (color.length < 4 || color[3] > 0) return color;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const el of document.querySelectorAll("body *")) {
-    const text = [...el.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
-    if (!text || !el.checkVisibility() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(el.tagName)) continue;
-    const [a, b] = [luminance(channels(getComputedStyle(el).color)), luminance(behind(el))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}`);
-  }
-  return found;
-}
-
-/** Controls that a screen reader has no name for. */
-function nameless() {
-  return [...document.querySelectorAll("button, input:not([type=hidden]), select, textarea, a, summary, [tabindex='0']")]
-    .filter((el) => !(el.labels?.[0]?.textContent.trim() || el.textContent.trim() || el.getAttribute("aria-label")))
-    .map((el) => el.outerHTML.slice(0, 80));
-}

@@ -36,6 +36,36 @@ export function offScreen() {
   return found;
 }
 
+/** For a page to evaluate: what in it has less contrast to what is behind it than WCAG's AA. */
+export function lowContrast() {
+  const channels = (color) => color.match(/[\d.]+/g).map(Number);
+  const luminance = (rgb) =>
+    rgb.slice(0, 3).map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (el) => {
+    for (; el; el = el.parentElement) {
+      const color = channels(getComputedStyle(el).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const el of document.querySelectorAll("body *")) {
+    const text = [...el.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
+    if (!text || !el.checkVisibility() || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(el.tagName)) continue;
+    const [a, b] = [luminance(channels(getComputedStyle(el).color)), luminance(behind(el))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) found.push(`${el.tagName} ${el.textContent.trim().slice(0, 30)}`);
+  }
+  return found;
+}
+
+/** For a page to evaluate: controls that a screen reader has no name for. */
+export function nameless() {
+  return [...document.querySelectorAll("button, input:not([type=hidden]), select, textarea, a, summary, [tabindex='0']")]
+    .filter((el) => !(el.labels?.[0]?.textContent.trim() || el.textContent.trim() || el.getAttribute("aria-label")))
+    .map((el) => el.outerHTML.slice(0, 80));
+}
+
 // A page on another origin that loads the stock client as a script.
 export async function foreignSite(host = "localhost") {
   const server = http.createServer((req, res) => {
