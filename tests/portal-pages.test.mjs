@@ -233,11 +233,12 @@ describe("pages of an app in the portal", () => {
     assert.equal(await row("news").getByRole("cell").nth(1).textContent(), "", "a channel without presence has members");
     await tab.locator("#connected").getByRole("link", { name: "ann" }).waitFor();
     await tab.getByText("2 connected", { exact: true }).waitFor(); // the page is live
-    await user("ann", [channel]);
+    await user("ann", [channel], { info: { name: evil } });
     for (const name of [evil, "u".repeat(128)]) await user(name, [channel]);
     await row(channel).getByRole("link", { name: `3 in ${channel}` }).click();
     await tab.getByText(`3 members, 4 subscribers of ${channel}.`).waitFor();
     await tab.getByRole("row", { name: "ann" }).getByText("2", { exact: true }).waitFor();
+    await tab.getByRole("row", { name: "ann" }).getByText(JSON.stringify({ name: evil }), { exact: true }).waitFor();
     await tab.getByRole("link", { name: evil, exact: true }).waitFor();
     await picture(tab, "portal-members");
     assert.equal(await tab.locator("img").count(), 0);
