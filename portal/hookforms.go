@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -87,9 +86,7 @@ func (v *visit) issueHook(app *keystore.App, do string) error {
 
 // testHook sends a test event and shows how it was received.
 func (v *visit) testHook(app *keystore.App, hook string) error {
-	ctx, cancel := context.WithTimeout(v.r.Context(), testWait)
-	defer cancel()
-	delivery, err := v.operator().TryHook(ctx, app.ID, hook, v.ending)
+	delivery, err := v.operator().TryHook(v.r.Context(), app.ID, hook, testWait, v.ending)
 	if err != nil {
 		return v.refuseHook(app, "test", err)
 	}

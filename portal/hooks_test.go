@@ -254,4 +254,16 @@ func TestPortalShowsHowATestEventWasReceived(t *testing.T) {
 			t.Errorf("%d without %q: %s", w.Code, want, w.Body)
 		}
 	}
+
+	// A receiver that has not answered, and a server that exits.
+	s.Gateway.Webhooks = &deliveries{state: manage.HookState{Last: []manage.Delivery{earlier}}, onTest: func(*manage.HookState) {}}
+	ending := make(chan struct{})
+	close(ending)
+	r := httptest.NewRequest(http.MethodPost, "/realtime/"+page, strings.NewReader(form("do", "test", "hook", id)))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	s.portal.Serve(w, r, Visit{Gateway: func() (*manage.Gateway, error) { return s.Gateway, nil }, Path: page, Ending: ending})
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "the receiver has not answered within 8s") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }

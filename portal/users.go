@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -160,14 +159,16 @@ const closedWait = 2 * time.Second
 // awaitClosed waits until a user has no sockets, so that the next page does not show
 // those that are being closed. The user may connect again meanwhile.
 func (v *visit) awaitClosed(app *keystore.App, user string) {
-	ctx, cancel := context.WithTimeout(v.r.Context(), closedWait)
-	defer cancel()
+	end := time.NewTimer(closedWait)
+	defer end.Stop()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for v.gateway.User(app, user, "", 1).Sockets > 0 {
 		select {
 		case <-poll.C:
-		case <-ctx.Done():
+		case <-end.C:
+			return
+		case <-v.r.Context().Done():
 			return
 		}
 	}

@@ -297,6 +297,9 @@ func (w *world) expire() {
 func (w *world) check(k key) {
 	c := w.channels[k]
 	want, got := c.members, w.p.Members(k.app, k.channel)
+	if n := w.p.Count(k.app, k.channel); n != len(got) {
+		w.fatal("%v: %d members are counted as %d", k, len(got), n)
+	}
 	if !slices.EqualFunc(want, got, (*modelMember).is) {
 		w.fatal("%v: got %+v, want %+v", k, got, want)
 	}
