@@ -130,12 +130,12 @@ func (r *rights) allowsEvents(channel string) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if t := r.of[channel]; t != nil {
+	if t := r.of[channel].Token; t != nil {
 		if events, _ := t.Allows(channel); events {
 			return true
 		}
 	}
-	if r.whole == nil {
+	if r.whole.Token == nil {
 		return false
 	}
 	events, _ := r.whole.Allows(channel)

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"iter"
 	"maps"
 	"sync"
 	"time"
@@ -12,16 +11,21 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/token"
 )
 
+// A shown token is one that a client has presented.
+type shown struct {
+	*token.Token           // nil if it has presented none
+	notice       time.Time // when the client is to be told that it expires; zero if it was
+}
+
 // rights are what a socket's tokens allow. A socket without tokens has none.
 type rights struct {
 	mu    sync.Mutex // guards everything below
 	user  string     // of the first token that has one
 	bound bool       // the user is that of a token of the whole socket
-	whole *token.Token
-	of    map[string]*token.Token // of one channel each
-	told  map[string]*token.Token // those of which the client knows that they expire soon; "" is whole
-	proof *token.Token            // says who the user is; not nil as long as a token does
-	in    map[string]struct{}     // the channels with presence that the user is a member of
+	whole shown
+	of    map[string]shown    // of one channel each
+	proof *token.Token        // says who the user is; not nil as long as a token does
+	in    map[string]struct{} // the channels with presence that the user is a member of
 
 	timer    *time.Timer
 	ended    bool
@@ -32,6 +36,17 @@ type rights struct {
 
 // expiryNotice is how long before its token expires a client is told.
 const expiryNotice = time.Minute
+
+// newShown returns a token that is presented now. The notice of one that expires sooner
+// than in expiryNotice comes halfway: at once, a client that answers with another such
+// token would do nothing else.
+func newShown(t *token.Token, now time.Time) shown {
+	ahead := expiryNotice
+	if left := t.Expires.Sub(now); left <= expiryNotice {
+		ahead = left / 2
+	}
+	return shown{t, t.Expires.Add(-ahead)}
+}
 
 // User implements hub.Owner. A client that had only tokens of single channels comes
 // back as who it was without showing them again.
@@ -54,14 +69,15 @@ func (r *rights) use(t *token.Token, channel string) error {
 	}
 	r.user = t.User
 	r.prove(t)
+	now := newShown(t, time.Now())
 	if channel == "" {
-		r.whole, r.bound = t, t.User != ""
+		r.whole, r.bound = now, t.User != ""
 		return nil
 	}
 	if r.of == nil {
-		r.of = make(map[string]*token.Token)
+		r.of = make(map[string]shown)
 	}
-	r.of[channel] = t
+	r.of[channel] = now
 	return nil
 }
 
@@ -70,7 +86,6 @@ func (r *rights) forget(channel string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.of, channel)
-	delete(r.told, channel)
 }
 
 // check returns an error if an app's rules and the tokens do not allow a channel.
@@ -80,7 +95,7 @@ func (r *rights) check(app *keystore.App, channel string, now time.Time) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return token.CheckChannel(app, channel, r.user, now, r.of[channel], r.whole)
+	return token.CheckChannel(app, channel, r.user, now, r.of[channel].Token, r.whole.Token)
 }
 
 // heir returns the rights that these become if they take over their user's session:
@@ -94,10 +109,13 @@ func (r *rights) heir(owner hub.Owner, app *keystore.App, now time.Time) (heir *
 	former.mu.Lock()
 	heir = &rights{user: former.user, of: maps.Clone(former.of), proof: former.proof}
 	former.mu.Unlock()
+	for channel, t := range heir.of {
+		heir.of[channel] = newShown(t.Token, now) // it may have missed the notice
+	}
 	r.mu.Lock()
 	heir.whole = r.whole
 	r.mu.Unlock()
-	heir.prove(heir.whole)
+	heir.prove(heir.whole.Token)
 	heir.dropProof(app, now)
 	return heir
 }
@@ -120,11 +138,17 @@ func (r *rights) next() (next time.Time) {
 			next = t
 		}
 	}
-	for channel, t := range r.all() {
-		if r.told[channel] != t {
-			sooner(t.Expires.Add(-expiryNotice))
+	due := func(t shown) {
+		if !t.notice.IsZero() {
+			sooner(t.notice)
 		}
 		sooner(t.Expires.Add(token.Grace))
+	}
+	if r.whole.Token != nil {
+		due(r.whole)
+	}
+	for _, t := range r.of {
+		due(t)
 	}
 	if r.proof != nil {
 		sooner(r.proof.Expires.Add(token.Grace))
@@ -146,38 +170,24 @@ func (r *rights) await(due func()) {
 	}
 }
 
-// all yields the tokens by channel; that of the socket has the channel "". The
-// caller holds mu.
-func (r *rights) all() iter.Seq2[string, *token.Token] {
-	return func(yield func(string, *token.Token) bool) {
-		if r.whole != nil && !yield("", r.whole) {
-			return
-		}
-		for channel, t := range r.of {
-			if !yield(channel, t) {
-				return
-			}
-		}
-	}
-}
-
-// warn returns when tokens expire of which the client is to be told now, by channel
-// as all does.
-func (r *rights) warn(now time.Time) map[string]time.Time {
+// takeNotices returns when tokens expire of which the client is to be told now, by
+// channel; that of the socket's own token is "".
+func (r *rights) takeNotices(now time.Time) map[string]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
 		return nil
 	}
 	soon := make(map[string]time.Time)
-	for channel, t := range r.all() {
-		if r.told[channel] == t || now.Before(t.Expires.Add(-expiryNotice)) {
-			continue
+	take := func(channel string, t *shown) {
+		if !t.notice.IsZero() && !now.Before(t.notice) {
+			soon[channel], t.notice = t.Expires, time.Time{}
 		}
-		if r.told == nil {
-			r.told = make(map[string]*token.Token)
-		}
-		r.told[channel], soon[channel] = t, t.Expires
+	}
+	take("", &r.whole)
+	for channel, t := range r.of {
+		take(channel, &t)
+		r.of[channel] = t
 	}
 	return soon
 }
@@ -186,7 +196,7 @@ func (r *rights) warn(now time.Time) map[string]time.Time {
 func (r *rights) failing(app *keystore.App, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.whole == nil {
+	if r.whole.Token == nil {
 		return nil
 	}
 	return r.whole.Check(app, now)
@@ -215,10 +225,10 @@ func (r *rights) withdrawn(app *keystore.App, now time.Time) bool {
 func (r *rights) drop(app *keystore.App, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.whole != nil && r.whole.Check(app, now) != nil {
-		r.whole = nil
+	if r.whole.Token != nil && r.whole.Check(app, now) != nil {
+		r.whole = shown{}
 	}
-	maps.DeleteFunc(r.of, func(_ string, t *token.Token) bool { return t.Check(app, now) != nil })
+	maps.DeleteFunc(r.of, func(_ string, t shown) bool { return t.Check(app, now) != nil })
 	r.dropProof(app, now)
 }
 

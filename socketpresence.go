@@ -112,10 +112,10 @@ func (s *socket) presenceOf(channel string) *presence.Snapshot {
 func (r *rights) visible(channel string) (user string, info json.RawMessage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch t := r.of[channel]; {
+	switch t := r.of[channel].Token; {
 	case t != nil:
 		info = t.Info
-	case r.whole != nil:
+	case r.whole.Token != nil:
 		info = r.whole.Info
 	}
 	return r.user, info

@@ -102,7 +102,7 @@ type tokenExpiring struct {
 // tokensDue does what is to be done about the socket's tokens by now.
 func (s *socket) tokensDue() {
 	r := s.rights.Load()
-	for channel, expires := range r.warn(time.Now()) {
+	for channel, expires := range r.takeNotices(time.Now()) {
 		s.notify("realtime:token_expiring", tokenExpiring{expires.Unix(), channel})
 	}
 	s.recheck()

@@ -67,9 +67,9 @@ func (r *rights) dropProof(app *keystore.App, now time.Time) {
 		return
 	}
 	r.proof = nil
-	r.prove(r.whole)
+	r.prove(r.whole.Token)
 	for _, t := range r.of {
-		r.prove(t)
+		r.prove(t.Token)
 	}
 }
 
