@@ -20,12 +20,14 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
-// hooks send what happens in the apps to their webhooks.
+// hooks send what happens in the apps to their webhooks, and emit it into Caddy's
+// events app.
 type hooks struct {
 	log      *zap.Logger
 	registry *keystore.Registry
-	manager  *webhook.Manager  // nil if its directory cannot be used
-	later    *webhook.Debounce // nil likewise
+	manager  *webhook.Manager // nil if its directory cannot be used
+	later    *webhook.Debounce
+	caddy    *caddyEvents
 	rejected rejections
 
 	mu    sync.Mutex // guards the fields below, and orders the calls of manager.Set
@@ -41,7 +43,8 @@ const closeHooks = 5 * time.Second
 
 // newHooks opens the queues. Without them, everything but webhooks works.
 func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, settings *Settings) *hooks {
-	h := &hooks{log: log, registry: registry, byApp: make(map[string][]keystore.Hook)}
+	h := &hooks{log: log, registry: registry, caddy: newCaddyEvents(log), byApp: make(map[string][]keystore.Hook)}
+	h.later = webhook.NewDebounce(h.send, hookDelay)
 	dir := filepath.Join(caddy.AppDataDir(), "realtime.webhooks")
 	if keystoreDir != "" {
 		dir = filepath.Join(keystoreDir, "webhooks")
@@ -51,7 +54,7 @@ func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, 
 		log.Error("webhooks are not sent: their queues cannot be used", zap.String("dir", dir), zap.Error(err))
 		return h
 	}
-	h.manager, h.later = manager, webhook.NewDebounce(manager.Emit, hookDelay)
+	h.manager = manager
 	return h
 }
 
@@ -150,14 +153,22 @@ func (h *hooks) disabled(hook webhook.Hook, reason string) {
 
 // wanted reports whether to make an event. nil wants none.
 func (h *hooks) wanted(app, typ, channel string) bool {
-	return h != nil && h.manager != nil && h.manager.Wanted(app, typ, channel)
+	return h != nil && (h.manager != nil && h.manager.Wanted(app, typ, channel) || h.caddy.wants(typ))
 }
 
 // emit sends an event that is wanted.
 func (h *hooks) emit(e webhook.Event) {
 	if h.wanted(e.App, e.Type, e.Channel) {
+		h.send(e)
+	}
+}
+
+// send sends an event to those that want it.
+func (h *hooks) send(e webhook.Event) {
+	if h.manager != nil {
 		h.manager.Emit(e)
 	}
+	h.caddy.add(e)
 }
 
 // occupied is called under the lock of a channel that has its first subscriber, or
@@ -201,11 +212,12 @@ func (h *hooks) toggle(key string, is bool, begun, ended webhook.Event) {
 
 // close writes what is left to disk. Nothing happens in the apps any longer.
 func (h *hooks) close() {
+	h.rejected.tell(h)
+	h.later.Close()
+	h.caddy.close()
 	if h.manager == nil {
 		return
 	}
-	h.rejected.tell(h)
-	h.later.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeHooks)
 	defer cancel()
 	if err := within(closeHooks+saveTimeout, func() error { return h.manager.Close(ctx) }); err != nil {

@@ -66,6 +66,7 @@ type App struct {
 	started  chan struct{}           // closed once runtime is set
 	runtime  *runtime                // set while held
 	held     bool                    // this app must release its reference to runtime
+	events   *eventTarget            // set once all of Caddy's apps have started; guarded by runtime.mu
 
 	addresses site.AddressWarnings // for the HTTP servers
 
@@ -98,6 +99,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if a.broker, err = loadGuest[hub.Opener](ctx, a, "broker", brokers, "BrokerRaw", &a.BrokerRaw, "memory"); err != nil {
+		return err
+	}
+	if err := a.awaitEvents(ctx); err != nil {
 		return err
 	}
 	if err := ctx.GetMetricsRegistry().Register(metrics{a}); err != nil {
@@ -169,6 +173,7 @@ func (a *App) release() error {
 	}
 	a.held = false
 	a.runtime.stop(a)
+	a.runtime.useEvents()
 	_, err := runtimes.Delete(a.runtimeKey())
 	return err
 }
