@@ -40,18 +40,19 @@ describe("users", () => {
   }
 
   test("what is published to a user between two of its tokens is recovered", async () => {
-    const socket = await connected({ token: token({ sub: "eve", exp: now() - 20 }), recover: true }, { reconnection: false });
+    const socket = await connected({ token: token({ sub: "ivy", exp: now() - 20 }), recover: true }, { reconnection: false });
     const { id } = socket;
-    await caddy.published(app, { user: "eve", event: "note", data: 1 });
+    await caddy.published(app, { user: "ivy", event: "note", data: 1 });
     await until("the first", () => socket.got.length === 1);
     await once(socket, "disconnect", 30_000); // 25 s after the token's end
-    await caddy.published(app, { user: "eve", event: "note", data: 2 });
-    socket.auth.token = token({ sub: "eve" });
+    await caddy.published(app, { user: "ivy", event: "note", data: 2 });
+    socket.auth.token = token({ sub: "ivy" });
     socket.connect();
     await once(socket, "connect");
-    await caddy.published(app, { user: "eve", event: "note", data: 3 });
+    await caddy.published(app, { user: "ivy", event: "note", data: 3 });
     await until("all of it", () => socket.got.length >= 3);
     assert.deepEqual([socket.id, socket.got], [id, [1, 2, 3]]);
+    socket.disconnect();
   });
 
   test("all sockets of a user get what is published to the user, and no others", async () => {

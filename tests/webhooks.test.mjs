@@ -1,52 +1,11 @@
 // Webhooks: what happens in an app reaches its backend, signed and in order.
 import assert from "node:assert/strict";
-import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import jwt from "jsonwebtoken";
-import { Webhook } from "standardwebhooks";
 import { Caddy } from "./lib/caddy.mjs";
 import { Metrics } from "./lib/metrics.mjs";
+import { Receiver } from "./lib/receiver.mjs";
 import { once, until } from "./lib/wait.mjs";
-
-/** A backend that receives webhooks, and verifies each request with its secrets. */
-class Receiver {
-  requests = [];
-  status = 204;
-
-  constructor() {
-    this.server = http.createServer((req, res) => {
-      let body = "";
-      req.setEncoding("utf8");
-      req.on("data", (chunk) => (body += chunk));
-      req.on("end", () => {
-        this.requests.push({ headers: req.headers, body });
-        res.writeHead(this.status).end();
-      });
-    });
-  }
-
-  async listen(port = 0) {
-    this.server.listen(port, "127.0.0.1");
-    await once(this.server, "listening");
-    this.port = this.server.address().port;
-    return this;
-  }
-
-  get url() {
-    return `http://127.0.0.1:${this.port}/hooks`;
-  }
-
-  /** All events that were received with a 2xx, in order, each with its request. */
-  events(secret) {
-    const verifier = new Webhook(secret);
-    return this.requests.flatMap(({ headers, body }) => verifier.verify(body, headers).events);
-  }
-
-  close() {
-    this.server.closeAllConnections();
-    return new Promise((done) => this.server.close(done));
-  }
-}
 
 const short = (e) => [e.type, e.channel ?? e.code ?? e.connection, e.user].filter(Boolean).join(" ");
 
