@@ -3,6 +3,8 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -108,12 +110,21 @@ func (m *Manager) explain(err error) string {
 		address *AddressError
 		name    *net.DNSError
 		failed  *url.Error
+		unknown x509.UnknownAuthorityError
+		invalid *tls.CertificateVerificationError
+		plain   tls.RecordHeaderError
 	)
 	switch {
 	case errors.As(err, &address):
 		return address.Error()
 	case errors.As(err, &name) && name.IsNotFound:
 		return fmt.Sprintf("the host %s was not found", name.Name)
+	case errors.As(err, &unknown):
+		return "the receiver's certificate is of no authority that the gateway's system trusts; if it is of a private one, add that to the system's"
+	case errors.As(err, &invalid):
+		return cut("the receiver's certificate is refused: " + invalid.Err.Error())
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return "the receiver does not answer with HTTPS on that port"
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("no answer within %s", m.timing.Answer)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -124,6 +135,7 @@ func (m *Manager) explain(err error) string {
 	if errors.As(err, &failed) {
 		err = failed.Err
 	}
-	text := err.Error()
-	return text[:min(len(text), maxText)]
+	return cut(err.Error())
 }
+
+func cut(text string) string { return text[:min(len(text), maxText)] }
