@@ -97,6 +97,8 @@ func concerns(p *server.Peer, work string) bool {
 		return thousand || !strings.Contains(work, "x")
 	case "ours+recover":
 		return thousand && strings.HasSuffix(work, "-100") || !strings.Contains(work, "x") && work != slow && work != storm
+	case "ours+hook", "ours+hanging":
+		return strings.HasSuffix(work, "-100") || work == "connect"
 	case "ours+log":
 		return thousand && strings.HasSuffix(work, "-100") || work == "connect"
 	case "respond":

@@ -38,6 +38,8 @@ var Peers = []*Peer{
 	{Name: "ours+tls", run: caddy("realtime", "", true)},
 	{Name: "ours+recover", run: recovering},
 	{Name: "ours+log", run: caddy("realtime", "log {\n\t\toutput file access.log\n\t}", false)},
+	{Name: "ours+hook", run: hooked(answers)},
+	{Name: "ours+hanging", run: hooked(hangs)},
 	{Name: "respond", run: caddy(`respond "{}"`, "", false), OnlyAnswers: true},
 	{Name: "node", run: node},
 	{Name: "centrifuge", run: self("centrifuge", load.Centrifuge)},

@@ -24,6 +24,8 @@ type Process struct {
 	cmd   *exec.Cmd
 	dir   string
 	ended chan struct{}
+
+	receiver func() // closes the receiver of its webhooks; nil if there is none
 }
 
 // start runs a command in a directory of its own, with its output in a file
@@ -76,6 +78,9 @@ func (p *Process) Log() string {
 func (p *Process) Stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
+	if p.receiver != nil {
+		p.receiver()
+	}
 	_ = os.RemoveAll(p.dir)
 }
 
