@@ -103,7 +103,7 @@ func (c *caddyEvents) use(t *eventTarget) {
 	idle := make(chan struct{})
 	go func() {
 		c.busy.Lock() // until the handlers that run have returned
-		c.busy.Unlock()
+		defer c.busy.Unlock()
 		close(idle)
 	}()
 	c.await(idle)
@@ -170,8 +170,10 @@ func (a *App) awaitEvents(ctx caddy.Context) error {
 		return err
 	}
 	events := app.(*caddyevents.App)
-	target := &eventTarget{app: events, ctx: ctx}
-	target.ctx.Context, target.cancel = context.WithCancel(ctx.Context)
+	origin := ctx
+	cancelled, cancel := context.WithCancel(ctx.Context)
+	origin.Context = cancelled
+	target := &eventTarget{app: events, ctx: origin, cancel: cancel}
 	if err := events.On("started", startedHandler{func() { a.emitInto(target) }}); err != nil {
 		return fmt.Errorf("the events app: %w", err)
 	}

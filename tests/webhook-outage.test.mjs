@@ -8,7 +8,7 @@ import { Backend } from "./lib/backend.mjs";
 import { Caddy, transports } from "./lib/caddy.mjs";
 import { Random } from "./lib/random.mjs";
 import { Receiver } from "./lib/receiver.mjs";
-import { once, until } from "./lib/wait.mjs";
+import { until } from "./lib/wait.mjs";
 
 const setting = (name, value) => Number(process.env[`WEBHOOKS_${name}`] ?? value);
 const full = {
@@ -43,7 +43,7 @@ class Visitor {
     socket.on("connect", async () => {
       const channel = `presence-${this.place.name}.${this.user}.${this.visits++}`;
       this.possible.push(channel);
-      const answer = await Promise.race([socket.emitWithAck("subscribe", channel), once(socket, "disconnect", patience).catch(() => {})]);
+      const answer = await socket.emitWithAck("subscribe", channel).catch(() => {}); // it was disconnected
       if (answer?.channel !== channel) return;
       this.certain.push(channel);
       socket.emit("subscribe", this.room);
