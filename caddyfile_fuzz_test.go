@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"context"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -38,7 +37,11 @@ func FuzzSettings(f *testing.F) {
 		if app.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) == nil {
 			var again App
 			mustSurvive(t, text, &app, &again)
-			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			config, err := emptyConfig()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := caddy.NewContext(config)
 			defer cancel()
 			if err := again.Provision(ctx); err != nil {
 				if strings.Contains(text, "{env.") || strings.Contains(text, "{file.") || strings.Contains(text, "{system.") || strings.Contains(text, "{time.now") {

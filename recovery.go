@@ -93,7 +93,7 @@ func (s *socket) mayRecover(owner hub.Owner, channels []string) bool {
 		if hub.IsHidden(channel) {
 			return heir.hears(app, channel, now)
 		}
-		return heir.check(app, channel, now) == nil
+		return heir.check(app, app.Rule(channel), channel, now) == nil
 	}
 	for _, channel := range channels {
 		if !may(channel) {

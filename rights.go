@@ -88,14 +88,14 @@ func (r *rights) forget(channel string) {
 	delete(r.of, channel)
 }
 
-// check returns an error if an app's rules and the tokens do not allow a channel.
-func (r *rights) check(app *keystore.App, channel string, now time.Time) error {
+// check returns an error if the rule of an app's channel and the tokens do not allow it.
+func (r *rights) check(app *keystore.App, rule *keystore.Rule, channel string, now time.Time) error {
 	if r == nil {
-		return token.CheckChannel(app, channel, "", now)
+		return token.CheckChannel(app, rule, channel, "", now)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return token.CheckChannel(app, channel, r.user, now, r.of[channel].Token, r.whole.Token)
+	return token.CheckChannel(app, rule, channel, r.user, now, r.of[channel].Token, r.whole.Token)
 }
 
 // heir returns the rights that these become if they take over their user's session:

@@ -49,14 +49,15 @@ func BenchmarkRules(b *testing.B) {
 				}
 				ruled.rights.Store(r)
 			}
-			// What subscribe asks before and after it has joined.
+			// What subscribe asks before, when and after it has joined.
 			subscribe := func(s *socket, app *keystore.App) time.Duration {
 				const times = 100
 				began := time.Now()
 				for range times {
-					before := s.mayJoin(app, channel)
-					s.attend(app, channel)
-					if before != nil || s.mayJoin(app, channel) != nil {
+					rule := app.Rule(channel)
+					before := s.mayJoin(app, rule, channel)
+					s.attend(rule, channel)
+					if before != nil || app.Rule(channel).Presence || s.mayJoin(app, app.Rule(channel), channel) != nil {
 						b.Fatal(before)
 					}
 				}

@@ -2,11 +2,11 @@ package realtime
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,12 +256,21 @@ func unmarshal(module, again caddyfile.Unmarshaler, block, text string) error {
 	return caddy.StrictUnmarshalJSON(adapted, again)
 }
 
+// emptyConfig is a context of a configuration without apps.
+var emptyConfig = sync.OnceValues(func() (caddy.Context, error) {
+	return caddy.ProvisionContext(&caddy.Config{})
+})
+
 func loadGlobal(block, text string) (any, error) {
 	app := new(App)
 	if err := unmarshal(new(App), app, block, text); err != nil {
 		return nil, err
 	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	config, err := emptyConfig()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := caddy.NewContext(config)
 	defer cancel()
 	if err := app.Provision(ctx); err != nil {
 		return nil, err

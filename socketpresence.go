@@ -37,13 +37,13 @@ func mustJSON(v any) json.RawMessage {
 
 // attend makes the socket's user a member of a channel whose rule has presence, or
 // no longer one. It reports whether the user has become one.
-func (s *socket) attend(app *keystore.App, channel string) bool {
+func (s *socket) attend(rule *keystore.Rule, channel string) bool {
 	r := s.rights.Load()
 	if r == nil {
 		return false
 	}
 	user, info := r.visible(channel)
-	if !app.Rule(channel).Presence || user == "" {
+	if !rule.Presence || user == "" {
 		s.absent(channel)
 		return false
 	}
@@ -59,7 +59,7 @@ func (s *socket) attend(app *keystore.App, channel string) bool {
 func (s *socket) attendAgain(app *keystore.App) {
 	for _, channel := range s.member.Channels() {
 		if app.Rule(channel).Presence {
-			s.attend(app, channel)
+			s.attend(app.Rule(channel), channel)
 			s.showPresence(channel)
 		}
 	}

@@ -58,9 +58,9 @@ func (s *socket) useToken(raw, channel string) (*token.Token, error) {
 	}
 }
 
-// mayJoin returns an error if the socket may not be in a channel.
-func (s *socket) mayJoin(app *keystore.App, channel string) error {
-	return s.rights.Load().check(app, channel, time.Now())
+// mayJoin returns an error if the socket may not be in a channel, which has that rule.
+func (s *socket) mayJoin(app *keystore.App, rule *keystore.Rule, channel string) error {
+	return s.rights.Load().check(app, rule, channel, time.Now())
 }
 
 // renewed acknowledges authenticate.
@@ -134,16 +134,17 @@ func (s *socket) recheck() {
 		}()
 	}
 	for _, channel := range s.member.Channels() {
-		if s.stays(app, channel) && s.attend(app, channel) {
+		rule := app.Rule(channel)
+		if s.stays(app, rule, channel) && s.attend(rule, channel) {
 			s.showPresence(channel)
 		}
 	}
 }
 
-// stays takes the socket out of a channel that it may no longer be in, and reports
-// whether it may.
-func (s *socket) stays(app *keystore.App, channel string) bool {
-	err := s.mayJoin(app, channel)
+// stays takes the socket out of a channel, which has that rule, if it may no longer be
+// in it, and reports whether it may.
+func (s *socket) stays(app *keystore.App, rule *keystore.Rule, channel string) bool {
+	err := s.mayJoin(app, rule, channel)
 	if err != nil {
 		s.expel(channel, apierr.As(err))
 	}

@@ -88,11 +88,12 @@ func (s *socket) wanted(e *socketio.Event, channel string) (from hub.From, err e
 	if !ok {
 		return from, apierr.UnknownApp(s.app)
 	}
-	if err := s.mayJoin(app, channel); err != nil {
+	rule := app.Rule(channel) // an app can have many
+	if err := s.mayJoin(app, rule, channel); err != nil {
 		s.notJoined(channel)
 		return from, err
 	}
-	s.attend(app, channel)
+	s.attend(rule, channel)
 	return from, nil
 }
 
@@ -118,7 +119,7 @@ func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err er
 		s.tell(live.Event{Kind: live.Subscribed, Channel: channel})
 		// The app may have changed meanwhile. A later change finds the socket there.
 		if app, ok := s.runtime.registry.App(s.app); ok {
-			s.stays(app, channel)
+			s.stays(app, app.Rule(channel), channel)
 		}
 	case errors.Is(err, hub.ErrClosed):
 		// The client has left.

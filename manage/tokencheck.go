@@ -105,7 +105,7 @@ func CheckToken(app *keystore.App, raw, channel string, now time.Time) (CheckedT
 		c.Channel.Rule = &rules[RuleOf(rules, channel)]
 	}
 	if err == nil {
-		err = token.CheckChannel(app, channel, t.User, now, t)
+		err = token.CheckChannel(app, app.Rule(channel), channel, t.User, now, t)
 	}
 	if c.Channel.Allowed = err == nil; err != nil {
 		c.Channel.Error = apierr.As(err)

@@ -7,11 +7,10 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-// CheckChannel returns an error if an app's rules do not allow a channel to a client
-// with these tokens, which were verified before; nil ones are skipped. user is the
-// client's user, or "".
-func CheckChannel(app *keystore.App, channel, user string, now time.Time, tokens ...*Token) error {
-	rule := app.Rule(channel)
+// CheckChannel returns an error if the rule of an app's channel does not allow it to a
+// client with these tokens, which were verified before; nil ones are skipped. user is
+// the client's user, or "".
+func CheckChannel(app *keystore.App, rule *keystore.Rule, channel, user string, now time.Time, tokens ...*Token) error {
 	switch rule.Access {
 	case keystore.AccessOpen:
 		return nil
