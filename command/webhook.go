@@ -37,7 +37,7 @@ It prints the secret that verifies what is sent. The secret is shown only this o
 	webhookFlags(set)
 	rotate := adminCommand("rotate <app> <webhook>", "Gives a webhook a new secret", 2, rotateWebhook)
 	rotate.Flags().String("overlap", "24h", "How long the old secret also signs")
-	try := adminCommand("test <app> <webhook>", "Sends a test event to a webhook, also to a paused one, and says how it was received", 2, testWebhook)
+	try := adminCommand("test <app> <webhook>", "Sends a test event to a webhook and says how it was received", 2, testWebhook)
 	try.Flags().Duration("wait", 10*time.Second, "How long to wait for the receiver")
 	return group("webhook", "Manages the URLs that are sent the events of an app",
 		add, set, rotate, try,
