@@ -135,7 +135,7 @@ func (s gatewaySockets) DisconnectUser(app, user, reason string, before func() e
 	// A socket whose client comes back or goes away meanwhile is found once.
 	s.runtime.hub.EndAwayOf(app, isUser)
 	for _, sock := range append(found, s.ofUser(app, user)...) {
-		sock.conn.Disconnect(reason)
+		sock.disconnect(reason)
 	}
 	s.runtime.hub.EndAwayOf(app, isUser)
 	return len(found), nil

@@ -159,7 +159,7 @@ func TestAnswerThatIsNoneOfTheAdminEndpointsFailsWithTheCure(t *testing.T) {
 		answer func(string) []byte
 		says   string
 	}{
-		"JSON of another shape": {respondJSON(t, "200 OK", map[string]any{"apps": []any{[]any{}}, "keys": []any{[]any{}}, "connections": 1, "valid": 1, "id": []any{}, "publish_key": 1}), other},
+		"JSON of another shape": {respondJSON(t, "200 OK", map[string]any{"apps": []any{[]any{}}, "keys": []any{[]any{}}, "users": 1, "valid": 1, "id": []any{}, "publish_key": 1}), other},
 		"no object":             {respondJSON(t, "200 OK", []any{}), other},
 		"too deep":              {respondJSON(t, "200 OK", strings.Repeat("[", 20_000)), "does not answer with JSON.*use --address"},
 		"no JSON":               {respondJSON(t, "200 OK", "<html>"), "does not answer with JSON.*use --address"},

@@ -2,9 +2,7 @@ package command
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,41 +42,25 @@ func ofUser(run func(c *adminClient, args []string) error) func(*adminClient, []
 	}
 }
 
-// A userSockets is an entry of the list of users.
-type userSockets struct {
-	User    string `json:"user"`
-	Sockets int    `json:"sockets"`
-}
-
-// listUsers counts the sockets of each user, because the gateway has no list of
-// users.
 func listUsers(c *adminClient, args []string) error {
-	sockets := make(map[string]int)
-	err := c.pages(adminPath("connections", args[0]), nil, func(text []byte) error {
+	users := []manage.UserCount{} // in JSON, an empty list, not null
+	err := c.pages(adminPath("users", args[0]), nil, func(text []byte) error {
 		var page struct {
-			Connections []struct {
-				User *string `json:"user"`
-			} `json:"connections"`
+			Users []manage.UserCount `json:"users"`
 		}
 		err := c.decode(text, &page)
-		for _, connection := range page.Connections {
-			if connection.User != nil {
-				sockets[*connection.User]++
-			}
-		}
+		users = append(users, page.Users...)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	users := make([]userSockets, 0, len(sockets)) // in JSON, an empty list, not null
-	rows := [][]string{{"USER", "SOCKETS"}}
-	for _, user := range slices.Sorted(maps.Keys(sockets)) {
-		users = append(users, userSockets{user, sockets[user]})
-		rows = append(rows, []string{user, strconv.Itoa(sockets[user])})
-	}
 	if c.raw {
 		return c.printJSON(map[string]any{"users": users})
+	}
+	rows := [][]string{{"USER", "SOCKETS"}}
+	for _, u := range users {
+		rows = append(rows, []string{u.User, strconv.Itoa(u.Sockets)})
 	}
 	return c.table(rows...)
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/managetest"
 )
 
-func TestUsersAreCountedOverAllPagesOfTheSockets(t *testing.T) {
-	socket := func(user any) map[string]any { return map[string]any{"id": "x", "user": user} }
+func TestAllPagesOfUsersAreListed(t *testing.T) {
+	user := func(id string, sockets int) map[string]any { return map[string]any{"user": id, "sockets": sockets} }
 	server := newRawServer(t, func(target string) []byte {
-		if strings.Contains(target, "after=2") {
-			return respondJSON(t, "200 OK", map[string]any{"connections": []any{socket("42"), socket("-")}, "next": nil})(target)
+		if strings.Contains(target, "after=42") {
+			return respondJSON(t, "200 OK", map[string]any{"users": []any{user("ann", 1)}, "next": nil})(target)
 		}
-		return respondJSON(t, "200 OK", map[string]any{"connections": []any{socket("ann"), socket(nil), socket("42")}, "next": "2"})(target)
+		return respondJSON(t, "200 OK", map[string]any{"users": []any{user("-", 1), user("42", 2)}, "next": "42"})(target)
 	})
 	args := []string{"user", "list", "app_1", "--address", server.address}
 	result := commandtest.Run(t, nil, args...)

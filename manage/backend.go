@@ -40,6 +40,7 @@ var backendPaths = map[string]operation{
 	"channels/*":          {http.MethodGet, nil, (*call).showChannel},
 	"channels/*/members":  {http.MethodGet, []string{"after", "limit"}, (*call).listMembers},
 	"channels/*/messages": {http.MethodGet, []string{"limit", "order", "since"}, (*call).listMessages},
+	"users":               {http.MethodGet, []string{"after", "limit"}, (*call).listUsers},
 	"users/*":             {http.MethodGet, []string{"after", "limit"}, (*call).showUser},
 	"users/*/connections": {http.MethodDelete, nil, (*call).disconnectUser},
 	"users/*/revoke":      {http.MethodPost, nil, (*call).revokeUser},
@@ -51,7 +52,7 @@ var backendPaths = map[string]operation{
 func (g *Gateway) ServeBackend(w http.ResponseWriter, r *http.Request, app *keystore.App, path string, logger *zap.Logger, who ...zap.Field) error {
 	c := &call{Gateway: g, Operator: g.Operator(logger, who...), w: w, r: r, app: app}
 	return c.serve(path, "The API has channels, channels/{channel}, channels/{channel}/members, channels/{channel}/messages, "+
-		"users/{user}, users/{user}/connections and users/{user}/revoke. Write a slash in a name as %2F.")
+		"users, users/{user}, users/{user}/connections and users/{user}/revoke. Write a slash in a name as %2F.")
 }
 
 // serve does what a path below the API's own says. available names the paths.
@@ -127,6 +128,7 @@ func (a *API) backendRoutes() []caddy.AdminRoute {
 	patterns := []struct{ pattern, method string }{
 		{"/realtime/channels/{id}", http.MethodGet},
 		{"/realtime/channels/{id}/{channel...}", http.MethodGet},
+		{"/realtime/users/{id}", http.MethodGet},
 		{"/realtime/users/{id}/{user}", http.MethodGet},
 		{"/realtime/users/{id}/{user}/connections", http.MethodDelete},
 		{"/realtime/users/{id}/{user}/revoke", http.MethodPost},

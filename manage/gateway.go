@@ -129,7 +129,7 @@ type Webhooks interface {
 	// has had none.
 	State(app, hook string) (HookState, bool)
 
-	// Test sends an event to a webhook, also to a disabled one. Errors to show to
+	// Test sends an event to a webhook that is enabled. Errors to show to
 	// people are of type *apierr.Error.
 	Test(app, hook string) error
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"github.com/seed-c079cc48/caddy-realtime/message"
 	"github.com/seed-c079cc48/caddy-realtime/socketio"
 )
 
@@ -22,6 +23,35 @@ type User struct {
 	Connections []Connection `json:"connections"` // a page of the sockets
 	Next        *string      `json:"next"`
 	Revoked     *time.Time   `json:"revoked"` // tokens issued until then are invalid; null: all may be valid
+}
+
+// A UserCount is an entry of the list of users.
+type UserCount struct {
+	User    string `json:"user"`
+	Sockets int    `json:"sockets"`
+}
+
+// listUsers answers with a page of the users who have sockets.
+func (c *call) listUsers() error {
+	query := c.r.URL.Query()
+	limit, err := pageLimit(query)
+	if err != nil {
+		return err
+	}
+	after := query.Get("after")
+	if after != "" && message.CheckUser("after", after) != nil {
+		return NotAPlace(after)
+	}
+	users, next := c.Users(c.app, after, limit, 1)
+	page := struct {
+		Users []UserCount `json:"users"`
+		Next  *string     `json:"next"`
+	}{make([]UserCount, 0, len(users)), orNull(next)}
+	for _, u := range users {
+		page.Users = append(page.Users, UserCount{u.User, u.Sockets})
+	}
+	respond.JSON(c.w, http.StatusOK, page)
+	return nil
 }
 
 // showUser answers for any valid user. One without sockets has 0 of them.

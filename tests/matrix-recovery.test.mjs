@@ -74,6 +74,7 @@ const moments = [
   { what: "another user is revoked", to: everyone, change: (b) => b.revokeUser("bob"), outcome: "recovered" },
   { what: "the subscribe key is revoked", to: withKey, change: (b) => b.revokeSubscribeKey(), outcome: "key_revoked" },
   { what: "an operator disconnects it", to: everyone, unnoticed: true, change: (b, id) => b.disconnect(id), outcome: "new" },
+  { what: "the backend disconnects its user", to: withToken, change: (b) => b.disconnectUser("ann"), outcome: "new" },
   { what: "no credential", to: everyone, shows: { key: false, whole: null }, outcome: "missing_key" },
   { what: "the app is disabled", to: everyone, change: (b) => b.disable(), silent: true, outcome: "app_disabled" },
 ];

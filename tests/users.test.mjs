@@ -95,6 +95,28 @@ describe("users", () => {
     socket.disconnect();
   });
 
+  test("the users who are connected are listed page by page", async () => {
+    const own = await caddy.app();
+    const key = (await caddy.admin("POST", `/realtime/keys/${own.id}`, { kind: "sign" })).json.key;
+    const connect = async (sub) => {
+      const socket = caddy.socket(own, { auth: { appId: own.id, subscribeKey: own.subscribe_key, token: sub && jwt.sign({ exp: now() + 600, sub }, key) } });
+      await once(socket, "connect");
+      return socket;
+    };
+    const sockets = await Promise.all(["b/1", "ann", "é", "b/1", undefined].map(connect));
+    const list = async (query = "") => (await caddy.admin("GET", `/realtime/users/${own.id}${query}`)).json;
+    const all = [{ user: "ann", sockets: 1 }, { user: "b/1", sockets: 2 }, { user: "é", sockets: 1 }];
+    assert.deepEqual(await list(), { users: all, next: null });
+    assert.deepEqual(await list("?limit=2"), { users: all.slice(0, 2), next: "b/1" });
+    assert.deepEqual(await list("?limit=2&after=b%2F1"), { users: all.slice(2), next: null });
+    sockets[1].disconnect();
+    await until("ann has left", async () => (await list()).users.length === 2);
+    for (const socket of sockets) socket.disconnect();
+    const eve = await connected({ token: token({ sub: "solo" }) });
+    assert.deepEqual((await api("GET", "/users?after=sol")).json, { users: [{ user: "solo", sockets: 1 }], next: null });
+    eve.disconnect();
+  });
+
   test("a socket whose token has expired is none of its user's any longer, until it shows another", async () => {
     const socket = await connected({ subscribeKey: app.subscribe_key, token: token({ sub: "brief", exp: now() - 20 }) });
     assert.equal((await api("GET", "/users/brief")).json.sockets, 1);
@@ -200,7 +222,9 @@ describe("users", () => {
       ["GET", "/channels", 400, "invalid_request", { headers: { Origin: caddy.origin } }],
       ["GET", "/", 404, "not_found"],
       ["GET", "/nothing", 404, "not_found"],
-      ["GET", "/users", 404, "not_found"],
+      ["GET", "/users?after=%01", 400, "invalid_request"],
+      ["GET", "/users?limit=x", 400, "invalid_request"],
+      ["DELETE", "/users", 405, "method_not_allowed"],
       ["GET", "/channels//members", 404, "not_found"],
       ["POST", "/channels", 405, "method_not_allowed"],
       ["GET", "/users/42/revoke", 405, "method_not_allowed"],

@@ -58,6 +58,12 @@ export class Backend {
     assert.ok(status >= 200 && status < 300, `${status} ${text}`);
   }
 
+  /** Disconnects a user, whose tokens stay valid. */
+  async disconnectUser(user) {
+    const { status, text } = await this.caddy.admin("DELETE", `/realtime/users/${this.app.id}/${user}/connections`);
+    assert.equal(status, 200, text);
+  }
+
   /** Revokes the key with which subscribers of the app connect. */
   async revokeSubscribeKey() {
     const { json } = await this.caddy.admin("GET", `/realtime/apps/${this.app.id}`);
