@@ -146,8 +146,7 @@ func (s *socket) Connect(auth json.RawMessage) error {
 	}
 	s.tellRefused("connect", "", refusal)
 	if isGuess(refusal) {
-		rate := s.runtime.settings().AuthFailures
-		s.runtime.failed.Hold(context.Background(), s.visitor.ip, rate.Count, time.Duration(rate.Window))
+		s.holdGuess(context.Background())
 	}
 	return &socketio.Refusal{Message: refusal.Message, Data: refusal}
 }
@@ -417,7 +416,7 @@ func (s *socket) Event(e *socketio.Event) (rest func(context.Context)) {
 	case e.Name == "subscribe":
 		return s.subscribe(e)
 	case e.Name == "authenticate":
-		s.authenticate(e)
+		return s.authenticate(e)
 	case e.Name == "client":
 		s.relay(e)
 	default:

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -70,16 +71,18 @@ type renewed struct {
 }
 
 // authenticate replaces the socket's token.
-func (s *socket) authenticate(e *socketio.Event) {
+func (s *socket) authenticate(e *socketio.Event) (rest func(context.Context)) {
 	t, err := s.renew(e)
 	if err != nil {
 		refusal := s.visitor.site.explain(apierr.As(err))
-		s.tellRefused("authenticate", "", refusal)
-		e.Ack(refused{refusal})
-		return
+		return s.answerGuess(refusal, func() {
+			s.tellRefused("authenticate", "", refusal)
+			e.Ack(refused{refusal})
+		})
 	}
 	s.recheck()
 	e.Ack(renewed{t.User, t.Expires.Unix()})
+	return nil
 }
 
 func (s *socket) renew(e *socketio.Event) (*token.Token, error) {
@@ -169,6 +172,24 @@ func (s *socket) expel(channel string, why *apierr.Error) {
 	s.absent(channel)
 	s.countSubscriptions()
 	s.tell(live.Event{Kind: live.Unsubscribed, Channel: channel})
+}
+
+// answerGuess answers a refusal, later if it may be one of many attempts to guess.
+func (s *socket) answerGuess(refusal *apierr.Error, answer func()) (rest func(context.Context)) {
+	if !isGuess(refusal) {
+		answer()
+		return nil
+	}
+	return func(ctx context.Context) {
+		s.holdGuess(ctx)
+		answer()
+	}
+}
+
+// holdGuess slows down a client whose address sends many wrong credentials.
+func (s *socket) holdGuess(ctx context.Context) {
+	rate := s.runtime.settings().AuthFailures
+	s.runtime.failed.Hold(ctx, s.visitor.ip, rate.Count, time.Duration(rate.Window))
 }
 
 // isGuess reports whether a refusal may be one of many attempts to guess

@@ -50,8 +50,8 @@ func (s *socket) subscribe(e *socketio.Event) (rest func(context.Context)) {
 		from, err = s.wanted(e, channel)
 	}
 	if err != nil {
-		s.refuse(e, channel, apierr.As(err))
-		return nil
+		refusal := apierr.As(err)
+		return s.answerGuess(refusal, func() { s.refuse(e, channel, refusal) })
 	}
 	limit, joined := s.maxChannels(), func(standing hub.Standing[*socketio.Broadcast]) {
 		s.answerSubscribe(e, channel, from, standing)

@@ -5,6 +5,7 @@ import http from "node:http";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import jwt from "jsonwebtoken";
 import { Caddy, transports } from "./lib/caddy.mjs";
 import { Metrics } from "./lib/metrics.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -294,6 +295,31 @@ describe("auth_failures", () => {
       const { status, took } = await wrong(caddy, app, "127.0.0.1", app.publish_key);
       assert.ok(status === 200 && took < 900, `${status} after ${took} ms`);
       assert.ok((await wrong(caddy, app, "127.0.0.2")).took < 900);
+    }),
+  );
+
+  test(
+    "slow down a client that guesses tokens after it has connected, and nobody else",
+    withCaddy({ global: "auth_failures 3 1m" }, async (caddy, app) => {
+      assert.equal((await caddy.admin("POST", `/realtime/keys/${app.id}`, { kind: "sign" })).status, 201);
+      const connected = async (localAddress) => {
+        const socket = caddy.socket(app, { agent: from(localAddress) });
+        await once(socket, "connect");
+        return socket;
+      };
+      const guess = jwt.sign({ exp: Math.floor(Date.now() / 1000) + 60 }, "another secret");
+      const guesses = [["authenticate", { token: guess }], ["subscribe", "private-a", { token: guess }]];
+      const took = async (socket, args) => {
+        const begin = performance.now();
+        const { error } = await socket.timeout(20_000).emitWithAck(...args);
+        assert.equal(error?.code, args[0] === "subscribe" && args.length === 2 ? undefined : "invalid_token");
+        return performance.now() - begin;
+      };
+      const socket = await connected("127.0.0.1");
+      for (let i = 0; i < 3; i++) assert.ok((await took(socket, guesses[i % 2])) < 900);
+      for (const args of guesses) assert.ok((await took(socket, args)) >= 1_000);
+      assert.ok((await took(socket, ["subscribe", "news"])) < 900); // it waits for nothing by then
+      assert.ok((await took(await connected("127.0.0.2"), guesses[0])) < 900);
     }),
   );
 
