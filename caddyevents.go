@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/internal/text"
 	"github.com/seed-c079cc48/caddy-realtime/webhook"
 )
 
@@ -145,7 +146,8 @@ func (c *caddyEvents) close() {
 }
 
 // eventData returns what handlers get: the fields that a webhook's event has, without
-// the number, and with the app. JSON is text, for placeholders.
+// the number, and with the app. JSON is text, for placeholders. At level debug, Caddy
+// logs all of it.
 func eventData(e *webhook.Event) map[string]any {
 	data := map[string]any{"app": e.App, "time": e.Time.UTC().Format(time.RFC3339Nano)}
 	for name, value := range map[string]string{
@@ -153,7 +155,7 @@ func eventData(e *webhook.Event) map[string]any {
 		"code": e.Code, "reason": e.Reason, "info": string(e.Info), "data": string(e.Data),
 	} {
 		if value != "" {
-			data[name] = value
+			data[name] = text.MaskKeys(value)
 		}
 	}
 	if e.Count > 0 {

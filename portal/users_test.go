@@ -34,12 +34,17 @@ func TestPortalFindsAUserOfAnyId(t *testing.T) {
 			t.Errorf("%q, who has left: %d %s", user, w.Code, w.Header())
 		}
 	}
-	for _, user := range []string{strings.Repeat("u", 200), "a\nb", "\xff", "\u202ea"} {
+	for user, why := range map[string]string{
+		strings.Repeat("u", 200): "has 200 characters; at most 128 are allowed",
+		"a\nb":                   "Allowed are printable characters.",
+		"\xff":                   "is not valid Unicode",
+		"\u202ea":                "Allowed are printable characters.",
+	} {
 		for _, w := range []*httptest.ResponseRecorder{
 			s.get("app/" + app.ID + "/users?user=" + url.QueryEscape(user)),
 			s.send("app/"+app.ID+"/users", form("do", "revoke", "user", user)),
 		} {
-			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, `role="alert" id="wrong-user">user is `) || !strings.Contains(body, "It has 1 to 128 printable characters.") {
+			if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, `role="alert" id="wrong-user">user `) || !strings.Contains(body, why) {
 				t.Errorf("%q: %d %s", user, w.Code, body)
 			}
 		}

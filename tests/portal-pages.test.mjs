@@ -216,7 +216,7 @@ describe("pages of an app in the portal", () => {
 
       await tab.getByLabel("Find a user").fill("u".repeat(200));
       await tab.getByRole("button", { name: "Show user" }).click();
-      await tab.getByRole("alert").filter({ hasText: "It has 1 to 128 printable characters." }).waitFor();
+      await tab.getByRole("alert").filter({ hasText: "user has 200 characters; at most 128 are allowed." }).waitFor();
       assert.deepEqual(tab.complaints.filter((text) => !text.includes("400")), []);
       await tab.context().close();
     });
