@@ -50,7 +50,7 @@ func (g *gateway) forsake(a app, packets ...string) (sid string, err error) {
 func TestForsakenPollingSessionsHoldTheirQueuesAndEndWithTheHeartbeat(t *testing.T) {
 	t.Parallel()
 	const sessions, size, maxQueue = 150, 32 << 10, 128 << 10
-	const heartbeat = 10 * time.Second // it takes a busy machine some seconds to open and to fill them
+	const heartbeat = 20 * time.Second // a busy machine takes its time to open and to fill them
 	g := start(t, fmt.Sprintf("history 0\n		max_body 64KiB\n		max_queue 128KiB\n		ping_interval %s\n		ping_timeout %s\n		message_rate 0", heartbeat, heartbeat))
 	a := g.newApp()
 	if _, err := g.publish(a, "warm", `"up"`); err != nil {
