@@ -7,13 +7,13 @@ CADDY := $(shell awk '$$1 == "github.com/caddyserver/caddy/v2" {print $$2}' go.m
 TOOL := go tool -modfile=tools/go.mod
 
 SOURCES := $(shell find . \( -path ./bench -o -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
-	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' -o -name openapi.yaml \) -print) go.mod go.sum tools/go.mod
+	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' -o -name openapi.yaml \) -print) go.mod go.sum redis/go.mod redis/go.sum tools/go.mod
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients examples examples/orders)
 
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-node network clock fuzz soak stress recovery restart tokens presence webhooks lint fmt conformance bench clean
+.PHONY: build run test test-go test-redis test-node network clock fuzz soak stress recovery restart tokens presence webhooks lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -24,12 +24,12 @@ XCADDY := GOPROXY="file://$$(go env GOMODCACHE)/cache/download,$$(go env GOPROXY
 
 build/caddy: $(SOURCES)
 	@mkdir -p $(@D)
-	$(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --output $@
+	$(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --with $(MODULE)/redis@v0.0.0=./redis --output $@
 
 # With the race detector: make build/caddy-race test-node CADDY_BIN=build/caddy-race
 build/caddy-race: $(SOURCES)
 	@mkdir -p $(@D)
-	XCADDY_RACE_DETECTOR=1 $(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --output $@
+	XCADDY_RACE_DETECTOR=1 $(XCADDY) build $(CADDY) --with $(MODULE)@v0.0.0=. --with $(MODULE)/redis@v0.0.0=./redis --output $@
 
 # With a third-party keystore and broker from another Go module.
 build/caddy-guests: $(SOURCES) $(wildcard tests/guests/*.go) tests/guests/go.mod
@@ -50,7 +50,12 @@ test:
 # the others run in parallel with it.
 PACKAGES ?= ./tests/stress ./...
 test-go: $(CADDY_BIN)
-	CADDY_BIN=$(abspath $(CADDY_BIN)) node scripts/gotest.mjs $(PACKAGES)
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node scripts/gotest.mjs go . $(PACKAGES)
+
+# The keystore and the broker in Redis are a Go module of their own.
+test-redis:
+	@mkdir -p build
+	node scripts/gotest.mjs redis redis ./...
 
 # One file: make test-node FILES=tests/reload.test.mjs
 FILES ?= $(wildcard tests/*.test.mjs)

@@ -53,6 +53,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	realtime {
 //		keystore        badger <dir>
 //		broker          memory
+//		redis           <url>
 //		rate_limit      600 1m
 //		history         100 2m
 //		history_memory  64MiB
@@ -81,7 +82,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // Values can contain placeholders, for example {env.MAX_BODY}; see
 // checkPlaceholders.
 //
-// The keystore's directory defaults to "realtime" in Caddy's data directory.
+// redis is short for keystore redis <url> and broker redis <url>, which are in a build
+// with caddy-realtime/redis. The keystore's directory defaults to "realtime" in Caddy's data directory.
 // rate_limit is the number of publishes per app in any window of that length.
 // history is how many of its newest messages a channel keeps, and for how long;
 // "history 0" keeps none. history_memory bounds the memory of all of them.
@@ -108,13 +110,20 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return a.set(name, args)
 	}, map[string]func(*caddyfile.Dispenser) error{
 		"keystore": func(d *caddyfile.Dispenser) (err error) {
+			if a.KeystoreRaw != nil {
+				return errors.New("redis stands for keystore redis, too; remove one of the lines")
+			}
 			a.KeystoreRaw, err = parseGuest(d, keystores, "badger /var/lib/caddy/realtime")
 			return err
 		},
 		"broker": func(d *caddyfile.Dispenser) (err error) {
+			if a.BrokerRaw != nil {
+				return errors.New("redis stands for broker redis, too; remove one of the lines")
+			}
 			a.BrokerRaw, err = parseGuest(d, brokers, "memory")
 			return err
 		},
+		"redis": a.parseRedis,
 	})
 	if err != nil {
 		return err

@@ -131,6 +131,32 @@ func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMess
 	return caddyconfig.JSONModuleObject(module, "type", name, nil), nil
 }
 
+// parseRedis reads the setting redis, which is short for a keystore and a broker that
+// are both in Redis.
+func (a *App) parseRedis(d *caddyfile.Dispenser) error {
+	if a.KeystoreRaw != nil || a.BrokerRaw != nil {
+		return errors.New("redis stands for keystore redis and broker redis; remove the lines of keystore and broker, or write these two")
+	}
+	d.Next()
+	line := d.NextSegment()
+	for _, guest := range []struct {
+		setting, namespace string
+		raw                *json.RawMessage
+	}{{"keystore", keystores, &a.KeystoreRaw}, {"broker", brokers, &a.BrokerRaw}} {
+		if err := checkGuest(guest.setting, guest.namespace, "redis"); err != nil {
+			return err
+		}
+		again := caddyfile.NewDispenser(line)
+		again.Next()
+		module, err := caddyfile.UnmarshalModule(again, guest.namespace+".redis")
+		if err != nil {
+			return err
+		}
+		*guest.raw = caddyconfig.JSONModuleObject(module, "type", "redis", nil)
+	}
+	return nil
+}
+
 // parseUnknownGuest reads the line of a module whose name is not known yet. It
 // assumes the arguments of the example's module: a path or none.
 func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.RawMessage, error) {
@@ -165,7 +191,11 @@ func checkGuest(setting, namespace, name string) error {
 	for _, module := range caddy.GetModules(namespace) {
 		known = append(known, module.ID.Name())
 	}
-	return fmt.Errorf("unknown %s %q; this Caddy was built with: %s", setting, name, strings.Join(known, ", "))
+	cure := ""
+	if name == "redis" {
+		cure = ". Build it in: xcaddy build --with github.com/seed-c079cc48/caddy-realtime --with github.com/seed-c079cc48/caddy-realtime/redis"
+	}
+	return fmt.Errorf("unknown %s %q; this Caddy was built with: %s%s", setting, name, strings.Join(known, ", "), cure)
 }
 
 // loadGuest loads the guest module of a field of the app. name is the default

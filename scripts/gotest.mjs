@@ -1,12 +1,14 @@
 // Runs the Go tests under the race detector, shows packages and what failed,
 // and counts. A skipped test is a failure: nothing here may pass by not running.
 //
-//	node scripts/gotest.mjs [go test arguments]
+//	node scripts/gotest.mjs <name of the totals> <directory of the module> [go test arguments]
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-const go = spawn("go", ["test", "-race", "-timeout=15m", "-parallel=3", "-json", ...process.argv.slice(2)], {
+const [name, cwd, ...flags] = process.argv.slice(2);
+const go = spawn("go", ["test", "-race", "-timeout=15m", "-parallel=3", "-json", ...flags], {
+  cwd,
   stdio: ["ignore", "pipe", "inherit"],
 });
 const ended = new Promise((resolve) => go.on("close", resolve));
@@ -44,8 +46,8 @@ for (const output of outputs.values()) {
 }
 if (status !== 0 && totals.failed === 0) totals.failed = 1;
 
-writeFileSync("build/go.totals", `${totals.passed} ${totals.failed + totals.skipped}\n`);
-console.log(`go: ${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+writeFileSync(`build/${name}.totals`, `${totals.passed} ${totals.failed + totals.skipped}\n`);
+console.log(`${name}: ${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = status !== 0 || totals.failed || totals.skipped ? 1 : 0;
 
 function finish({ Action: action, Package: pkg, Test: test, Elapsed: elapsed }, output) {

@@ -33,17 +33,22 @@ caddy_only_in_root() {
 	return 0
 }
 
+redis_linted() { (cd redis && go tool -modfile=../tools/go.mod golangci-lint run); }
+
 formatted() {
 	go_files | xargs -r go tool -modfile=tools/go.mod gofumpt -l
 }
 
 step "gofumpt: run 'make fmt'" formatted
 step "go vet" go vet ./...
+step "go vet of redis" go -C redis vet ./...
 step "go mod tidy: run it" go mod tidy -diff
+step "go mod tidy in redis: run it" go -C redis mod tidy -diff
 step "the response writer is wrapped in Caddy: use http.NewResponseController" no_assertions
 step "files of 500 lines and more" short_files
 step "only the root, command, manage and internal/site import Caddy" caddy_only_in_root
 step golangci-lint go tool -modfile=tools/go.mod golangci-lint run
+step golangci-lint redis_linted
 
 [ $failed -eq 0 ] && echo "lint: clean"
 exit $failed

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that the tests' dependencies are installed. Go and Node are required;
-# Chromium, nginx, PHP, Laravel, Python's Socket.IO client and PyJWT, and mkfs are
+# Chromium, nginx, Redis, PHP, Laravel, Python's Socket.IO client and PyJWT, and mkfs are
 # installed from the distribution if missing.
 set -u
 
@@ -16,6 +16,7 @@ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || die 
 command -v gcc >/dev/null || command -v clang >/dev/null || needed="gcc libc6-dev"
 command -v curl >/dev/null || needed="${needed-} curl"
 command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || needed="${needed-} chromium-headless-shell"
+command -v redis-server >/dev/null && command -v redis-sentinel >/dev/null || needed="${needed-} redis-server redis-sentinel"
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || needed="${needed-} nginx-light"
 php -r 'exit(stream_resolve_include_path("Illuminate/Foundation/Application.php") && extension_loaded("curl") ? 0 : 1);' 2>/dev/null ||
 	needed="${needed-} php-cli php-curl php-laravel-framework"

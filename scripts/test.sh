@@ -23,13 +23,14 @@ part lint lint &
 part build build
 part node test-node &
 part go test-go
+part redis test-redis
 wait
 
 passed=0 broken=0
 for part in build lint; do
 	[ ! -e build/$part.failed ] || broken=$((broken + 1))
 done
-for part in go node; do
+for part in go redis node; do
 	if [ -r build/$part.totals ]; then
 		read -r p f <build/$part.totals
 		passed=$((passed + p)) broken=$((broken + f))

@@ -1,0 +1,140 @@
+// Package redis has a keystore and a broker that keep everything in Redis, so that
+// several gateways share apps, keys, limits and channels: the Caddy modules
+// realtime.keystores.redis and realtime.brokers.redis. They need Redis 7 or Valkey: a
+// single server, Sentinel, or Cluster.
+//
+// It is a Go module of its own, because its client library adds 10 MB to a binary,
+// which a gateway on a single machine need not have.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/redis/rueidis"
+)
+
+// defaultPrefix begins all keys and channels.
+const defaultPrefix = "rt"
+
+// openTimeout bounds the first connection: a configuration that names a server which
+// does not answer is refused.
+const openTimeout = 5 * time.Second
+
+// A Server is where a keystore or a broker finds Redis.
+type Server struct {
+	// URL is redis://[user:password@]host[:6379][/db], or rediss:// for TLS. Sentinel's
+	// has its primary's name, ?master_set=name, and the other sentinels as further
+	// &addr=host:port; Cluster's can have further nodes as &addr=, too. It can have
+	// placeholders.
+	URL string `json:"url,omitempty"`
+
+	// Prefix begins the names of all keys. Gateways with different prefixes share
+	// nothing. Default: rt.
+	Prefix string `json:"prefix,omitempty"`
+
+	option rueidis.ClientOption
+}
+
+// validPrefix leaves out what separates the parts of a key, and what chooses its slot.
+var validPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// provision reads the URL. setting is the one to name in errors, which have no part of
+// the URL, because that can have a password.
+func (s *Server) provision(setting string) error {
+	replacer := caddy.NewReplacer()
+	for _, field := range []*string{&s.URL, &s.Prefix} {
+		text, err := replacer.ReplaceOrErr(*field, true, true)
+		if err != nil {
+			return fmt.Errorf("%s redis: %w", setting, err)
+		}
+		*field = text
+	}
+	if s.URL == "" {
+		return fmt.Errorf("%s redis needs the URL of the server: %s redis redis://10.0.0.5:6379", setting, setting)
+	}
+	parsed, err := url.Parse(s.URL)
+	if err != nil || parsed.Scheme == "" || parsed.Host == "" && parsed.Scheme != "unix" {
+		return fmt.Errorf("%s redis: that is not a URL such as redis://user:password@10.0.0.5:6379/0; a password has its special characters escaped, as in p%%40ss", setting)
+	}
+	option, err := rueidis.ParseURL(s.URL)
+	if err != nil {
+		return fmt.Errorf("%s redis: %w", setting, err)
+	}
+	s.option = option
+	if s.Prefix == "" {
+		s.Prefix = defaultPrefix
+	}
+	if !validPrefix.MatchString(s.Prefix) {
+		return fmt.Errorf("%s redis: the prefix %q has other characters than letters, digits and . _ -, or more than 64", setting, s.Prefix)
+	}
+	return nil
+}
+
+// Identity implements the Openers of keystore and hub: where the server is, without
+// user and password.
+func (s *Server) Identity() string {
+	scheme := "redis"
+	if s.option.TLSConfig != nil {
+		scheme = "rediss"
+	}
+	identity := fmt.Sprintf("%s://%s/%d %s", scheme, strings.Join(s.option.InitAddress, ","), s.option.SelectDB, s.Prefix)
+	if set := s.option.Sentinel.MasterSet; set != "" {
+		identity += " " + set
+	}
+	return identity
+}
+
+// connect returns a client that has reached the server. change changes its options.
+func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, error) {
+	option := s.option
+	option.ClientName = "caddy-realtime"
+	option.DisableCache = true // nothing is cached on the client's side
+	if change != nil {
+		change(&option)
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return nil, fmt.Errorf("redis at %s: %w", strings.Join(option.InitAddress, ", "), err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	if err := client.Do(ctx, client.B().Ping().Build()).Error(); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("redis at %s: %w", strings.Join(option.InitAddress, ", "), err)
+	}
+	return client, nil
+}
+
+// UnmarshalCaddyfile sets up the server from the rest of a line:
+//
+//	redis <url> {
+//		prefix <prefix>
+//	}
+func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // redis
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return d.Err("redis needs the URL of the server: redis redis://10.0.0.5:6379")
+	case len(args) > 1:
+		return d.Errf("redis takes one URL; remove %s. Further servers stand in it: ?addr=10.0.0.6:6379", args[1])
+	}
+	s.URL = args[0]
+	for d.NextBlock(0) {
+		if d.Val() != "prefix" {
+			return d.Errf("unknown setting %s of redis; it takes: prefix <prefix>", d.Val())
+		}
+		if !d.AllArgs(&s.Prefix) {
+			return errors.New("prefix takes one word: prefix shop")
+		}
+	}
+	return nil
+}

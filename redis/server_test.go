@@ -1,0 +1,169 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// patience bounds how long a test waits for what happens at once on an idle machine.
+const patience = 60 * time.Second
+
+// A redisServer is a redis-server of a test's own.
+type redisServer struct {
+	t    testing.TB
+	dir  string
+	port int
+	args []string
+	cmd  *exec.Cmd
+	log  *output
+	done chan struct{} // closed when the process has ended
+}
+
+// output collects what a process prints.
+type output struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// startRedis starts a server, which ends with the test. args are additional lines of
+// redis.conf as arguments: "--appendonly", "yes".
+func startRedis(t testing.TB, args ...string) *redisServer {
+	t.Helper()
+	s := &redisServer{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	s.start()
+	t.Cleanup(func() { s.kill() })
+	return s
+}
+
+// url returns the server's URL.
+func (s *redisServer) url() string { return fmt.Sprintf("redis://127.0.0.1:%d", s.port) }
+
+// start starts the process, again after kill, and waits until it answers.
+func (s *redisServer) start() {
+	s.t.Helper()
+	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no"}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	s.log, s.done = new(output), make(chan struct{})
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("redis-server: %v. Install it: apt-get install redis-server", err)
+	}
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		defer close(done)
+		_ = cmd.Wait()
+	}(s.cmd, s.done)
+	until(s.t, "redis-server answers", func() bool {
+		select {
+		case <-s.done:
+			s.t.Fatalf("redis-server has ended:\n%s", s.log)
+		default:
+		}
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// kill ends the process as kill -9 does.
+func (s *redisServer) kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.done
+}
+
+// signal sends a signal, for example SIGSTOP.
+func (s *redisServer) signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// do runs a command, past the code under test.
+func (s *redisServer) do(words ...string) rueidis.RedisResult {
+	s.t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{fmt.Sprintf("127.0.0.1:%d", s.port)}, DisableCache: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	return client.Do(context.Background(), client.B().Arbitrary(words...).Build())
+}
+
+// conf writes a file into the server's directory and returns its path.
+func (s *redisServer) conf(name, text string) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, met func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !met(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+func TestServerThatIsNotThereIsNamedWithoutItsPassword(t *testing.T) {
+	s := Server{URL: fmt.Sprintf("redis://user:hunter2@127.0.0.1:%d/3", freePort(t))}
+	if err := s.provision("broker"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.connect(nil)
+	if err == nil || !bytes.Contains([]byte(err.Error()), []byte("redis at 127.0.0.1:")) || bytes.Contains([]byte(err.Error()+s.Identity()), []byte("hunter2")) {
+		t.Errorf("%v, identity %s", err, s.Identity())
+	}
+}
+
+func TestServerAnswers(t *testing.T) {
+	r := startRedis(t)
+	s := Server{URL: r.url()}
+	if err := s.provision("broker"); err != nil {
+		t.Fatal(err)
+	}
+	client, err := s.connect(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+}
