@@ -65,6 +65,14 @@ type Handler interface {
 	// Deliver never waits.
 	Deliver(m *Message) Delivery
 
+	// Fill says what was published to a channel before the hub had a subscriber in
+	// it: past is everything after floor, up to at, that is still kept, in order of
+	// offsets. The app's messages then stand at that position. An Interested broker
+	// that keeps messages calls it before Interest returns, as if it were a Deliver:
+	// all messages of the app up to at were delivered or will not be, and no later one
+	// was. Without it, the hub knows nothing of what was published before.
+	Fill(app, channel string, at Position, floor uint64, past []Filled)
+
 	// Subscribers returns the number of a channel's subscribers on this
 	// machine.
 	Subscribers(app, channel string) int

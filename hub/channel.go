@@ -32,6 +32,10 @@ type channel[P any] struct {
 	pins int32              // of sessions that are away
 	gone bool               // the record is no longer in the map
 
+	// filled is how many sweeps the record still waits for the subscribers for whom
+	// Fill has made it.
+	filled int8
+
 	unflushed int           // bytes of messages since all subscribers were flushed
 	owed      int           // publishes and batches in flight
 	flushed   chan struct{} // if not nil, closed when owed drops to 0
@@ -94,7 +98,7 @@ func (s *stream[P]) channel(of string) *channel[P] {
 // an Interested broker's channel ends with the last subscriber, because the hub
 // does not get its messages any longer. The caller holds mu.
 func (c *channel[P]) drop() {
-	if c.gone || len(c.subs) > 0 || c.pins > 0 {
+	if c.gone || len(c.subs) > 0 || c.pins > 0 || c.filled > 0 {
 		return
 	}
 	h := c.stream.hub

@@ -76,7 +76,7 @@ func (c *channel[P]) history() *ring[P] {
 		c.ring = &ring[P]{floor: s.seen(), era: s.era}
 	} else if r := c.ring; r.era != s.era {
 		c.evict(r.len())
-		r.floor, r.era = s.seen(), s.era
+		r.floor, r.era, r.whole = s.seen(), s.era, false
 	}
 	return c.ring
 }
@@ -209,6 +209,7 @@ func (h *Hub[P]) sweepHistory() {
 		if c.ring != nil {
 			c.ring.replayed = nil
 			c.expire(now)
+			c.filled = max(0, c.filled-1)
 			c.drop()
 		}
 		c.mu.Unlock()

@@ -153,7 +153,7 @@ func (m *Member[P]) settled(channel string, limit int, from From, joined func(St
 // channel's.
 func (m *Member[P]) enter(sub *subscription[P], c *channel[P]) {
 	sub.channel, sub.index = c, len(c.subs)
-	c.subs = append(c.subs, sub)
+	c.subs, c.filled = append(c.subs, sub), 0
 	m.add(sub)
 	m.stream.hub.count(c, 1)
 }

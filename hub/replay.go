@@ -80,7 +80,7 @@ func (m *Member[P]) replay(c *channel[P], from From) (replayed []kept, missing M
 	case from.Since != nil:
 		since, floor := *from.Since, r.floor
 		interested := s.hub.interests != nil // then the hub may not have seen all of them
-		if interested {
+		if interested && !r.whole {
 			floor = max(floor, s.floor.Load())
 		}
 		switch {

@@ -14,6 +14,8 @@ type ring[P any] struct {
 	// the ring, except messages that are never kept.
 	floor uint64
 
+	whole bool // floor is exact, whatever the hub has seen of other channels
+
 	era uint32 // the stream's era that this belongs to
 
 	all   []kept // in order of offsets; those before start were removed

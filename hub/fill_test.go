@@ -1,0 +1,126 @@
+package hub_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// filling is an Interested broker that keeps messages, as one for several machines does.
+type filling struct {
+	hub.Broker
+	handler hub.Handler
+	at      hub.Position
+	floor   uint64
+	past    map[string][]hub.Filled
+	fills   int
+}
+
+func (f *filling) Start(h hub.Handler) error {
+	f.handler = h
+	return nil
+}
+
+func (*filling) Close() error { return nil }
+
+func (f *filling) Interest(_ context.Context, app, channel string, on bool) error {
+	if on {
+		f.fills++
+		f.handler.Fill(app, channel, f.at, f.floor, f.past[channel])
+	}
+	return nil
+}
+
+// deliver delivers a message as if another machine had published it.
+func (f *filling) deliver(channel string, offset uint64) {
+	f.at.Offset = offset
+	m := f.message(channel, offset)
+	f.handler.Deliver(m).Flush()
+}
+
+func (f *filling) message(channel string, offset uint64) *hub.Message {
+	return &hub.Message{
+		App: "app", Channel: channel, Event: identified, Keep: hub.Keep{Messages: 10, Age: time.Minute},
+		Position: hub.Position{Epoch: f.at.Epoch, Offset: offset},
+	}
+}
+
+func TestSubscriberGetsWhatWasPublishedBeforeThisMachineHadOne(t *testing.T) {
+	f := &filling{at: hub.Position{Epoch: hub.NewEpoch("app"), Offset: 90}, floor: 40, past: make(map[string][]hub.Filled)}
+	id := func(offset uint64) hub.Position { return hub.Position{Epoch: f.at.Epoch, Offset: offset} }
+	for _, offset := range []uint64{50, 60, 70} {
+		f.past["a"] = append(f.past["a"], hub.Filled{Message: f.message("a", offset), Old: time.Duration(71-offset) * time.Second})
+	}
+	h := newHubOn(t, f, func() {})
+	busy := h.Join("app", &inbox{id: "s"})
+	subscribe(t, busy, "busy")
+	f.deliver("busy", 89) // the hub is behind what it will learn from a
+	f.at.Offset = 90
+	ids := func(offsets ...uint64) (texts []string) {
+		for _, offset := range offsets {
+			at := id(offset)
+			texts = append(texts, at.ID()+" a")
+		}
+		return texts
+	}
+	for name, c := range map[string]struct {
+		from    hub.From
+		missing hub.Missing
+		want    []string
+	}{
+		"since the floor":           {hub.From{Since: new(id(40))}, "", ids(50, 60, 70)},
+		"since the middle":          {hub.From{Since: new(id(55))}, "", ids(60, 70)},
+		"since before the floor":    {hub.From{Since: new(id(39))}, hub.MissingExpired, nil},
+		"since where the app is":    {hub.From{Since: new(id(90))}, "", nil},
+		"since of another machine":  {hub.From{Since: new(id(91))}, hub.MissingExpired, nil},
+		"the last two":              {hub.From{Last: 2}, "", ids(60, 70)},
+		"the last fifteen seconds":  {hub.From{Within: 15 * time.Second}, "", ids(60, 70)},
+		"nothing":                   {hub.From{}, "", nil},
+		"since another epoch":       {hub.From{Since: &hub.Position{Epoch: hub.NewEpoch("app"), Offset: 60}}, hub.MissingRestarted, nil},
+		"all that was ever there":   {hub.From{Last: 100}, "", ids(50, 60, 70)},
+		"a position in the present": {hub.From{Since: new(id(70))}, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, fills := h.Join("app", &inbox{id: "s"}), f.fills
+			defer m.Close()
+			var got hub.Standing[string]
+			if err := m.Subscribe(background, "a", 10, c.from, func(s hub.Standing[string]) { got = s }); err != nil {
+				t.Fatal(err)
+			}
+			if got.Missing != c.missing || fmt.Sprint(got.Replayed) != fmt.Sprint(c.want) {
+				t.Errorf("missing %q, replayed %v; want %q, %v", got.Missing, got.Replayed, c.missing, c.want)
+			}
+			if c.from != (hub.From{}) && got.Position != id(90) {
+				t.Errorf("the app is at %+v", got.Position)
+			}
+			if f.fills != fills+1 {
+				t.Errorf("filled %d times", f.fills-fills)
+			}
+		})
+	}
+}
+
+func TestFilledHistoryGrowsWithWhatIsDelivered(t *testing.T) {
+	f := &filling{at: hub.Position{Epoch: hub.NewEpoch("app"), Offset: 5}, floor: 1, past: make(map[string][]hub.Filled)}
+	f.past["a"] = []hub.Filled{{Message: f.message("a", 2)}, {Message: f.message("a", 4), Old: 2 * time.Minute}, {Message: f.message("a", 5)}}
+	h := newHubOn(t, f, func() {})
+	first, second := h.Join("app", &inbox{id: "s"}), h.Join("app", &inbox{id: "s"})
+	subscribe(t, first, "a")
+	f.deliver("a", 6)
+	f.handler.Fill("app", "a", f.at, 99, nil) // too late: it has subscribers
+	var got hub.Standing[string]
+	if err := second.Subscribe(background, "a", 10, hub.From{Since: new(hub.Position{Epoch: f.at.Epoch, Offset: 4})}, func(s hub.Standing[string]) { got = s }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Replayed) != 2 || got.Missing != "" || got.Position.Offset != 6 || f.fills != 1 {
+		t.Errorf("%+v after %d fills", got, f.fills)
+	}
+	first.Close()
+	second.Close()
+	if kept := h.History(); kept.Messages != 0 {
+		t.Errorf("%d messages are kept for nobody", kept.Messages)
+	}
+}
