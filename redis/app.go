@@ -1,0 +1,239 @@
+package redis
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// An app's queue of received messages is forgotten when one of these is exceeded. The
+// app then catches up from the streams.
+const (
+	maxQueue      = 10_000
+	maxQueueBytes = 64 << 20
+)
+
+// An app delivers the messages of one app, in the order of their offsets.
+type app struct {
+	broker *broker
+	id     string
+	base   string // begins the names of its keys
+
+	mu      sync.Mutex // guards everything below; locked after a lane's
+	subs    map[string]*subscription
+	known   hub.Position // the newest that this machine has heard of
+	at      hub.Position // the last message that was delivered or passed over
+	queue   []item       // in the order of the connection, which is that of offsets
+	bytes   int          // of the messages in queue
+	up      bool         // the lane is connected, and subscribed to all of subs
+	behind  bool         // messages that are not in queue may be missing
+	working bool         // work runs
+}
+
+// An item is a message as it was received.
+type item struct {
+	sub  *subscription
+	text string
+}
+
+// lastKnown returns the newest position that this machine has heard of.
+func (a *app) lastKnown() hub.Position {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known
+}
+
+// learn notes a position that Redis has given.
+func (a *app) learn(p hub.Position) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.Epoch != a.known.Epoch || p.Offset > a.known.Offset {
+		a.known = p
+	}
+}
+
+func (a *app) add(s *subscription, up bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.subs[s.channel] = s
+	a.up = up
+}
+
+func (a *app) remove(channel string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.subs, channel)
+}
+
+// confirm notes where the app stood when Redis confirmed a subscription.
+func (a *app) confirm(s *subscription, at hub.Position) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.since, s.confirmed = at, true
+}
+
+// push queues a message. It does not block, because the connection waits for it.
+func (a *app) push(i item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) == maxQueue || a.bytes+len(i.text) > maxQueueBytes {
+		a.queue, a.bytes, a.behind = nil, 0, true
+	} else {
+		a.queue = append(a.queue, i)
+		a.bytes += len(i.text)
+	}
+	a.start()
+}
+
+// suspend stops the deliveries once what is queued has been delivered.
+func (a *app) suspend() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.up, a.behind = false, true
+}
+
+// resume has the app catch up.
+func (a *app) resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.up = true
+	a.start()
+}
+
+// start starts the worker unless it runs. The caller holds mu, and is counted in the
+// broker's work itself.
+func (a *app) start() {
+	if !a.working {
+		a.working = true
+		a.broker.work.Go(a.run)
+	}
+}
+
+// run is the worker: it ends when there is nothing to do.
+func (a *app) run() {
+	for {
+		queue, behind := a.next()
+		switch {
+		case behind:
+			if err := a.catchUp(); err != nil {
+				a.fail(err)
+			}
+		case queue == nil:
+			return
+		default:
+			a.deliverAll(queue)
+		}
+	}
+}
+
+// next returns what is to be done: to catch up, or to deliver what is queued.
+func (a *app) next() (queue []item, behind bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.broker.ctx.Err() != nil, a.behind && !a.up, !a.behind && len(a.queue) == 0:
+		a.working = false
+	case a.behind:
+		a.behind = false
+		return nil, true
+	default:
+		queue = a.queue
+		a.queue, a.bytes = nil, 0
+	}
+	return queue, false
+}
+
+// fail has the worker try again to catch up.
+func (a *app) fail(err error) {
+	a.mu.Lock()
+	a.behind = true
+	a.mu.Unlock()
+	if a.broker.ctx.Err() == nil {
+		a.broker.log.Warn("cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.wrap(err)))
+	}
+	_ = sleep(a.broker.ctx, minPause)
+}
+
+// deliverAll delivers messages as they came.
+func (a *app) deliverAll(queue []item) {
+	for i, it := range queue {
+		if a.broker.ctx.Err() != nil {
+			return
+		}
+		e, err := readHeader(it.text)
+		if err != nil {
+			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			continue
+		}
+		if !a.deliver(it.sub, &e, true) {
+			a.putBack(queue[i:])
+			return
+		}
+	}
+}
+
+// putBack queues messages again, and has the app catch up.
+func (a *app) putBack(rest []item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue = append(rest[:len(rest):len(rest)], a.queue...)
+	a.bytes = 0
+	for _, i := range a.queue {
+		a.bytes += len(i.text)
+	}
+	a.behind = true
+}
+
+// deliver delivers a message, unless that has been done. It returns false if fill is
+// set and messages before it are missing that may be in their stream.
+func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
+	a.mu.Lock()
+	if e.Offset <= offsetIn(e.Epoch, a.at) || a.subs[s.channel] != s {
+		a.mu.Unlock()
+		return true
+	}
+	missing := s.confirmed && e.before > max(offsetIn(e.Epoch, s.since), offsetIn(e.Epoch, s.last))
+	if missing && fill && e.before > offsetIn(e.Epoch, a.at) {
+		a.mu.Unlock()
+		return false
+	}
+	newEpoch := a.at.Epoch != "" && a.at.Epoch != e.Epoch
+	a.at = e.Position
+	if e.Epoch != a.known.Epoch || e.Offset > a.known.Offset {
+		a.known = e.Position
+	}
+	m, err := e.message(a.id, s.channel)
+	if err == nil && !m.NoHistory {
+		s.last = e.Position
+	}
+	a.mu.Unlock()
+	log := a.broker.log
+	if err != nil {
+		log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+		return true
+	}
+	if newEpoch {
+		log.Warn("redis has lost the app's messages, or a part of them; a new epoch has begun", zap.String("app", a.id))
+	}
+	if missing {
+		log.Error("messages were lost between redis and this machine: they are no longer kept", zap.String("app", a.id))
+	}
+	a.broker.handler.Deliver(m).Flush()
+	return true
+}
+
+// sleep waits, at most until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

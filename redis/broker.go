@@ -1,0 +1,158 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+func init() { caddy.RegisterModule(new(Broker)) }
+
+// Broker is the module `realtime.brokers.redis`: Redis numbers the messages of an app,
+// keeps them for machines that were cut off, and carries them to all machines whose
+// brokers have the same server and prefix.
+type Broker struct {
+	Server
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Broker) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "realtime.brokers.redis", New: func() caddy.Module { return new(Broker) }}
+}
+
+// Provision implements caddy.Provisioner.
+func (b *Broker) Provision(caddy.Context) error { return b.provision("broker") }
+
+// requestTimeout bounds each request to Redis, and the time that a subscriber waits for a
+// connection.
+const requestTimeout = 5 * time.Second
+
+// Open implements hub.Opener.
+func (b *Broker) Open(logger *zap.Logger) (hub.Broker, error) {
+	client, err := b.connect(func(o *rueidis.ClientOption) {
+		// A script whose answer was lost may have run: nothing is sent twice.
+		o.DisableRetry = true
+		o.ConnWriteTimeout = requestTimeout
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newBroker(client, &b.Server, logger), nil
+}
+
+// A broker connects one hub with Redis.
+type broker struct {
+	client  rueidis.Client
+	address string // for errors; no secrets
+	prefix  string
+	log     *zap.Logger
+	handler hub.Handler
+	probe   string // the last part of the probes' channels; no other broker has it
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // goroutines, and calls of methods
+
+	mu     sync.Mutex // guards everything below
+	closed bool
+	apps   map[string]*app // those that were published to, or subscribed to
+	lanes  [laneCount]*lane
+}
+
+func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
+	b := &broker{
+		client: client, address: strings.Join(s.option.InitAddress, ", "), prefix: s.Prefix, log: logger,
+		probe: "probe:" + rand.Text(), apps: make(map[string]*app),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
+}
+
+// Start implements hub.Broker.
+func (b *broker) Start(h hub.Handler) error {
+	b.handler = h
+	return nil
+}
+
+// begin counts a call, for which Close waits until done is called. It fails after
+// Close.
+func (b *broker) begin() (done func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, hub.ErrStopped
+	}
+	b.work.Add(1)
+	return b.work.Done, nil
+}
+
+// app returns the record of an app.
+func (b *broker) app(id string) *app {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.apps[id]
+	if a == nil {
+		a = &app{broker: b, id: id, base: baseName(b.prefix, id), subs: make(map[string]*subscription)}
+		b.apps[id] = a
+	}
+	return a
+}
+
+// Forget implements hub.Broker. Without its position, the app has a new epoch, and the
+// keys of the old one expire.
+func (b *broker) Forget(id string) {
+	done, err := b.begin()
+	if err != nil {
+		return
+	}
+	defer done()
+	a := b.app(id)
+	b.mu.Lock()
+	delete(b.apps, id)
+	b.mu.Unlock()
+	b.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+		defer cancel()
+		if err := b.client.Do(ctx, b.client.B().Unlink().Key(a.positionKey()).Build()).Error(); err != nil {
+			b.log.Warn("cannot forget an app", zap.String("app", id), zap.Error(b.wrap(err)))
+		}
+	})
+}
+
+// Close implements hub.Broker.
+func (b *broker) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.work.Wait()
+	b.client.Close()
+	return nil
+}
+
+// wrap names the server in an error.
+func (b *broker) wrap(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("redis at %s does not answer: %w", b.address, err)
+	}
+	return fmt.Errorf("redis at %s: %w", b.address, err)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Broker)(nil)
+	_ caddyfile.Unmarshaler = (*Broker)(nil)
+	_ hub.Opener            = (*Broker)(nil)
+	_ hub.Interested        = (*broker)(nil)
+)

@@ -1,0 +1,205 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+const (
+	// window bounds the messages that are read at once, because an offset is that of
+	// one message.
+	window = 10_000
+
+	// readChunk bounds the streams that are asked for in one round trip.
+	readChunk = 500
+)
+
+// found is a message to deliver while an app catches up.
+type found struct {
+	sub *subscription
+	envelope
+}
+
+// catchUp delivers what the streams have after the last message that was delivered, and
+// what was received meanwhile. What comes after that is in the queue.
+func (a *app) catchUp() error {
+	ctx := a.broker.ctx
+	to, err := a.standing(ctx)
+	if err != nil {
+		return err
+	}
+	received := a.takeUntil(to)
+	var old []item
+	old, received = splitOld(received, to.Epoch)
+	a.finish(old)
+	if to.Epoch == "" {
+		return nil
+	}
+	subs, after := a.unread(to)
+	for low := after; low < to.Offset; low += window {
+		high := min(low+window, to.Offset)
+		all, err := a.read(ctx, subs, to.Epoch, low, high)
+		if err != nil {
+			a.putBack(received)
+			return err
+		}
+		all, received = merge(all, received, to.Epoch, high)
+		for i := range all {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			a.deliver(all[i].sub, &all[i].envelope, false)
+		}
+	}
+	a.pass(to)
+	return nil
+}
+
+// pass notes that there is nothing left to deliver up to a position.
+func (a *app) pass(to hub.Position) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if to.Offset > offsetIn(to.Epoch, a.at) && (a.at.Epoch == to.Epoch || a.at.Epoch == "") {
+		a.at = to
+	}
+}
+
+// standing returns where the app stands. All messages up to there have been received,
+// as far as they were published since the connection began. If it is before what was
+// delivered, a failover lost writes, and a new epoch begins.
+func (a *app) standing(ctx context.Context) (hub.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	for {
+		conn, err := a.broker.lane(a.id).await(ctx)
+		if err != nil {
+			return hub.Position{}, err
+		}
+		known := a.lastKnown() // before Redis is asked, so that its answer is not older
+		to, err := positionIn(conn.Do(ctx, a.position(conn)))
+		if err != nil {
+			return to, err
+		}
+		if to.Offset >= offsetIn(to.Epoch, known) {
+			return to, nil
+		}
+		if _, err := a.publish(ctx, nil); err != nil {
+			return to, err
+		}
+	}
+}
+
+// takeUntil takes the received messages up to a position out of the queue.
+func (a *app) takeUntil(to hub.Position) []item {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for ; n < len(a.queue); n++ {
+		e, err := readHeader(a.queue[n].text)
+		if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
+			break
+		}
+		a.bytes -= len(a.queue[n].text)
+	}
+	taken := a.queue[:n:n]
+	a.queue = a.queue[n:]
+	return taken
+}
+
+// splitOld separates the messages of an epoch that has ended from those of the one that
+// goes on.
+func splitOld(all []item, epoch string) (old, rest []item) {
+	n := slices.IndexFunc(all, func(i item) bool {
+		e, err := readHeader(i.text)
+		return err == nil && e.Epoch == epoch
+	})
+	if n < 0 {
+		return all, nil
+	}
+	return all[:n], all[n:]
+}
+
+// finish delivers what had been received of an epoch that has ended.
+func (a *app) finish(old []item) {
+	for _, i := range old {
+		e, err := readHeader(i.text)
+		if err != nil {
+			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			continue
+		}
+		a.deliver(i.sub, &e, false)
+	}
+}
+
+// unread returns the subscriptions, and the offset after which one of them may have
+// messages that were not delivered.
+func (a *app) unread(to hub.Position) (subs []*subscription, after uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	after = to.Offset
+	for _, s := range a.subs {
+		if s.confirmed {
+			subs = append(subs, s)
+			after = min(after, max(offsetIn(to.Epoch, a.at), offsetIn(to.Epoch, s.since)))
+		}
+	}
+	if len(subs) < len(a.subs) {
+		after = min(after, offsetIn(to.Epoch, a.at)) // live messages may be of all
+	}
+	return subs, after
+}
+
+// read returns the messages of the streams with offsets above low, up to high.
+func (a *app) read(ctx context.Context, subs []*subscription, epoch string, low, high uint64) (all []found, err error) {
+	for chunk := range slices.Chunk(subs, readChunk) {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		c := a.broker.client
+		commands := make([]rueidis.Completed, len(chunk))
+		for i, s := range chunk {
+			first := max(low, offsetIn(epoch, s.since)) + 1
+			commands[i] = c.B().Xrange().Key(a.streamKey(epoch, s.channel)).Start(strconv.FormatUint(first, 10)).End(strconv.FormatUint(high, 10)).Build()
+		}
+		for i, answer := range c.DoMulti(ctx, commands...) {
+			entries, failed := answer.AsXRange()
+			err = errors.Join(err, failed)
+			for _, entry := range entries {
+				e, failed := readHeader(entry.FieldValues["m"])
+				if failed != nil {
+					a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(failed))
+					continue
+				}
+				all = append(all, found{chunk[i], e})
+			}
+		}
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// merge adds the received messages up to an offset, and sorts all. It returns those
+// that were received after that, too.
+func merge(all []found, received []item, epoch string, high uint64) ([]found, []item) {
+	for len(received) > 0 {
+		e, err := readHeader(received[0].text)
+		if err == nil && e.Epoch == epoch {
+			if e.Offset > high {
+				break
+			}
+			all = append(all, found{received[0].sub, e})
+		}
+		received = received[1:]
+	}
+	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.Offset, b.Offset) })
+	return all, received
+}

@@ -1,0 +1,107 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// An envelope is a message as it is in streams and in pub/sub: the version, what
+// publish.lua adds, and a body.
+//
+//	\x01 <epoch> SP <offset> SP <offset of the channel's message before> LF <body>
+type envelope struct {
+	hub.Position
+
+	// before is the offset of the message before it in its channel and in its
+	// history, or 0 if there is none.
+	before uint64
+
+	body string
+}
+
+const envelopeVersion = "\x01"
+
+var errEnvelope = errors.New("a message has another format than this version's; all machines need the same version of the gateway")
+
+// readHeader reads an envelope up to its body.
+func readHeader(text string) (e envelope, err error) {
+	head, body, found := strings.Cut(text, "\n")
+	head, known := strings.CutPrefix(head, envelopeVersion)
+	parts := strings.Split(head, " ")
+	if !found || !known || len(parts) != 3 {
+		return e, errEnvelope
+	}
+	e.Epoch, e.body = parts[0], body
+	var errs [2]error
+	e.Offset, errs[0] = strconv.ParseUint(parts[1], 10, 64)
+	e.before, errs[1] = strconv.ParseUint(parts[2], 10, 64)
+	if errors.Join(errs[:]...) != nil || e.Offset == 0 || e.Epoch == "" {
+		return e, errEnvelope
+	}
+	return e, nil
+}
+
+// Bits of a body's first byte.
+const (
+	bodyNoHistory = 1 << iota
+	bodyData
+)
+
+// encodeBody returns the parts of a message that every machine needs.
+func encodeBody(m *hub.Message) string {
+	b := make([]byte, 1, len(m.Event)+len(m.Except)+len(m.Data)+32)
+	if m.NoHistory {
+		b[0] |= bodyNoHistory
+	}
+	if m.Data != nil {
+		b[0] |= bodyData
+	}
+	for _, text := range []string{m.Event, m.Except} {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	b = binary.AppendUvarint(b, uint64(max(0, m.Keep.Messages)))
+	b = binary.AppendUvarint(b, uint64(max(0, m.Keep.Age)))
+	return string(append(b, m.Data...))
+}
+
+// message returns the message in an envelope.
+func (e *envelope) message(app, channel string) (*hub.Message, error) {
+	m := &hub.Message{App: app, Channel: channel, Position: e.Position}
+	if e.body == "" {
+		return nil, errEnvelope
+	}
+	rest := []byte(e.body)
+	flags := rest[0]
+	rest = rest[1:]
+	number := func() (uint64, bool) {
+		n, size := binary.Uvarint(rest)
+		if size <= 0 {
+			return 0, false
+		}
+		rest = rest[size:]
+		return n, true
+	}
+	for _, text := range []*string{&m.Event, &m.Except} {
+		n, ok := number()
+		if !ok || n > uint64(len(rest)) {
+			return nil, errEnvelope
+		}
+		*text, rest = string(rest[:n]), rest[n:]
+	}
+	messages, ok1 := number()
+	age, ok2 := number()
+	if !ok1 || !ok2 {
+		return nil, errEnvelope
+	}
+	m.NoHistory = flags&bodyNoHistory != 0
+	m.Keep = hub.Keep{Messages: int(messages), Age: time.Duration(age)} //nolint:gosec // as encodeBody wrote them
+	if flags&bodyData != 0 {
+		m.Data = rest
+	}
+	return m, nil
+}

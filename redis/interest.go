@@ -1,0 +1,140 @@
+package redis
+
+import (
+	"context"
+
+	"github.com/redis/rueidis"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// A subscription is a channel that the hub is interested in.
+type subscription struct {
+	app     *app
+	channel string
+
+	// since is where the app stood when Redis confirmed the subscription, and last the
+	// newest message of the channel's history that was delivered. Guarded by app.mu.
+	since, last hub.Position
+	confirmed   bool // since is set; guarded by app.mu
+}
+
+// Interest implements hub.Interested.
+func (b *broker) Interest(ctx context.Context, id, channel string, on bool) error {
+	done, err := b.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	a, l := b.app(id), b.lane(id)
+	name := a.pubsubName(channel)
+	if !on {
+		l.remove(name, channel)
+		l.unsubscribe(ctx, name)
+		return nil
+	}
+	s := &subscription{app: a, channel: channel}
+	l.add(name, s)
+	if err := l.subscribe(ctx, name, s); err != nil {
+		l.remove(name, channel)
+		l.unsubscribe(b.ctx, name) // here, because the next call may subscribe again
+		return b.wrap(err)
+	}
+	return nil
+}
+
+func (l *lane) add(name string, s *subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subs[name] = s
+	s.app.add(s, l.conn != nil)
+}
+
+func (l *lane) remove(name, channel string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.subs[name]; s != nil {
+		delete(l.subs, name)
+		s.app.remove(channel)
+	}
+}
+
+// subscribe returns once the connection that is there afterwards has the subscription.
+func (l *lane) subscribe(ctx context.Context, name string, s *subscription) error {
+	for {
+		conn, err := l.await(ctx)
+		if err != nil {
+			return err
+		}
+		answers := conn.DoMulti(ctx, conn.B().Ssubscribe().Channel(name).Build(), s.app.position(conn))
+		if err = answers[0].Error(); err == nil {
+			var at hub.Position
+			if at, err = positionIn(answers[1]); err == nil && l.confirm(conn, s, at) {
+				return nil
+			}
+		}
+		if _, refused := rueidis.IsRedisErr(err); refused || ctx.Err() != nil {
+			return err
+		}
+		if err := l.left(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// left waits until a connection that has failed is no longer the lane's.
+func (l *lane) left(ctx context.Context, conn rueidis.DedicatedClient) error {
+	for {
+		l.mu.Lock()
+		same := l.conn == conn
+		l.mu.Unlock()
+		if !same {
+			return nil
+		}
+		if err := sleep(ctx, minPause); err != nil {
+			return err
+		}
+	}
+}
+
+// confirm notes where the app stood, unless the connection is another by now.
+func (l *lane) confirm(conn rueidis.DedicatedClient, s *subscription, at hub.Position) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != conn {
+		return false
+	}
+	s.app.confirm(s, at)
+	return true
+}
+
+// unsubscribe withdraws a subscription that the lane no longer has. If that fails, the
+// server's messages are ignored until the next connection.
+func (l *lane) unsubscribe(ctx context.Context, name string) {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_ = conn.Do(ctx, conn.B().Sunsubscribe().Channel(name).Build()).Error()
+}
+
+// position asks for where the app stands. On the connection that gets the messages, all
+// up to that position have been received when the answer is.
+func (a *app) position(conn rueidis.DedicatedClient) rueidis.Completed {
+	return conn.B().Hmget().Key(a.positionKey()).Field("e", "o").Build()
+}
+
+func positionIn(answer rueidis.RedisResult) (hub.Position, error) {
+	fields, err := answer.AsStrSlice()
+	if err != nil {
+		return hub.Position{}, err
+	}
+	return readPosition(fields)
+}

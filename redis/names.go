@@ -1,0 +1,47 @@
+package redis
+
+import (
+	"hash/fnv"
+	"net/url"
+	"strconv"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// laneCount is the number of slots that apps are spread over. A connection of
+// Cluster's sharded pub/sub serves one slot, so this bounds the connections of a
+// machine. Machines that differ in it do not hear each other.
+const laneCount = 16
+
+// laneOf returns the lane of an app: all its keys are in one slot.
+func laneOf(app string) int {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(app))
+	return int(sum.Sum32() % laneCount)
+}
+
+// laneName begins the names of all keys and channels in a lane.
+func laneName(prefix string, lane int) string {
+	return prefix + ":{" + strconv.Itoa(lane) + "}:"
+}
+
+// Names of an app's keys, as in publish.lua. A channel's name is any string, so it
+// stands last.
+
+func baseName(prefix, app string) string {
+	return laneName(prefix, laneOf(app)) + url.QueryEscape(app) + ":"
+}
+
+func (a *app) positionKey() string { return a.base + "m" }
+
+func (a *app) streamKey(epoch, channel string) string { return a.base + "s:" + epoch + ":" + channel }
+
+func (a *app) pubsubName(channel string) string { return a.base + "c:" + channel }
+
+// offsetIn returns the offset of a position, or 0 if it is of another epoch.
+func offsetIn(epoch string, p hub.Position) uint64 {
+	if p.Epoch != epoch {
+		return 0
+	}
+	return p.Offset
+}

@@ -1,0 +1,86 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+//go:embed publish.lua
+var publishSource string
+
+// publishScript is run with EVALSHA, and sent if the server does not know it.
+var publishScript = rueidis.NewLuaScript(publishSource)
+
+// Publish implements hub.Broker. The messages come back from Redis in the same way as
+// those of other machines, so that all deliver them in the same order. After an error
+// of the connection, they may have been published all the same.
+func (b *broker) Publish(ctx context.Context, all []*hub.Message) error {
+	done, err := b.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	a := b.app(all[0].App)
+	at, err := a.publish(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		at.Offset++
+		m.Position, m.Subscribers = at, b.handler.Subscribers(m.App, m.Channel)
+	}
+	return nil
+}
+
+// publish publishes messages of the app, and returns the position before the first.
+// With no message, it only begins a new epoch if one is needed.
+func (a *app) publish(ctx context.Context, all []*hub.Message) (hub.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	known := a.lastKnown()
+	args := make([]string, 4, 4+5*len(all))
+	args[0], args[1], args[2], args[3] = a.base, hub.NewEpoch(a.id), known.Epoch, strconv.FormatUint(known.Offset, 10)
+	for _, m := range all {
+		keep, skip := m.Keep.Messages, "0"
+		if m.NoHistory {
+			keep, skip = 0, "1"
+		}
+		if m.Keep.Age.Milliseconds() <= 0 {
+			keep = 0
+		}
+		args = append(args, m.Channel, encodeBody(m), strconv.Itoa(max(0, keep)), strconv.FormatInt(max(0, m.Keep.Age.Milliseconds()), 10), skip)
+	}
+	answer, err := publishScript.Exec(ctx, a.broker.client, []string{a.positionKey()}, args).AsStrSlice()
+	if err != nil {
+		return hub.Position{}, a.broker.wrap(err)
+	}
+	at, err := readPosition(answer)
+	if err != nil {
+		return at, err
+	}
+	a.learn(hub.Position{Epoch: at.Epoch, Offset: at.Offset + uint64(len(all))})
+	return at, nil
+}
+
+var errPosition = errors.New("redis has something else than the position of an app; keys with this prefix belong to the broker alone")
+
+// readPosition reads epoch and offset; both are empty if nothing was published yet.
+func readPosition(answer []string) (p hub.Position, err error) {
+	if len(answer) != 2 {
+		return p, errPosition
+	}
+	if answer[0] == "" && answer[1] == "" {
+		return p, nil
+	}
+	offset, err := strconv.ParseUint(answer[1], 10, 64)
+	if err != nil || answer[0] == "" {
+		return p, errPosition
+	}
+	return hub.Position{Epoch: answer[0], Offset: offset}, nil
+}
