@@ -1,0 +1,341 @@
+package redis
+
+import (
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+// progress waits until n more messages have been accepted.
+func (l *ledger) progress(t testing.TB, n int) {
+	t.Helper()
+	count := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.all)
+	}
+	before := count()
+	until(t, "more messages are accepted", func() bool { return count() >= before+n })
+}
+
+func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
+	s := startRedis(t)
+	machines := ofMachines(s, 3)
+	for _, m := range machines {
+		m.subscribe("app", "a", "b", "c")
+		m.subscribe("other", "a")
+	}
+	var l ledger
+	stop := l.load(machines, "app", 4, "a", "b", "c")
+	for range 5 {
+		l.progress(t, 100)
+		if n, err := s.do("CLIENT", "KILL", "TYPE", "pubsub").AsInt64(); err != nil || n == 0 {
+			t.Errorf("%d connections killed, %v", n, err)
+		}
+		l.progress(t, 100)
+		for _, m := range machines {
+			until(t, "the subscriptions are back", m.connected("app"))
+		}
+	}
+	stop()
+	for _, m := range machines {
+		l.expect(m, "app", "a", "b", "c")
+	}
+}
+
+// connected reports whether the app's lane has a connection.
+func (m *machine) connected(app string) func() bool {
+	return func() bool {
+		l := m.lane(app)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.conn != nil
+	}
+}
+
+func TestServerThatKeepsItsDataGoesOnWhereItWas(t *testing.T) {
+	s := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	machines := ofMachines(s, 3)
+	for _, m := range machines {
+		m.subscribe("app", "a", "b")
+	}
+	var l ledger
+	stop := l.load(machines, "app", 2, "a", "b")
+	for range 2 {
+		l.progress(t, 100)
+		s.kill()
+		s.start()
+	}
+	l.progress(t, 100)
+	stop()
+	for _, m := range machines {
+		l.expect(m, "app", "a", "b")
+		all := m.delivered("app")
+		if first, last := all[0].Epoch, all[len(all)-1].Epoch; first != last {
+			t.Errorf("the epoch %s became %s", first, last)
+		}
+	}
+}
+
+func TestServerThatLostItsDataBeginsANewEpoch(t *testing.T) {
+	s := startRedis(t)
+	machines := ofMachines(s, 2)
+	for _, m := range machines {
+		m.subscribe("app", "a", "b")
+	}
+	before := message("app", "a", "before")
+	machines[0].publish(before, message("app", "b", "before"))
+	for _, m := range machines {
+		until(t, "the first two arrive", func() bool { return len(m.delivered("app")) == 2 })
+	}
+	s.kill()
+	s.start()
+	after := message("app", "a", "after")
+	until(t, "publishing goes on", func() bool { return machines[1].Publish(t.Context(), []*hub.Message{after}) == nil })
+	if after.Epoch == before.Epoch || after.Offset != 1 {
+		t.Errorf("%v after %v", after.Position, before.Position)
+	}
+	for _, m := range machines {
+		until(t, "the third arrives", func() bool { return len(m.delivered("app")) == 3 })
+		if got := m.delivered("app")[2]; got.Position != after.Position {
+			t.Errorf("got %v, want %v", got.Position, after.Position)
+		}
+	}
+}
+
+// A failover promotes a replica that has not got the last messages.
+func TestOffsetsThatWereLostAreNotGivenAgain(t *testing.T) {
+	s := startRedis(t)
+	machines := ofMachines(s, 2)
+	for _, m := range machines {
+		m.subscribe("app", "a")
+	}
+	for i := range 10 {
+		machines[0].publish(message("app", "a", fmt.Sprint(i)))
+	}
+	for _, m := range machines {
+		until(t, "ten arrive", func() bool { return len(m.delivered("app")) == 10 })
+	}
+	before := machines[0].delivered("app")[9].Position
+	if err := s.do("HSET", baseName("rt", "app")+"m", "o", "4").Error(); err != nil {
+		t.Fatal(err)
+	}
+	after := message("app", "a", "after")
+	machines[1].publish(after)
+	if after.Epoch == before.Epoch {
+		t.Errorf("%v after %v", after.Position, before)
+	}
+	for _, m := range machines {
+		until(t, "the next arrives", func() bool { return len(m.delivered("app")) == 11 })
+	}
+	// A machine that was cut off finds out by itself, before anybody publishes.
+	for i := range 10 {
+		machines[0].publish(message("app", "a", fmt.Sprint(i)))
+	}
+	until(t, "ten more arrive", func() bool { return len(machines[1].delivered("app")) == 21 })
+	key := baseName("rt", "app") + "m"
+	if err := s.do("HSET", key, "o", "4").Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.do("CLIENT", "KILL", "TYPE", "pubsub").Error(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a new epoch", func() bool {
+		epoch, err := s.do("HGET", key, "e").ToString()
+		return err == nil && epoch != after.Epoch
+	})
+}
+
+func TestServerThatHangsFailsPublishesAndGoesOn(t *testing.T) {
+	s := startRedis(t)
+	machines := ofMachines(s, 2)
+	for _, m := range machines {
+		m.subscribe("app", "a")
+	}
+	var l ledger
+	first := message("app", "a", "first")
+	machines[0].publish(first)
+	l.add(first)
+	s.signal(syscall.SIGSTOP)
+	err := machines[0].Publish(t.Context(), []*hub.Message{message("app", "a", "lost or not")})
+	if err == nil || !strings.Contains(err.Error(), "redis at") {
+		t.Errorf("got %v", err)
+	}
+	s.signal(syscall.SIGCONT)
+	after := message("app", "a", "after")
+	until(t, "publishing goes on", func() bool { return machines[0].Publish(t.Context(), []*hub.Message{after}) == nil })
+	l.add(after)
+	for _, m := range machines {
+		l.expect(m, "app", "a")
+	}
+}
+
+func TestMachineThatIsBehindCatchesUp(t *testing.T) {
+	s := startRedis(t)
+	m, publisher := s.join(""), s.join("")
+	m.subscribe("app", "a", "b")
+	hold := make(chan struct{})
+	m.mu.Lock()
+	m.hold = hold
+	m.mu.Unlock()
+	var l ledger
+	for i := range (2*maxQueue + 1000) / 100 {
+		var all []*hub.Message
+		for j := range 100 {
+			all = append(all, message("app", string(rune('a'+j%2)), fmt.Sprint(i, ".", j)))
+		}
+		publisher.publish(all...)
+		l.add(all...)
+	}
+	a := m.app("app")
+	until(t, "the queue was forgotten", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.behind
+	})
+	m.mu.Lock()
+	m.hold = nil
+	m.mu.Unlock()
+	close(hold)
+	l.expect(m, "app", "a", "b")
+	if n := len(m.delivered("app")); n != len(l.all) {
+		t.Errorf("%d messages of %d", n, len(l.all))
+	}
+}
+
+// A message that is in its stream, but not received, is seen by the next.
+func TestGapIsFilledBeforeTheNextMessage(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a")
+	m.publish(message("app", "a", "1"))
+	until(t, "the first arrives", func() bool { return len(m.delivered("app")) == 1 })
+	l := m.lane("app")
+	name := m.app("app").pubsubName("a")
+	l.mu.Lock()
+	sub := l.subs[name]
+	delete(l.subs, name) // so that what is received is ignored
+	l.mu.Unlock()
+	missed := message("app", "a", "2")
+	m.publish(missed)
+	// The answer of this connection comes after the message.
+	if _, err := m.app("app").standing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.subs[name] = sub
+	l.mu.Unlock()
+	m.publish(message("app", "a", "3"))
+	until(t, "all arrive", func() bool { return len(m.delivered("app")) == 3 })
+	for i, got := range m.delivered("app") {
+		if got.Event != strconv.Itoa(i+1) {
+			t.Errorf("%s in place %d", got.Event, i+1)
+		}
+	}
+}
+
+func TestSilentSubscriptionIsRenewed(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a")
+	l := m.lane("app")
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	// The server forgets the connection's subscriptions, as a failover can.
+	if err := conn.Do(t.Context(), conn.B().Sunsubscribe().Channel(l.name+m.probe).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "there is another connection", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.conn != nil && l.conn != conn
+	})
+	m.publish(message("app", "a", "e"))
+	until(t, "a message", func() bool { return len(m.delivered("app")) == 1 })
+}
+
+func TestSubscriptionThatTheServerEndsIsRenewed(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a")
+	l := m.lane("app")
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if err := conn.Do(t.Context(), conn.B().Sunsubscribe().Channel(m.app("app").pubsubName("a")).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	sent := message("app", "a", "e")
+	m.publish(sent)
+	var led ledger
+	led.add(sent)
+	led.expect(m, "app", "a")
+}
+
+func TestClusterCarriesTheMessagesOfAllApps(t *testing.T) {
+	var nodes []*redisServer
+	words := []string{"--cluster", "create"}
+	for range 3 {
+		port := freePort(t)
+		if port > 55_000 { // the bus has a port 10,000 above
+			port -= 30_000
+		}
+		s := &redisServer{t: t, dir: t.TempDir(), port: port, args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--appendonly", "yes"}}
+		s.start()
+		t.Cleanup(func() { s.kill() })
+		nodes = append(nodes, s)
+		words = append(words, fmt.Sprint("127.0.0.1:", s.port))
+	}
+	if out, err := exec.Command("redis-cli", append(words, "--cluster-yes")...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, s := range nodes {
+		until(t, "the cluster is up", func() bool {
+			info, err := s.do("CLUSTER", "INFO").ToString()
+			return err == nil && strings.Contains(info, "cluster_state:ok")
+		})
+	}
+	machines := []*machine{nodes[0].join(""), nodes[1].join("")}
+	const apps = 12
+	ledgers := make([]ledger, apps)
+	for i := range ledgers {
+		app := fmt.Sprint("app", i)
+		for _, m := range machines {
+			m.subscribe(app, "a", "b")
+		}
+		for j := range 20 {
+			all := []*hub.Message{message(app, "a", fmt.Sprint(j)), message(app, "b", fmt.Sprint(j))}
+			machines[j%2].publish(all...)
+			ledgers[i].add(all...)
+		}
+	}
+	for i := range ledgers {
+		for _, m := range machines {
+			ledgers[i].expect(m, fmt.Sprint("app", i), "a", "b")
+		}
+	}
+	nodes[2].kill()
+	nodes[2].start()
+	for i := range ledgers {
+		app := fmt.Sprint("app", i)
+		sent := message(app, "a", "after")
+		until(t, "publishing goes on", func() bool {
+			err := machines[0].Publish(t.Context(), []*hub.Message{sent})
+			if err != nil {
+				time.Sleep(50 * time.Millisecond)
+			}
+			return err == nil
+		})
+		ledgers[i].add(sent)
+		for _, m := range machines {
+			ledgers[i].expect(m, app, "a", "b")
+		}
+	}
+}
