@@ -2,12 +2,12 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
 )
 
 // An app's queue of received messages is forgotten when one of these is exceeded. The
@@ -180,7 +180,7 @@ func (a *app) deliverAll(queue []item) {
 func (a *app) putBack(rest []item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.queue = append(rest[:len(rest):len(rest)], a.queue...)
+	a.queue = append(slices.Clip(rest), a.queue...)
 	a.bytes = 0
 	for _, i := range a.queue {
 		a.bytes += len(i.text)

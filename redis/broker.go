@@ -12,9 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/redis/rueidis"
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
 )
 
 func init() { caddy.RegisterModule(new(Broker)) }

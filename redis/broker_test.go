@@ -7,13 +7,13 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"go.uber.org/zap/zapcore"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap/zapcore"
 )
 
 const zapLevel = zapcore.ErrorLevel
@@ -225,20 +225,21 @@ func BenchmarkPublish(b *testing.B) {
 	for _, publishers := range []int{1, 16} {
 		for _, size := range []int{1, 100} {
 			b.Run(fmt.Sprintf("publishers=%d/batch=%d", publishers, size), func(b *testing.B) {
-				keep := hub.Keep{Messages: 100, Age: 2 * time.Minute}
-				b.SetParallelism(publishers) // of each processor, with -cpu 1
-				b.RunParallel(func(pb *testing.PB) {
-					all := make([]*hub.Message, size)
-					for i := range all {
-						all[i] = message("app", fmt.Sprint("c", i), "e")
-						all[i].Keep = keep
-					}
-					for pb.Next() {
-						if err := m.Publish(context.Background(), all); err != nil {
-							b.Error(err)
+				var publishing sync.WaitGroup
+				var published atomic.Int64
+				for range publishers {
+					publishing.Go(func() {
+						all := make([]*hub.Message, size)
+						for i := range all {
+							all[i] = message("app", fmt.Sprint("c", i), "e")
+							all[i].Keep = hub.Keep{Messages: 100, Age: 2 * time.Minute}
 						}
-					}
-				})
+						for published.Add(1) <= int64(b.N) {
+							m.publish(all...)
+						}
+					})
+				}
+				publishing.Wait()
 			})
 		}
 	}

@@ -8,9 +8,8 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
 )
 
 const (

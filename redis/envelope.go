@@ -99,7 +99,7 @@ func (e *envelope) message(app, channel string) (*hub.Message, error) {
 		return nil, errEnvelope
 	}
 	m.NoHistory = flags&bodyNoHistory != 0
-	m.Keep = hub.Keep{Messages: int(messages), Age: time.Duration(age)} //nolint:gosec // as encodeBody wrote them
+	m.Keep = hub.Keep{Messages: int(messages), Age: time.Duration(age)}
 	if flags&bodyData != 0 {
 		m.Data = rest
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/redis/rueidis"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
@@ -28,7 +27,7 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)()
+	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	a, l := b.app(id), b.lane(id)
 	name := a.pubsubName(channel)
 	if !on {
@@ -40,7 +39,8 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 	l.add(name, s)
 	if err := l.subscribe(ctx, name, s); err != nil {
 		l.remove(name, channel)
-		l.unsubscribe(b.ctx, name) // here, because the next call may subscribe again
+		// Before it returns, because the next call may subscribe again. ctx may have ended.
+		l.unsubscribe(b.ctx, name) //nolint:contextcheck // see above
 		return b.wrap(err)
 	}
 	return nil

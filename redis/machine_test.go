@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zaptest"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap/zaptest"
 )
 
 // kept is how long the tests' messages are kept.

@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
-
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
