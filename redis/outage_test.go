@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -181,6 +182,8 @@ func TestMachineThatIsBehindCatchesUp(t *testing.T) {
 	m, publisher := s.join(""), s.join("")
 	m.subscribe("app", "a", "b")
 	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
 	m.mu.Lock()
 	m.hold = hold
 	m.mu.Unlock()
@@ -202,7 +205,7 @@ func TestMachineThatIsBehindCatchesUp(t *testing.T) {
 	m.mu.Lock()
 	m.hold = nil
 	m.mu.Unlock()
-	close(hold)
+	release()
 	l.expect(m, "app", "a", "b")
 	if n := len(m.delivered("app")); n != len(l.all) {
 		t.Errorf("%d messages of %d", n, len(l.all))
