@@ -177,6 +177,33 @@ func TestServerThatHangsFailsPublishesAndGoesOn(t *testing.T) {
 	}
 }
 
+func TestServerWithoutMemoryAcceptsNothingOfABatch(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a")
+	first, last := message("app", "a", "first"), message("app", "a", "last")
+	m.publish(first)
+	limit := func(bytes string) {
+		t.Helper()
+		if err := s.do("CONFIG", "SET", "maxmemory", bytes).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("1")
+	err := m.Publish(t.Context(), []*hub.Message{message("app", "a", "no"), message("app", "a", "nor this")})
+	if err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("got %v", err)
+	}
+	limit("0")
+	if m.publish(last); last.Epoch != first.Epoch || last.Offset != 2 {
+		t.Errorf("%v after %v", last.Position, first.Position)
+	}
+	until(t, "the last message", func() bool {
+		all := m.delivered("app")
+		return len(all) == 2 && all[1].Event == "last"
+	})
+}
+
 func TestMachineThatIsBehindCatchesUp(t *testing.T) {
 	s := startRedis(t)
 	m, publisher := s.join(""), s.join("")
