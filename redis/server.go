@@ -9,10 +9,11 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,6 +120,14 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 //		prefix <prefix>
 //	}
 func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return s.unmarshal(d, nil)
+}
+
+// unmarshal is UnmarshalCaddyfile with further settings of one word: where to write the
+// word, by the name of the setting.
+func (s *Server) unmarshal(d *caddyfile.Dispenser, further map[string]*string) error {
+	settings := map[string]*string{"prefix": &s.Prefix}
+	maps.Copy(settings, further)
 	d.Next() // redis
 	args := d.RemainingArgs()
 	switch {
@@ -129,11 +138,20 @@ func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	s.URL = args[0]
 	for d.NextBlock(0) {
-		if d.Val() != "prefix" {
-			return d.Errf("unknown setting %s of redis; it takes: prefix <prefix>", d.Val())
+		name := d.Val()
+		word, known := settings[name]
+		if !known {
+			var names []string
+			for _, name := range slices.Sorted(maps.Keys(settings)) {
+				names = append(names, name+" <"+name+">")
+			}
+			return d.Errf("unknown setting %s of redis; it takes: %s", name, strings.Join(names, ", "))
 		}
-		if !d.AllArgs(&s.Prefix) {
-			return errors.New("prefix takes one word: prefix shop")
+		if *word != "" {
+			return d.Errf("duplicate %s", name)
+		}
+		if !d.AllArgs(word) || *word == "" {
+			return d.Errf("%s takes one word: %s shop", name, name)
 		}
 	}
 	return nil

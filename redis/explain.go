@@ -1,0 +1,85 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// cures are what to do about Redis' errors, by how their texts begin.
+var cures = []struct{ prefix, cure string }{
+	{"WRONGPASS", "it refuses the user or the password; correct them in the URL"},
+	{"NOAUTH", "it requires a password; put it into the URL: redis://user:password@host:6379"},
+	{"NOPERM", "the user lacks a right; allow all commands for the keys and channels of the prefix: ACL SETUSER <user> on ><password> ~<prefix>:* &<prefix>:* +@all"},
+	{"READONLY", "it is a replica; name the primary in the URL, or Sentinel: ?master_set=<name>"},
+	{"OOM", "its memory is full; raise maxmemory"},
+	{"MISCONF", "it cannot write to its disk; free some space, see its log"},
+	{"WRONGTYPE", "another application uses a key of that name; choose another prefix"},
+	{"LOADING", "it is starting; wait until it has read its data"},
+	{"CLUSTERDOWN", "the cluster is not complete; see CLUSTER INFO"},
+	{"MASTERDOWN", "it is a replica without its primary"},
+}
+
+// temporary are errors of a server that is there but serves nobody yet.
+var temporary = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
+
+// explain turns an error of the client into one that names the server and the cure. Such
+// an error is not explained twice.
+func (s *Server) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *serverError
+	if errors.As(err, &known) {
+		return err
+	}
+	at := strings.Join(s.option.InitAddress, ", ")
+	if answer := answerOf(err); answer != "" {
+		for _, c := range cures {
+			if strings.Contains(answer, c.prefix) { // a script's error begins with ERR
+				return &serverError{err, fmt.Sprintf("redis at %s: %s: %s", at, c.cure, answer)}
+			}
+		}
+		return &serverError{err, fmt.Sprintf("redis at %s: %s", at, answer)}
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &serverError{err, fmt.Sprintf("redis at %s does not answer; check that it runs: %v", at, err)}
+	case errors.Is(err, context.Canceled):
+		return &serverError{err, fmt.Sprintf("redis at %s: %v", at, err)}
+	}
+	return &serverError{err, fmt.Sprintf("redis at %s cannot be reached; check that it runs, and that this machine may connect to it: %v", at, err)}
+}
+
+// A serverError has the client's error, and a text with the cure.
+type serverError struct {
+	err  error
+	text string
+}
+
+func (e *serverError) Error() string { return e.text }
+func (e *serverError) Unwrap() error { return e.err }
+
+// answerOf returns the text of an error that Redis answered, "" for others.
+func answerOf(err error) string {
+	var answer *rueidis.RedisError
+	if !errors.As(err, &answer) || answer.IsNil() {
+		return ""
+	}
+	return answer.Error()
+}
+
+// unreachable reports whether an error means that Redis is away, rather than that the
+// configuration is wrong.
+func unreachable(err error) bool {
+	answer := answerOf(err)
+	for _, prefix := range temporary {
+		if strings.HasPrefix(answer, prefix) {
+			return true
+		}
+	}
+	return err != nil && answer == ""
+}
