@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -72,14 +73,13 @@ func answerOf(err error) string {
 	return answer.Error()
 }
 
-// unreachable reports whether an error means that Redis is away, rather than that the
-// configuration is wrong.
+// unreachable reports whether an explained error means that Redis is away, rather than
+// that the configuration is wrong, or what it keeps.
 func unreachable(err error) bool {
-	answer := answerOf(err)
-	for _, prefix := range temporary {
-		if strings.HasPrefix(answer, prefix) {
-			return true
-		}
+	var known *serverError
+	if !errors.As(err, &known) {
+		return false
 	}
-	return err != nil && answer == ""
+	answer := answerOf(err)
+	return answer == "" || slices.ContainsFunc(temporary, func(prefix string) bool { return strings.HasPrefix(answer, prefix) })
 }

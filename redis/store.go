@@ -121,7 +121,7 @@ func (s *store) withoutCopy(err error) error {
 	return err
 }
 
-// Load implements [keystore.Store]. The first one returns the copy if Redis cannot be
+// Load implements [keystore.Store]. The first call returns the copy if Redis cannot be
 // reached.
 func (s *store) Load(ctx context.Context) ([]*keystore.App, error) {
 	apps, err := s.load(ctx)
@@ -137,7 +137,7 @@ func (s *store) Load(ctx context.Context) ([]*keystore.App, error) {
 	if copyErr != nil {
 		return nil, errors.Join(err, fmt.Errorf("the copy %s cannot be used: %w", s.copy.path, copyErr))
 	}
-	s.loaded, s.stale = true, true
+	s.loaded, s.stale, s.records, s.awaySince = true, true, s.kept.Apps, time.Now()
 	s.log.Warn("redis cannot be reached: the apps and keys are those of the last copy, and cannot be changed until it is back",
 		zap.String("copy", s.copy.path), zap.Int("apps", len(apps)), zap.Error(err))
 	return apps, nil
@@ -223,7 +223,7 @@ func (s *store) read(ctx context.Context, ids []string) (map[string]json.RawMess
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("reading app %q: %w", ids[i], err)
+				return fmt.Errorf("reading app %q: %w", ids[i], s.server.explain(err))
 			}
 			records[ids[i]] = record
 		}

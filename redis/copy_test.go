@@ -1,0 +1,123 @@
+package redis
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+func (m *machine) copyText() string {
+	text, err := os.ReadFile(m.Copy)
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestStartWithoutRedisServesTheCopy(t *testing.T) {
+	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	m := newMachine(t, server.url())
+	registry, _ := m.open()
+	other, _ := newMachine(t, server.url()).open()
+	made, deleted, later := create(t, registry, "<shop>"), create(t, registry, "deleted"), create(t, other, "of the other").App.ID
+	knows(t, registry, later, "of the other")
+	if err := registry.Delete(deleted.App.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.Close(); err != nil { // which writes what was not written yet
+		t.Fatal(err)
+	}
+	rename(t, other, later, "changed") // which the copy does not have
+	if info, err := os.Stat(m.Copy); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if text := m.copyText(); strings.Contains(text, made.PublishKey[8:]) {
+		t.Error("the copy has a key")
+	}
+	server.kill()
+
+	registry, s := m.open()
+	m.logged("redis cannot be reached: the apps and keys are those of the last copy")
+	if n := count(registry); n != 2 {
+		t.Errorf("%d apps, want 2", n)
+	}
+	knows(t, registry, later, "of the other")
+	app, _ := registry.App(made.App.ID)
+	if _, err := app.Check(keystore.Publish, made.PublishKey, time.Now()); err != nil {
+		t.Error(err)
+	}
+	_, err := registry.RevokeKey(made.App.ID, made.App.Keys[0].ID)
+	wantError(t, err, "cannot be reached")
+	wantError(t, registry.Delete(made.App.ID), "cannot be reached")
+	wantError(t, s.Check(t.Context()), "cannot be reached")
+
+	server.start()
+	knows(t, registry, later, "changed")
+	m.logged("redis is back")
+	if err := registry.Delete(made.App.ID); err != nil {
+		t.Error(err)
+	}
+	knows(t, other, made.App.ID, "")
+}
+
+func TestStartWithoutRedisAndWithoutACopyFails(t *testing.T) {
+	m := newMachine(t, fmt.Sprintf("redis://user:hunter2@127.0.0.1:%d", freePort(t)))
+	_, _, err := m.tryOpen()
+	wantError(t, err, "cannot be reached", "no copy", m.Copy)
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
+
+func TestCopyThatCannotBeUsedIsNamed(t *testing.T) {
+	m := newMachine(t, fmt.Sprintf("redis://127.0.0.1:%d", freePort(t)))
+	for text, reason := range map[string]string{
+		"":        "JSON",
+		"{}":      "not a copy",
+		`{"v":2}`: "format 2",
+		`{"v":1,"identity":"redis://10.0.0.9:6379/0 rt"}`:                           "another keystore, redis://10.0.0.9",
+		fmt.Sprintf(`{"v":1,"identity":%q,"apps":{"app_a":{"v":9}}}`, m.Identity()): "newer version",
+	} {
+		if err := os.WriteFile(m.Copy, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := m.tryOpen()
+		wantError(t, err, "cannot be reached", m.Copy, reason)
+	}
+}
+
+func TestCopyThatCannotBeWrittenIsNoHindrance(t *testing.T) {
+	server := startRedis(t)
+	m := newMachine(t, server.url())
+	m.Copy = "/proc/none/copy.json"
+	registry, _ := m.open()
+	create(t, registry, "shop")
+	m.logged("the copy of the keystore cannot be written")
+}
+
+// A wrong configuration must not start with the copy and stay unnoticed.
+func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
+	server := startRedis(t, "--requirepass", "secret")
+	m := newMachine(t, strings.Replace(server.url(), "//", "//:secret@", 1))
+	registry, _ := m.open()
+	create(t, registry, "shop")
+	if err := registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for url, cure := range map[string]string{
+		strings.Replace(server.url(), "//", "//:hunter2@", 1): "refuses the user or the password",
+		server.url(): "requires a password",
+	} {
+		m.URL = url
+		m.provision()
+		_, _, err := m.tryOpen()
+		wantError(t, err, cure)
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Error(err)
+		}
+	}
+}
