@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"go.uber.org/zap"
 )
 
 // copyInterval is how often the copy is written at most.
@@ -152,8 +152,6 @@ func (s *store) snapshot() *copied {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &copied{Version: max(s.seen, 0), Apps: make(map[string]json.RawMessage, len(s.records))}
-	for id, record := range s.records {
-		c.Apps[id] = record
-	}
+	maps.Copy(c.Apps, s.records)
 	return c
 }

@@ -33,8 +33,7 @@ func (s *Server) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *serverError
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*serverError](err); ok {
 		return err
 	}
 	at := strings.Join(s.option.InitAddress, ", ")
@@ -76,8 +75,7 @@ func answerOf(err error) string {
 // unreachable reports whether an explained error means that Redis is away, rather than
 // that the configuration is wrong, or what it keeps.
 func unreachable(err error) bool {
-	var known *serverError
-	if !errors.As(err, &known) {
+	if _, ok := errors.AsType[*serverError](err); !ok {
 		return false
 	}
 	answer := answerOf(err)

@@ -9,9 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"go.uber.org/zap"
 )
 
 func init() {

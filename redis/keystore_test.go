@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
-
-	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 // A machine is a gateway's keystore module, with its own copy on disk.

@@ -10,9 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-	"go.uber.org/zap"
-
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
+	"go.uber.org/zap"
 )
 
 const (
@@ -137,7 +136,7 @@ func (s *store) Load(ctx context.Context) ([]*keystore.App, error) {
 	if copyErr != nil {
 		return nil, errors.Join(err, fmt.Errorf("the copy %s cannot be used: %w", s.copy.path, copyErr))
 	}
-	s.loaded, s.stale, s.records, s.awaySince = true, true, s.kept.Apps, time.Now()
+	s.loaded, s.stale, s.awaySince = true, true, time.Now()
 	s.log.Warn("redis cannot be reached: the apps and keys are those of the last copy, and cannot be changed until it is back",
 		zap.String("copy", s.copy.path), zap.Int("apps", len(apps)), zap.Error(err))
 	return apps, nil
