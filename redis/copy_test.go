@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,5 +120,30 @@ func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Error(err)
 		}
+	}
+}
+
+// A server that accepts connections, but does not answer, is not waited for forever.
+func TestServerThatHangsAtTheStartIsNotWaitedFor(t *testing.T) {
+	server := startRedis(t)
+	m := newMachine(t, server.url())
+	registry, _ := m.open()
+	id := create(t, registry, "shop").App.ID
+	if err := registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server.signal(syscall.SIGSTOP)
+	begin := time.Now()
+	registry, _ = m.open()
+	if took := time.Since(begin); took > 2*openTimeout+loadSlack {
+		t.Errorf("it took %s", took)
+	}
+	knows(t, registry, id, "shop")
+	begin = time.Now()
+	if err := registry.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 2*callTimeout+loadSlack {
+		t.Errorf("closing took %s", took)
 	}
 }

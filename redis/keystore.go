@@ -93,7 +93,7 @@ func (k *Keystore) Open(logger *zap.Logger) (keystore.Store, error) {
 //		copy   <file>
 //	}
 func (k *Keystore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return k.unmarshal(d, map[string]*string{"copy": &k.Copy})
+	return k.unmarshal(d, wordSetting{"copy", "/var/lib/caddy/keystore.json", &k.Copy})
 }
 
 // Interface guards

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -342,4 +343,37 @@ func TestSettingsAreRead(t *testing.T) {
 	if one.Copy == other.Copy || !strings.HasPrefix(filepath.Base(one.Copy), "realtime-redis-") {
 		t.Errorf("%s, %s", one.Copy, other.Copy)
 	}
+}
+
+func TestCaddyfileOfTheKeystore(t *testing.T) {
+	const full = "redis redis://10.0.0.5:6379 {\n prefix shop\n copy /var/lib/caddy/shop.json\n}"
+	var k Keystore
+	if err := k.UnmarshalCaddyfile(caddyfile.NewTestDispenser(full)); err != nil || k.URL != "redis://10.0.0.5:6379" || k.Prefix != "shop" || k.Copy != "/var/lib/caddy/shop.json" {
+		t.Errorf("%+v, %v", k, err)
+	}
+	for text, want := range map[string]string{
+		"redis":                                  "redis needs the URL",
+		"redis redis://a redis://b":              "remove redis://b",
+		"redis redis://a {\n prefix\n}":          "prefix takes one word",
+		"redis redis://a {\n copy a b\n}":        "copy takes one word",
+		"redis redis://a {\n copies a\n}":        "it takes, for example: prefix shop, copy /var/lib/caddy/keystore.json",
+		"redis redis://a {\n copy a\n copy b\n}": "duplicate copy",
+	} {
+		err := new(Keystore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
+		wantError(t, err, want)
+	}
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	server := startRedis(t)
+	m := newMachine(t, server.url())
+	registry, _ := m.open()
+	server.subscribed(1)
+	if err := registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all connections are closed", func() bool {
+		list, err := server.do("CLIENT", "LIST").ToString()
+		return err == nil && !strings.Contains(list, "name=caddy-realtime")
+	})
 }

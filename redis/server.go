@@ -10,7 +10,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -120,14 +119,18 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 //		prefix <prefix>
 //	}
 func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return s.unmarshal(d, nil)
+	return s.unmarshal(d)
 }
 
-// unmarshal is UnmarshalCaddyfile with further settings of one word: where to write the
-// word, by the name of the setting.
-func (s *Server) unmarshal(d *caddyfile.Dispenser, further map[string]*string) error {
-	settings := map[string]*string{"prefix": &s.Prefix}
-	maps.Copy(settings, further)
+// A wordSetting is a setting of one word in a block.
+type wordSetting struct {
+	name, example string
+	word          *string // where it goes
+}
+
+// unmarshal is UnmarshalCaddyfile with further settings.
+func (s *Server) unmarshal(d *caddyfile.Dispenser, further ...wordSetting) error {
+	settings := append([]wordSetting{{"prefix", "shop", &s.Prefix}}, further...)
 	d.Next() // redis
 	args := d.RemainingArgs()
 	switch {
@@ -138,21 +141,30 @@ func (s *Server) unmarshal(d *caddyfile.Dispenser, further map[string]*string) e
 	}
 	s.URL = args[0]
 	for d.NextBlock(0) {
-		name := d.Val()
-		word, known := settings[name]
-		if !known {
-			var names []string
-			for _, name := range slices.Sorted(maps.Keys(settings)) {
-				names = append(names, name+" <"+name+">")
-			}
-			return d.Errf("unknown setting %s of redis; it takes: %s", name, strings.Join(names, ", "))
+		if err := unmarshalWord(d, settings); err != nil {
+			return err
 		}
-		if *word != "" {
-			return d.Errf("duplicate %s", name)
+	}
+	return nil
+}
+
+// unmarshalWord reads a line of the block.
+func unmarshalWord(d *caddyfile.Dispenser, settings []wordSetting) error {
+	name := d.Val()
+	i := slices.IndexFunc(settings, func(s wordSetting) bool { return s.name == name })
+	if i < 0 {
+		examples := make([]string, 0, len(settings))
+		for _, s := range settings {
+			examples = append(examples, s.name+" "+s.example)
 		}
-		if !d.AllArgs(word) || *word == "" {
-			return d.Errf("%s takes one word: %s shop", name, name)
-		}
+		return d.Errf("unknown setting %s of redis; it takes, for example: %s", name, strings.Join(examples, ", "))
+	}
+	setting := settings[i]
+	if *setting.word != "" {
+		return d.Errf("duplicate %s", name)
+	}
+	if !d.AllArgs(setting.word) || *setting.word == "" {
+		return d.Errf("%s takes one word: %s %s", name, name, setting.example)
 	}
 	return nil
 }
