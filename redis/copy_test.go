@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
-func (m *machine) copyText() string {
+func (m *holder) copyText() string {
 	text, err := os.ReadFile(m.Copy)
 	if err != nil && !os.IsNotExist(err) {
 		m.t.Fatal(err)
@@ -21,9 +21,9 @@ func (m *machine) copyText() string {
 
 func TestStartWithoutRedisServesTheCopy(t *testing.T) {
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, _ := m.open()
-	other, _ := newMachine(t, server.url()).open()
+	other, _ := newHolder(t, server.url()).open()
 	made, deleted, later := create(t, registry, "<shop>"), create(t, registry, "deleted"), create(t, other, "of the other").App.ID
 	knows(t, registry, later, "of the other")
 	if err := registry.Delete(deleted.App.ID); err != nil {
@@ -66,7 +66,7 @@ func TestStartWithoutRedisServesTheCopy(t *testing.T) {
 }
 
 func TestStartWithoutRedisAndWithoutACopyFails(t *testing.T) {
-	m := newMachine(t, fmt.Sprintf("redis://user:hunter2@127.0.0.1:%d", freePort(t)))
+	m := newHolder(t, fmt.Sprintf("redis://user:hunter2@127.0.0.1:%d", freePort(t)))
 	_, _, err := m.tryOpen()
 	wantError(t, err, "cannot be reached", "no copy", m.Copy)
 	if strings.Contains(err.Error(), "hunter2") {
@@ -75,7 +75,7 @@ func TestStartWithoutRedisAndWithoutACopyFails(t *testing.T) {
 }
 
 func TestCopyThatCannotBeUsedIsNamed(t *testing.T) {
-	m := newMachine(t, fmt.Sprintf("redis://127.0.0.1:%d", freePort(t)))
+	m := newHolder(t, fmt.Sprintf("redis://127.0.0.1:%d", freePort(t)))
 	for text, reason := range map[string]string{
 		"":        "JSON",
 		"{}":      "not a copy",
@@ -93,7 +93,7 @@ func TestCopyThatCannotBeUsedIsNamed(t *testing.T) {
 
 func TestCopyThatCannotBeWrittenIsNoHindrance(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	m.Copy = "/proc/none/copy.json"
 	registry, _ := m.open()
 	create(t, registry, "shop")
@@ -103,7 +103,7 @@ func TestCopyThatCannotBeWrittenIsNoHindrance(t *testing.T) {
 // A wrong configuration must not start with the copy and stay unnoticed.
 func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
 	server := startRedis(t, "--requirepass", "secret")
-	m := newMachine(t, strings.Replace(server.url(), "//", "//:secret@", 1))
+	m := newHolder(t, strings.Replace(server.url(), "//", "//:secret@", 1))
 	registry, _ := m.open()
 	create(t, registry, "shop")
 	if err := registry.Close(); err != nil {
@@ -126,7 +126,7 @@ func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
 // A server that accepts connections, but does not answer, is not waited for forever.
 func TestServerThatHangsAtTheStartIsNotWaitedFor(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, _ := m.open()
 	id := create(t, registry, "shop").App.ID
 	if err := registry.Close(); err != nil {

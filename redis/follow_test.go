@@ -24,7 +24,7 @@ func TestChangeOfAnotherMachineIsKnownWithinASecond(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := startRedis(t)
 			url := limit(server)
-			a, b := newMachine(t, url), newMachine(t, url)
+			a, b := newHolder(t, url), newHolder(t, url)
 			one, _ := a.open()
 			other, _ := b.open()
 			if url == server.url() {
@@ -58,13 +58,13 @@ func TestChangeOfAnotherMachineIsKnownWithinASecond(t *testing.T) {
 
 func TestCommandThatWasRenamedIsNoHindrance(t *testing.T) {
 	server := startRedis(t, "--rename-command", "PUBLISH", "")
-	one, _ := newMachine(t, server.url()).open()
-	other, _ := newMachine(t, server.url()).open()
+	one, _ := newHolder(t, server.url()).open()
+	other, _ := newHolder(t, server.url()).open()
 	knows(t, other, create(t, one, "shop").App.ID, "shop")
 }
 
 // changed watches for the first notice of an app, or of all.
-func (m *machine) watch() (*store, chan string) {
+func (m *holder) watch() (*store, chan string) {
 	m.t.Helper()
 	opened, err := m.Open(m.log)
 	if err != nil {
@@ -83,9 +83,9 @@ func (m *machine) watch() (*store, chan string) {
 // A notification names the app, so that the others need not load all of them.
 func TestNotificationNamesTheApp(t *testing.T) {
 	server := startRedis(t)
-	_, changed := newMachine(t, server.url()).watch()
+	_, changed := newHolder(t, server.url()).watch()
 	server.subscribed(1)
-	one, _ := newMachine(t, server.url()).open()
+	one, _ := newHolder(t, server.url()).open()
 	const attempts = 10 // the poll of a busy machine can be faster than a notification
 	for range attempts {
 		id := create(t, one, "shop").App.ID
@@ -105,8 +105,8 @@ func TestNotificationNamesTheApp(t *testing.T) {
 
 func TestLostSubscriptionIsMadeAgain(t *testing.T) {
 	server := startRedis(t)
-	_, changed := newMachine(t, server.url()).watch()
-	one, _ := newMachine(t, server.url()).open()
+	_, changed := newHolder(t, server.url()).watch()
+	one, _ := newHolder(t, server.url()).open()
 	server.subscribed(2)
 	for range 3 {
 		if n, err := server.do("CLIENT", "KILL", "TYPE", "pubsub").AsInt64(); err != nil || n != 2 {
@@ -128,8 +128,8 @@ func TestLostSubscriptionIsMadeAgain(t *testing.T) {
 // The poll finds a change whose notification nobody received.
 func TestChangeDuringALostSubscriptionIsKnown(t *testing.T) {
 	server := startRedis(t)
-	one, _ := newMachine(t, server.url()).open()
-	other, _ := newMachine(t, server.url()).open()
+	one, _ := newHolder(t, server.url()).open()
+	other, _ := newHolder(t, server.url()).open()
 	server.subscribed(2)
 	for range 5 {
 		server.do("CLIENT", "KILL", "TYPE", "pubsub")
@@ -143,7 +143,7 @@ func TestChangeDuringALostSubscriptionIsKnown(t *testing.T) {
 // replaced in a failover.
 func TestSilentSubscriptionIsReplaced(t *testing.T) {
 	server := startRedis(t)
-	s, changed := newMachine(t, server.url()).watch()
+	s, changed := newHolder(t, server.url()).watch()
 	server.subscribed(1)
 	before, err := server.do("CLIENT", "LIST", "TYPE", "pubsub").ToString()
 	if err != nil {
@@ -161,8 +161,8 @@ func TestSilentSubscriptionIsReplaced(t *testing.T) {
 
 func TestChangeOfAMachineThatCrashedIsEnded(t *testing.T) {
 	server := startRedis(t)
-	one, _ := newMachine(t, server.url()).open()
-	other, s := newMachine(t, server.url()).open()
+	one, _ := newHolder(t, server.url()).open()
+	other, s := newHolder(t, server.url()).open()
 	server.subscribed(2)
 	kept, gone := create(t, one, "shop").App.ID, create(t, one, "gone").App.ID
 	knows(t, other, gone, "gone")
@@ -189,7 +189,7 @@ func TestChangeOfAMachineThatCrashedIsEnded(t *testing.T) {
 // A slow deletion must not take an app out of the index that was put again since.
 func TestDeletionLeavesALaterAppInTheIndex(t *testing.T) {
 	server := startRedis(t)
-	_, s := newMachine(t, server.url()).open()
+	_, s := newHolder(t, server.url()).open()
 	app := &keystore.App{ID: "app_a", Name: "a"}
 	number, err := s.begin(t.Context(), app.ID)
 	if err != nil {
@@ -208,9 +208,9 @@ func TestDeletionLeavesALaterAppInTheIndex(t *testing.T) {
 
 func TestRestartOfRedisIsSurvived(t *testing.T) {
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	one, s := m.open()
-	other, _ := newMachine(t, server.url()).open()
+	other, _ := newHolder(t, server.url()).open()
 	id := create(t, one, "shop").App.ID
 	knows(t, other, id, "shop")
 	server.kill()
@@ -229,9 +229,9 @@ func TestRestartOfRedisIsSurvived(t *testing.T) {
 
 func TestServerThatHangsIsAnErrorInTime(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	one, s := m.open()
-	other, _ := newMachine(t, server.url()).open()
+	other, _ := newHolder(t, server.url()).open()
 	id := create(t, one, "shop").App.ID
 	knows(t, other, id, "shop")
 	server.signal(syscall.SIGSTOP)
@@ -251,7 +251,7 @@ func TestServerThatHangsIsAnErrorInTime(t *testing.T) {
 
 func TestServerThatLostItsDataEmptiesNoGateway(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, s := m.open()
 	made := create(t, registry, "shop")
 	until(t, "the copy has the app", func() bool { return strings.Contains(m.copyText(), made.App.ID) })
@@ -282,7 +282,7 @@ func TestServerThatLostItsDataEmptiesNoGateway(t *testing.T) {
 // A failover loses what was not replicated: every machine then has what Redis has.
 func TestServerThatLostChangesIsFollowed(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, s := m.open()
 	id := create(t, registry, "shop").App.ID
 	record, err := server.do("GET", s.names.app(id)).ToString()

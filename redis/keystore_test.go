@@ -18,23 +18,23 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// A machine is a gateway's keystore module, with its own copy on disk.
-type machine struct {
+// A holder is a gateway's keystore module, with its own copy on disk.
+type holder struct {
 	Keystore
 	t    testing.TB
 	logs *observer.ObservedLogs
 	log  *zap.Logger
 }
 
-func newMachine(t testing.TB, url string) *machine {
+func newHolder(t testing.TB, url string) *holder {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	m := &machine{Keystore{Server: Server{URL: url}, Copy: filepath.Join(t.TempDir(), "copy.json")}, t, logs, zap.New(core)}
+	m := &holder{Keystore{Server: Server{URL: url}, Copy: filepath.Join(t.TempDir(), "copy.json")}, t, logs, zap.New(core)}
 	m.provision()
 	return m
 }
 
-func (m *machine) provision() {
+func (m *holder) provision() {
 	m.t.Helper()
 	if err := m.Provision(caddy.Context{}); err != nil {
 		m.t.Fatal(err)
@@ -42,7 +42,7 @@ func (m *machine) provision() {
 }
 
 // tryOpen opens the registry.
-func (m *machine) tryOpen() (*keystore.Registry, *store, error) {
+func (m *holder) tryOpen() (*keystore.Registry, *store, error) {
 	opened, err := m.Open(m.log)
 	if err != nil {
 		return nil, nil, err
@@ -59,7 +59,7 @@ func (m *machine) tryOpen() (*keystore.Registry, *store, error) {
 	return registry, opened.(*store), nil
 }
 
-func (m *machine) open() (*keystore.Registry, *store) {
+func (m *holder) open() (*keystore.Registry, *store) {
 	m.t.Helper()
 	registry, s, err := m.tryOpen()
 	if err != nil {
@@ -69,7 +69,7 @@ func (m *machine) open() (*keystore.Registry, *store) {
 }
 
 // logged waits for a message.
-func (m *machine) logged(message string) {
+func (m *holder) logged(message string) {
 	m.t.Helper()
 	until(m.t, "it is logged: "+message, func() bool {
 		for _, entry := range m.logs.All() {
@@ -138,7 +138,7 @@ func wantError(t testing.TB, err error, words ...string) {
 
 func TestAppsSurviveARestartOfEverything(t *testing.T) {
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, _ := m.open()
 	var apps []keystore.Created
 	for i := range 3 {
@@ -156,7 +156,7 @@ func TestAppsSurviveARestartOfEverything(t *testing.T) {
 	}
 	server.kill()
 	server.start()
-	registry, _ = newMachine(t, server.url()).open()
+	registry, _ = newHolder(t, server.url()).open()
 	if n := count(registry); n != 2 {
 		t.Errorf("%d apps, want 2", n)
 	}
@@ -173,7 +173,7 @@ func TestAppsSurviveARestartOfEverything(t *testing.T) {
 // A store must compare and set, whatever the registry does.
 func TestPutAndDeleteCompare(t *testing.T) {
 	server := startRedis(t)
-	_, s := newMachine(t, server.url()).open()
+	_, s := newHolder(t, server.url()).open()
 	one, two := &keystore.App{ID: "app_a", Name: "one"}, &keystore.App{ID: "app_a", Name: "two"}
 	for i, step := range []struct {
 		err  error
@@ -204,7 +204,7 @@ func TestPutAndDeleteCompare(t *testing.T) {
 
 func TestRecordThatAnotherVersionWroteCanBeChanged(t *testing.T) {
 	server := startRedis(t)
-	registry, _ := newMachine(t, server.url()).open()
+	registry, _ := newHolder(t, server.url()).open()
 	id := create(t, registry, "shop").App.ID
 	record, err := server.do("GET", "rt:{"+id+"}:app").ToString()
 	if err != nil {
@@ -219,7 +219,7 @@ func TestRecordThatAnotherVersionWroteCanBeChanged(t *testing.T) {
 
 func TestLaterUseOfAKeyIsKept(t *testing.T) {
 	server := startRedis(t)
-	_, s := newMachine(t, server.url()).open()
+	_, s := newHolder(t, server.url()).open()
 	if err := s.Put(t.Context(), nil, &keystore.App{ID: "app_a", Name: "a"}); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestLaterUseOfAKeyIsKept(t *testing.T) {
 
 func TestManyAppsAreLoaded(t *testing.T) {
 	server := startRedis(t)
-	_, s := newMachine(t, server.url()).open()
+	_, s := newHolder(t, server.url()).open()
 	const apps = 2*batch + 1
 	for i := range apps {
 		if err := s.Put(t.Context(), nil, &keystore.App{ID: fmt.Sprint("app_", i), Name: "a"}); err != nil {
@@ -250,7 +250,7 @@ func TestManyAppsAreLoaded(t *testing.T) {
 
 func TestDamagedRecordIsNamed(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, _ := m.open()
 	id := create(t, registry, "shop").App.ID
 	until(t, "the copy is written", func() bool { _, err := os.Stat(m.Copy); return err == nil })
@@ -267,10 +267,10 @@ func TestOtherKeysAndPrefixesAreLeftAlone(t *testing.T) {
 	server := startRedis(t)
 	server.do("SET", "rt:session", "theirs")
 	server.do("SET", "apps", "theirs")
-	one, other := newMachine(t, server.url()), newMachine(t, server.url())
+	one, other := newHolder(t, server.url()), newHolder(t, server.url())
 	other.Prefix = "rt2"
 	other.provision()
-	third := newMachine(t, server.url()+"/3")
+	third := newHolder(t, server.url()+"/3")
 	a, _ := one.open()
 	b, _ := other.open()
 	c, _ := third.open()
@@ -300,7 +300,7 @@ func TestNoChangeIsLostBetweenMachines(t *testing.T) {
 	server := startRedis(t)
 	var registries []*keystore.Registry
 	for range machines {
-		registry, _ := newMachine(t, server.url()).open()
+		registry, _ := newHolder(t, server.url()).open()
 		registries = append(registries, registry)
 	}
 	id := create(t, registries[0], "shop").App.ID
@@ -366,7 +366,7 @@ func TestCaddyfileOfTheKeystore(t *testing.T) {
 
 func TestCloseEndsEverything(t *testing.T) {
 	server := startRedis(t)
-	m := newMachine(t, server.url())
+	m := newHolder(t, server.url())
 	registry, _ := m.open()
 	server.subscribed(1)
 	if err := registry.Close(); err != nil {

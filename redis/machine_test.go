@@ -71,6 +71,11 @@ func (m *machine) Deliver(message *hub.Message) hub.Delivery {
 	return hub.Delivery{}
 }
 
+// Fill implements hub.Handler.
+func (m *machine) Fill(app, channel string, _ hub.Position, _ uint64, past []hub.Filled) {
+	m.t.Errorf("%s/%q is filled with %d messages", app, channel, len(past))
+}
+
 // Subscribers implements hub.Handler.
 func (m *machine) Subscribers(app, channel string) int {
 	m.mu.Lock()

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -112,16 +111,6 @@ func (s *redisServer) do(words ...string) rueidis.RedisResult {
 	}
 	defer client.Close()
 	return client.Do(context.Background(), client.B().Arbitrary(words...).Build())
-}
-
-// conf writes a file into the server's directory and returns its path.
-func (s *redisServer) conf(name, text string) string {
-	s.t.Helper()
-	path := filepath.Join(s.dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	return path
 }
 
 func freePort(t testing.TB) int {
