@@ -67,7 +67,7 @@ export class Caddy {
    * Writes the Caddyfile without loading it.
    * descriptors, only at a start: the process's limit of open files;
    * binary, only at a start: a binary other than the one under test;
-   * admin: returns the admin endpoint's block for an address; keystore: instead of badger;
+   * admin: returns the admin endpoint's block for an address; keystore: instead of badger, "" for none;
    * global: lines of the realtime global option; rateLimit: no limit by default;
    * options: other global options; site: the site's lines; sites: additional sites.
    */
@@ -83,7 +83,7 @@ export class Caddy {
 		format json
 	}
 	realtime {
-		keystore ${keystore}
+		${keystore && `keystore ${keystore}`}
 		rate_limit ${rateLimit}
 		${global}
 	}

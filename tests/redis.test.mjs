@@ -1,0 +1,89 @@
+// Two gateways that share apps, keys and channels through one Redis, with the stock client.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Caddy } from "./lib/caddy.mjs";
+import { once, until } from "./lib/wait.mjs";
+
+/** A redis-server on a port of its own. */
+class Redis {
+  static async start() {
+    const redis = new Redis();
+    const probe = createServer().listen(0, "127.0.0.1");
+    await once(probe, "listening");
+    redis.port = probe.address().port;
+    await new Promise((done) => probe.close(done));
+    redis.dir = mkdtempSync(join(tmpdir(), "realtime-redis-"));
+    const args = ["--port", String(redis.port), "--bind", "127.0.0.1", "--dir", redis.dir, "--save", "", "--appendonly", "yes"];
+    redis.child = spawn("redis-server", args, { stdio: "ignore" });
+    await until("redis-server answers", () => new Promise((done) => {
+      const socket = connect(redis.port, "127.0.0.1", () => socket.end(() => done(true))).on("error", () => done(false));
+    }));
+    return redis;
+  }
+
+  get url() {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  async close() {
+    const ended = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await ended;
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+describe("two gateways with one Redis", () => {
+  let redis;
+  const machines = [];
+
+  before(async () => {
+    redis = await Redis.start();
+    machines.push(await Caddy.start({ keystore: "", global: `redis ${redis.url}` }));
+    machines.push(await Caddy.start({ keystore: `redis ${redis.url}`, global: `broker redis ${redis.url}` }));
+  });
+  after(async () => {
+    await Promise.all(machines.map((caddy) => caddy.close()));
+    await redis.close();
+  });
+
+  test("an app that one makes is known to both, and so is what either publishes, in one order", async () => {
+    const [one, other] = machines;
+    const app = await one.app();
+    await until("the other knows the app", async () => (await other.admin("GET", `/realtime/apps/${app.id}`)).status === 200);
+    const sockets = await Promise.all([one, other, other].map(async (caddy, i) => {
+      const socket = caddy.socket(app, { transports: i === 1 ? ["polling"] : undefined });
+      socket.got = [];
+      socket.on("e", (data) => socket.got.push(data));
+      await once(socket, "connect");
+      for (const channel of ["a", "b"]) assert.equal((await socket.emitWithAck("subscribe", channel)).error, undefined);
+      return socket;
+    }));
+    await Promise.all([one, other].flatMap((caddy, i) => ["a", "b"].map(async (channel) => {
+      for (let n = 0; n < 25; n++) await caddy.published(app, { channel, event: "e", data: `${i} ${channel} ${n}` });
+    })));
+    await until("all has arrived", () => sockets.every(({ got }) => got.length >= 100));
+    for (const { got } of sockets) assert.deepEqual(got, sockets[0].got);
+    assert.equal(new Set(sockets[0].got).size, 100);
+  });
+
+  test("a key that one revokes ends its sockets on the other within a second", async () => {
+    const [one, other] = machines;
+    const app = await one.app();
+    await until("the other knows the app", async () => (await other.admin("GET", `/realtime/apps/${app.id}`)).status === 200);
+    const socket = other.socket(app);
+    await once(socket, "connect");
+    const { json } = await one.admin("GET", `/realtime/apps/${app.id}`);
+    const lost = once(socket, "disconnect");
+    assert.equal((await one.admin("DELETE", `/realtime/keys/${app.id}/${json.keys.find(({ kind }) => kind === "subscribe").id}`)).status, 204);
+    await lost;
+    const back = other.socket(app, { reconnection: false });
+    const [err] = await once(back, "connect_error");
+    assert.equal(err.data.code, "key_revoked");
+  });
+});
