@@ -29,11 +29,8 @@ func notices() map[string]string {
 // app's page, and a new key with the page that shows it. A page reload repeats
 // neither.
 func (v *visit) changeApp(id string) error {
-	app, err := v.app(id)
+	app, err := v.appForm(id)
 	if err != nil {
-		return err
-	}
-	if err := v.form(); err != nil {
 		return err
 	}
 	form, o := v.r.PostForm, v.operator()

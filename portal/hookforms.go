@@ -19,11 +19,8 @@ const testWait = 8 * time.Second
 // changeHooks performs an action on an app's webhooks. The form's hook is the id of
 // the one to change.
 func (v *visit) changeHooks(id string) error {
-	app, err := v.app(id)
+	app, err := v.appForm(id)
 	if err != nil {
-		return err
-	}
-	if err := v.form(); err != nil {
 		return err
 	}
 	form, o := v.r.PostForm, v.operator()

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/respond"
 	"github.com/seed-c079cc48/caddy-realtime/internal/text"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
 )
 
@@ -199,6 +200,15 @@ func (v *visit) method(get, post func() error) error {
 		return post()
 	}
 	return apierr.MethodNotAllowed(v.r.Method, allow)
+}
+
+// appForm returns an app and parses the form that was submitted for it.
+func (v *visit) appForm(id string) (*keystore.App, error) {
+	app, err := v.app(id)
+	if err != nil {
+		return nil, err
+	}
+	return app, v.form()
 }
 
 // maxForm bounds a form apart from its largest field, in bytes.

@@ -118,11 +118,8 @@ func (v *visit) refuseUser(page *usersPage, err error) error {
 
 // changeUser performs an action on the form's user.
 func (v *visit) changeUser(id string) error {
-	app, err := v.app(id)
+	app, err := v.appForm(id)
 	if err != nil {
-		return err
-	}
-	if err := v.form(); err != nil {
 		return err
 	}
 	user, do := v.r.PostForm.Get("user"), v.r.PostForm.Get("do")

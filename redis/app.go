@@ -1,10 +1,8 @@
 package redis
 
 import (
-	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
@@ -153,7 +151,7 @@ func (a *app) fail(err error) {
 	a.behind = true
 	a.mu.Unlock()
 	if a.broker.ctx.Err() == nil {
-		a.broker.log.Warn("cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.wrap(err)))
+		a.broker.log.Warn("cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.server.explain(err)))
 	}
 	_ = sleep(a.broker.ctx, minPause)
 }
@@ -224,16 +222,4 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 	}
 	a.broker.handler.Deliver(m).Flush()
 	return true
-}
-
-// sleep waits, at most until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -3,9 +3,6 @@ package redis
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +50,7 @@ func (b *Broker) Open(logger *zap.Logger) (hub.Broker, error) {
 // A broker connects one hub with Redis.
 type broker struct {
 	client  rueidis.Client
-	address string // for errors; no secrets
+	server  *Server
 	prefix  string
 	log     *zap.Logger
 	handler hub.Handler
@@ -71,7 +68,7 @@ type broker struct {
 
 func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 	b := &broker{
-		client: client, address: strings.Join(s.option.InitAddress, ", "), prefix: s.Prefix, log: logger,
+		client: client, server: s, prefix: s.Prefix, log: logger,
 		probe: "probe:" + rand.Text(), apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -124,7 +121,7 @@ func (b *broker) Forget(id string) {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
 		if err := b.client.Do(ctx, b.client.B().Unlink().Key(a.positionKey()).Build()).Error(); err != nil {
-			b.log.Warn("cannot forget an app", zap.String("app", id), zap.Error(b.wrap(err)))
+			b.log.Warn("cannot forget an app", zap.String("app", id), zap.Error(b.server.explain(err)))
 		}
 	})
 }
@@ -138,14 +135,6 @@ func (b *broker) Close() error {
 	b.work.Wait()
 	b.client.Close()
 	return nil
-}
-
-// wrap names the server in an error.
-func (b *broker) wrap(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("redis at %s does not answer: %w", b.address, err)
-	}
-	return fmt.Errorf("redis at %s: %w", b.address, err)
 }
 
 // Interface guards

@@ -33,16 +33,7 @@ func (s *store) Watch(changed func(id string)) {
 }
 
 // wait returns false if the store is closed before the time is over.
-func (s *store) wait(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-s.ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
+func (s *store) wait(d time.Duration) bool { return sleep(s.ctx, d) == nil }
 
 // poll looks for changes whose notification was lost, and ends changes of gateways that
 // crashed.

@@ -41,7 +41,7 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 		l.remove(name, channel)
 		// Before it returns, because the next call may subscribe again. ctx may have ended.
 		l.unsubscribe(b.ctx, name) //nolint:contextcheck // see above
-		return b.wrap(err)
+		return b.server.explain(err)
 	}
 	return nil
 }
@@ -87,17 +87,12 @@ func (l *lane) subscribe(ctx context.Context, name string, s *subscription) erro
 
 // left waits until a connection that has failed is no longer the lane's.
 func (l *lane) left(ctx context.Context, conn rueidis.DedicatedClient) error {
-	for {
-		l.mu.Lock()
-		same := l.conn == conn
-		l.mu.Unlock()
-		if !same {
-			return nil
-		}
+	for l.current() == conn {
 		if err := sleep(ctx, minPause); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // confirm notes where the app stood, unless the connection is another by now.
@@ -114,9 +109,7 @@ func (l *lane) confirm(conn rueidis.DedicatedClient, s *subscription, at hub.Pos
 // unsubscribe withdraws a subscription that the lane no longer has. If that fails, the
 // server's messages are ignored until the next connection.
 func (l *lane) unsubscribe(ctx context.Context, name string) {
-	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
+	conn := l.current()
 	if conn == nil {
 		return
 	}

@@ -62,13 +62,11 @@ func (l *lane) run() {
 		if l.broker.ctx.Err() != nil {
 			return
 		}
-		l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.wrap(err)))
+		l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
 		if time.Since(began) > maxPause {
 			pause = minPause
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // spreads load
-		case <-l.broker.ctx.Done():
+		if sleep(l.broker.ctx, pause/2+rand.N(pause)) != nil { //nolint:gosec // spreads load
 			return
 		}
 		pause = min(2*pause, maxPause)
@@ -200,6 +198,13 @@ func (l *lane) suspend() {
 	for _, s := range l.subs {
 		s.app.suspend()
 	}
+}
+
+// current returns the connection, or nil while there is none.
+func (l *lane) current() rueidis.DedicatedClient {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
 }
 
 // await returns the connection, and waits for one if there is none.

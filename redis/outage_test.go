@@ -275,17 +275,14 @@ func TestSilentSubscriptionIsRenewed(t *testing.T) {
 	m := s.join("")
 	m.subscribe("app", "a")
 	l := m.lane("app")
-	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
+	conn := l.current()
 	// The server forgets the connection's subscriptions, as a failover can.
 	if err := conn.Do(t.Context(), conn.B().Sunsubscribe().Channel(l.name+m.probe).Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "there is another connection", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.conn != nil && l.conn != conn
+		now := l.current()
+		return now != nil && now != conn
 	})
 	m.publish(message("app", "a", "e"))
 	until(t, "a message", func() bool { return len(m.delivered("app")) == 1 })
@@ -296,9 +293,7 @@ func TestSubscriptionThatTheServerEndsIsRenewed(t *testing.T) {
 	m := s.join("")
 	m.subscribe("app", "a")
 	l := m.lane("app")
-	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
+	conn := l.current()
 	if err := conn.Do(t.Context(), conn.B().Sunsubscribe().Channel(m.app("app").pubsubName("a")).Build()).Error(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func (a *app) publish(ctx context.Context, all []*hub.Message) (hub.Position, er
 	}
 	answer, err := publishScript.Exec(ctx, a.broker.client, []string{a.positionKey()}, args).AsStrSlice()
 	if err != nil {
-		return hub.Position{}, a.broker.wrap(err)
+		return hub.Position{}, a.broker.server.explain(err)
 	}
 	at, err := readPosition(answer)
 	if err != nil {

@@ -102,13 +102,13 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, fmt.Errorf("redis at %s: %w", strings.Join(option.InitAddress, ", "), err)
+		return nil, s.explain(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	if err := client.Do(ctx, client.B().Ping().Build()).Error(); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("redis at %s: %w", strings.Join(option.InitAddress, ", "), err)
+		return nil, s.explain(err)
 	}
 	return client, nil
 }
@@ -167,4 +167,16 @@ func unmarshalWord(d *caddyfile.Dispenser, settings []wordSetting) error {
 		return d.Errf("%s takes one word: %s %s", name, name, setting.example)
 	}
 	return nil
+}
+
+// sleep waits, at most until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

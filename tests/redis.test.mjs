@@ -2,21 +2,19 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Caddy } from "./lib/caddy.mjs";
+import { freePorts } from "./lib/ports.mjs";
 import { once, until } from "./lib/wait.mjs";
 
 /** A redis-server on a port of its own. */
 class Redis {
   static async start() {
     const redis = new Redis();
-    const probe = createServer().listen(0, "127.0.0.1");
-    await once(probe, "listening");
-    redis.port = probe.address().port;
-    await new Promise((done) => probe.close(done));
+    [redis.port] = await freePorts(1);
     redis.dir = mkdtempSync(join(tmpdir(), "realtime-redis-"));
     const args = ["--port", String(redis.port), "--bind", "127.0.0.1", "--dir", redis.dir, "--save", "", "--appendonly", "yes"];
     redis.child = spawn("redis-server", args, { stdio: "ignore" });
