@@ -3,6 +3,7 @@ package engineio_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -149,16 +150,9 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 		eventually(t, "all sessions are gone", func() bool { return srv.Len() == 0 && len(srv.Sessions()) == 0 })
 	}
 	churn(1)
-	goroutines, files, before := settled(t)
-	const rounds, times = 4, 5
-	for range rounds {
-		churn(times)
-	}
-	eventually(t, "goroutines and files are as before", func() bool {
-		return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
-	})
-	clients := int64(rounds * times * 8 * len(waysToGo))
-	if grown := heap() - before; grown > clients*200 {
+	const times = 5
+	clients := int64(times * 8 * len(waysToGo))
+	if grown := leftBehind(t, func() { churn(times) }); grown > clients*200 {
 		t.Errorf("%d bytes are left of each of %d clients", grown/clients, clients)
 	}
 	if opened, closed := srv.opened.Load(), srv.closed.Load(); opened != closed {
@@ -168,22 +162,40 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 
 func TestTwoThousandThatConnectAndDrop(t *testing.T) {
 	srv := serve(t, config(), app{})
-	goroutines, files, before := settled(t)
-	var clients sync.WaitGroup
-	for range 16 {
-		clients.Go(func() {
-			for range 2000 / 16 {
-				waysToGo["behind the handshake"](srv)
-			}
-		})
-	}
-	clients.Wait()
-	eventually(t, "nothing is left", func() bool {
-		return srv.Len() == 0 && len(srv.Sessions()) == 0 && runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
+	grown := leftBehind(t, func() {
+		var clients sync.WaitGroup
+		for range 16 {
+			clients.Go(func() {
+				for range 2000 / 16 {
+					waysToGo["behind the handshake"](srv)
+				}
+			})
+		}
+		clients.Wait()
+		eventually(t, "all sessions are gone", func() bool { return srv.Len() == 0 && len(srv.Sessions()) == 0 })
 	})
-	if grown := heap() - before; grown > 2000*600 { // a single session takes more
+	if grown > 2000*600 { // a single session takes more
 		t.Errorf("%d bytes are left of each client", grown/2000)
 	}
+}
+
+// leftBehind runs churn four times, waits until goroutines and files are as before, and
+// returns the least by which one run made the heap grow. What leaks does so each time;
+// but the runtime never frees the descriptors of goroutines, so that a busy machine, on
+// which more of them were alive at once than ever before, has grown once.
+func leftBehind(t *testing.T, churn func()) (bytes int64) {
+	t.Helper()
+	goroutines, files, before := settled(t)
+	bytes = math.MaxInt64
+	for range 4 {
+		churn()
+		eventually(t, "goroutines and files are as before", func() bool {
+			return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
+		})
+		now := heap()
+		bytes, before = min(bytes, now-before), now
+	}
+	return bytes
 }
 
 // settled waits until nothing of earlier tests is left, then measures.
