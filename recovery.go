@@ -121,6 +121,12 @@ func (s *socket) replace() {
 	s.conn.Session().Abort(reason)
 }
 
+// interrupt ends a socket whose client may have missed messages, so that it comes back
+// and begins again.
+func interrupt(of hub.Subscriber[*socketio.Broadcast]) {
+	of.(*socket).conn.Session().Abort("messages were lost")
+}
+
 // returnTime returns how long the client of a socket that ended for that reason
 // can still recover.
 func (s *socket) returnTime(reason string) time.Duration {

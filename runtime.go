@@ -111,6 +111,7 @@ func openRuntime(first *App) (*runtime, error) {
 	}
 	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings)
 	rt.hub.Observe(rt.hooks.occupied)
+	rt.hub.Interrupted(interrupt)
 	rt.presence = rt.newPresence()
 	rt.presence.Observe(rt.hooks.member)
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live, hooks: rt.hooks}

@@ -73,6 +73,15 @@ type Handler interface {
 	// was. Without it, the hub knows nothing of what was published before.
 	Fill(app, channel string, at Position, floor uint64, past []Filled)
 
+	// Lost says that messages of a channel, up to this position, were published and
+	// cannot be delivered any longer. It is called as if it were a Deliver.
+	Lost(app, channel string, at Position)
+
+	// Moved says that an app has a new epoch, all messages of which are to come. It is
+	// called, as if it were a Deliver, before the first of them; not for the first epoch
+	// that the broker knows of.
+	Moved(app, epoch string)
+
 	// Subscribers returns the number of a channel's subscribers on this
 	// machine.
 	Subscribers(app, channel string) int

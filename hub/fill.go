@@ -24,9 +24,7 @@ func (h *Hub[P]) Fill(app, channel string, at Position, floor uint64, past []Fil
 func (s *stream[P]) fill(channel string, at Position, floor uint64, past []Filled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at.Epoch != s.epoch || at.Offset > s.last {
-		s.advance(at)
-	}
+	s.stand(at)
 	c := s.channel(channel)
 	for !c.enter() {
 		c = s.channel(channel)

@@ -18,16 +18,17 @@ import (
 // A Hub knows the subscribers of every channel. All its methods may be called
 // concurrently.
 type Hub[P any] struct {
-	codec     Codec[P]
-	broker    Broker
-	interests *interests // nil if the broker is not Interested
-	seed      maphash.Seed
-	shards    [shardCount]shard[P]
-	subs      atomic.Int64
-	occupied  atomic.Int64                             // channels that have subscribers
-	observe   func(app, channel string, occupied bool) // can be nil
-	free      sync.Pool                                // of *batch[P]
-	ahead     atomic.Int64                             // see Limits
+	codec       Codec[P]
+	broker      Broker
+	interests   *interests // nil if the broker is not Interested
+	seed        maphash.Seed
+	shards      [shardCount]shard[P]
+	subs        atomic.Int64
+	occupied    atomic.Int64                             // channels that have subscribers
+	observe     func(app, channel string, occupied bool) // can be nil
+	interrupted func(Subscriber[P])                      // can be nil
+	free        sync.Pool                                // of *batch[P]
+	ahead       atomic.Int64                             // see Limits
 
 	began     time.Time
 	history   history[P]
@@ -38,8 +39,9 @@ type Hub[P any] struct {
 	streamsMu sync.RWMutex // guards streams
 	streams   lean.Map[string, *stream[P]]
 
-	sweeper sync.WaitGroup
-	closed  chan struct{}
+	sweeper    sync.WaitGroup
+	interrupts sync.WaitGroup // goroutines that call interrupted
+	closed     chan struct{}
 }
 
 // A Codec makes payloads of messages. Its functions must not block.
@@ -93,6 +95,12 @@ func (h *Hub[P]) Configure(l Limits) {
 // anybody subscribes.
 func (h *Hub[P]) Observe(f func(app, channel string, occupied bool)) { h.observe = f }
 
+// Interrupted has f called for each subscriber whose session has ended because the
+// broker has lost messages that its client may have missed. f ends its connection, so
+// that the client begins again. It is called with no lock held. Call Interrupted before
+// anybody subscribes.
+func (h *Hub[P]) Interrupted(f func(Subscriber[P])) { h.interrupted = f }
+
 // New creates a hub that sends its messages through the broker, and starts the
 // broker. The broker belongs to the hub from then on: the hub closes it, even if
 // New fails.
@@ -141,7 +149,9 @@ func (h *Hub[P]) Close() error {
 	if h.interests != nil {
 		h.interests.close()
 	}
-	return h.broker.Close()
+	err := h.broker.Close()
+	h.interrupts.Wait()
+	return err
 }
 
 // Channels returns the number of channels that have subscribers.

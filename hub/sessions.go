@@ -118,13 +118,24 @@ func (m *Member[P]) Leave(within time.Duration) {
 		m.Close()
 		return
 	}
+	if !s.park(m, within) {
+		m.Close()
+	}
+}
+
+// park makes the session one that is away, unless it has ended. Its member leaves, unless
+// the client has come back on another connection.
+func (s *Session[P]) park(m *Member[P], within time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.member != m { // it has come back on another connection
-		return
+	switch {
+	case s.ended:
+		return false
+	case s.member == m:
+		s.leave(m)
+		s.stream.hub.sessions.park(s, within)
 	}
-	s.leave(m)
-	s.stream.hub.sessions.park(s, within)
+	return true
 }
 
 // session returns the session of a member that can come back, or nil.

@@ -65,6 +65,18 @@ func (s *stream[P]) advance(p Position) {
 	s.last = p.Offset
 }
 
+// stand moves the stream to where it is said to stand, unless it is there. The hub does
+// not have the messages before that. The caller holds mu.
+func (s *stream[P]) stand(at Position) {
+	switch {
+	case at.Epoch != s.epoch:
+		s.advance(Position{at.Epoch, at.Offset + 1})
+		s.last = at.Offset
+	case at.Offset > s.last:
+		s.last = at.Offset
+	}
+}
+
 // raise raises floor.
 func (s *stream[P]) raise(offset uint64) {
 	for {

@@ -29,13 +29,16 @@ type app struct {
 	bytes   int          // of the messages in queue
 	up      bool         // the lane is connected, and subscribed to all of subs
 	behind  bool         // messages that are not in queue may be missing
+	breaks  uint64       // how often messages may have been lost between Redis and queue
 	working bool         // work runs
 }
 
-// An item is a message as it was received.
+// An item is a message as it was received, or the history of a channel at its place
+// among them.
 type item struct {
 	sub  *subscription
 	text string
+	fill *filling // nil for a message
 }
 
 // lastKnown returns the newest position that this machine has heard of.
@@ -67,19 +70,13 @@ func (a *app) remove(channel string) {
 	delete(a.subs, channel)
 }
 
-// confirm notes where the app stood when Redis confirmed a subscription.
-func (a *app) confirm(s *subscription, at hub.Position) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s.since, s.confirmed = at, true
-}
-
 // push queues a message. It does not block, because the connection waits for it.
 func (a *app) push(i item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.queue) == maxQueue || a.bytes+len(i.text) > maxQueueBytes {
-		a.queue, a.bytes, a.behind = nil, 0, true
+		a.queue, a.bytes, a.behind = cancelFills(a.queue), 0, true
+		a.breaks++
 	} else {
 		a.queue = append(a.queue, i)
 		a.bytes += len(i.text)
@@ -92,6 +89,7 @@ func (a *app) suspend() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.up, a.behind = false, true
+	a.breaks++
 }
 
 // resume has the app catch up.
@@ -162,6 +160,10 @@ func (a *app) deliverAll(queue []item) {
 		if a.broker.ctx.Err() != nil {
 			return
 		}
+		if it.fill != nil {
+			a.finishFill(it.sub, it.fill)
+			continue
+		}
 		e, err := readHeader(it.text)
 		if err != nil {
 			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
@@ -194,32 +196,59 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		a.mu.Unlock()
 		return true
 	}
-	missing := s.confirmed && e.before > max(offsetIn(e.Epoch, s.since), offsetIn(e.Epoch, s.last))
-	if missing && fill && e.before > offsetIn(e.Epoch, a.at) {
+	lost := s.filled && e.before > max(offsetIn(e.Epoch, s.since), offsetIn(e.Epoch, s.last))
+	if lost && fill && e.before > offsetIn(e.Epoch, a.at) {
 		a.mu.Unlock()
 		return false
 	}
-	newEpoch := a.at.Epoch != "" && a.at.Epoch != e.Epoch
+	moved := a.moveTo(e.Epoch)
 	a.at = e.Position
 	if e.Epoch != a.known.Epoch || e.Offset > a.known.Offset {
 		a.known = e.Position
 	}
 	m, err := e.message(a.id, s.channel)
-	if err == nil && !m.NoHistory {
+	early := err == nil && !s.filled
+	if early {
+		if len(s.early) <= maxEarly {
+			s.early = append(s.early, m)
+		}
+	} else if err == nil && !m.NoHistory {
 		s.last = e.Position
 	}
 	a.mu.Unlock()
-	log := a.broker.log
-	if err != nil {
-		log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+	a.announce(moved, e.Epoch)
+	switch {
+	case err != nil:
+		a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+		a.broker.handler.Lost(a.id, s.channel, e.Position)
 		return true
+	case lost:
+		a.broker.log.Error("messages were lost between redis and this machine: they are no longer kept; clients that can recover begin again",
+			zap.String("app", a.id))
+		a.broker.handler.Lost(a.id, s.channel, hub.Position{Epoch: e.Epoch, Offset: e.before})
 	}
-	if newEpoch {
-		log.Warn("redis has lost the app's messages, or a part of them; a new epoch has begun", zap.String("app", a.id))
+	if !early {
+		a.broker.handler.Deliver(m).Flush()
 	}
-	if missing {
-		log.Error("messages were lost between redis and this machine: they are no longer kept", zap.String("app", a.id))
-	}
-	a.broker.handler.Deliver(m).Flush()
 	return true
+}
+
+// moveTo makes an epoch that of the app, and reports whether it had another one before.
+// The caller holds mu.
+func (a *app) moveTo(epoch string) (moved bool) {
+	if a.at.Epoch == epoch {
+		return false
+	}
+	moved = a.at.Epoch != ""
+	a.at = hub.Position{Epoch: epoch}
+	return moved
+}
+
+// announce tells the hub and the log if the app has moved to a new epoch.
+func (a *app) announce(moved bool, epoch string) {
+	if moved {
+		a.broker.log.Warn("redis has lost the app's messages, or a part of them; a new epoch has begun, and clients that can recover begin again",
+			zap.String("app", a.id))
+		a.broker.handler.Moved(a.id, epoch)
+	}
 }

@@ -42,6 +42,10 @@ func (a *app) catchUp() error {
 	if to.Epoch == "" {
 		return nil
 	}
+	a.mu.Lock()
+	moved := a.moveTo(to.Epoch)
+	a.mu.Unlock()
+	a.announce(moved, to.Epoch)
 	subs, after := a.unread(to)
 	for low := after; low < to.Offset; low += window {
 		high := min(low+window, to.Offset)
@@ -58,6 +62,7 @@ func (a *app) catchUp() error {
 			a.deliver(all[i].sub, &all[i].envelope, false)
 		}
 	}
+	a.finish(received)
 	a.pass(to)
 	return nil
 }
@@ -66,7 +71,7 @@ func (a *app) catchUp() error {
 func (a *app) pass(to hub.Position) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if to.Offset > offsetIn(to.Epoch, a.at) && (a.at.Epoch == to.Epoch || a.at.Epoch == "") {
+	if to.Offset > offsetIn(to.Epoch, a.at) && a.at.Epoch == to.Epoch {
 		a.at = to
 	}
 }
@@ -87,7 +92,7 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 		if err != nil {
 			return to, err
 		}
-		if to.Offset >= offsetIn(to.Epoch, known) {
+		if to.Offset >= offsetIn(to.Epoch, known) && (to.Epoch != "" || known.Epoch == "") {
 			return to, nil
 		}
 		if _, err := a.publish(ctx, nil); err != nil {
@@ -100,15 +105,20 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 func (a *app) takeUntil(to hub.Position) []item {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var taken []item
 	n := 0
 	for ; n < len(a.queue); n++ {
+		if a.queue[n].fill != nil {
+			cancelFills(a.queue[n : n+1])
+			continue
+		}
 		e, err := readHeader(a.queue[n].text)
 		if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
 			break
 		}
 		a.bytes -= len(a.queue[n].text)
+		taken = append(taken, a.queue[n])
 	}
-	taken := a.queue[:n:n]
 	a.queue = a.queue[n:]
 	return taken
 }
@@ -126,9 +136,9 @@ func splitOld(all []item, epoch string) (old, rest []item) {
 	return all[:n], all[n:]
 }
 
-// finish delivers what had been received of an epoch that has ended.
-func (a *app) finish(old []item) {
-	for _, i := range old {
+// finish delivers what was received and has no place among what was read.
+func (a *app) finish(rest []item) {
+	for _, i := range rest {
 		e, err := readHeader(i.text)
 		if err != nil {
 			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
@@ -138,22 +148,20 @@ func (a *app) finish(old []item) {
 	}
 }
 
-// unread returns the subscriptions, and the offset after which one of them may have
-// messages that were not delivered.
+// unread returns the subscriptions of which there may be messages that were not
+// delivered, and the offset after which they are.
 func (a *app) unread(to hub.Position) (subs []*subscription, after uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	after = to.Offset
 	for _, s := range a.subs {
-		if s.confirmed {
+		if s.filled {
 			subs = append(subs, s)
-			after = min(after, max(offsetIn(to.Epoch, a.at), offsetIn(to.Epoch, s.since)))
 		}
 	}
-	if len(subs) < len(a.subs) {
-		after = min(after, offsetIn(to.Epoch, a.at)) // live messages may be of all
+	if len(subs) == 0 {
+		return nil, to.Offset
 	}
-	return subs, after
+	return subs, offsetIn(to.Epoch, a.at)
 }
 
 // read returns the messages of the streams with offsets above low, up to high.

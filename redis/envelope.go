@@ -13,13 +13,15 @@ import (
 // An envelope is a message as it is in streams and in pub/sub: the version, what
 // publish.lua adds, and a body.
 //
-//	\x01 <epoch> SP <offset> SP <offset of the channel's message before> LF <body>
+//	\x01 <epoch> SP <offset> SP <offset of the channel's message before> SP <time> LF <body>
 type envelope struct {
 	hub.Position
 
 	// before is the offset of the message before it in its channel and in its
 	// history, or 0 if there is none.
 	before uint64
+
+	time int64 // of Redis, when it was published, in milliseconds
 
 	body string
 }
@@ -33,13 +35,14 @@ func readHeader(text string) (e envelope, err error) {
 	head, body, found := strings.Cut(text, "\n")
 	head, known := strings.CutPrefix(head, envelopeVersion)
 	parts := strings.Split(head, " ")
-	if !found || !known || len(parts) != 3 {
+	if !found || !known || len(parts) != 4 {
 		return e, errEnvelope
 	}
 	e.Epoch, e.body = parts[0], body
-	var errs [2]error
+	var errs [3]error
 	e.Offset, errs[0] = strconv.ParseUint(parts[1], 10, 64)
 	e.before, errs[1] = strconv.ParseUint(parts[2], 10, 64)
+	e.time, errs[2] = strconv.ParseInt(parts[3], 10, 64)
 	if errors.Join(errs[:]...) != nil || e.Offset == 0 || e.Epoch == "" {
 		return e, errEnvelope
 	}

@@ -16,7 +16,7 @@ type inbox struct {
 	got []string
 }
 
-func (*inbox) ID() string { return "" }
+func (*inbox) ID() string { return "an inbox" }
 
 func (b *inbox) Queue(payload string) hub.Flusher {
 	b.mu.Lock()

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/redis/rueidis"
@@ -12,10 +13,11 @@ type subscription struct {
 	app     *app
 	channel string
 
-	// since is where the app stood when Redis confirmed the subscription, and last the
-	// newest message of the channel's history that was delivered. Guarded by app.mu.
-	since, last hub.Position
-	confirmed   bool // since is set; guarded by app.mu
+	// Guarded by app.mu.
+	since  hub.Position   // where the app stood when the hub got the channel's history
+	last   hub.Position   // the newest message of the history that was delivered since
+	filled bool           // the hub has got the history
+	early  []*hub.Message // received before that
 }
 
 // Interest implements hub.Interested.
@@ -62,24 +64,34 @@ func (l *lane) remove(name, channel string) {
 	}
 }
 
-// subscribe returns once the connection that is there afterwards has the subscription.
+// subscribe returns once the hub has the channel's history, and the connection that is
+// there afterwards has the subscription.
 func (l *lane) subscribe(ctx context.Context, name string, s *subscription) error {
 	for {
 		conn, err := l.await(ctx)
 		if err != nil {
 			return err
 		}
+		breaks := s.app.expectFill(s)
 		answers := conn.DoMulti(ctx, conn.B().Ssubscribe().Channel(name).Build(), s.app.position(conn))
 		if err = answers[0].Error(); err == nil {
 			var at hub.Position
-			if at, err = positionIn(answers[1]); err == nil && l.confirm(conn, s, at) {
-				return nil
+			if at, err = positionIn(answers[1]); err == nil {
+				var done bool
+				if done, err = s.app.fill(ctx, s, at, breaks); done {
+					return nil
+				}
 			}
 		}
 		if _, refused := rueidis.IsRedisErr(err); refused || ctx.Err() != nil {
-			return err
+			return cmp.Or(err, ctx.Err())
 		}
-		if err := l.left(ctx, conn); err != nil {
+		if err != nil {
+			err = l.left(ctx, conn)
+		} else {
+			err = sleep(ctx, minPause)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -93,17 +105,6 @@ func (l *lane) left(ctx context.Context, conn rueidis.DedicatedClient) error {
 		}
 	}
 	return nil
-}
-
-// confirm notes where the app stood, unless the connection is another by now.
-func (l *lane) confirm(conn rueidis.DedicatedClient, s *subscription, at hub.Position) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != conn {
-		return false
-	}
-	s.app.confirm(s, at)
-	return true
 }
 
 // unsubscribe withdraws a subscription that the lane no longer has. If that fails, the

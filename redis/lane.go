@@ -165,7 +165,7 @@ var errSilent = errors.New("a subscription is silent")
 // receive takes a message from the connection. It does not block.
 func (l *lane) receive(m rueidis.PubSubMessage) {
 	if s := l.find(m.Channel); s != nil {
-		s.app.push(item{s, m.Message})
+		s.app.push(item{sub: s, text: m.Message})
 	} else if strings.HasSuffix(m.Channel, l.broker.probe) {
 		l.echoed.Add(1)
 	}

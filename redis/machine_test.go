@@ -25,6 +25,17 @@ type machine struct {
 	busy     map[string]bool // apps that Deliver is called for
 	interest map[string]int  // by app and channel
 	hold     chan struct{}   // if not nil, deliveries wait until it is closed
+	fills    []filled
+	lost     []string // channels, with offsets
+	moved    []string // epochs
+}
+
+// A filled is a call of Fill.
+type filled struct {
+	channel string
+	at      hub.Position
+	floor   uint64
+	past    []hub.Filled
 }
 
 // join opens a broker on the server.
@@ -72,8 +83,24 @@ func (m *machine) Deliver(message *hub.Message) hub.Delivery {
 }
 
 // Fill implements hub.Handler.
-func (m *machine) Fill(app, channel string, _ hub.Position, _ uint64, past []hub.Filled) {
-	m.t.Errorf("%s/%q is filled with %d messages", app, channel, len(past))
+func (m *machine) Fill(_, channel string, at hub.Position, floor uint64, past []hub.Filled) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fills = append(m.fills, filled{channel, at, floor, past})
+}
+
+// Lost implements hub.Handler.
+func (m *machine) Lost(_, channel string, at hub.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = append(m.lost, fmt.Sprint(channel, " ", at.Offset))
+}
+
+// Moved implements hub.Handler.
+func (m *machine) Moved(_, epoch string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.moved = append(m.moved, epoch)
 }
 
 // Subscribers implements hub.Handler.

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"fmt"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -305,28 +304,7 @@ func TestSubscriptionThatTheServerEndsIsRenewed(t *testing.T) {
 }
 
 func TestClusterCarriesTheMessagesOfAllApps(t *testing.T) {
-	var nodes []*redisServer
-	words := []string{"--cluster", "create"}
-	for range 3 {
-		port := freePort(t)
-		if port > 55_000 { // the bus has a port 10,000 above
-			port -= 30_000
-		}
-		s := &redisServer{t: t, dir: t.TempDir(), port: port, args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--appendonly", "yes"}}
-		s.start()
-		t.Cleanup(func() { s.kill() })
-		nodes = append(nodes, s)
-		words = append(words, fmt.Sprint("127.0.0.1:", s.port))
-	}
-	if out, err := exec.Command("redis-cli", append(words, "--cluster-yes")...).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, s := range nodes {
-		until(t, "the cluster is up", func() bool {
-			info, err := s.do("CLUSTER", "INFO").ToString()
-			return err == nil && strings.Contains(info, "cluster_state:ok")
-		})
-	}
+	nodes := startCluster(t)
 	machines := []*machine{nodes[0].join(""), nodes[1].join("")}
 	const apps = 12
 	ledgers := make([]ledger, apps)

@@ -1,0 +1,172 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
+)
+
+//go:embed fill.lua
+var fillSource string
+
+var fillScript = rueidis.NewLuaScript(fillSource)
+
+// maxEarly bounds the messages of a channel that wait for its history.
+const maxEarly = maxQueue
+
+// A filling is the history of a channel up to a position, on its way to the hub.
+type filling struct {
+	at     hub.Position
+	floor  uint64 // everything after it is in past
+	past   []hub.Filled
+	breaks uint64    // of the app, before the channel was subscribed to
+	done   chan bool // gets false if it must be read again
+}
+
+// expectFill has the messages of a channel wait for its history, and returns the app's
+// breaks.
+func (a *app) expectFill(s *subscription) (breaks uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.early = nil
+	return a.breaks
+}
+
+// fill gives the hub the history of a channel that is subscribed to. at is where the app
+// stood then. It returns false without an error if that must be tried again.
+func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
+	if known := a.lastKnown(); known.Epoch != "" && at.Epoch == "" || at.Offset < offsetIn(at.Epoch, known) {
+		_, err := a.publish(ctx, nil) // begins a new epoch
+		return false, err
+	}
+	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
+	if at.Epoch != "" {
+		if err := a.readPast(ctx, s.channel, f); err != nil {
+			return false, err
+		}
+	}
+	a.push(item{sub: s, fill: f})
+	select {
+	case done := <-f.done:
+		return done, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+var errFill = errors.New("redis has something else than a channel's history; keys with this prefix belong to the broker alone")
+
+// readPast reads the channel's history up to f.at. Later messages are received.
+func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
+	answer, err := fillScript.Exec(ctx, a.broker.client, []string{a.positionKey()}, []string{a.base, f.at.Epoch, channel}).ToArray()
+	if err != nil {
+		return err
+	}
+	if len(answer) != 4 {
+		return errFill
+	}
+	now, err1 := answer[0].AsInt64()
+	floor, err2 := answer[1].AsUint64()
+	last, err3 := answer[2].AsUint64()
+	entries, err4 := answer[3].AsStrSlice()
+	if rueidis.IsRedisNil(err3) {
+		last, err3 = 0, nil
+	}
+	if errors.Join(err1, err2, err3, err4) != nil {
+		return errFill
+	}
+	f.floor = floor
+	if last > 0 {
+		f.floor = last
+	}
+	// From the newest on, as long as each is the one before the next.
+	for i := len(entries) - 1; i >= 0; i-- {
+		e, err := readHeader(entries[i])
+		if err != nil || e.Epoch != f.at.Epoch {
+			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			break
+		}
+		if e.Offset != f.floor {
+			break
+		}
+		f.floor = e.before
+		if e.Offset > f.at.Offset {
+			continue
+		}
+		m, err := e.message(a.id, channel)
+		if err != nil {
+			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			f.floor = e.Offset
+			break
+		}
+		f.past = append(f.past, hub.Filled{Message: m, Old: max(0, time.Duration(now-e.time)*time.Millisecond)})
+	}
+	slices.Reverse(f.past)
+	f.floor = min(f.floor, f.at.Offset)
+	return nil
+}
+
+// finishFill gives the hub a channel's history, with the messages that were received
+// since it was read. The app stands where the worker does.
+func (a *app) finishFill(s *subscription, f *filling) {
+	a.mu.Lock()
+	early := s.early
+	again := f.breaks != a.breaks || a.behind || len(early) > maxEarly
+	if a.at.Epoch != "" && a.at.Epoch != f.at.Epoch {
+		a.behind, again = true, true // the epoch is new to one of both
+	}
+	if again || a.subs[s.channel] != s {
+		a.mu.Unlock()
+		f.done <- false
+		return
+	}
+	if f.at.Offset >= a.at.Offset {
+		a.at = f.at
+	}
+	if f.at.Offset > offsetIn(f.at.Epoch, a.known) || a.known.Epoch == "" {
+		a.known = f.at
+	}
+	at := a.at
+	s.since, s.filled, s.early = at, true, nil
+	a.mu.Unlock()
+	for _, m := range early {
+		if m.Offset > f.at.Offset {
+			f.add(m)
+		}
+	}
+	a.broker.handler.Fill(a.id, s.channel, at, f.floor, f.past)
+	f.done <- true
+}
+
+// add adds a message that was received after the history had been read, as the hub
+// does.
+func (f *filling) add(m *hub.Message) {
+	switch keep := m.Keep; {
+	case m.NoHistory:
+	case keep.Messages <= 0 || keep.Age <= 0:
+		f.past, f.floor = nil, m.Offset
+	default:
+		f.past = append(f.past, hub.Filled{Message: m})
+		if over := len(f.past) - keep.Messages; over > 0 {
+			f.floor = f.past[over-1].Offset
+			f.past = f.past[over:]
+		}
+	}
+}
+
+// cancelFills has those who wait for an item that is dropped try again. It returns an
+// empty queue.
+func cancelFills(dropped []item) []item {
+	for _, i := range dropped {
+		if i.fill != nil {
+			i.fill.done <- false
+		}
+	}
+	return nil
+}
