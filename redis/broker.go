@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/redis/rueidis"
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
@@ -54,7 +55,8 @@ type broker struct {
 	prefix  string
 	log     *zap.Logger
 	handler hub.Handler
-	probe   string // the last part of the probes' channels; no other broker has it
+	probe   string        // the last part of the probes' channels; no other broker has it
+	lease   time.Duration // leaseTime; tests shorten it before Join
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -64,12 +66,13 @@ type broker struct {
 	closed bool
 	apps   map[string]*app // those that were published to, or subscribed to
 	lanes  [laneCount]*lane
+	self   *member // nil before Join
 }
 
 func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 	b := &broker{
 		client: client, server: s, prefix: s.Prefix, log: logger,
-		probe: "probe:" + rand.Text(), apps: make(map[string]*app),
+		probe: "probe:" + rand.Text(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
@@ -143,4 +146,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Broker)(nil)
 	_ hub.Opener            = (*Broker)(nil)
 	_ hub.Interested        = (*broker)(nil)
+	_ cluster.Cluster       = (*broker)(nil)
 )

@@ -3,7 +3,9 @@ package redis
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,12 +29,16 @@ const (
 	subscribeChunk = 500
 )
 
-// A lane is a connection that gets the messages of some apps: all in one slot, because
-// Cluster's pub/sub serves one slot a connection. It lasts until the broker is closed.
+// A lane is a connection that gets the messages of some apps, or of the machines: all in
+// one slot, because Cluster's pub/sub serves one slot a connection. It lasts until the broker is closed.
 type lane struct {
 	broker *broker
 	name   string        // begins all names
 	echoed atomic.Uint64 // probes that came back
+
+	// listen has functions that get the messages of further channels. They do not
+	// block. It is not changed once the lane runs.
+	listen map[string]func(message string)
 
 	mu      sync.Mutex // guards everything below; locked before an app's
 	subs    map[string]*subscription
@@ -46,11 +52,15 @@ func (b *broker) lane(app string) *lane {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.lanes[i] == nil {
-		l := &lane{broker: b, name: laneName(b.prefix, i), subs: make(map[string]*subscription), changed: make(chan struct{})}
-		b.lanes[i] = l
-		b.work.Go(l.run)
+		b.lanes[i] = b.newLane(laneName(b.prefix, i))
+		b.work.Go(b.lanes[i].run)
 	}
 	return b.lanes[i]
+}
+
+// newLane returns a lane that does not run yet.
+func (b *broker) newLane(name string) *lane {
+	return &lane{broker: b, name: name, subs: make(map[string]*subscription), changed: make(chan struct{})}
 }
 
 // run connects again and again until the broker is closed.
@@ -83,7 +93,7 @@ func (l *lane) serve() error {
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: l.receive,
 		OnSubscription: func(s rueidis.PubSubSubscription) {
-			if s.Kind == "sunsubscribe" && l.find(s.Channel) != nil {
+			if s.Kind == "sunsubscribe" && (l.find(s.Channel) != nil || l.listen[s.Channel] != nil) {
 				select {
 				case ended <- errUnsubscribed:
 				default:
@@ -108,7 +118,7 @@ func (l *lane) serve() error {
 
 // subscribeAll subscribes to the probe's channel and to all others.
 func (l *lane) subscribeAll(conn rueidis.DedicatedClient) error {
-	names := []string{l.name + l.broker.probe}
+	names := append(slices.Collect(maps.Keys(l.listen)), l.name+l.broker.probe)
 	l.mu.Lock()
 	for name := range l.subs {
 		names = append(names, name)
@@ -166,6 +176,8 @@ var errSilent = errors.New("a subscription is silent")
 func (l *lane) receive(m rueidis.PubSubMessage) {
 	if s := l.find(m.Channel); s != nil {
 		s.app.push(item{sub: s, text: m.Message})
+	} else if f := l.listen[m.Channel]; f != nil {
+		f(m.Message)
 	} else if strings.HasSuffix(m.Channel, l.broker.probe) {
 		l.echoed.Add(1)
 	}

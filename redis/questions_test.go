@@ -1,0 +1,198 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestEachMachineAnswers(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
+	for _, from := range all {
+		for _, to := range all {
+			for _, body := range []string{"", "\x00\xff body", strings.Repeat("x", maxQuestion-64)} {
+				answer, err := ask(from, to, "who:is it", body)
+				if err != nil || answer != to.id+" who:is it "+body {
+					t.Errorf("%d bytes, %v", len(answer), err)
+				}
+			}
+		}
+		answers, err := from.AskAll(t.Context(), "who", nil)
+		if err != nil || len(answers) != 2 {
+			t.Fatal(answers, err)
+		}
+		for _, a := range answers {
+			if a.Machine == from.id || string(a.Body) != a.Machine+" who " {
+				t.Error(a)
+			}
+		}
+	}
+}
+
+func TestTooLargeQuestionsAndAnswersAreRefused(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
+	all[1].answers = func(context.Context, string, []byte) ([]byte, error) { return make([]byte, maxQuestion+1), nil }
+	for _, size := range []int{0, maxQuestion + 1} {
+		_, err := ask(all[0], all[1], "list", strings.Repeat("x", size))
+		if err == nil || !strings.Contains(err.Error(), "16 MB") || !strings.Contains(err.Error(), "list") {
+			t.Error(err)
+		}
+	}
+}
+
+func TestErrorsAndPanicsComeBackAsErrors(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
+	core, logs := observer.New(zap.ErrorLevel)
+	for _, n := range all {
+		n.log = zap.New(core)
+		n.answers = func(_ context.Context, question string, _ []byte) ([]byte, error) {
+			if question == "panic" {
+				panic("at the disco")
+			}
+			return nil, errors.New("there is no " + question)
+		}
+	}
+	for i, to := range all {
+		if _, err := ask(all[0], to, "tea", ""); err == nil || err.Error() != "there is no tea" {
+			t.Error(err)
+		}
+		if _, err := ask(all[0], to, "panic", ""); err == nil || strings.Contains(err.Error(), "disco") || !strings.Contains(err.Error(), to.id) {
+			t.Error(err)
+		}
+		if n := len(logs.FilterField(zap.Any("panic", "at the disco")).All()); n != i+1 {
+			t.Errorf("%d log lines of %d panics", n, i+1)
+		}
+	}
+	_, err := all[0].AskAll(t.Context(), "tea", nil)
+	if err == nil || !strings.Contains(err.Error(), all[1].id+": there is no tea") {
+		t.Error(err)
+	}
+}
+
+func TestSlowMachineIsNamedAndTheOthersAnswer(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
+	ended := make(chan struct{}, 3)
+	all[1].answers = func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+		<-ctx.Done()
+		ended <- struct{}{}
+		return nil, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	answers, err := all[0].AskAll(ctx, "who", nil)
+	if len(answers) != 1 || answers[0].Machine != all[2].id || !errors.Is(err, cluster.ErrNoAnswer) ||
+		!strings.Contains(err.Error(), all[1].id) || strings.Contains(err.Error(), all[2].id) {
+		t.Error(answers, err)
+	}
+	<-ended // at the same time
+
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if _, err := all[0].Ask(ctx, all[1].id, "who", nil); !errors.Is(err, cluster.ErrNoAnswer) {
+		t.Error(err)
+	}
+	<-ended // because nobody waits, long before a minute is over
+}
+
+func TestQuestionToAMachineThatDiesEnds(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), shortLease, "a", "b", "c")
+	asked := make(chan struct{})
+	all[1].answers = func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+		close(asked)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	go func() {
+		<-asked
+		all[1].die()
+	}()
+	answers, err := all[0].AskAll(t.Context(), "who", nil)
+	if err != nil || len(answers) != 1 || answers[0].Machine != all[2].id {
+		t.Error(answers, err)
+	}
+}
+
+func TestQuestionWaitsForAMachineThatSubscribesAgain(t *testing.T) {
+	s := startRedis(t)
+	all := ofNodes(t, s.url(), time.Hour, "a", "b")
+	for range 5 {
+		if n, err := s.do("CLIENT", "KILL", "TYPE", "pubsub").AsInt64(); err != nil || n == 0 {
+			t.Errorf("%d connections killed, %v", n, err)
+		}
+		until(t, "the question is answered", func() bool { _, err := ask(all[0], all[1], "who", ""); return err == nil })
+	}
+}
+
+func TestBusyMachineSaysSo(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
+	var running atomic.Int32
+	release := make(chan struct{})
+	all[1].answers = func(context.Context, string, []byte) ([]byte, error) {
+		running.Add(1)
+		<-release
+		return nil, nil
+	}
+	var asking sync.WaitGroup
+	for range maxAnswers {
+		asking.Go(func() {
+			if _, err := ask(all[0], all[1], "slow", ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	until(t, "all are being answered", func() bool { return running.Load() == maxAnswers })
+	if _, err := ask(all[0], all[1], "one more", ""); err == nil || !strings.Contains(err.Error(), "busy") {
+		t.Error(err)
+	}
+	close(release)
+	asking.Wait()
+	if _, err := ask(all[0], all[1], "later", ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnotherVersionIsIgnoredAndLoggedOnce(t *testing.T) {
+	s := startRedis(t)
+	all := ofNodes(t, s.url(), time.Hour, "a", "b")
+	core, logs := observer.New(zap.WarnLevel)
+	all[1].log = zap.New(core)
+	inbox := all[1].member().inboxName(all[1].id)
+	question := letter{kind: letterQuestion, id: 1, from: all[0].id, question: "who", timeout: time.Second}
+	for _, text := range []string{"", "\x02q", "\x01", "\x01q", "\x01q\x80", "\x01q\x01\xffabc", "\x01?" + question.encode()[2:]} {
+		s.do("SPUBLISH", inbox, text)
+	}
+	if _, err := ask(all[0], all[1], "who", ""); err != nil {
+		t.Error(err)
+	}
+	if n := logs.FilterMessage("questions of another machine are ignored").Len(); n != 1 {
+		t.Errorf("%d log lines", n)
+	}
+}
+
+func FuzzLetter(f *testing.F) {
+	for _, l := range []letter{{kind: letterNews}, {kind: letterQuestion, id: 300, from: "abcdefgh", question: "who", timeout: time.Hour, body: []byte("x")}} {
+		f.Add(l.encode())
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := readLetter(text)
+		if err != nil {
+			return
+		}
+		if l.timeout < 0 {
+			l.timeout = 0
+		}
+		again, err := readLetter(l.encode())
+		if err != nil || again.question != l.question || again.from != l.from || again.id != l.id || again.timeout != l.timeout || !bytes.Equal(again.body, l.body) {
+			t.Errorf("%+v became %+v, %v", l, again, err)
+		}
+	})
+}
