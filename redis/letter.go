@@ -66,7 +66,7 @@ func readLetter(text string) (*letter, error) {
 	if len(rest) == 0 { // the last number has at least one byte
 		return nil, errLetter
 	}
-	l.timeout = time.Duration(number()) //nolint:gosec // a negative one has passed
+	l.timeout = time.Duration(number())
 	l.body = rest
 	return l, nil
 }

@@ -179,7 +179,7 @@ func (m *member) run() {
 			_ = sleep(ctx, wakePause)
 		case <-ctx.Done():
 			timer.Stop()
-			m.leave() //nolint:contextcheck // ctx has ended
+			m.leave()
 			return
 		}
 		timer.Stop()
