@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,21 @@ func (s *sockets) Count(app string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.admitted[app]
+}
+
+// counts returns the numbers of sockets by app.
+func (s *sockets) counts() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.admitted)
+}
+
+// total returns the number of all sockets.
+func (s *sockets) total() (n int) {
+	for _, count := range s.counts() {
+		n += count
+	}
+	return n
 }
 
 // CountByKey implements manage.Sockets.
@@ -52,8 +68,8 @@ func pageOf(found []*socket, limit int) (page []manage.Connection, next string) 
 	return page, next
 }
 
-// Users implements manage.Sockets. Like List, it is meant for people.
-func (s *sockets) Users(app, after string, limit int) (page []string, next string) {
+// userNames returns a page of the users who have sockets.
+func (s *sockets) userNames(app, after string, limit int) (page []string, next string) {
 	s.mu.Lock()
 	for of := range s.users {
 		if of.app == app && of.user > after {
@@ -78,13 +94,13 @@ func (s *sockets) Find(app, id string) (manage.Connection, bool) {
 }
 
 // Disconnect implements manage.Sockets.
-func (s *sockets) Disconnect(app, id, reason string) bool {
+func (s *sockets) Disconnect(app, id, reason string) (bool, error) {
 	sock := s.find(app, id)
 	if sock == nil {
-		return false
+		return false, nil
 	}
 	sock.disconnect(reason)
-	return true
+	return true, nil
 }
 
 // find returns a connected socket of an app, or nil.
@@ -120,6 +136,17 @@ func (s gatewaySockets) ListUser(app, user, after string, limit int) (page []man
 	all = len(found)
 	page, next = pageOf(slices.DeleteFunc(found, func(sock *socket) bool { return sock.conn.ID() <= after }), limit)
 	return page, next, all
+}
+
+// Users implements manage.Sockets. Like List, it is meant for people.
+func (s gatewaySockets) Users(app, after string, limit, perUser int) (page []manage.UserSockets, next string) {
+	names, next := s.userNames(app, after, limit)
+	for _, name := range names {
+		u := manage.UserSockets{User: name}
+		u.Connections, u.Next, u.Sockets = s.ListUser(app, name, "", perUser)
+		page = append(page, u)
+	}
+	return page, next
 }
 
 // DisconnectUser implements manage.Sockets.

@@ -13,11 +13,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/logging"
+	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
@@ -61,6 +63,10 @@ type runtime struct {
 
 	keystoreDir string // "" if the keystore has none
 
+	machineID string
+	began     time.Time
+	others    *others // nil if the broker serves a single machine
+
 	current atomic.Pointer[Settings]
 	refused access.RefusedOrigins
 
@@ -88,6 +94,7 @@ func openRuntime(first *App) (*runtime, error) {
 	rt := &runtime{
 		key: first.runtimeKey(), lasting: logging.New(first.logger), stats: newStats(),
 		drained: make(chan struct{}), closed: make(chan struct{}), keystoreDir: keystoreDirOf(first.keystore),
+		machineID: random.Text(cluster.IDLength), began: time.Now(),
 	}
 	rt.log = rt.lasting.Logger("realtime")
 	rt.current.Store(&first.Settings)
@@ -144,10 +151,16 @@ func openRuntime(first *App) (*runtime, error) {
 		CheckHookURL:  func(url string) error { return webhook.CheckURL(url, rt.settings().allowsPrivateHooks()) },
 		Defaults:      func() manage.Defaults { return rt.settings().defaults() },
 		Draining:      rt.draining.Load,
+		Machines:      rt.machines,
 	}
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
 	rt.shrinking.Go(rt.shrink)
+	if shared, ok := broker.(cluster.Cluster); ok {
+		if err := rt.join(shared); err != nil {
+			return nil, errors.Join(fmt.Errorf("joining the other machines: %w", err), rt.Destruct())
+		}
+	}
 	return rt, nil
 }
 

@@ -44,7 +44,7 @@ Results go to stdout, notes to stderr. --json prints the server's answer.
 			flags.Bool("json", false, "Print JSON, for scripts")
 			cmd.AddCommand(
 				appCommand(), keyCommand(), ruleCommand(), webhookCommand(), tokenCommand(),
-				userCommand(), channelCommand(), publishCommand(), listenCommand(), portalCommand(),
+				userCommand(), channelCommand(), machinesCommand(), publishCommand(), listenCommand(), portalCommand(),
 			)
 		},
 	})

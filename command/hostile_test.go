@@ -29,6 +29,7 @@ func hostileApp() map[string]any {
 		"token":    hostileText, "expires": "2030-01-01T00:00:00Z", "user": hostileText,
 		"connections": []any{map[string]any{"id": hostileText, "user": hostileText, "client_ip": hostileText, "transport": hostileText, "channels": []string{hostileText}}},
 		"members":     []any{map[string]any{"id": hostileText, "info": hostileText}},
+		"machines":    []any{map[string]any{"id": hostileText, "address": hostileText, "version": hostileText}},
 	}
 	maps.Copy(app, key)
 	everything := map[string]any{"apps": []any{app}, "next": nil}
@@ -44,7 +45,7 @@ var adminCommands = []string{
 	"key add x --kind sign", "rule list x", "rule set x y --access open", "rule remove x y", "rule reset x", "token create x --user 42",
 	"webhook add x https://a.example", "webhook list x", "webhook show x y", "webhook set x y --paused", "webhook rotate x y", "webhook remove x y", "webhook test x y --wait 0s",
 	"token check x a.b.c", "user list x", "user show x y", "user disconnect x y", "user revoke x y",
-	"channel list x", "channel show x y", "channel members x y",
+	"channel list x", "channel show x y", "channel members x y", "machines",
 }
 
 func TestHostileAdminEndpointWritesNothingThatATerminalActsOn(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 func TestEachCommandSaysWhatItTakes(t *testing.T) {
 	for command, says := range map[string]string{
-		"":           "app .*channel .*key .*listen .*portal .*publish.*rule .*token .*user .*webhook .*--address",
+		"":           "app .*channel .*key .*listen .*machines .*portal .*publish.*rule .*token .*user .*webhook .*--address",
 		"app":        "create .*delete .*list .*show",
 		"key":        "add .*list .*revoke .*rotate",
 		"app create": "<name>", "app list": "--json", "app show": "<app>", "app delete": "<app>",
@@ -22,7 +22,8 @@ func TestEachCommandSaysWhatItTakes(t *testing.T) {
 		"user": "disconnect .*list .*revoke .*show", "user list": "a.token says.*<app>", "user show": "<app> <user>",
 		"user disconnect": "tokens stay valid.*<app> <user>", "user revoke": "issued after the command.*<app> <user>",
 		"channel": "list .*members .*show", "channel list": "<app>.*--prefix", "channel show": "<app> <channel>", "channel members": "<app> <channel>",
-		"token": "check .*create", "token check": "from stdin.*<app> \\[<token>\\].*Examples:.*--channel", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
+		"machines": "15 seconds.*--json",
+		"token":    "check .*create", "token check": "from stdin.*<app> \\[<token>\\].*Examples:.*--channel", "token create": "<app>.*Examples:.*--channel.*--client-events.*--expires-in.*--info.*--user",
 		"publish": "@<file>.*REALTIME_PUBLISH_KEY.*Examples:.*--file events.ndjson.*--channel.*--file.*--idempotency-key.*--no-history.*--skip.*--user", "portal": "--port",
 		"listen": `REALTIME_SUBSCRIBE_KEY.*REALTIME_TOKEN.*<channel>\.\.\..*Examples:.*--count.*--max-message.*--json`,
 	} {

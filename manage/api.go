@@ -40,10 +40,10 @@ func (a *API) Routes() []caddy.AdminRoute {
 		}, "GET, HEAD, PATCH, DELETE")},
 		{Pattern: "/realtime/", Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			apierr.NotFound("Nothing exists at %s. The admin API has /realtime/apps, /realtime/keys, /realtime/tokens, /realtime/webhooks, "+
-				"/realtime/channels, /realtime/users, /realtime/connections and /realtime/live; /realtime/openapi.yaml says what each takes.", text.Quote(r.URL.Path)).Write(w)
+				"/realtime/channels, /realtime/users, /realtime/connections, /realtime/live and /realtime/machines; /realtime/openapi.yaml says what each takes.", text.Quote(r.URL.Path)).Write(w)
 			return nil
 		})},
-	}, a.keyRoutes(), a.tokenRoutes(), a.hookRoutes(), a.backendRoutes(), a.connectionRoutes(), a.healthRoutes(), a.documentRoutes())
+	}, a.keyRoutes(), a.tokenRoutes(), a.hookRoutes(), a.backendRoutes(), a.connectionRoutes(), a.machineRoutes(), a.healthRoutes(), a.documentRoutes())
 }
 
 // adminFunc answers a request or returns an error.

@@ -45,6 +45,9 @@ type Gateway struct {
 	// Draining reports whether the process is exiting.
 	Draining func() bool
 
+	// Machines returns the machines of the gateway, in order of their IDs.
+	Machines func() []Machine
+
 	// Forms remembers the portal's completed forms.
 	Forms Forms
 
@@ -84,19 +87,30 @@ type Sockets interface {
 	Find(app, id string) (Connection, bool)
 
 	// Disconnect closes a socket, logs the reason, and reports whether the socket
-	// existed. Stock clients do not reconnect automatically.
-	Disconnect(app, id, reason string) bool
+	// existed. Stock clients do not reconnect automatically. The error, of type
+	// *apierr.Error, says that the socket was not found everywhere it may be.
+	Disconnect(app, id, reason string) (bool, error)
 
 	// ListUser is List for the sockets of a user, and returns how many those are.
 	ListUser(app, user, after string, limit int) (page []Connection, next string, all int)
 
-	// Users returns a page of the users who have sockets, in order of their ids. The
-	// page begins after the id in after. next is "" on the last page.
-	Users(app, after string, limit int) (page []string, next string)
+	// Users returns a page of the users who have sockets, in order of their ids, each
+	// with at most perUser of them. The page begins after the id in after. next is ""
+	// on the last page.
+	Users(app, after string, limit, perUser int) (page []UserSockets, next string)
 
 	// DisconnectUser closes the sockets that a user has, after it has called before,
-	// unless that fails. Those that are away cannot recover.
+	// unless that fails. Those that are away cannot recover. An error of type
+	// *apierr.Error says that not all were closed.
 	DisconnectUser(app, user, reason string, before func() error) (int, error)
+}
+
+// UserSockets are the sockets of a user.
+type UserSockets struct {
+	User        string
+	Sockets     int          // how many there are
+	Connections []Connection // the first of them
+	Next        string       // the ID to go on after, "" if those are all
 }
 
 // Presence knows the users in channels.

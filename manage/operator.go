@@ -173,7 +173,11 @@ func (o Operator) RevokeKey(app, key string) error {
 // Disconnect closes a connection. Its credentials stay valid: a stock client does
 // not reconnect automatically, but does when its page is reloaded.
 func (o Operator) Disconnect(app, id string) error {
-	if !o.gateway.Sockets.Disconnect(app, id, "closed by an operator") {
+	found, err := o.gateway.Sockets.Disconnect(app, id, "closed by an operator")
+	switch {
+	case err != nil:
+		return err
+	case !found:
 		return noConnection(id)
 	}
 	o.audit("connection closed", app, zap.String("socket", id))

@@ -72,15 +72,19 @@ func (c *call) showUser() error {
 // User returns the view of a user, with at most limit of its sockets after an id.
 func (g *Gateway) User(app *keystore.App, user, after string, limit int) User {
 	page, next, all := g.Sockets.ListUser(app.ID, user, after, limit)
-	return User{User: user, Sockets: all, Connections: page, Next: orNull(next), Revoked: timeOrNull(app.RevokedUsers[user])}
+	return viewUser(app, UserSockets{User: user, Sockets: all, Connections: page, Next: next})
+}
+
+func viewUser(app *keystore.App, u UserSockets) User {
+	return User{User: u.User, Sockets: u.Sockets, Connections: u.Connections, Next: orNull(u.Next), Revoked: timeOrNull(app.RevokedUsers[u.User])}
 }
 
 // Users returns a page of the users who have sockets, after an id, each with at most
 // sockets of them. next is "" on the last page.
 func (g *Gateway) Users(app *keystore.App, after string, limit, sockets int) (page []User, next string) {
-	names, next := g.Sockets.Users(app.ID, after, limit)
-	for _, name := range names {
-		page = append(page, g.User(app, name, "", sockets))
+	users, next := g.Sockets.Users(app.ID, after, limit, sockets)
+	for _, u := range users {
+		page = append(page, viewUser(app, u))
 	}
 	return page, next
 }
@@ -93,16 +97,20 @@ type DisconnectedUser struct {
 }
 
 func (c *call) disconnectUser() error {
-	respond.JSON(c.w, http.StatusOK, c.DisconnectUser(c.app.ID, c.user))
+	done, err := c.DisconnectUser(c.app.ID, c.user)
+	if err != nil {
+		return err
+	}
+	respond.JSON(c.w, http.StatusOK, done)
 	return nil
 }
 
 // DisconnectUser closes a user's sockets. Those that are away cannot recover. The
 // user's tokens stay valid.
-func (o Operator) DisconnectUser(app, user string) DisconnectedUser {
-	n, _ := o.gateway.Sockets.DisconnectUser(app, user, "user disconnected", func() error { return nil })
-	o.audit("user disconnected", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n))
-	return DisconnectedUser{User: user, Disconnected: n}
+func (o Operator) DisconnectUser(app, user string) (DisconnectedUser, error) {
+	n, err := o.gateway.Sockets.DisconnectUser(app, user, "user disconnected", func() error { return nil })
+	o.audit("user disconnected", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n), zap.Bool("everywhere", err == nil))
+	return DisconnectedUser{User: user, Disconnected: n}, err
 }
 
 func (c *call) revokeUser() error {
@@ -135,17 +143,21 @@ func (o Operator) SignOut(ctx context.Context, app, user string) (DisconnectedUs
 func (o Operator) RevokeUser(app, user string) (DisconnectedUser, error) {
 	return complete(o, func() (DisconnectedUser, error) {
 		now := time.Now().UTC()
+		revoked := false
 		n, err := o.gateway.Sockets.DisconnectUser(app, user, "user revoked", func() error {
 			_, err := o.gateway.Registry.RevokeUser(app, user, now)
+			revoked = err == nil
 			return err
 		})
+		if revoked { // even if a machine has not closed its sockets
+			o.audit("user revoked", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n), zap.Bool("everywhere", err == nil))
+		}
 		switch {
 		case errors.Is(err, keystore.ErrTooManyRevoked):
 			return DisconnectedUser{}, apierr.InvalidRequest("%s. Replace the signing key, which makes all tokens invalid: caddy realtime key rotate --overlap 0s", err)
 		case err != nil:
 			return DisconnectedUser{}, appError(err, app)
 		}
-		o.audit("user revoked", app, zap.String("user", text.MaskKeys(user)), zap.Int("sockets", n))
 		return DisconnectedUser{User: user, Disconnected: n, Revoked: &now}, nil
 	})
 }

@@ -129,7 +129,8 @@ func (v *visit) changeUser(id string) error {
 	}
 	switch do {
 	case "disconnect":
-		if v.operator().DisconnectUser(id, user).Disconnected == 0 {
+		var done manage.DisconnectedUser
+		if done, err = v.operator().DisconnectUser(id, user); err == nil && done.Disconnected == 0 {
 			do = "away"
 		}
 		v.awaitClosed(app, user)

@@ -196,10 +196,10 @@ func StoredText(tb testing.TB, app *keystore.App) string {
 // noSockets implements manage.Sockets for a server without clients.
 type noSockets struct{}
 
-func (noSockets) Count(string) int                               { return 0 }
-func (noSockets) CountByKey(string) map[string]int               { return nil }
-func (noSockets) Find(string, string) (manage.Connection, bool)  { return manage.Connection{}, false }
-func (noSockets) Disconnect(string, string, string) (found bool) { return false }
+func (noSockets) Count(string) int                                        { return 0 }
+func (noSockets) CountByKey(string) map[string]int                        { return nil }
+func (noSockets) Find(string, string) (manage.Connection, bool)           { return manage.Connection{}, false }
+func (noSockets) Disconnect(string, string, string) (found bool, _ error) { return false, nil }
 func (noSockets) List(string, string, string, int) (page []manage.Connection, next string) {
 	return nil, ""
 }
@@ -208,7 +208,9 @@ func (noSockets) ListUser(string, string, string, int) (page []manage.Connection
 	return []manage.Connection{}, "", 0
 }
 
-func (noSockets) Users(string, string, int) (page []string, next string) { return nil, "" }
+func (noSockets) Users(string, string, int, int) (page []manage.UserSockets, next string) {
+	return nil, ""
+}
 
 func (noSockets) DisconnectUser(_, _, _ string, before func() error) (int, error) { return 0, before() }
 

@@ -1,0 +1,154 @@
+// Three gateways with one Redis: operators and backends see and change all of them.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import jwt from "jsonwebtoken";
+import { Caddy } from "./lib/caddy.mjs";
+import { Redis } from "./lib/redis.mjs";
+import { once, until } from "./lib/wait.mjs";
+
+const now = () => Math.floor(Date.now() / 1000);
+
+describe("three gateways with one Redis", () => {
+  let redis, app, key;
+  const machines = [];
+
+  const get = async (caddy, path) => {
+    const answer = await caddy.admin("GET", path);
+    assert.equal(answer.status, 200, answer.text);
+    return answer.json;
+  };
+  const connections = async (caddy) => (await get(caddy, `/realtime/apps/${app.id}`)).connections;
+  const sorted = (list) => [...list].sort();
+
+  /** A socket of a user on a machine, subscribed to channels. */
+  const socketOf = async (caddy, user, ...channels) => {
+    const token = user && jwt.sign({ exp: now() + 600, sub: user }, key, { algorithm: "HS256" });
+    return caddy.subscriber(app, channels, { auth: { appId: app.id, subscribeKey: app.subscribe_key, token } });
+  };
+
+  before(async () => {
+    redis = await Redis.start();
+    for (let i = 0; i < 3; i++) machines.push(await Caddy.start({ keystore: "", global: `redis ${redis.url}`, site: "realtime {\n\tapi_path /realtime-api\n}" }));
+    app = await machines[0].app();
+    key = await machines[0].signingKey(app);
+    for (const caddy of machines) {
+      await until("the app and its key are known", async () => {
+        const { json } = await caddy.admin("GET", `/realtime/apps/${app.id}`);
+        return json.keys?.some(({ kind }) => kind === "sign");
+      });
+      await until("the machines know each other", async () => (await get(caddy, "/realtime/machines")).machines.length === 3);
+    }
+  });
+  after(async () => {
+    await Promise.all(machines.map((caddy) => caddy.close()));
+    await redis.close();
+  });
+
+  test("lists and numbers are those of all", async () => {
+    const sockets = [];
+    for (const [i, caddy] of machines.entries()) {
+      sockets.push(await socketOf(caddy, "ann", "all", `only.${i}`), await socketOf(caddy, `user ${i}`, "all"), await socketOf(caddy, "", "all"));
+    }
+    const ids = sorted(sockets.map(({ id }) => id));
+    const subscribeKey = (await get(machines[0], `/realtime/keys/${app.id}`)).keys.find(({ kind }) => kind === "subscribe").id;
+    for (const caddy of machines) {
+      await until("all connections are counted", async () => (await connections(caddy)) === 9);
+      assert.deepEqual((await get(caddy, `/realtime/connections/${app.id}`)).connections.map(({ id }) => id), ids);
+      assert.deepEqual((await get(caddy, `/realtime/connections/${app.id}?channel=only.1`)).connections.map(({ id }) => id), [sockets[3].id]);
+      for (const { id } of sockets) assert.equal((await get(caddy, `/realtime/connections/${app.id}/${id}`)).key, subscribeKey);
+      assert.deepEqual((await get(caddy, `/realtime/channels/${app.id}`)).channels, [
+        { channel: "all", subscribers: 9 }, ...[0, 1, 2].map((i) => ({ channel: `only.${i}`, subscribers: 1 }))]);
+      assert.equal((await get(caddy, `/realtime/channels/${app.id}/all`)).subscribers, 9);
+      assert.deepEqual((await get(caddy, `/realtime/users/${app.id}`)).users, [
+        { user: "ann", sockets: 3 }, ...[0, 1, 2].map((i) => ({ user: `user ${i}`, sockets: 1 }))]);
+      const ann = await get(caddy, `/realtime/users/${app.id}/ann`);
+      assert.equal(ann.sockets, 3);
+      assert.deepEqual(ann.connections.map(({ id }) => id), sorted([0, 3, 6].map((i) => sockets[i].id)));
+      await until("each machine's connections are counted", async () =>
+        (await get(caddy, "/realtime/machines")).machines.every(({ connections }) => connections === 3));
+    }
+
+    // Page by page, without one twice or missing.
+    for (const [path, name, value] of [["connections", "connections", "id"], ["channels", "channels", "channel"], ["users", "users", "user"]]) {
+      const whole = (await get(machines[1], `/realtime/${path}/${app.id}`))[name].map((entry) => entry[value]);
+      for (const limit of [1, 2, 3, whole.length]) {
+        const all = [];
+        let after = "";
+        do {
+          const page = await get(machines[1], `/realtime/${path}/${app.id}?limit=${limit}${after && `&after=${encodeURIComponent(after)}`}`);
+          assert.ok(page[name].length <= limit && page[name].length > 0);
+          all.push(...page[name].map((entry) => entry[value]));
+          after = page.next;
+        } while (after);
+        assert.deepEqual(all, whole);
+      }
+    }
+
+    const page = await machines[2].request("GET", `/realtime/app/${app.id}`, { origin: machines[2].adminOrigin, documented: false });
+    for (const { id } of sockets) assert.ok(page.text.includes(id), "the portal lists the sockets of all");
+    const { code, output } = await machines[0].command("realtime", "machines", "--address", machines[0].adminOrigin.replace("http://", ""));
+    assert.equal(code, 0, output);
+    for (const { id } of (await get(machines[1], "/realtime/machines")).machines) assert.match(output, new RegExp(`${id} +3 `));
+    for (const socket of sockets) socket.disconnect();
+    for (const caddy of machines) await until("nobody is left", async () => (await connections(caddy)) === 0);
+  });
+
+  test("disconnecting a user on one machine ends the sockets on all", async () => {
+    const sockets = await Promise.all(machines.flatMap((caddy) => [socketOf(caddy, "bob", "a"), socketOf(caddy, "bob", "a"), socketOf(caddy, "eve", "a")]));
+    const gone = Promise.all(sockets.filter((_, i) => i % 3 < 2).map((socket) => once(socket, "disconnect")));
+    const answer = await machines[0].admin("DELETE", `/realtime/users/${app.id}/bob/connections`);
+    assert.deepEqual(answer.json, { user: "bob", disconnected: 6 });
+    for (const [reason] of await gone) assert.equal(reason, "io server disconnect");
+    for (const socket of sockets.filter((_, i) => i % 3 === 2)) assert.ok(socket.connected);
+
+    // The same by revoking, by a backend, and for a single socket of another machine.
+    const eves = Promise.all(sockets.filter((_, i) => i % 3 === 2).map((socket) => once(socket, "disconnect")));
+    const revoked = await machines[1].admin("POST", `/realtime/users/${app.id}/eve/revoke`);
+    assert.equal(revoked.json.disconnected, 3, revoked.text);
+    await eves;
+    const backend = (await machines[0].admin("POST", `/realtime/keys/${app.id}`, { kind: "publish", scopes: ["manage"] })).json.key;
+    const bob = await socketOf(machines[2], "bob", "a");
+    const bobGone = once(bob, "disconnect");
+    await until("the key is known", async () => {
+      const { status, json } = await machines[1].request("DELETE", "/realtime-api/users/bob/connections", { headers: { "X-App-Id": app.id, Authorization: `Bearer ${backend}` } });
+      return status === 200 && json.disconnected === 1;
+    });
+    await bobGone;
+    const one = await socketOf(machines[2], "", "a");
+    const oneGone = once(one, "disconnect");
+    assert.equal((await machines[0].admin("DELETE", `/realtime/connections/${app.id}/${one.id}`)).status, 204);
+    await oneGone;
+    assert.equal((await machines[0].admin("DELETE", `/realtime/connections/${app.id}/${one.id}`)).status, 404);
+  });
+
+  test("a machine that hangs is named, and after kill -9 the numbers are right again", async () => {
+    const [one, other, lost] = machines;
+    await socketOf(one, "zoe", "a");
+    await socketOf(lost, "zoe", "a");
+    await until("both are counted", async () => (await connections(other)) === 2);
+    process.kill(lost.pid, "SIGSTOP");
+    try {
+      const answer = await one.admin("DELETE", `/realtime/users/${app.id}/zoe/connections`);
+      assert.equal(answer.status, 503, answer.text);
+      assert.match(answer.json.error.message, /machine [0-9A-Za-z]{8}: .*has not answered.*Try again in 15 seconds/);
+      assert.equal(answer.headers["retry-after"], "15");
+    } finally {
+      process.kill(lost.pid, "SIGCONT");
+    }
+    await until("the machine answers again", async () => (await get(one, "/realtime/machines")).machines.filter((m) => m.connections !== null).length === 3);
+
+    const left = await socketOf(other, "zoe", "a");
+    await socketOf(lost, "zoe", "a");
+    await lost.signal("SIGKILL");
+    for (const caddy of [one, other]) {
+      await until("only the living are counted", async () => {
+        const { machines } = await get(caddy, "/realtime/machines");
+        return machines.length === 2 && (await connections(caddy)) === 1;
+      }, 60_000);
+      assert.deepEqual((await get(caddy, `/realtime/connections/${app.id}`)).connections.map(({ id }) => id), [left.id]);
+      assert.deepEqual((await caddy.admin("GET", `/realtime/users/${app.id}/zoe`)).json.sockets, 1);
+    }
+    await until("the loss is in the log", () => one.logged(/a machine has left, or was lost/).length === 1);
+    assert.deepEqual((await one.admin("DELETE", `/realtime/users/${app.id}/zoe/connections`)).json, { user: "zoe", disconnected: 1 });
+  });
+});
