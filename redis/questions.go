@@ -64,6 +64,9 @@ func (b *broker) Ask(ctx context.Context, machine, question string, body []byte)
 		return nil, err
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	m := b.member()
 	if machine == m.id {
 		return m.answer(ctx, question, body)
@@ -79,6 +82,9 @@ func (b *broker) AskAll(ctx context.Context, question string, body []byte) ([]cl
 		return nil, err
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	m := b.member()
 	all := b.Machines()
 	answers, errs := make([][]byte, len(all)), make([]error, len(all))
@@ -103,13 +109,11 @@ func (b *broker) AskAll(ctx context.Context, question string, body []byte) ([]cl
 	return got, errors.Join(errs...)
 }
 
-// ask asks another machine.
+// ask asks another machine. ctx has a deadline.
 func (m *member) ask(ctx context.Context, machine, question string, body []byte) ([]byte, error) {
 	if len(body) > maxQuestion {
 		return nil, tooLarge("question", question, len(body))
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	ctx, id, a := m.wait(ctx, machine)
 	defer m.settle(id)
 	// After wait, so that abandon finds the question if the machine is lost later.

@@ -19,7 +19,7 @@ func TestEachMachineAnswers(t *testing.T) {
 	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
 	for _, from := range all {
 		for _, to := range all {
-			for _, body := range []string{"", "\x00\xff body", strings.Repeat("x", maxQuestion-64)} {
+			for _, body := range []string{"", "\x00\xff body", strings.Repeat("x", 100_000)} {
 				answer, err := ask(from, to, "who:is it", body)
 				if err != nil || answer != to.id+" who:is it "+body {
 					t.Errorf("%d bytes, %v", len(answer), err)
@@ -36,6 +36,18 @@ func TestEachMachineAnswers(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestLargeQuestionsAndAnswersArrive(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
+	all[1].answers = func(_ context.Context, _ string, body []byte) ([]byte, error) { return body, nil }
+	body := bytes.Repeat([]byte("x"), maxQuestion)
+	until(t, "16 MB arrive", func() bool { // a busy machine can lose its connection meanwhile
+		ctx, cancel := context.WithTimeout(t.Context(), patience/3)
+		defer cancel()
+		answer, err := all[0].Ask(ctx, all[1].id, "echo", body)
+		return err == nil && bytes.Equal(answer, body)
+	})
 }
 
 func TestTooLargeQuestionsAndAnswersAreRefused(t *testing.T) {
@@ -101,6 +113,31 @@ func TestSlowMachineIsNamedAndTheOthersAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	<-ended // because nobody waits, long before a minute is over
+}
+
+func TestClosingABrokerEndsItsQuestions(t *testing.T) {
+	for closing := range 2 { // the machine that asks, and the one that is asked
+		all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
+		asked := make(chan struct{})
+		all[1].answers = func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+			close(asked)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := all[0].Ask(context.Background(), all[1].id, "who", nil)
+			ended <- err
+		}()
+		<-asked
+		began := time.Now()
+		if err := all[closing].Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err == nil || time.Since(began) > askTimeout/2 {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	}
 }
 
 func TestQuestionToAMachineThatDiesEnds(t *testing.T) {
