@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/access"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
@@ -133,13 +134,10 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	for i := range batch.Several {
 		batch.Several[i].Received = received
 	}
-	var answer []byte
-	if key == "" {
-		answer, subscribers, err = e.publish(r.Context(), w.Header(), app, batch)
-	} else {
-		repeatable := idempotent.Request{App: app.ID, Key: key, Body: idempotent.DigestOf(body.Bytes())}
-		answer, subscribers, err = e.publishOnce(r.Context(), w.Header(), app, batch, repeatable)
+	if key.Value != "" {
+		key.Body = idempotent.DigestOf(body.Bytes())
 	}
+	answer, subscribers, err := e.publish(r.Context(), w.Header(), app, batch, key)
 	if err != nil {
 		return 0, err
 	}
@@ -147,26 +145,30 @@ func (e publishEndpoint) serve(w http.ResponseWriter, r *http.Request, authentic
 	return subscribers, nil
 }
 
-// publish publishes a batch. It returns the body of the answer, whose headers it
-// sets in h.
-func (e publishEndpoint) publish(ctx context.Context, h http.Header, app *keystore.App, batch message.Batch) (answer []byte, subscribers int, err error) {
+// publish publishes a batch, once for each key. It returns the body of the answer, whose
+// headers it sets in h, and how many subscribers the messages were queued for now.
+func (e publishEndpoint) publish(ctx context.Context, h http.Header, app *keystore.App, batch message.Batch, key hub.IdempotencyKey) (answer []byte, subscribers int, err error) {
+	var outcome hub.Outcome
 	if batch.Several == nil {
-		receipt, limited, err := e.publisher.Publish(ctx, app, batch.One)
-		respond.SetRateLimit(h, limited)
-		if err != nil {
-			return nil, 0, err
+		var receipt message.Receipt
+		if receipt, outcome, err = e.publisher.publish(ctx, app, batch.One, key); err == nil {
+			answer, subscribers = receipt.Answer(make([]byte, 0, 128)), receipt.Subscribers
 		}
-		return receipt.Answer(make([]byte, 0, 128)), receipt.Subscribers, nil
+	} else {
+		var receipts []message.Receipt
+		if receipts, outcome, err = e.publisher.publishAll(ctx, app, batch.Several, key); err == nil {
+			answer = message.AnswerAll(nil, receipts)
+		}
+		for _, receipt := range receipts {
+			subscribers += receipt.Subscribers
+		}
 	}
-	receipts, limited, err := e.publisher.PublishAll(ctx, app, batch.Several)
-	respond.SetRateLimit(h, limited)
-	if err != nil {
-		return nil, 0, err
+	respond.SetRateLimit(h, outcome.Rate)
+	if outcome.Replayed {
+		h["Idempotent-Replayed"] = []string{"true"}
+		subscribers = 0
 	}
-	for _, receipt := range receipts {
-		subscribers += receipt.Subscribers
-	}
-	return message.AnswerAll(nil, receipts), subscribers, nil
+	return answer, subscribers, err
 }
 
 // checkOrigin rejects pages from origins that the site does not list, and lets the

@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/stats"
@@ -25,8 +24,6 @@ import (
 // informs live views.
 type publisher struct {
 	settings func() *Settings
-	limits   limit.Group
-	keys     idempotent.Memory
 	hub      *hub.Hub[*socketio.Broadcast]
 	registry *keystore.Registry
 	stats    *stats.Stats
@@ -37,98 +34,115 @@ type publisher struct {
 // Publish implements manage.Publisher. It does not retain p.Data: the bytes belong
 // to a request's body, whose buffer is reused.
 func (p *publisher) Publish(ctx context.Context, app *keystore.App, m message.Publication) (message.Receipt, limit.Result, error) {
-	began, settings := time.Now(), p.settings()
-	result, err := p.admit(app, settings, m)
-	if err != nil {
-		return message.Receipt{}, result, err
-	}
-	receipt, err := p.hub.Publish(ctx, settings.hubMessage(app, m))
-	if err != nil {
-		return message.Receipt{}, result, publishError(err)
-	}
-	return p.published(app, m, receipt, began), result, nil
+	receipt, outcome, err := p.publish(ctx, app, m, hub.IdempotencyKey{})
+	return receipt, outcome.Rate, err
 }
 
 // PublishAll is Publish for 1 to 100 publications in their order: all are accepted
 // or none. The receipts are in the same order.
 func (p *publisher) PublishAll(ctx context.Context, app *keystore.App, all []message.Publication) ([]message.Receipt, limit.Result, error) {
+	receipts, outcome, err := p.publishAll(ctx, app, all, hub.IdempotencyKey{})
+	return receipts, outcome.Rate, err
+}
+
+// publish is Publish with a key that makes it happen once, or without a value.
+func (p *publisher) publish(ctx context.Context, app *keystore.App, m message.Publication, key hub.IdempotencyKey) (message.Receipt, hub.Outcome, error) {
 	began, settings := time.Now(), p.settings()
-	result, err := p.admit(app, settings, all...)
+	if err := settings.check(app, m); err != nil {
+		return message.Receipt{}, hub.Outcome{}, err
+	}
+	terms := settings.terms(app, key)
+	accepted, outcome, err := p.hub.Admit(ctx, settings.hubMessage(app, m), terms)
 	if err != nil {
-		return nil, result, err
+		outcome, err = refusal(err, 1, terms, outcome)
+		return message.Receipt{}, outcome, err
+	}
+	if !outcome.Replayed {
+		p.published(app, m, accepted, began)
+	}
+	return answerTo(accepted), outcome, nil
+}
+
+// publishAll is publish for several publications.
+func (p *publisher) publishAll(ctx context.Context, app *keystore.App, all []message.Publication, key hub.IdempotencyKey) ([]message.Receipt, hub.Outcome, error) {
+	began, settings := time.Now(), p.settings()
+	if err := settings.check(app, all...); err != nil {
+		return nil, hub.Outcome{}, err
 	}
 	messages := make([]hub.Message, len(all))
 	for i, m := range all {
 		messages[i] = settings.hubMessage(app, m)
 	}
-	accepted, err := p.hub.PublishAll(ctx, messages)
+	terms := settings.terms(app, key)
+	accepted, outcome, err := p.hub.AdmitAll(ctx, messages, terms)
 	if err != nil {
-		return nil, result, publishError(err)
+		outcome, err = refusal(err, len(all), terms, outcome)
+		return nil, outcome, err
 	}
 	receipts := make([]message.Receipt, len(accepted))
 	for i, receipt := range accepted {
-		receipts[i] = p.published(app, all[i], receipt, began)
+		if !outcome.Replayed {
+			p.published(app, all[i], receipt, began)
+		}
+		receipts[i] = answerTo(receipt)
 	}
-	return receipts, result, nil
+	return receipts, outcome, nil
 }
 
-// publishError explains why the hub did not accept a message.
-func publishError(err error) error {
-	if errors.Is(err, hub.ErrStopped) {
-		return apierr.Unavailable("The server is shutting down. Try again.", time.Second)
+// refusal explains why the hub did not accept n messages.
+func refusal(err error, n int, t hub.Terms, o hub.Outcome) (hub.Outcome, error) {
+	switch {
+	case errors.Is(err, hub.ErrRateLimited) && n > 1 && n > t.Limit:
+		return hub.Outcome{}, apierr.BatchOverLimit(n, t.Limit, t.Window)
+	case errors.Is(err, hub.ErrRateLimited):
+		return o, apierr.RateLimited(n, t.Limit, t.Window, o.Rate.RetryAfter)
+	case errors.Is(err, hub.ErrIdempotencyInProgress):
+		return o, apierr.IdempotencyInProgress()
+	case errors.Is(err, hub.ErrIdempotencyMismatch):
+		return o, apierr.IdempotencyMismatch()
+	case errors.Is(err, hub.ErrStopped):
+		return o, apierr.Unavailable("The server is shutting down. Try again.", time.Second)
 	}
-	return fmt.Errorf("publishing: %w", err)
+	return o, fmt.Errorf("publishing: %w", err)
 }
 
-// admit checks publications that are accepted together, and counts them against
-// the app's rate limit.
-func (p *publisher) admit(app *keystore.App, settings *Settings, all ...message.Publication) (limit.Result, error) {
+// check checks publications that are accepted together, but for the rate limit, which
+// must be the last check: publishes refused for another reason must not count.
+func (s *Settings) check(app *keystore.App, all ...message.Publication) error {
 	if app.Disabled {
-		return limit.Result{}, apierr.AppDisabled()
+		return apierr.AppDisabled()
 	}
 	for i := range all {
-		if err := settings.checkSize(app, all[i].Data); err != nil {
-			return limit.Result{}, err
+		if err := s.checkSize(app, all[i].Data); err != nil {
+			return err
 		}
 	}
-	return p.allow(app, settings, len(all))
+	return nil
 }
 
-// allow counts n publishes of an app against its rate limit. It must be the last
-// check: publishes refused for another reason must not count.
-func (p *publisher) allow(app *keystore.App, settings *Settings, n int) (limit.Result, error) {
-	publishes, window := settings.rateLimit(app)
-	if n > 1 && publishes > 0 && n > publishes {
-		return limit.Result{}, apierr.BatchOverLimit(n, publishes, window)
-	}
-	result := p.limits.AllowN(app.ID, n, publishes, window)
-	if !result.OK {
-		return result, apierr.RateLimited(n, publishes, window, result.RetryAfter)
-	}
-	return result, nil
+// terms returns the terms of an app's publish.
+func (s *Settings) terms(app *keystore.App, key hub.IdempotencyKey) hub.Terms {
+	publishes, window := s.rateLimit(app)
+	return hub.Terms{Limit: publishes, Window: window, Key: key}
 }
 
-// rate returns the state of the app's rate limit.
-func (p *publisher) rate(app *keystore.App) limit.Result {
-	publishes, window := p.settings().rateLimit(app)
-	return p.limits.AllowN(app.ID, 0, publishes, window)
-}
-
-// published counts a message, reports it to live views, and returns the answer.
-// began is when its publish began, for one that does not say when it was received.
-func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt, began time.Time) message.Receipt {
+// published counts a message, and reports it to live views. began is when its publish
+// began, for one that does not say when it was received.
+func (p *publisher) published(app *keystore.App, m message.Publication, receipt hub.Receipt, began time.Time) {
 	if m.Received.IsZero() {
 		m.Received = began
 	}
-	answer := message.Receipt{ID: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers}
 	p.stats.Published(p.stats.App(app.ID), len(m.Data), receipt.Subscribers, time.Since(m.Received))
 	if p.feeds.Watched(app.ID) {
 		p.feeds.Tell(app.ID, live.Event{
 			Kind: live.Published, Channel: text.MaskKeys(m.Channel), User: text.MaskKeys(m.User), Event: text.MaskKeys(m.Event), Data: m.Data,
-			Message: answer.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
+			Message: receipt.ID, Offset: receipt.Offset, Subscribers: receipt.Subscribers,
 		})
 	}
-	return answer
+}
+
+func answerTo(r hub.Receipt) message.Receipt {
+	return message.Receipt{ID: r.ID, Offset: r.Offset, Subscribers: r.Subscribers}
 }
 
 func (s *Settings) hubMessage(app *keystore.App, m message.Publication) hub.Message {

@@ -25,7 +25,7 @@ import (
 
 // recoveryFileHead begins a recovery file. The gob of a recoveryFile follows, and
 // the SHA-256 of both. It changes with the format.
-const recoveryFileHead = "caddy-realtime recovery 2\n"
+const recoveryFileHead = "caddy-realtime recovery 3\n"
 
 // noRecoveryFile is the setting that turns the file off.
 const noRecoveryFile = "off"
@@ -73,7 +73,7 @@ func (rt *runtime) save() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
-	file := &recoveryFile{Keystore: rt.key.keystore, Hub: snapshot, Keys: rt.publisher.keys.Save(ctx)}
+	file := &recoveryFile{Keystore: rt.key.keystore, Hub: snapshot, Keys: rt.hub.SaveKeys(ctx)}
 	file.Saved = time.Now()
 	if err := within(saveTimeout, func() error { return writeRecoveryFile(path, file) }); err != nil {
 		rt.log.Error("the recovery file could not be written: clients that come back have to begin again",
@@ -133,7 +133,7 @@ func (rt *runtime) restore() {
 	elapsed := time.Since(file.Saved)
 	known := func(app string) bool { _, ok := rt.registry.App(app); return ok }
 	messages, sessions := rt.hub.Restore(file.Hub, elapsed, known)
-	rt.publisher.keys.Restore(file.Keys, elapsed)
+	rt.hub.RestoreKeys(file.Keys, elapsed)
 	rt.log.Info("read the recovery file", zap.String("path", path), zap.Duration("age", elapsed),
 		zap.Int("messages", messages), zap.Int("sessions", sessions), zap.Int("sessions_dropped", len(file.Hub.Sessions)-sessions))
 }

@@ -203,8 +203,7 @@ func (rt *runtime) shrink() {
 	for {
 		select {
 		case <-tick.C:
-			rt.publisher.limits.Shrink()
-			rt.publisher.keys.Sweep()
+			rt.hub.Shrink()
 			rt.hooks.rejected.tell(rt.hooks)
 			rt.hooks.refresh()
 		case <-rt.closed:
@@ -223,8 +222,6 @@ func (rt *runtime) appChanged(before, now *keystore.App) {
 		rt.expiry.Watch(now.ID)
 		return
 	case now == nil:
-		rt.publisher.limits.Forget(before.ID)
-		rt.publisher.keys.Forget(before.ID)
 		rt.presence.Forget(before.ID)
 		rt.hub.Forget(before.ID)
 		rt.stats.Forget(before.ID)

@@ -21,6 +21,8 @@ type Hub[P any] struct {
 	codec       Codec[P]
 	broker      Broker
 	interests   *interests // nil if the broker is not Interested
+	admitter    Admitter   // the broker if it is one; otherwise the gate is used
+	gate        gate
 	seed        maphash.Seed
 	shards      [shardCount]shard[P]
 	subs        atomic.Int64
@@ -110,6 +112,7 @@ func New[P any](broker Broker, codec Codec[P]) (*Hub[P], error) {
 	if interested, ok := broker.(Interested); ok {
 		h.interests = newInterests(interested)
 	}
+	h.admitter, _ = broker.(Admitter)
 	if err := broker.Start(h); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the broker: %w", err), broker.Close())
 	}
@@ -183,6 +186,7 @@ func (h *Hub[P]) Forget(app string) {
 	h.streamsMu.Lock()
 	h.streams.Delete(app)
 	h.streamsMu.Unlock()
+	h.gate.forget(app)
 	h.broker.Forget(app)
 }
 

@@ -15,34 +15,91 @@ type Receipt struct {
 // returned. ctx bounds both that wait and the broker's time. After Close, the
 // error is ErrStopped if the broker is Local.
 func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
-	if c := h.locate(&m); c != nil {
-		if err := c.admit(ctx, &m, h.ahead.Load()); err != nil {
-			return Receipt{}, err
-		}
-		defer c.settle()
-	}
-	if err := h.broker.Publish(ctx, []*Message{&m}); err != nil {
-		return Receipt{}, err
-	}
-	return Receipt{m.ID(), m.Offset, m.Subscribers}, nil
+	receipt, _, err := h.Admit(ctx, m, Terms{})
+	return receipt, err
 }
 
 // PublishAll is Publish for several messages of one app: all are accepted, in
 // order, or none.
 func (h *Hub[P]) PublishAll(ctx context.Context, all []Message) ([]Receipt, error) {
-	limit := h.ahead.Load()
+	receipts, _, err := h.AdmitAll(ctx, all, Terms{})
+	return receipts, err
+}
+
+// Admit is Publish on terms. Its errors are also those of Admitter, and
+// ErrIdempotencyInProgress.
+func (h *Hub[P]) Admit(ctx context.Context, m Message, t Terms) (Receipt, Outcome, error) {
+	o, err := h.admit(ctx, []*Message{&m}, t)
+	if err != nil {
+		return Receipt{}, o, err
+	}
+	return m.receipt(), o, nil
+}
+
+// AdmitAll is Admit for several messages of one app: all are accepted, in order, or
+// none.
+func (h *Hub[P]) AdmitAll(ctx context.Context, all []Message, t Terms) ([]Receipt, Outcome, error) {
 	messages := make([]*Message, len(all))
 	for i := range all {
-		m := &all[i]
+		messages[i] = &all[i]
+	}
+	o, err := h.admit(ctx, messages, t)
+	if err != nil {
+		return nil, o, err
+	}
+	receipts := make([]Receipt, len(all))
+	for i, m := range messages {
+		receipts[i] = m.receipt()
+	}
+	return receipts, o, nil
+}
+
+func (m *Message) receipt() Receipt { return Receipt{m.ID(), m.Offset, m.Subscribers} }
+
+// admit publishes on terms. Those of this machine are applied before it waits for
+// anything, those of the broker after that, with the publish.
+func (h *Hub[P]) admit(ctx context.Context, all []*Message, t Terms) (Outcome, error) {
+	if h.admitter != nil {
+		return h.send(ctx, all, t)
+	}
+	claim, o, err := h.gate.enter(all, &t)
+	if err != nil || o.Replayed {
+		return o, err
+	}
+	if t.Key.Value == "" {
+		_, err := h.send(ctx, all, t)
+		return o, err
+	}
+	var published []*Message // none after an error or a panic, which frees the key
+	defer func() { h.gate.leave(claim, published) }()
+	if _, err := h.send(ctx, all, t); err != nil {
+		return o, err
+	}
+	published = all
+	return o, nil
+}
+
+// send publishes messages once there is room for them in their channels.
+func (h *Hub[P]) send(ctx context.Context, all []*Message, t Terms) (o Outcome, err error) {
+	limit := h.ahead.Load()
+	if len(all) == 1 {
+		if c := h.locate(all[0]); c != nil {
+			if err := c.admit(ctx, all[0], limit); err != nil {
+				return o, err
+			}
+			defer c.settle()
+		}
+		return h.carry(ctx, all, t)
+	}
+	for _, m := range all {
 		if c := h.locate(m); c != nil {
 			if err := c.await(ctx, m, limit); err != nil {
-				return nil, err
+				return o, err
 			}
 		}
-		messages[i] = m
 	}
 	// Only now: a message must not wait for one of its own batch.
-	for _, m := range messages {
+	for _, m := range all {
 		if c, ok := m.channel.(*channel[P]); ok {
 			c.mu.Lock()
 			c.count(m)
@@ -50,14 +107,15 @@ func (h *Hub[P]) PublishAll(ctx context.Context, all []Message) ([]Receipt, erro
 			defer c.settle()
 		}
 	}
-	if err := h.broker.Publish(ctx, messages); err != nil {
-		return nil, err
+	return h.carry(ctx, all, t)
+}
+
+// carry has the broker publish messages.
+func (h *Hub[P]) carry(ctx context.Context, all []*Message, t Terms) (Outcome, error) {
+	if h.admitter != nil {
+		return h.admitter.Admit(ctx, all, t)
 	}
-	receipts := make([]Receipt, len(all))
-	for i, m := range messages {
-		receipts[i] = Receipt{m.ID(), m.Offset, m.Subscribers}
-	}
-	return receipts, nil
+	return Outcome{}, h.broker.Publish(ctx, all)
 }
 
 // locate sets the message's stream, and its channel if there is a record of it.

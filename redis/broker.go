@@ -123,7 +123,7 @@ func (b *broker) Forget(id string) {
 	b.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
-		if err := b.client.Do(ctx, b.client.B().Unlink().Key(a.positionKey()).Build()).Error(); err != nil {
+		if err := b.client.Do(ctx, b.client.B().Unlink().Key(a.positionKey(), a.limitKey()).Build()).Error(); err != nil {
 			b.log.Warn("cannot forget an app", zap.String("app", id), zap.Error(b.server.explain(err)))
 		}
 	})
@@ -147,4 +147,5 @@ var (
 	_ hub.Opener            = (*Broker)(nil)
 	_ hub.Interested        = (*broker)(nil)
 	_ cluster.Cluster       = (*broker)(nil)
+	_ hub.Admitter          = (*broker)(nil)
 )

@@ -34,6 +34,8 @@ func baseName(prefix, app string) string {
 
 func (a *app) positionKey() string { return a.base + "m" }
 
+func (a *app) limitKey() string { return a.base + "l" }
+
 func (a *app) streamKey(epoch, channel string) string { return a.base + "s:" + epoch + ":" + channel }
 
 func (a *app) pubsubName(channel string) string { return a.base + "c:" + channel }

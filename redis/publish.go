@@ -16,35 +16,37 @@ var publishSource string
 // publishScript is run with EVALSHA, and sent if the server does not know it.
 var publishScript = rueidis.NewLuaScript(publishSource)
 
-// Publish implements hub.Broker. The messages come back from Redis in the same way as
-// those of other machines, so that all deliver them in the same order. After an error
-// of the connection, they may have been published all the same.
+// Publish implements hub.Broker.
 func (b *broker) Publish(ctx context.Context, all []*hub.Message) error {
-	done, err := b.begin()
-	if err != nil {
-		return err
-	}
-	defer done()
-	a := b.app(all[0].App)
-	at, err := a.publish(ctx, all)
-	if err != nil {
-		return err
-	}
-	for _, m := range all {
-		at.Offset++
-		m.Position, m.Subscribers = at, b.handler.Subscribers(m.App, m.Channel)
-	}
-	return nil
+	_, err := b.Admit(ctx, all, hub.Terms{})
+	return err
 }
 
-// publish publishes messages of the app, and returns the position before the first.
-// With no message, it only begins a new epoch if one is needed.
-func (a *app) publish(ctx context.Context, all []*hub.Message) (hub.Position, error) {
+// Admit implements hub.Admitter. The messages come back from Redis in the same way as
+// those of other machines, so that all deliver them in the same order. After an error of
+// the connection, they may have been published all the same.
+func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hub.Outcome, error) {
+	done, err := b.begin()
+	if err != nil {
+		return hub.Outcome{}, err
+	}
+	defer done()
+	for _, m := range all {
+		m.Subscribers = b.handler.Subscribers(m.App, m.Channel)
+	}
+	_, outcome, err := b.app(all[0].App).publish(ctx, all, t)
+	return outcome, err
+}
+
+// publish publishes messages of the app, sets their positions, and returns the one before
+// the first. With no message, it only begins a new epoch if one is needed.
+func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (at hub.Position, o hub.Outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	known := a.lastKnown()
-	args := make([]string, 4, 4+5*len(all))
+	args := make([]string, 4, 9+5*len(all))
 	args[0], args[1], args[2], args[3] = a.base, hub.NewEpoch(a.id), known.Epoch, strconv.FormatUint(known.Offset, 10)
+	args = appendTerms(args, all, t)
 	for _, m := range all {
 		keep, skip := m.Keep.Messages, "0"
 		if m.NoHistory {
@@ -57,14 +59,32 @@ func (a *app) publish(ctx context.Context, all []*hub.Message) (hub.Position, er
 	}
 	answer, err := publishScript.Exec(ctx, a.broker.client, []string{a.positionKey()}, args).AsStrSlice()
 	if err != nil {
-		return hub.Position{}, a.broker.server.explain(err)
+		return at, o, a.broker.server.explain(err)
 	}
-	at, err := readPosition(answer)
+	o.Rate, err = readRate(answer, t)
 	if err != nil {
-		return at, err
+		return at, o, err
 	}
-	a.learn(hub.Position{Epoch: at.Epoch, Offset: at.Offset + uint64(len(all))})
-	return at, nil
+	switch answer[0] {
+	case "limited":
+		return at, o, hub.ErrRateLimited
+	case "mismatch":
+		return at, o, hub.ErrIdempotencyMismatch
+	case "replayed":
+		o.Replayed = true
+		return at, o, hub.Replay(answer[1], all)
+	}
+	at, err = readPosition(answer[1:3])
+	if err != nil {
+		return at, o, err
+	}
+	next := at
+	for _, m := range all {
+		next.Offset++
+		m.Position = next
+	}
+	a.learn(next)
+	return at, o, nil
 }
 
 var errPosition = errors.New("redis has something else than the position of an app; keys with this prefix belong to the broker alone")

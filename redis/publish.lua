@@ -6,37 +6,167 @@
 -- ARGV[2]   the epoch to begin if a new one is needed
 -- ARGV[3]   the position that the caller knows of: its epoch
 -- ARGV[4]   and its offset
--- ARGV[5…]  five for each message: channel, body, number of messages that its
+-- ARGV[5]   how many messages are accepted in a window, or '' for no limit
+-- ARGV[6]   the window in microseconds
+-- ARGV[7]   the name of the idempotency key, or '' for none
+-- ARGV[8]   the digest of the body that it came with, 32 bytes
+-- ARGV[9]   the messages' numbers of subscribers, which a repetition is answered
+-- ARGV[10…] five for each message: channel, body, number of messages that its
 --           channel keeps (0: this one is not kept), their age in milliseconds, and
 --           1 if it is not part of the history
 --
--- Returns the epoch, and the offset before that of the first message.
-local base = ARGV[1]
-local time = redis.call('TIME')
-local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r')
-local epoch, offset, marked = at[1], tonumber(at[2] or 0), tonumber(at[3] or 0)
+-- Returns what has happened: 'published', 'replayed', 'limited' or 'mismatch'. Then the
+-- epoch, and the offset before that of the first message; for a replay, what is kept
+-- with the key. Then, if there is a limit, how many more are accepted; in how many
+-- microseconds all are; and in how many as many as these are.
+local base, count = ARGV[1], (#ARGV - 9) / 5
+local limit, window = tonumber(ARGV[5]), tonumber(ARGV[6])
+local key, lifetime, maxKeys = ARGV[7], 300000, 100000
+
+local clock = redis.call('TIME')
+local function text(n) return string.format('%.0f', n) end
+
+-- The rolling limit is that of the package limit, which describes it. Its log is a list,
+-- oldest entry first. An entry is a number of events (n) that count as if they happened
+-- at the time of the last one (at). The first of them happened earlier (by span), and
+-- the entries before it have other events (before). skew is what is added to the clock,
+-- so that it does not go back when it is set, or another server takes over.
+local log, maxEntries = base .. 'l', 4096
+local now, skew, newest, length, first = 0, 0, nil, 0, 0
+
+local function pack(e) return cmsgpack.pack(e.at, e.n, e.before, e.span, skew) end
+
+local function parse(packed)
+	local e = {}
+	e.at, e.n, e.before, e.span, e.skew = cmsgpack.unpack(packed)
+	return e
+end
+
+-- search returns the first entry from index i on that is right, and its index, or nil
+-- and the length. All after one that is right are. Most often, it is near i.
+local function search(i, right)
+	local found, entry, step = length, nil, 1
+	while i < found do
+		local probe = math.min(i + step, found) - 1
+		if entry then probe = math.floor((i + found - 1) / 2) end
+		local e = parse(redis.call('LINDEX', log, probe))
+		if right(e) then
+			found, entry = probe, e
+		else
+			i, step = probe + 1, step * 2
+		end
+	end
+	return entry, found
+end
+
+-- read reads the clock and the log, and returns how many events are in the window.
+local function read()
+	now = clock[1] * 1000000 + clock[2]
+	local last = redis.call('LINDEX', log, -1)
+	if not last then return 0 end
+	newest = parse(last)
+	skew = newest.skew
+	now = now + skew
+	if now < newest.at then
+		skew, now = skew + newest.at - now, newest.at
+		redis.call('LSET', log, -1, pack(newest))
+	end
+	length = redis.call('LLEN', log)
+	local oldest
+	oldest, first = search(0, function(e) return e.at > now - window end)
+	return oldest and newest.before + newest.n - oldest.before or 0
+end
+
+-- answer returns what the script returns. events are in the window; n were refused.
+local function answer(what, epoch, offset, events, n)
+	local reset, after = 0, 0
+	if events > 0 then reset = window - (now - newest.at) end
+	if events > 0 and n > 0 then
+		local total = newest.before + newest.n
+		local blocker = search(first, function(e) return total - e.before - e.n <= limit - n end) or newest
+		after = window - (now - blocker.at)
+	end
+	return {what, epoch, offset, text(math.max(0, limit - events)), text(reset), text(after)}
+end
+
+-- add adds the publish to the log, and drops what has left the window.
+local function add()
+	local granule = limit > maxEntries and math.floor(window / (maxEntries - 2)) + 1 or 0
+	local since = first < length and newest.at - newest.span
+	if since and (now - since < granule or now == newest.at or length - first == maxEntries) then
+		newest.at, newest.n, newest.span = now, newest.n + count, now - since
+		redis.call('LSET', log, -1, pack(newest))
+	else
+		newest = {at = now, n = count, before = since and newest.before + newest.n or 0, span = 0}
+		redis.call('RPUSH', log, pack(newest))
+	end
+	if first > 0 then redis.call('LTRIM', log, first, -1) end
+end
+
+-- expire keeps the log until its last event has left the window, however long this
+-- script takes.
+local function expire() redis.call('PEXPIRE', log, math.ceil(window / 1000) + 1000) end
+
+local claim = base .. 'i:' .. key
+local kept = key ~= '' and redis.call('GET', claim)
+if kept then
+	if string.sub(kept, 1, 32) ~= ARGV[8] then return {'mismatch'} end
+	local record = string.sub(kept, 33)
+	return limit and answer('replayed', record, '', read(), 0) or {'replayed', record, ''}
+end
+
+local events = limit and read()
+if limit and events + count > limit then
+	-- This matters if the window has become longer.
+	if events > 0 and redis.call('PTTL', log) < window / 1000 then expire() end
+	return answer('limited', '', '', events, count)
+end
+
+local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
+local epoch, offset = at[1], tonumber(at[2] or 0)
 -- A failover or an old snapshot can have lost offsets that were already given.
 if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) then
-	epoch, offset, marked = ARGV[2], 0, 0
-	redis.call('DEL', KEYS[1])
-end
--- Marks of where the app stood half an hour to an hour ago, see fill.lua.
-if tonumber(time[1]) - marked >= 1800 then
-	local mark = redis.call('HMGET', KEYS[1], 'r', 's')
-	redis.call('HSET', KEYS[1], 'p', mark[1] or 0, 'q', mark[2] or 0, 'r', time[1], 's', string.format('%.0f', offset))
+	epoch, offset, at = ARGV[2], 0, {}
 end
 
 -- The first write: with no memory left it is refused, and nothing has happened.
-redis.call('HSET', KEYS[1], 'e', epoch, 'o', string.format('%.0f', offset + (#ARGV - 4) / 5))
+local position = {'e', epoch, 'o', text(offset + count)}
+if clock[1] - (at[3] or 0) >= 1800 then
+	-- Where the app stood half an hour to an hour ago, see fill.lua.
+	for _, field in ipairs({'p', at[3] or 0, 'q', at[4] or 0, 'r', clock[1], 's', text(offset)}) do
+		table.insert(position, field)
+	end
+end
+redis.call('HSET', KEYS[1], unpack(position))
 
-local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-local first = string.format('%.0f', offset)
-for i = 5, #ARGV, 5 do
+local published = {'published', epoch, text(offset)}
+if limit then
+	add()
+	expire()
+	published = answer('published', epoch, text(offset), events + count, 0)
+end
+if key ~= '' then
+	local position = epoch .. ' ' .. text(offset + 1) .. ' '
+	redis.call('SET', claim, ARGV[8] .. position .. ARGV[9], 'PX', lifetime)
+	-- Beyond the maximum, the oldest key is forgotten, unless it has expired and was used
+	-- again.
+	local queue = base .. 'q'
+	local keys = redis.call('RPUSH', queue, key .. ' ' .. position)
+	redis.call('PEXPIRE', queue, lifetime)
+	if keys > maxKeys then
+		local name, of = string.match(redis.call('LPOP', queue), '^(%S+) (.*)$')
+		local old = base .. 'i:' .. name
+		if redis.call('GETRANGE', old, 32, 31 + #of) == of then redis.call('DEL', old) end
+	end
+end
+
+local time = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
+for i = 10, #ARGV, 5 do
 	local channel, body, keep, age, skip = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
 	offset = offset + 1
-	local number = string.format('%.0f', offset)
+	local number = text(offset)
 	local before = base .. 'p:' .. epoch .. ':' .. channel
-	local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (redis.call('GET', before) or '0') .. ' ' .. now .. '\n' .. body
+	local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (redis.call('GET', before) or '0') .. ' ' .. time .. '\n' .. body
 	if skip ~= '1' then
 		-- Longer than a machine is cut off, and still tries to fill the gap.
 		redis.call('SET', before, number, 'PX', math.max(3600000, tonumber(age)))
@@ -50,4 +180,4 @@ for i = 5, #ARGV, 5 do
 	end
 	redis.call('SPUBLISH', base .. 'c:' .. channel, envelope)
 end
-return {epoch, first}
+return published

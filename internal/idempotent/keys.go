@@ -3,7 +3,6 @@
 package idempotent
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"time"
@@ -15,21 +14,6 @@ const Lifetime = 5 * time.Minute
 // MaxKeys is how many answered keys of an app are remembered. Beyond that, the
 // oldest are forgotten.
 const MaxKeys = 100_000
-
-// Keys remembers answers. All its methods can be called concurrently.
-type Keys interface {
-	// Begin claims the key of a request. A nil error means one of two things: if
-	// answer is not nil, the request was carried out before and this is its
-	// answer; otherwise the caller carries it out, and must end the claim.
-	//
-	// The error is ErrInProgress while the claim of another request with this key
-	// has not ended, or ErrMismatch if the key was used with another body.
-	Begin(ctx context.Context, r Request) (claim Claim, answer []byte, err error)
-
-	// End ends a claim. The answer is remembered, or if it is nil, the key is free
-	// again. Ending a claim that has ended, or whose app was forgotten, does nothing.
-	End(ctx context.Context, claim Claim, answer []byte) error
-}
 
 var (
 	// ErrInProgress means that a request with the same key is in progress.

@@ -2,7 +2,6 @@ package idempotent
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"slices"
 	"sync"
@@ -18,8 +17,8 @@ const maxBytes = 64 << 20
 // overhead is roughly the memory of a remembered key without its answer.
 const overhead = 200
 
-// Memory remembers answers in the memory of the process. Its zero value is ready to
-// use.
+// Memory remembers answers in the memory of the process. All its methods can be called
+// concurrently. Its zero value is ready to use.
 type Memory struct {
 	maxKeys, maxBytes int // for tests; 0 means the constants
 
@@ -61,8 +60,13 @@ func (e *entry) size() int { return len(e.answer) + overhead }
 
 func (e *entry) expired(now time.Time) bool { return e.answer != nil && now.Sub(e.at) >= Lifetime }
 
-// Begin implements Keys.
-func (m *Memory) Begin(_ context.Context, r Request) (Claim, []byte, error) {
+// Begin claims the key of a request. A nil error means one of two things: if answer is
+// not nil, the request was carried out before and this is its answer; otherwise the
+// caller carries it out, and must end the claim.
+//
+// The error is ErrInProgress while the claim of another request with this key has not
+// ended, or ErrMismatch if the key was used with another body.
+func (m *Memory) Begin(r Request) (claim Claim, answer []byte, err error) {
 	key, now := hashOf(r.Key), time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,30 +87,30 @@ func (m *Memory) Begin(_ context.Context, r Request) (Claim, []byte, error) {
 	return Claim{Request: r, Token: m.token}, nil, nil
 }
 
-// End implements Keys.
-func (m *Memory) End(_ context.Context, claim Claim, answer []byte) error {
+// End ends a claim. The answer is remembered, or if it is nil, the key is free again.
+// Ending a claim that has ended, or whose app was forgotten, does nothing.
+func (m *Memory) End(claim Claim, answer []byte) {
 	key, now := hashOf(claim.Request.Key), time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.apps[claim.Request.App]
 	if a == nil {
-		return nil
+		return
 	}
 	e := a.keys.Get(key)
 	if e == nil || e.token != claim.Token || e.answer != nil {
-		return nil
+		return
 	}
 	m.end()
 	if answer == nil {
 		a.keys.Delete(key)
-		return nil
+		return
 	}
 	e.answer, e.at = slices.Clone(answer), now
 	a.append(e)
 	for a.answered > cmp.Or(m.maxKeys, MaxKeys) || a.bytes > cmp.Or(m.maxBytes, maxBytes) {
 		a.dropOldest()
 	}
-	return nil
 }
 
 // app finds or creates an app. The caller holds mu.
@@ -208,6 +212,3 @@ func (a *app) dropExpired(now time.Time, n int) bool {
 	}
 	return true
 }
-
-// Interface guard
-var _ Keys = (*Memory)(nil)

@@ -1,7 +1,6 @@
 package idempotent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,61 +20,56 @@ func request(key, body string) Request {
 
 func TestARepetitionGetsTheFirstAnswer(t *testing.T) {
 	var m Memory
-	ctx := t.Context()
-	claim, answer, err := m.Begin(ctx, request("k", "body"))
+	claim, answer, err := m.Begin(request("k", "body"))
 	if answer != nil || err != nil {
 		t.Fatal(answer, err)
 	}
-	if _, _, err := m.Begin(ctx, request("k", "body")); !errors.Is(err, ErrInProgress) {
+	if _, _, err := m.Begin(request("k", "body")); !errors.Is(err, ErrInProgress) {
 		t.Fatal(err)
 	}
-	if err := m.End(ctx, claim, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
+	m.End(claim, []byte("first"))
 	for range 2 {
-		if _, answer, err = m.Begin(ctx, request("k", "body")); string(answer) != "first" || err != nil {
+		if _, answer, err = m.Begin(request("k", "body")); string(answer) != "first" || err != nil {
 			t.Fatal(answer, err)
 		}
 	}
-	if _, _, err := m.Begin(ctx, request("k", "other")); !errors.Is(err, ErrMismatch) {
+	if _, _, err := m.Begin(request("k", "other")); !errors.Is(err, ErrMismatch) {
 		t.Fatal(err)
 	}
 	other := request("k", "body")
 	other.App = "app_b"
-	if _, answer, err = m.Begin(ctx, other); answer != nil || err != nil {
+	if _, answer, err = m.Begin(other); answer != nil || err != nil {
 		t.Fatal("apps share keys", answer, err)
 	}
 }
 
 func TestAnEndedClaimChangesNothing(t *testing.T) {
 	var m Memory
-	ctx := t.Context()
-	first, _, _ := m.Begin(ctx, request("k", "body"))
-	_ = m.End(ctx, first, nil)
-	second, _, err := m.Begin(ctx, request("k", "another body"))
+	first, _, _ := m.Begin(request("k", "body"))
+	m.End(first, nil)
+	second, _, err := m.Begin(request("k", "another body"))
 	if err != nil {
 		t.Fatal("a refused request keeps its key", err)
 	}
-	_ = m.End(ctx, first, []byte("first"))
-	_ = m.End(ctx, first, nil)
-	if _, _, err := m.Begin(ctx, request("k", "body")); !errors.Is(err, ErrInProgress) {
+	m.End(first, []byte("first"))
+	m.End(first, nil)
+	if _, _, err := m.Begin(request("k", "body")); !errors.Is(err, ErrInProgress) {
 		t.Fatal(err)
 	}
-	_ = m.End(ctx, second, []byte("second"))
-	_ = m.End(ctx, second, nil)
-	if _, answer, _ := m.Begin(ctx, request("k", "another body")); string(answer) != "second" {
+	m.End(second, []byte("second"))
+	m.End(second, nil)
+	if _, answer, _ := m.Begin(request("k", "another body")); string(answer) != "second" {
 		t.Fatalf("%q", answer)
 	}
 }
 
 func TestAForgottenAppLeavesNothing(t *testing.T) {
 	var m Memory
-	ctx := t.Context()
-	answered, _, _ := m.Begin(ctx, request("answered", ""))
-	_ = m.End(ctx, answered, []byte("a"))
-	open, _, _ := m.Begin(ctx, request("open", ""))
+	answered, _, _ := m.Begin(request("answered", ""))
+	m.End(answered, []byte("a"))
+	open, _, _ := m.Begin(request("open", ""))
 	m.Forget("app_a")
-	_ = m.End(ctx, open, []byte("late"))
+	m.End(open, []byte("late"))
 	if len(m.apps) != 0 {
 		t.Fatal("its keys are still there")
 	}
@@ -110,7 +104,7 @@ func TestKeysBehaveLikeTheModel(t *testing.T) {
 				case 1:
 					m.Sweep()
 				case 2, 3, 4:
-					claim, answer, err := m.Begin(t.Context(), request(strconv.Itoa(key), strconv.Itoa(body)))
+					claim, answer, err := m.Begin(request(strconv.Itoa(key), strconv.Itoa(body)))
 					k := model[key]
 					switch {
 					case k == nil:
@@ -136,12 +130,12 @@ func TestKeysBehaveLikeTheModel(t *testing.T) {
 					}
 					delete(open, key)
 					if rnd.IntN(4) == 0 {
-						_ = m.End(t.Context(), claim, nil)
+						m.End(claim, nil)
 						delete(model, key)
 						continue
 					}
 					answer := strconv.Itoa(step) + strings.Repeat(".", rnd.IntN(1000))
-					_ = m.End(t.Context(), claim, []byte(answer))
+					m.End(claim, []byte(answer))
 					model[key].answer, model[key].at = answer, time.Now()
 					order = append(order, key)
 					for {
@@ -157,7 +151,7 @@ func TestKeysBehaveLikeTheModel(t *testing.T) {
 				}
 			}
 			for _, claim := range open {
-				_ = m.End(t.Context(), claim, nil)
+				m.End(claim, nil)
 			}
 			time.Sleep(Lifetime)
 			m.Sweep()
@@ -188,7 +182,7 @@ func TestOneOfManyCarriesARequestOut(t *testing.T) {
 		clients.Go(func() {
 			for i := range 1000 {
 				r := request(strconv.Itoa(i), "body")
-				claim, answer, err := m.Begin(context.Background(), r)
+				claim, answer, err := m.Begin(r)
 				switch {
 				case errors.Is(err, ErrInProgress):
 					busy.Add(1)
@@ -198,7 +192,7 @@ func TestOneOfManyCarriesARequestOut(t *testing.T) {
 					replayed.Add(1)
 				default:
 					done.Add(1)
-					_ = m.End(context.Background(), claim, []byte(r.Key))
+					m.End(claim, []byte(r.Key))
 				}
 			}
 		})
@@ -213,18 +207,17 @@ func TestOneOfManyCarriesARequestOut(t *testing.T) {
 
 func TestAHundredThousandKeysAreRememberedInBoundedMemory(t *testing.T) {
 	var m Memory
-	ctx := t.Context()
 	publish := func(i int, answer []byte) {
-		claim, _, err := m.Begin(ctx, request(strconv.Itoa(i), "body"))
+		claim, _, err := m.Begin(request(strconv.Itoa(i), "body"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = m.End(ctx, claim, append([]byte(nil), answer...))
+		m.End(claim, append([]byte(nil), answer...))
 	}
 	isKnown := func(i int) bool {
-		claim, answer, _ := m.Begin(ctx, request(strconv.Itoa(i), "body"))
+		claim, answer, _ := m.Begin(request(strconv.Itoa(i), "body"))
 		if answer == nil {
-			_ = m.End(ctx, claim, nil)
+			m.End(claim, nil)
 		}
 		return answer != nil
 	}
@@ -273,8 +266,8 @@ func BenchmarkBeginAndEnd(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			r := Request{App: "app_a", Key: keys[next.Add(1)&(1<<18-1)], Body: body}
-			if claim, known, _ := m.Begin(context.Background(), r); known == nil {
-				_ = m.End(context.Background(), claim, answer)
+			if claim, known, _ := m.Begin(r); known == nil {
+				m.End(claim, answer)
 			}
 		}
 	})
@@ -283,10 +276,10 @@ func BenchmarkBeginAndEnd(b *testing.B) {
 func BenchmarkReplay(b *testing.B) {
 	var m Memory
 	r := request("k", "body")
-	claim, _, _ := m.Begin(context.Background(), r)
-	_ = m.End(context.Background(), claim, []byte("answer"))
+	claim, _, _ := m.Begin(r)
+	m.End(claim, []byte("answer"))
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _, _ = m.Begin(context.Background(), r)
+		_, _, _ = m.Begin(r)
 	}
 }

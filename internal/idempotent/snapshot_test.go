@@ -15,20 +15,20 @@ func TestKeysOutliveAPlannedRestart(t *testing.T) {
 		var before, after idempotent.Memory
 		body := idempotent.DigestOf([]byte("body"))
 		begin := func(m *idempotent.Memory, key string) (idempotent.Claim, []byte, error) {
-			return m.Begin(t.Context(), idempotent.Request{App: "app", Key: key, Body: body})
+			return m.Begin(idempotent.Request{App: "app", Key: key, Body: body})
 		}
 		claim, _, _ := begin(&before, "old")
-		_ = before.End(t.Context(), claim, []byte("first"))
+		before.End(claim, []byte("first"))
 		time.Sleep(4 * time.Minute)
 		claim, _, _ = begin(&before, "new")
-		_ = before.End(t.Context(), claim, []byte("second"))
-		_ = before.End(t.Context(), claim, []byte("third")) // has ended
+		before.End(claim, []byte("second"))
+		before.End(claim, []byte("third")) // has ended
 		refused, _, _ := begin(&before, "refused")
 		claim, _, _ = begin(&before, "late")
 		go func() {
 			time.Sleep(time.Second)
-			_ = before.End(t.Context(), claim, []byte("in time"))
-			_ = before.End(t.Context(), refused, nil)
+			before.End(claim, []byte("in time"))
+			before.End(refused, nil)
 		}()
 		saved := before.Save(t.Context()) // waits for both
 
@@ -41,7 +41,7 @@ func TestKeysOutliveAPlannedRestart(t *testing.T) {
 		if _, answer, err := begin(&after, "refused"); answer != nil || err != nil {
 			t.Errorf("a key that was freed is answered %q, %v", answer, err)
 		}
-		if _, _, err := after.Begin(t.Context(), idempotent.Request{App: "app", Key: "new"}); !errors.Is(err, idempotent.ErrMismatch) {
+		if _, _, err := after.Begin(idempotent.Request{App: "app", Key: "new"}); !errors.Is(err, idempotent.ErrMismatch) {
 			t.Errorf("another body: %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -54,7 +54,7 @@ func TestKeysOutliveAPlannedRestart(t *testing.T) {
 func TestSaveDoesNotWaitForeverForAClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m idempotent.Memory
-		if _, _, err := m.Begin(t.Context(), idempotent.Request{App: "app", Key: "stuck"}); err != nil {
+		if _, _, err := m.Begin(idempotent.Request{App: "app", Key: "stuck"}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -1,0 +1,59 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+)
+
+// An Admitter is a broker that applies Terms itself, for all machines together. For
+// other brokers, each hub applies them to what it publishes.
+type Admitter interface {
+	Broker
+
+	// Admit is Publish on terms: it also returns ErrRateLimited or
+	// ErrIdempotencyMismatch, or replays an earlier publish. With an error, nothing
+	// was published or counted, unless the broker cannot know; the key then says so
+	// when the publish is repeated.
+	Admit(ctx context.Context, all []*Message, t Terms) (Outcome, error)
+}
+
+// Terms are on what terms messages of one app are published together. The zero value
+// has none.
+type Terms struct {
+	// Limit is how many messages of the app are accepted in any window of the length
+	// Window. 0 means no limit.
+	Limit  int
+	Window time.Duration
+
+	// Key makes the publish happen once. Without a value, there is no key.
+	Key IdempotencyKey
+}
+
+// An IdempotencyKey identifies a publish that may be repeated. Repetitions have the same
+// value, body and messages. It is remembered for idempotent.Lifetime.
+type IdempotencyKey struct {
+	Value string
+	Body  idempotent.Digest
+}
+
+// An Outcome says how Terms were applied.
+type Outcome struct {
+	// Rate is the state of the limit after the publish, also with ErrRateLimited.
+	Rate limit.Result
+
+	// Replayed means that the messages were published before, with the same key.
+	// They were not published again: they have their Position and Subscribers of
+	// that time, and did not count against the limit.
+	Replayed bool
+}
+
+// Errors of Admit.
+var (
+	ErrRateLimited           = errors.New("the app has reached its rate limit")
+	ErrIdempotencyInProgress = idempotent.ErrInProgress
+	ErrIdempotencyMismatch   = idempotent.ErrMismatch
+)

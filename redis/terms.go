@@ -1,0 +1,58 @@
+package redis
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
+)
+
+// appendTerms appends the arguments of publish.lua that say on what terms messages are
+// published.
+func appendTerms(args []string, all []*hub.Message, t hub.Terms) []string {
+	if t.Limit > 0 && t.Window > 0 {
+		args = append(args, strconv.Itoa(t.Limit), strconv.FormatInt(microseconds(t.Window), 10))
+	} else {
+		args = append(args, "", "")
+	}
+	if t.Key.Value == "" {
+		return append(args, "", "", "")
+	}
+	return append(args, keyName(t.Key.Value), string(t.Key.Body[:]), string(hub.AppendCounts(nil, all)))
+}
+
+// keyName stands for an idempotency key, which is chosen by clients and can be long.
+func keyName(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// microseconds rounds up: a window must not be shorter.
+func microseconds(d time.Duration) int64 {
+	return int64((d + time.Microsecond - 1) / time.Microsecond)
+}
+
+// readRate reads the state of the limit from the answer of publish.lua.
+func readRate(answer []string, t hub.Terms) (r limit.Result, err error) {
+	switch {
+	case len(answer) == 1 && answer[0] == "mismatch":
+		return r, nil
+	case len(answer) == 3:
+		return limit.Result{OK: true}, nil
+	case len(answer) != 6:
+		return r, errPosition
+	}
+	var numbers [3]int64
+	for i := range numbers {
+		if numbers[i], err = strconv.ParseInt(answer[3+i], 10, 64); err != nil {
+			return r, errPosition
+		}
+	}
+	return limit.Result{
+		OK: answer[0] != "limited", Limit: t.Limit, Remaining: int(numbers[0]),
+		Reset: time.Duration(numbers[1]) * time.Microsecond, RetryAfter: time.Duration(numbers[2]) * time.Microsecond,
+	}, nil
+}
