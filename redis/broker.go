@@ -109,7 +109,7 @@ func (b *broker) app(id string) *app {
 }
 
 // Forget implements hub.Broker. Without its position, the app has a new epoch, and the
-// keys of the old one expire.
+// streams of the old one expire.
 func (b *broker) Forget(id string) {
 	done, err := b.begin()
 	if err != nil {
@@ -123,7 +123,7 @@ func (b *broker) Forget(id string) {
 	b.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
-		if err := b.client.Do(ctx, b.client.B().Unlink().Key(a.positionKey(), a.limitKey()).Build()).Error(); err != nil {
+		if err := a.forget(ctx); err != nil {
 			b.log.Warn("cannot forget an app", zap.String("app", id), zap.Error(b.server.explain(err)))
 		}
 	})

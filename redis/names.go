@@ -36,6 +36,10 @@ func (a *app) positionKey() string { return a.base + "m" }
 
 func (a *app) limitKey() string { return a.base + "l" }
 
+func (a *app) claimsKey() string { return a.base + "q" }
+
+func (a *app) claimKey(name string) string { return a.base + "i:" + name }
+
 func (a *app) streamKey(epoch, channel string) string { return a.base + "s:" + epoch + ":" + channel }
 
 func (a *app) pubsubName(channel string) string { return a.base + "c:" + channel }

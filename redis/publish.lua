@@ -21,7 +21,8 @@
 -- microseconds all are; and in how many as many as these are.
 local base, count = ARGV[1], (#ARGV - 9) / 5
 local limit, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local key, lifetime, maxKeys = ARGV[7], 300000, 100000
+local key = ARGV[7]
+local lifetime, maxKeys = 300000, 100000 -- as in the package idempotent
 
 local clock = redis.call('TIME')
 local function text(n) return string.format('%.0f', n) end

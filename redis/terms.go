@@ -1,11 +1,14 @@
 package redis
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
@@ -33,6 +36,27 @@ func keyName(key string) string {
 // microseconds rounds up: a window must not be shorter.
 func microseconds(d time.Duration) int64 {
 	return int64((d + time.Microsecond - 1) / time.Microsecond)
+}
+
+// forget removes the app's position, its limit and its idempotency keys.
+func (a *app) forget(ctx context.Context) error {
+	client := a.broker.client
+	gone := []string{a.positionKey(), a.limitKey()}
+	for len(gone) > 0 {
+		if err := client.Do(ctx, client.B().Unlink().Key(gone...).Build()).Error(); err != nil {
+			return err
+		}
+		claims, err := client.Do(ctx, client.B().Lpop().Key(a.claimsKey()).Count(1000).Build()).AsStrSlice()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return err
+		}
+		gone = gone[:0]
+		for _, claim := range claims {
+			name, _, _ := strings.Cut(claim, " ")
+			gone = append(gone, a.claimKey(name))
+		}
+	}
+	return nil
 }
 
 // readRate reads the state of the limit from the answer of publish.lua.
