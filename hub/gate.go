@@ -14,29 +14,28 @@ type gate struct {
 	keys   idempotent.Memory
 }
 
-// enter applies terms. Unless it returns an error or a replay, the caller publishes the
-// messages, and then calls leave if there is a key.
-func (g *gate) enter(all []*Message, t *Terms) (claim idempotent.Claim, o Outcome, err error) {
+// enter applies terms, and sets o. Unless it returns an error or a replay, the caller
+// publishes the messages, and then calls leave if there is a key.
+func (g *gate) enter(all []*Message, t *Terms, o *Outcome) (claim idempotent.Claim, err error) {
 	app := all[0].App
 	if t.Key.Value != "" {
 		var record []byte
 		claim, record, err = g.keys.Begin(idempotent.Request{App: app, Key: t.Key.Value, Body: t.Key.Body})
 		if err != nil {
-			return claim, o, err
+			return claim, err
 		}
 		if record != nil {
-			o = Outcome{Rate: g.limits.AllowN(app, 0, t.Limit, t.Window), Replayed: true}
-			return claim, o, Replay(string(record), all)
+			*o = Outcome{Rate: g.limits.AllowN(app, 0, t.Limit, t.Window), Replayed: true}
+			return claim, Replay(string(record), all)
 		}
 	}
-	o.Rate = g.limits.AllowN(app, len(all), t.Limit, t.Window)
-	if !o.Rate.OK {
-		if t.Key.Value != "" {
-			g.leave(claim, nil)
-		}
-		return claim, o, ErrRateLimited
+	if o.Rate = g.limits.AllowN(app, len(all), t.Limit, t.Window); o.Rate.OK {
+		return claim, nil
 	}
-	return claim, o, nil
+	if t.Key.Value != "" {
+		g.leave(claim, nil)
+	}
+	return claim, ErrRateLimited
 }
 
 // leave ends a claim: its key is remembered if messages were published, or free again if

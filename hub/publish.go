@@ -1,6 +1,10 @@
 package hub
 
-import "context"
+import (
+	"context"
+
+	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
+)
 
 // Receipt is what the publisher of a message learns.
 type Receipt struct {
@@ -15,8 +19,11 @@ type Receipt struct {
 // returned. ctx bounds both that wait and the broker's time. After Close, the
 // error is ErrStopped if the broker is Local.
 func (h *Hub[P]) Publish(ctx context.Context, m Message) (Receipt, error) {
-	receipt, _, err := h.Admit(ctx, m, Terms{})
-	return receipt, err
+	var o Outcome
+	if err := h.sendOne(ctx, []*Message{&m}, &Terms{}, &o); err != nil {
+		return Receipt{}, err
+	}
+	return m.receipt(), nil
 }
 
 // PublishAll is Publish for several messages of one app: all are accepted, in
@@ -29,7 +36,7 @@ func (h *Hub[P]) PublishAll(ctx context.Context, all []Message) ([]Receipt, erro
 // Admit is Publish on terms. Its errors are also those of Admitter, and
 // ErrIdempotencyInProgress.
 func (h *Hub[P]) Admit(ctx context.Context, m Message, t Terms) (Receipt, Outcome, error) {
-	o, err := h.admit(ctx, []*Message{&m}, t)
+	o, err := h.admit(ctx, []*Message{&m}, &t)
 	if err != nil {
 		return Receipt{}, o, err
 	}
@@ -43,7 +50,7 @@ func (h *Hub[P]) AdmitAll(ctx context.Context, all []Message, t Terms) ([]Receip
 	for i := range all {
 		messages[i] = &all[i]
 	}
-	o, err := h.admit(ctx, messages, t)
+	o, err := h.admit(ctx, messages, &t)
 	if err != nil {
 		return nil, o, err
 	}
@@ -58,43 +65,44 @@ func (m *Message) receipt() Receipt { return Receipt{m.ID(), m.Offset, m.Subscri
 
 // admit publishes on terms. Those of this machine are applied before it waits for
 // anything, those of the broker after that, with the publish.
-func (h *Hub[P]) admit(ctx context.Context, all []*Message, t Terms) (Outcome, error) {
+func (h *Hub[P]) admit(ctx context.Context, all []*Message, t *Terms) (o Outcome, err error) {
 	if h.admitter != nil {
-		return h.send(ctx, all, t)
-	}
-	claim, o, err := h.gate.enter(all, &t)
-	if err != nil || o.Replayed {
+		err = h.send(ctx, all, t, &o)
 		return o, err
 	}
-	if t.Key.Value == "" {
-		_, err := h.send(ctx, all, t)
-		return o, err
+	claim, err := h.gate.enter(all, t, &o)
+	switch {
+	case err != nil || o.Replayed:
+	case t.Key.Value == "":
+		err = h.send(ctx, all, t, &o)
+	default:
+		err = h.sendOnce(ctx, all, t, claim)
 	}
-	var published []*Message // none after an error or a panic, which frees the key
-	defer func() { h.gate.leave(claim, published) }()
-	if _, err := h.send(ctx, all, t); err != nil {
-		return o, err
-	}
-	published = all
-	return o, nil
+	return o, err
 }
 
-// send publishes messages once there is room for them in their channels.
-func (h *Hub[P]) send(ctx context.Context, all []*Message, t Terms) (o Outcome, err error) {
-	limit := h.ahead.Load()
-	if len(all) == 1 {
-		if c := h.locate(all[0]); c != nil {
-			if err := c.admit(ctx, all[0], limit); err != nil {
-				return o, err
-			}
-			defer c.settle()
-		}
-		return h.carry(ctx, all, t)
+// sendOnce is send with a claim of the gate, which it ends.
+func (h *Hub[P]) sendOnce(ctx context.Context, all []*Message, t *Terms, claim idempotent.Claim) error {
+	var published []*Message // none after an error or a panic, which frees the key
+	defer func() { h.gate.leave(claim, published) }()
+	if err := h.send(ctx, all, t, nil); err != nil {
+		return err
 	}
+	published = all
+	return nil
+}
+
+// send publishes messages once there is room for them in their channels. If the broker
+// applies terms, it sets o.
+func (h *Hub[P]) send(ctx context.Context, all []*Message, t *Terms, o *Outcome) error {
+	if len(all) == 1 {
+		return h.sendOne(ctx, all, t, o)
+	}
+	limit := h.ahead.Load()
 	for _, m := range all {
 		if c := h.locate(m); c != nil {
 			if err := c.await(ctx, m, limit); err != nil {
-				return o, err
+				return err
 			}
 		}
 	}
@@ -107,15 +115,27 @@ func (h *Hub[P]) send(ctx context.Context, all []*Message, t Terms) (o Outcome, 
 			defer c.settle()
 		}
 	}
-	return h.carry(ctx, all, t)
+	return h.carry(ctx, all, t, o)
+}
+
+// sendOne is send for a single message.
+func (h *Hub[P]) sendOne(ctx context.Context, one []*Message, t *Terms, o *Outcome) error {
+	if c := h.locate(one[0]); c != nil {
+		if err := c.admit(ctx, one[0], h.ahead.Load()); err != nil {
+			return err
+		}
+		defer c.settle()
+	}
+	return h.carry(ctx, one, t, o)
 }
 
 // carry has the broker publish messages.
-func (h *Hub[P]) carry(ctx context.Context, all []*Message, t Terms) (Outcome, error) {
-	if h.admitter != nil {
-		return h.admitter.Admit(ctx, all, t)
+func (h *Hub[P]) carry(ctx context.Context, all []*Message, t *Terms, o *Outcome) (err error) {
+	if h.admitter == nil {
+		return h.broker.Publish(ctx, all)
 	}
-	return Outcome{}, h.broker.Publish(ctx, all)
+	*o, err = h.admitter.Admit(ctx, all, *t)
+	return err
 }
 
 // locate sets the message's stream, and its channel if there is a record of it.

@@ -297,3 +297,41 @@ func TestWithoutMemoryNothingIsClaimedOrCounted(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", sent.Position, o, err)
 	}
 }
+
+func TestLogOfTheLimitIsBounded(t *testing.T) {
+	changeScript(t, "redis.call('TIME')", "{0, tonumber(redis.call('GET', 'clock'))}")
+	s := startRedis(t)
+	m := s.join("")
+	client, now := m.client, int64(1_700_000_000_000_000)
+	admit := func(wait time.Duration, limit int) {
+		t.Helper()
+		now += wait.Microseconds()
+		if err := client.Do(t.Context(), client.B().Set().Key("clock").Value(fmt.Sprint(now)).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		sent := &hub.Message{App: "app", Channel: "a", Event: "e"}
+		if _, err := m.Admit(t.Context(), []*hub.Message{sent}, hub.Terms{Limit: limit, Window: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := func(want int64) {
+		t.Helper()
+		if n, err := s.do("LLEN", m.app("app").limitKey()).AsInt64(); err != nil || n != want {
+			t.Errorf("%d entries, want %d, %v", n, want, err)
+		}
+	}
+	for range 10 {
+		admit(0, 4096)
+	}
+	entries(1) // at the same time
+	for range 4086 {
+		admit(time.Microsecond, 4096)
+	}
+	entries(4087)
+	for range 20 {
+		admit(time.Second, 1_000_000)
+	}
+	entries(4096) // close entries from before the higher limit leave no room for others
+	admit(time.Hour+time.Second, 4096)
+	entries(1)
+}
