@@ -32,96 +32,104 @@ local function text(n) return string.format('%.0f', n) end
 -- at the time of the last one (at). The first of them happened earlier (by span), and
 -- the entries before it have other events (before). skew is what is added to the clock,
 -- so that it does not go back when it is set, or another server takes over.
-local log, maxEntries = base .. 'l', 4096
-local now, skew, newest, length, first = 0, 0, nil, 0, 0
+local function limiter()
+	local log, maxEntries = base .. 'l', 4096
+	local now, skew, newest, length, first = 0, 0, nil, 0, 0
 
-local function pack(e) return cmsgpack.pack(e.at, e.n, e.before, e.span, skew) end
+	local function pack(e) return cmsgpack.pack(e.at, e.n, e.before, e.span, skew) end
 
-local function parse(packed)
-	local e = {}
-	e.at, e.n, e.before, e.span, e.skew = cmsgpack.unpack(packed)
-	return e
-end
+	local function unpack(packed)
+		local e = {}
+		e.at, e.n, e.before, e.span, e.skew = cmsgpack.unpack(packed)
+		return e
+	end
 
--- search returns the first entry from index i on that is right, and its index, or nil
--- and the length. All after one that is right are. Most often, it is near i.
-local function search(i, right)
-	local found, entry, step = length, nil, 1
-	while i < found do
-		local probe = math.min(i + step, found) - 1
-		if entry then probe = math.floor((i + found - 1) / 2) end
-		local e = parse(redis.call('LINDEX', log, probe))
-		if right(e) then
-			found, entry = probe, e
-		else
-			i, step = probe + 1, step * 2
+	-- search returns the first entry from index i on that is right, and its index, or nil
+	-- and the length. All after one that is right are. Most often, it is near i.
+	local function search(i, right)
+		local found, entry, step = length, nil, 1
+		while i < found do
+			local probe = math.min(i + step, found) - 1
+			if entry then probe = math.floor((i + found - 1) / 2) end
+			local e = unpack(redis.call('LINDEX', log, probe))
+			if right(e) then
+				found, entry = probe, e
+			else
+				i, step = probe + 1, step * 2
+			end
 		end
+		return entry, found
 	end
-	return entry, found
+
+	-- read reads the clock and the log, and returns how many events are in the window.
+	local function read()
+		now = clock[1] * 1000000 + clock[2]
+		local last = redis.call('LINDEX', log, -1)
+		if not last then return 0 end
+		newest = unpack(last)
+		skew = newest.skew
+		now = now + skew
+		if now < newest.at then
+			skew, now = skew + newest.at - now, newest.at
+			redis.call('LSET', log, -1, pack(newest))
+		end
+		length = redis.call('LLEN', log)
+		local oldest
+		oldest, first = search(0, function(e) return e.at > now - window end)
+		return oldest and newest.before + newest.n - oldest.before or 0
+	end
+
+	-- answer returns what the script returns. events are in the window; n were refused.
+	local function answer(what, epoch, offset, events, n)
+		local reset, after = 0, 0
+		if events > 0 then reset = window - (now - newest.at) end
+		if events > 0 and n > 0 then
+			local total = newest.before + newest.n
+			local blocker = search(first, function(e) return total - e.before - e.n <= limit - n end) or newest
+			after = window - (now - blocker.at)
+		end
+		return {what, epoch, offset, text(math.max(0, limit - events)), text(reset), text(after)}
+	end
+
+	-- expire keeps the log until its last event has left the window, however long this
+	-- script takes.
+	local function expire() redis.call('PEXPIRE', log, math.ceil(window / 1000) + 1000) end
+
+	-- add adds the publish to the log, and drops what has left the window.
+	local function add()
+		local granule = limit > maxEntries and math.floor(window / (maxEntries - 2)) + 1 or 0
+		local since = first < length and newest.at - newest.span
+		if since and (now - since < granule or now == newest.at or length - first == maxEntries) then
+			newest.at, newest.n, newest.span = now, newest.n + count, now - since
+			redis.call('LSET', log, -1, pack(newest))
+		else
+			newest = {at = now, n = count, before = since and newest.before + newest.n or 0, span = 0}
+			redis.call('RPUSH', log, pack(newest))
+		end
+		if first > 0 then redis.call('LTRIM', log, first, -1) end
+		expire()
+	end
+
+	-- refuse refuses the publish. Only a window that has become longer changes the log.
+	local function refuse(events)
+		if events > 0 and redis.call('PTTL', log) < window / 1000 then expire() end
+		return answer('limited', '', '', events, count)
+	end
+
+	return {read = read, add = add, answer = answer, refuse = refuse}
 end
 
--- read reads the clock and the log, and returns how many events are in the window.
-local function read()
-	now = clock[1] * 1000000 + clock[2]
-	local last = redis.call('LINDEX', log, -1)
-	if not last then return 0 end
-	newest = parse(last)
-	skew = newest.skew
-	now = now + skew
-	if now < newest.at then
-		skew, now = skew + newest.at - now, newest.at
-		redis.call('LSET', log, -1, pack(newest))
-	end
-	length = redis.call('LLEN', log)
-	local oldest
-	oldest, first = search(0, function(e) return e.at > now - window end)
-	return oldest and newest.before + newest.n - oldest.before or 0
-end
-
--- answer returns what the script returns. events are in the window; n were refused.
-local function answer(what, epoch, offset, events, n)
-	local reset, after = 0, 0
-	if events > 0 then reset = window - (now - newest.at) end
-	if events > 0 and n > 0 then
-		local total = newest.before + newest.n
-		local blocker = search(first, function(e) return total - e.before - e.n <= limit - n end) or newest
-		after = window - (now - blocker.at)
-	end
-	return {what, epoch, offset, text(math.max(0, limit - events)), text(reset), text(after)}
-end
-
--- add adds the publish to the log, and drops what has left the window.
-local function add()
-	local granule = limit > maxEntries and math.floor(window / (maxEntries - 2)) + 1 or 0
-	local since = first < length and newest.at - newest.span
-	if since and (now - since < granule or now == newest.at or length - first == maxEntries) then
-		newest.at, newest.n, newest.span = now, newest.n + count, now - since
-		redis.call('LSET', log, -1, pack(newest))
-	else
-		newest = {at = now, n = count, before = since and newest.before + newest.n or 0, span = 0}
-		redis.call('RPUSH', log, pack(newest))
-	end
-	if first > 0 then redis.call('LTRIM', log, first, -1) end
-end
-
--- expire keeps the log until its last event has left the window, however long this
--- script takes.
-local function expire() redis.call('PEXPIRE', log, math.ceil(window / 1000) + 1000) end
-
+local rate = limit and limiter()
 local claim = base .. 'i:' .. key
 local kept = key ~= '' and redis.call('GET', claim)
 if kept then
 	if string.sub(kept, 1, 32) ~= ARGV[8] then return {'mismatch'} end
 	local record = string.sub(kept, 33)
-	return limit and answer('replayed', record, '', read(), 0) or {'replayed', record, ''}
+	return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
 end
 
-local events = limit and read()
-if limit and events + count > limit then
-	-- This matters if the window has become longer.
-	if events > 0 and redis.call('PTTL', log) < window / 1000 then expire() end
-	return answer('limited', '', '', events, count)
-end
+local events = rate and rate.read()
+if rate and events + count > limit then return rate.refuse(events) end
 
 local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
 local epoch, offset = at[1], tonumber(at[2] or 0)
@@ -141,10 +149,9 @@ end
 redis.call('HSET', KEYS[1], unpack(position))
 
 local published = {'published', epoch, text(offset)}
-if limit then
-	add()
-	expire()
-	published = answer('published', epoch, text(offset), events + count, 0)
+if rate then
+	rate.add()
+	published = rate.answer('published', epoch, text(offset), events + count, 0)
 end
 if key ~= '' then
 	local position = epoch .. ' ' .. text(offset + 1) .. ' '

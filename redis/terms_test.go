@@ -39,7 +39,7 @@ func changeScript(t *testing.T, from, to string) {
 
 // The times are those of the script, which it adds to a list.
 func TestNoWindowOfThreeMachinesHoldsMoreThanTheLimit(t *testing.T) {
-	changeScript(t, "	add()\n", "	add()\n	for _ = 1, count do redis.call('RPUSH', 'times', text(now)) end\n")
+	changeScript(t, "		expire()\n", "		expire()\n		for _ = 1, count do redis.call('RPUSH', 'times', text(now)) end\n")
 	for _, allowed := range []int{20, 5000} { // one entry for each, and entries of several
 		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
 			s := startRedis(t)
@@ -334,4 +334,51 @@ func TestLogOfTheLimitIsBounded(t *testing.T) {
 	entries(4096) // close entries from before the higher limit leave no room for others
 	admit(time.Hour+time.Second, 4096)
 	entries(1)
+}
+
+// BenchmarkTerms reports the time that Redis takes for a publish, in microseconds, and the
+// memory of the limit's log, in bytes.
+func BenchmarkTerms(b *testing.B) {
+	s := startRedis(b)
+	m := s.join("")
+	for _, bench := range []struct {
+		name  string
+		terms hub.Terms
+		keyed bool
+	}{
+		{"none", hub.Terms{}, false},
+		{"limit=600", hub.Terms{Limit: 600, Window: 50 * time.Millisecond}, false},
+		{"limit=4096", hub.Terms{Limit: 4096, Window: 300 * time.Millisecond}, false},
+		{"limit=1000000", hub.Terms{Limit: 1_000_000, Window: time.Second}, false},
+		{"refused", hub.Terms{Limit: 1, Window: time.Hour}, false},
+		{"key", hub.Terms{}, true},
+		{"limit and key", hub.Terms{Limit: 1_000_000, Window: time.Second}, true},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			_ = s.do("CONFIG", "RESETSTAT").Error()
+			for n := 0; b.Loop(); n++ {
+				sent := &hub.Message{App: bench.name, Channel: "a", Event: "e", Data: []byte("1")}
+				if bench.keyed {
+					bench.terms.Key.Value = fmt.Sprint(b.N, n)
+				}
+				if _, err := m.Admit(b.Context(), []*hub.Message{sent}, bench.terms); err != nil && !errors.Is(err, hub.ErrRateLimited) {
+					b.Fatal(err)
+				}
+			}
+			stats, err := s.do("INFO", "commandstats").ToString()
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
+			_, stats, _ = strings.Cut(stats, "usec_per_call=")
+			var took float64
+			if _, err := fmt.Sscanf(stats, "%f", &took); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(took, "redis-µs/op")
+			if n, err := s.do("MEMORY", "USAGE", m.app(bench.name).limitKey()).AsInt64(); err == nil {
+				b.ReportMetric(float64(n), "log-B")
+			}
+		})
+	}
 }
