@@ -8,11 +8,12 @@ import { once, until } from "./lib/wait.mjs";
 describe("three gateways with one Redis", () => {
   const limit = 30;
   let redis;
-  let machines;
+  const machines = [];
 
   before(async () => {
     redis = await Redis.start();
-    machines = await Promise.all(Array.from({ length: 3 }, () => Caddy.start({ keystore: "", global: `redis ${redis.url}\nrate_limit ${limit} 1h` })));
+    const start = async () => machines.push(await Caddy.start({ keystore: "", global: `redis ${redis.url}`, rateLimit: `${limit} 1h` }));
+    await Promise.all([start(), start(), start()]);
   });
   after(async () => {
     await Promise.all(machines.map((caddy) => caddy.close()));
@@ -57,7 +58,7 @@ describe("three gateways with one Redis", () => {
     assert.equal((await machines[0].publish(app, batch(20))).status, 200);
     const refused = await machines[1].publish(app, batch(11));
     assert.deepEqual([refused.status, refused.headers["ratelimit-remaining"]], [429, "10"]);
-    assert.equal((await machines[2].publish(app, batch(31))).status, 429);
+    assert.equal((await machines[2].publish(app, batch(31))).status, 400); // it never fits
     const { json } = await machines[2].publish(app, batch(10));
     assert.deepEqual(json.results.map(({ offset }) => offset), Array.from({ length: 10 }, (_, i) => 21 + i));
   });
