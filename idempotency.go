@@ -13,8 +13,8 @@ import (
 const maxIdempotencyKey = 255
 
 // idempotencyKey returns the key in the Idempotency-Key header, without the digest of
-// the body, or none. It takes the value as it is: the draft of the header puts quotes around it,
-// but few clients do.
+// the body, or none. It takes the value as it is: the draft of the header puts quotes
+// around it, but few clients do.
 func idempotencyKey(r *http.Request) (key hub.IdempotencyKey, err error) {
 	if _, sent := r.Header["Idempotency-Key"]; !sent {
 		return key, nil

@@ -15,14 +15,14 @@ type Admitter interface {
 	Broker
 
 	// Admit is Publish on terms: it also returns ErrRateLimited or
-	// ErrIdempotencyMismatch, or replays an earlier publish. With an error, nothing
-	// was published or counted, unless the broker cannot know; the key then says so
-	// when the publish is repeated.
+	// ErrIdempotencyMismatch, or replays an earlier publish. With these errors, nothing
+	// was published or counted. After another error, the messages may have been
+	// published all the same; a repetition with the same key then replays them.
 	Admit(ctx context.Context, all []*Message, t Terms) (Outcome, error)
 }
 
-// Terms are on what terms messages of one app are published together. The zero value
-// has none.
+// Terms are the conditions on which messages of one app are published together. The zero
+// value has none.
 type Terms struct {
 	// Limit is how many messages of the app are accepted in any window of the length
 	// Window. 0 means no limit.

@@ -9,6 +9,7 @@ import (
 
 func TestTermsOfOneMachine(t *testing.T) {
 	admittest.Run(t, func(t *testing.T) []*hub.Hub[string] {
+		t.Helper()
 		h, err := hub.New(hub.NewMemory(), hub.Codec[string]{
 			Encode:  func(m *hub.Message) string { return string(m.Data) },
 			Text:    func(s string) []byte { return []byte(s) },

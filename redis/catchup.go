@@ -95,7 +95,7 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 		if to.Offset >= offsetIn(to.Epoch, known) && (to.Epoch != "" || known.Epoch == "") {
 			return to, nil
 		}
-		if _, _, err := a.publish(ctx, nil, hub.Terms{}); err != nil {
+		if _, err := a.publish(ctx, nil, hub.Terms{}); err != nil {
 			return to, err
 		}
 	}

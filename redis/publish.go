@@ -34,13 +34,12 @@ func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hu
 	for _, m := range all {
 		m.Subscribers = b.handler.Subscribers(m.App, m.Channel)
 	}
-	_, outcome, err := b.app(all[0].App).publish(ctx, all, t)
-	return outcome, err
+	return b.app(all[0].App).publish(ctx, all, t)
 }
 
-// publish publishes messages of the app, sets their positions, and returns the one before
-// the first. With no message, it only begins a new epoch if one is needed.
-func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (at hub.Position, o hub.Outcome, err error) {
+// publish publishes messages of the app, and sets their positions. With no message, it
+// only begins a new epoch if one is needed.
+func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (o hub.Outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	known := a.lastKnown()
@@ -59,32 +58,31 @@ func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (at 
 	}
 	answer, err := publishScript.Exec(ctx, a.broker.client, []string{a.positionKey()}, args).AsStrSlice()
 	if err != nil {
-		return at, o, a.broker.server.explain(err)
+		return o, a.broker.server.explain(err)
 	}
 	o.Rate, err = readRate(answer, t)
 	if err != nil {
-		return at, o, err
+		return o, err
 	}
 	switch answer[0] {
 	case "limited":
-		return at, o, hub.ErrRateLimited
+		return o, hub.ErrRateLimited
 	case "mismatch":
-		return at, o, hub.ErrIdempotencyMismatch
+		return o, hub.ErrIdempotencyMismatch
 	case "replayed":
 		o.Replayed = true
-		return at, o, hub.Replay(answer[1], all)
+		return o, hub.Replay(answer[1], all)
 	}
-	at, err = readPosition(answer[1:3])
+	at, err := readPosition(answer[1:3])
 	if err != nil {
-		return at, o, err
+		return o, err
 	}
-	next := at
 	for _, m := range all {
-		next.Offset++
-		m.Position = next
+		at.Offset++
+		m.Position = at
 	}
-	a.learn(next)
-	return at, o, nil
+	a.learn(at)
+	return o, nil
 }
 
 var errPosition = errors.New("redis has something else than the position of an app; keys with this prefix belong to the broker alone")

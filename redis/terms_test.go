@@ -21,6 +21,7 @@ import (
 
 func TestTermsOfThreeMachines(t *testing.T) {
 	admittest.Run(t, func(t *testing.T) []*hub.Hub[string] {
+		t.Helper()
 		s := startRedis(t)
 		return []*hub.Hub[string]{s.hub(), s.hub(), s.hub()}
 	})

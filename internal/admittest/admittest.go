@@ -4,6 +4,7 @@ package admittest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,8 @@ import (
 // Run tests the terms of hubs that share a broker. newHubs returns new ones, whose broker
 // has no state.
 func Run(t *testing.T, newHubs func(t *testing.T) []*hub.Hub[string]) {
-	for name, test := range map[string]func(*testing.T, machines){
+	t.Helper()
+	for name, test := range map[string]func(machines){
 		"no more than the limit are accepted":        limited,
 		"the state of the limit":                     state,
 		"a batch counts all or nothing":              batches,
@@ -31,7 +33,7 @@ func Run(t *testing.T, newHubs func(t *testing.T) []*hub.Hub[string]) {
 		"one of many at once publishes":              once,
 		"an app that is forgotten begins again":      forgotten,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, machines{t, newHubs(t)}) })
+		t.Run(name, func(t *testing.T) { test(machines{t, newHubs(t)}) })
 	}
 }
 
@@ -93,7 +95,7 @@ func (m machines) offset() uint64 {
 	return receipts[0].Offset
 }
 
-func limited(t *testing.T, m machines) {
+func limited(m machines) {
 	const allowed = 100
 	var accepted atomic.Int64
 	var publishing sync.WaitGroup
@@ -105,92 +107,92 @@ func limited(t *testing.T, m machines) {
 				case err == nil && o.Rate.OK:
 					accepted.Add(1)
 				case !errors.Is(err, hub.ErrRateLimited) || o.Rate.OK:
-					t.Errorf("%+v, %v", o, err)
+					m.t.Errorf("%+v, %v", o, err)
 				}
 			}
 		})
 	}
 	publishing.Wait()
 	if n := accepted.Load(); n != allowed {
-		t.Errorf("%d were accepted", n)
+		m.t.Errorf("%d were accepted", n)
 	}
 	if offset := m.offset(); offset != allowed+1 {
-		t.Errorf("the next has the offset %d", offset)
+		m.t.Errorf("the next has the offset %d", offset)
 	}
 }
 
-func state(t *testing.T, m machines) {
+func state(m machines) {
 	terms := hub.Terms{Limit: 3, Window: long}
 	for i := range 3 {
 		_, o := m.accept(i, 1, terms)
 		if want := (limit.Result{OK: true, Limit: 3, Remaining: 2 - i, Reset: long}); o != (hub.Outcome{Rate: want}) {
-			t.Errorf("after %d: %+v", i+1, o)
+			m.t.Errorf("after %d: %+v", i+1, o)
 		}
 	}
 	r := m.refuse(1, 1, terms, hub.ErrRateLimited).Rate
 	if r.OK || r.Limit != 3 || r.Remaining != 0 || r.RetryAfter <= 0 || r.RetryAfter > r.Reset || r.Reset > long {
-		t.Errorf("refused: %+v", r)
+		m.t.Errorf("refused: %+v", r)
 	}
 	if _, o := m.accept(2, 1, hub.Terms{}); o.Rate != (limit.Result{OK: true}) {
-		t.Errorf("without a limit: %+v", o)
+		m.t.Errorf("without a limit: %+v", o)
 	}
 }
 
-func batches(t *testing.T, m machines) {
+func batches(m machines) {
 	terms := hub.Terms{Limit: 5, Window: long}
 	m.accept(0, 3, terms)
 	if o := m.refuse(1, 3, terms, hub.ErrRateLimited); o.Rate.Remaining != 2 {
-		t.Errorf("%+v", o)
+		m.t.Errorf("%+v", o)
 	}
 	m.refuse(1, 6, terms, hub.ErrRateLimited)
 	if _, o := m.accept(2, 2, terms); o.Rate.Remaining != 0 {
-		t.Errorf("%+v", o)
+		m.t.Errorf("%+v", o)
 	}
 	if offset := m.offset(); offset != 6 {
-		t.Errorf("the next has the offset %d", offset)
+		m.t.Errorf("the next has the offset %d", offset)
 	}
 }
 
-func freed(t *testing.T, m machines) {
+func freed(m machines) {
 	terms := hub.Terms{Limit: 2, Window: 300 * time.Millisecond}
 	for i := range 7 {
 		_, o, err := m.publish(i, 1, terms)
 		for errors.Is(err, hub.ErrRateLimited) {
 			if o.Rate.RetryAfter <= 0 || o.Rate.RetryAfter > terms.Window {
-				t.Fatalf("%+v", o)
+				m.t.Fatalf("%+v", o)
 			}
 			time.Sleep(o.Rate.RetryAfter) // that is what is promised to be enough
 			if _, o, err = m.publish(i+1, 1, terms); err != nil {
-				t.Fatalf("refused after the wait: %+v", o)
+				m.t.Fatalf("refused after the wait: %+v", o)
 			}
 		}
 		if err != nil {
-			t.Fatal(err)
+			m.t.Fatal(err)
 		}
 	}
 }
 
-func apart(t *testing.T, m machines) {
+func apart(m machines) {
 	terms := hub.Terms{Limit: 1, Window: long, Key: hub.IdempotencyKey{Value: "k"}}
 	m.accept(0, 1, terms)
 	other := messages(1)[0]
 	other.App = "app_other"
-	if _, o, err := m.at(1).Admit(t.Context(), other, terms); err != nil || o.Replayed {
-		t.Errorf("%+v, %v", o, err)
+	if _, o, err := m.at(1).Admit(m.t.Context(), other, terms); err != nil || o.Replayed {
+		m.t.Errorf("%+v, %v", o, err)
 	}
 }
 
-func changed(t *testing.T, m machines) {
+func changed(m machines) {
 	m.accept(0, 1, hub.Terms{Limit: 5, Window: long})
 	m.accept(1, 4, hub.Terms{Limit: 5, Window: long})
 	if o := m.refuse(0, 1, hub.Terms{Limit: 3, Window: long}, hub.ErrRateLimited); o.Rate.Remaining != 0 || o.Rate.Limit != 3 {
-		t.Errorf("a lower limit: %+v", o)
+		m.t.Errorf("a lower limit: %+v", o)
 	}
 	if _, o := m.accept(1, 1, hub.Terms{Limit: 10_000, Window: 2 * long}); o.Rate.Remaining != 9994 {
-		t.Errorf("a higher limit in a longer window: %+v", o)
+		m.t.Errorf("a higher limit in a longer window: %+v", o)
 	}
 	if o := m.refuse(2, 1, hub.Terms{Limit: 6, Window: 2 * long}, hub.ErrRateLimited); o.Rate.RetryAfter <= long {
-		t.Errorf("a lower limit in a longer window: %+v", o)
+		m.t.Errorf("a lower limit in a longer window: %+v", o)
 	}
 }
 
@@ -199,74 +201,74 @@ func key(value, body string) hub.Terms {
 	return hub.Terms{Limit: 1000, Window: long, Key: hub.IdempotencyKey{Value: value, Body: idempotent.DigestOf([]byte(body))}}
 }
 
-func replayed(t *testing.T, m machines) {
+func replayed(m machines) {
 	for n, value := range map[int]string{1: "one", 3: "\x00 %s {}\n"} {
 		first, o := m.accept(0, n, key(value, "body"))
 		if o.Replayed {
-			t.Fatal("the first is a replay")
+			m.t.Fatal("the first is a replay")
 		}
 		for i := range 4 {
 			again, o := m.accept(i, n, key(value, "body"))
 			if !o.Replayed || fmt.Sprint(again) != fmt.Sprint(first) {
-				t.Errorf("on %d: %+v, %v, want %v", i, o, again, first)
+				m.t.Errorf("on %d: %+v, %v, want %v", i, o, again, first)
 			}
 		}
 	}
 	if offset := m.offset(); offset != 5 {
-		t.Errorf("the next has the offset %d", offset)
+		m.t.Errorf("the next has the offset %d", offset)
 	}
 }
 
-func mismatched(t *testing.T, m machines) {
+func mismatched(m machines) {
 	m.accept(0, 1, key("k", "body"))
 	for i := range 3 {
 		if o := m.refuse(i, 1, key("k", "other"), hub.ErrIdempotencyMismatch); o.Replayed {
-			t.Errorf("%+v", o)
+			m.t.Errorf("%+v", o)
 		}
 	}
 	if offset := m.offset(); offset != 2 {
-		t.Errorf("the next has the offset %d", offset)
+		m.t.Errorf("the next has the offset %d", offset)
 	}
 }
 
-func refused(t *testing.T, m machines) {
+func refused(m machines) {
 	terms := key("k", "body")
 	terms.Limit = 1
 	m.accept(0, 1, hub.Terms{Limit: 1, Window: long})
 	m.refuse(1, 1, terms, hub.ErrRateLimited)
 	if _, o := m.accept(2, 1, key("k", "another body")); o.Replayed {
-		t.Error("it is a replay")
+		m.t.Error("it is a replay")
 	}
 }
 
-func uncounted(t *testing.T, m machines) {
+func uncounted(m machines) {
 	terms := key("k", "body")
 	terms.Limit = 2
 	m.accept(0, 1, terms)
 	for i := range 3 {
 		if _, o := m.accept(i, 1, terms); !o.Rate.OK || o.Rate.Limit != 2 || o.Rate.Remaining != 1 || o.Rate.RetryAfter != 0 || o.Rate.Reset <= 0 {
-			t.Errorf("%+v", o)
+			m.t.Errorf("%+v", o)
 		}
 	}
 	m.accept(1, 1, hub.Terms{Limit: 2, Window: long})
 	if _, o := m.accept(2, 1, terms); o.Rate.Remaining != 0 {
-		t.Errorf("with the limit reached: %+v", o)
+		m.t.Errorf("with the limit reached: %+v", o)
 	}
 }
 
-func once(t *testing.T, m machines) {
+func once(m machines) {
 	for n := 1; n <= 20; n++ {
 		var first atomic.Int64
 		var publishing sync.WaitGroup
 		for i := range 6 {
 			publishing.Go(func() {
 				for {
-					receipts, o, err := m.publish(i, 2, key(fmt.Sprint(n), "body"))
+					receipts, o, err := m.publish(i, 2, key(strconv.Itoa(n), "body"))
 					if errors.Is(err, hub.ErrIdempotencyInProgress) {
 						continue
 					}
 					if err != nil || receipts[1].Offset != uint64(2*n) {
-						t.Errorf("%v, %+v, %v", receipts, o, err)
+						m.t.Errorf("%v, %+v, %v", receipts, o, err)
 					}
 					if !o.Replayed {
 						first.Add(1)
@@ -277,12 +279,12 @@ func once(t *testing.T, m machines) {
 		}
 		publishing.Wait()
 		if first.Load() != 1 {
-			t.Errorf("%d have published", first.Load())
+			m.t.Errorf("%d have published", first.Load())
 		}
 	}
 }
 
-func forgotten(t *testing.T, m machines) {
+func forgotten(m machines) {
 	terms := key("k", "body")
 	terms.Limit = 1
 	before, _ := m.accept(0, 1, terms)
@@ -291,12 +293,12 @@ func forgotten(t *testing.T, m machines) {
 		after, o, err := m.publish(0, 1, terms)
 		if err == nil && !o.Replayed {
 			if after[0].ID == before[0].ID {
-				t.Error("the id is given again")
+				m.t.Error("the id is given again")
 			}
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%+v, %v", o, err)
+			m.t.Fatalf("%+v, %v", o, err)
 		}
 	}
 }
