@@ -42,7 +42,7 @@ func (a *app) expectFill(s *subscription) (breaks uint64) {
 // stood then. It returns false without an error if that must be tried again.
 func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
 	if known := a.lastKnown(); known.Epoch != "" && at.Epoch == "" || at.Offset < offsetIn(at.Epoch, known) {
-		_, err := a.publish(ctx, nil) // begins a new epoch
+		_, err := a.publish(ctx, nil, hub.Terms{}) // begins a new epoch
 		return false, err
 	}
 	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
