@@ -61,6 +61,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		webhook_targets public|any
 //		presence_grace  5s
 //		recovery_file   <path>|off
+//		node_address    <url> [<listen address>]
 //		max_body        1MiB
 //		body_timeout    10s
 //		max_channels    100
@@ -90,7 +91,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // recovery is how long a client can be away and still get what it missed;
 // "recovery 0s" turns that off. presence_grace is how long a user stays in a
 // channel with presence after its last socket has left. webhook_targets any lets
-// webhooks point to loopback and private addresses. max_channels applies to each
+// webhooks point to loopback and private addresses. node_address is where the other
+// machines of a broker reach this one, for long-polling clients that reach several of
+// them. max_channels applies to each
 // socket. max_connecting limits the clients that are connecting at the same time;
 // one address can have a quarter of them.
 // max_connections limits all clients, by default to nine tenths of the

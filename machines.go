@@ -32,7 +32,8 @@ const (
 
 // machine returns what the other machines know of this one.
 func (rt *runtime) machine() cluster.Machine {
-	return cluster.Machine{ID: rt.machineID, Version: moduleVersion(), Started: rt.began.UTC()}
+	address, _, _ := splitNodeAddress(rt.settings().NodeAddress)
+	return cluster.Machine{ID: rt.machineID, Address: address, Version: moduleVersion(), Started: rt.began.UTC()}
 }
 
 // moduleVersion returns the version of this module in the binary, "" if it is not known.
@@ -60,6 +61,7 @@ func (rt *runtime) join(shared cluster.Cluster) error {
 	if err := shared.Join(rt.machine(), h); err != nil {
 		return err
 	}
+	rt.nodes.use(shared)
 	g.Sockets = allSockets{g.Sockets, rt.others}
 	g.Channels = allChannels{g.Channels, rt.others}
 	return nil

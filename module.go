@@ -126,6 +126,9 @@ func (a *App) Start() error {
 		return err
 	}
 	a.runtime, a.held, a.running = value.(*runtime), true, nil
+	if err := a.runtime.nodes.listen(a.ctx, a.NodeAddress); err != nil {
+		return err
+	}
 	a.runtime.start(a)
 	if len(a.handlers) == 0 {
 		// The remaining sockets can neither be reached nor reconnect.
@@ -410,7 +413,11 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		return
 	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.hold}
-	if r.URL.Query().Get("sid") == "" { // the same condition as in engineio
+	sid := r.URL.Query().Get("sid")
+	if rt.nodes.forward(w, r, sid, exchange) {
+		return
+	}
+	if sid == "" { // the same condition as in engineio
 		v := h.newVisitor(r, allowed)
 		if refusal := rt.admit(v); refusal != nil {
 			rt.refuse("", "connect", refusal)

@@ -66,6 +66,7 @@ type runtime struct {
 	machineID string
 	began     time.Time
 	others    *others // nil if the broker serves a single machine
+	nodes     nodes
 
 	current atomic.Pointer[Settings]
 	refused access.RefusedOrigins
@@ -156,6 +157,7 @@ func openRuntime(first *App) (*runtime, error) {
 	rt.sio = socketio.NewServer(rt.socketConfig(), rt.accept)
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
 	rt.shrinking.Go(rt.shrink)
+	rt.nodes.runtime = rt
 	if shared, ok := broker.(cluster.Cluster); ok {
 		if err := rt.join(shared); err != nil {
 			return nil, errors.Join(fmt.Errorf("joining the other machines: %w", err), rt.Destruct())
@@ -253,6 +255,10 @@ func addressOf(data any) netip.Prefix {
 
 func (rt *runtime) engineConfig() engineio.Config {
 	s := rt.settings()
+	prefix := ""
+	if rt.others != nil {
+		prefix = rt.machineID
+	}
 	return engineio.Config{
 		PingInterval:   time.Duration(s.PingInterval),
 		PingTimeout:    time.Duration(s.PingTimeout),
@@ -264,6 +270,7 @@ func (rt *runtime) engineConfig() engineio.Config {
 		MaxPackets:     s.MessageRate.Count,
 		PacketWindow:   time.Duration(s.MessageRate.Window),
 		NeededPackets:  neededPackets,
+		IDPrefix:       prefix,
 		Logger:         rt.log,
 		Describe:       describe,
 	}
@@ -354,6 +361,7 @@ func (rt *runtime) holdAnswers() {
 
 // configure applies the latest configuration. The caller must hold mu.
 func (rt *runtime) configure() {
+	rt.nodes.keep(rt.configs)
 	if len(rt.configs) == 0 {
 		return // keep the last settings until the runtime is closed
 	}
@@ -371,6 +379,9 @@ func (rt *runtime) configure() {
 	rt.sio.Configure(rt.socketConfig())
 	rt.eio.Configure(rt.engineConfig())
 	rt.useSites()
+	if rt.others != nil {
+		rt.others.cluster.Update(rt.machine())
+	}
 }
 
 // refuse counts a refused request under the app that it claims to belong to.
@@ -384,6 +395,7 @@ func (rt *runtime) Destruct() error {
 	close(rt.closed)
 	rt.shrinking.Wait()
 	rt.eio.Close()
+	rt.nodes.close()
 	rt.sio.Wait()
 	rt.expiry.Stop()
 	// Close the registry first: until then, a change by another process can make

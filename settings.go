@@ -68,6 +68,13 @@ type Settings struct {
 	// "realtime.recovery" in Caddy's data directory.
 	RecoveryFile string `json:"recovery_file,omitempty"`
 
+	// NodeAddress is the URL at which the other machines of the broker reach this one,
+	// such as http://10.0.1.7:9001. The gateway listens there for requests of long-polling
+	// clients that a load balancer has sent to another machine. If it is to listen on
+	// another address, that one follows after a space. Default: none; such clients then
+	// have to reconnect.
+	NodeAddress string `json:"node_address,omitempty"`
+
 	// MaxBody is the largest body of POST /publish, in bytes. Default: 1 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 

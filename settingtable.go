@@ -19,7 +19,7 @@ import (
 type setting struct {
 	name  string
 	usual string // the default as a Caddyfile has it; "" if there is none, or none that is fixed
-	rate  bool   // it has a count and a window
+	rate  bool   // it has a count and a window, or another optional second value
 
 	set   func(s *Settings, args []string) error // to the values of its line
 	unset func(s *Settings) bool
@@ -36,6 +36,7 @@ func settingTable() []setting {
 		recoveryFileSetting("recovery_file"),
 		webhookTargetsSetting("webhook_targets", publicTargets),
 		noneSetting("presence_grace", "5s", func(s *Settings) **caddy.Duration { return &s.PresenceGrace }),
+		nodeAddressSetting("node_address"),
 		sizeSetting("max_body", "1MiB", func(s *Settings) *int64 { return &s.MaxBody }, bounds.CheckSize),
 		durationSetting("body_timeout", "10s", func(s *Settings) *caddy.Duration { return &s.BodyTimeout }),
 		countSetting("max_channels", "100", func(s *Settings) *int { return &s.MaxChannels }),

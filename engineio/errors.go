@@ -78,6 +78,13 @@ func tooLarge(limit int) *protocolError {
 		"The body is larger than maxPayload, "+strconv.Itoa(limit)+" bytes.")
 }
 
+// RefuseUnknownSession answers a request for a session that has ended, or that cannot
+// be reached. Stock clients reconnect.
+func RefuseUnknownSession(w http.ResponseWriter) { errUnknownSession.write(w) }
+
+// RefuseBusy answers a request that can succeed a second later.
+func RefuseBusy(w http.ResponseWriter) { errBusy.write(w) }
+
 func (e *protocolError) write(w http.ResponseWriter) {
 	body, err := json.Marshal(e)
 	if err != nil {

@@ -56,6 +56,10 @@ const (
 	returnTime = time.Second
 )
 
+// Wait waits while answers are on hold, or until ctx ends. Serve calls it; it is for
+// answers that something else writes.
+func (x Exchange) Wait(ctx context.Context) { x.hold(ctx) }
+
 // hold waits while answers are on hold.
 func (x Exchange) hold(ctx context.Context) {
 	if !x.Hold.holds() {

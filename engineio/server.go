@@ -19,7 +19,7 @@ import (
 )
 
 // Config holds the limits and timeouts of a Server. All fields are required
-// except MaxPackets, NeededPackets and Describe. A session keeps the heartbeat
+// except MaxPackets, NeededPackets, IDPrefix and Describe. A session keeps the heartbeat
 // settings and the MaxPayload that its client was told when it was opened;
 // everything else is read when it is used.
 type Config struct {
@@ -56,6 +56,9 @@ type Config struct {
 	// NeededPackets, if not nil, returns how many packets a session may send,
 	// given its Data, even if that is more than MaxPackets. It must not block.
 	NeededPackets func(data any) int
+
+	// IDPrefix begins the IDs of the sessions. Default: "".
+	IDPrefix string
 
 	Logger *zap.Logger
 
@@ -226,7 +229,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, x Exchange
 func (s *Server) register(x Exchange, cfg *Config) (*Session, *protocolError) {
 	session := &Session{
 		server:     s,
-		id:         random.Text(20), // unguessable
+		id:         cfg.IDPrefix + random.Text(20), // unguessable
 		data:       x.Data,
 		interval:   cfg.PingInterval,
 		timeout:    cfg.PingTimeout,
