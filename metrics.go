@@ -32,6 +32,9 @@ var (
 		"Messages that left the history because of history_memory, before their number or age was reached.")
 	replayedDesc = newDesc("replayed_total", "Messages that were sent to clients that came back, or that subscribed after them.")
 
+	forwardedDesc = newDesc("forwarded_total",
+		"Requests of sessions that other machines have: answered, failed, or busy, because too many were in flight.", "outcome")
+
 	webhookWaitingDesc   = newDesc("webhook_waiting", "Events that the receivers of webhooks have yet to receive.")
 	webhookDeliveredDesc = newDesc("webhook_delivered_total", "Events that receivers of webhooks have received.")
 	webhookFailedDesc    = newDesc("webhook_failed_total", "Requests to webhooks that failed; most are repeated.")
@@ -63,7 +66,7 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
 		awayDesc, historyDesc, historyBytesDesc, historyEvictedDesc, replayedDesc,
-		webhookWaitingDesc, webhookDeliveredDesc, webhookFailedDesc, webhookDroppedDesc,
+		webhookWaitingDesc, webhookDeliveredDesc, webhookFailedDesc, webhookDroppedDesc, forwardedDesc,
 	} {
 		out <- desc
 	}
@@ -99,6 +102,11 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.counter(cutOffDesc, rt.eio.Stats().PingTimeouts.Load(), "ping_timeout")
 	c.counter(cutOffDesc, rt.eio.Stats().Floods.Load(), "flood")
 	c.counter(connectingRefusedDesc, rt.sio.Refused())
+	if f := rt.nodes.forwarder; f != nil {
+		c.counter(forwardedDesc, f.Stats().Forwarded.Load(), "answered")
+		c.counter(forwardedDesc, f.Stats().Failed.Load(), "failed")
+		c.counter(forwardedDesc, f.Stats().Busy.Load(), "busy")
+	}
 	rt.stats.Collect(out)
 }
 

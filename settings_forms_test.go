@@ -79,6 +79,7 @@ func globalForms() map[string]settingForms {
 		"webhook_targets": {
 			def: forms{"public", `"public"`}, max: forms{"any", `"any"`}, under: forms{"private", `"private"`}, over: forms{"all", `"all"`},
 		},
+		"node_address":  {min: forms{"http://10.0.1.7:9001", `"http://10.0.1.7:9001"`}, under: forms{"https://10.0.1.7:9001", `"https://10.0.1.7:9001"`}, over: forms{"http://10.0.1.7", `"http://10.0.1.7"`}},
 		"recovery_file": {none: forms{"off", `"off"`}, min: forms{"/x", `"/x"`}},
 		"max_body": {
 			def: forms{"1MiB", "1048576"}, min: forms{"1B", "1"}, max: forms{"1GiB", "1073741824"},

@@ -29,6 +29,9 @@ const (
 	// endTimeout bounds the wait for a poll that another machine is asked to end.
 	endTimeout = 2 * time.Second
 
+	// endPause is the time between two such requests.
+	endPause = 50 * time.Millisecond
+
 	// idleTimeout is how long an idle connection to another machine is kept. It
 	// must be less than the other's IdleTimeout.
 	idleTimeout = 30 * time.Second
@@ -128,6 +131,9 @@ func New(secret func(context.Context) ([]byte, error), log *zap.Logger) *Forward
 // Stats returns the forwarder's counters.
 func (f *Forwarder) Stats() *Stats { return &f.stats }
 
+// InFlight returns how many requests are being forwarded.
+func (f *Forwarder) InFlight() int { return int(f.inFlight.Load()) }
+
 // Close closes idle connections.
 func (f *Forwarder) Close() { f.transport.CloseIdleConnections() }
 
@@ -194,24 +200,31 @@ func (f *Forwarder) endPoll(ctx context.Context, giveUp func(), answered <-chan 
 	}
 	limited, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	to := *t.address
-	to.Path, to.RawQuery = "/", t.query
-	r, err := http.NewRequestWithContext(limited, methodEnd, to.String(), http.NoBody)
-	if err == nil {
-		r.Header.Set(signatureHeader, signature)
-		var response *http.Response
-		if response, err = f.transport.RoundTrip(r); err == nil {
-			_ = response.Body.Close()
-		}
-	}
-	if err == nil {
+	// The poll may not have arrived yet, so ask more than once.
+	for f.askToEnd(limited, t, signature) == nil {
+		pause := time.NewTimer(endPause)
 		select {
 		case <-answered:
+			pause.Stop()
 			return
-		case <-limited.Done():
+		case <-pause.C:
 		}
 	}
 	giveUp()
+}
+
+func (f *Forwarder) askToEnd(ctx context.Context, t *target, signature string) error {
+	to := url.URL{Scheme: t.address.Scheme, Host: t.address.Host, Path: "/", RawQuery: t.query}
+	r, err := http.NewRequestWithContext(ctx, methodEnd, to.String(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	r.Header.Set(signatureHeader, signature)
+	response, err := f.transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
 }
 
 // passed are the headers that Engine.IO reads. The others, such as cookies, stay here.
