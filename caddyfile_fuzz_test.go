@@ -22,7 +22,7 @@ func FuzzSettings(f *testing.F) {
 		"realtime {\nmax_connections 0\nmax_connections_per_ip 0\nconnect_rate 0\nmessage_rate 0\nauth_failures -0\n}",
 		"realtime {\nhistory 100 2m\nhistory_memory 64MiB\nrecovery 2m\n}", "realtime {\nhistory 0\nhistory_memory 1\nrecovery 0s\n}", "realtime {\nhistory 10001 1s\n}", "realtime {\nrecovery -1s\n}",
 		"realtime {\nrate_limit 0\ndrain 0s\nmax_body 1.5kB\nmax_queue 2e3\n}", "realtime {\nrate_limit -0\n}", "realtime {\ndrain 1d\nping_interval 0.5d\n}",
-		"realtime {\nkeystore badger {env.HOME}/x\n}", "realtime {\nmax_body {env.A}\nrate_limit {env.N} 1m\ndrain {env.D}\n}", "realtime {\ndocs_path {env.D}\norigins {env.O} *\n}", "realtime {\nmax_body {http.request.host}\n}", "realtime {\nmax_body 99999999999EB\n}", "realtime {\nkeystore badger /x {\n}\n}", "realtime {\nkeystore badger `a\nb`\n}",
+		"realtime {\nkeystore badger {env.HOME}/x\n}", "realtime {\nmax_body {env.A}\nrate_limit {env.N} 1m\ndrain {env.D}\n}", "realtime {\ndocs_path {env.D}\norigins {env.O} *\n}", "realtime {\nmax_body {http.request.host}\n}", "realtime {\nmax_body 99999999999EB\n}", "realtime {\nkeystore badger /x {\n}\n}", "realtime {\nnode_address http://10.0.1.7:9001 :9001\n}", "realtime {\nkeystore badger `a\nb`\n}",
 		"realtime {\npublish_path /p\nsocket_path /s/\ndocs_path /\norigins https://a.example https://*.b.example null\n}", "realtime {\norigins *\n}",
 		"realtime {\npublish_path \"/\u00e9\"\n}", "realtime {\npath /portal\n}", "realtime {\npath /\n}", "realtime {\ndocs_path <<E\n/x\nE\n}",
 	} {

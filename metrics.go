@@ -102,11 +102,10 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.counter(cutOffDesc, rt.eio.Stats().PingTimeouts.Load(), "ping_timeout")
 	c.counter(cutOffDesc, rt.eio.Stats().Floods.Load(), "flood")
 	c.counter(connectingRefusedDesc, rt.sio.Refused())
-	if f := rt.nodes.forwarder; f != nil {
-		c.counter(forwardedDesc, f.Stats().Forwarded.Load(), "answered")
-		c.counter(forwardedDesc, f.Stats().Failed.Load(), "failed")
-		c.counter(forwardedDesc, f.Stats().Busy.Load(), "busy")
-	}
+	forwarded := rt.nodes.stats()
+	c.counter(forwardedDesc, forwarded.Forwarded.Load(), "answered")
+	c.counter(forwardedDesc, forwarded.Failed.Load(), "failed")
+	c.counter(forwardedDesc, forwarded.Busy.Load(), "busy")
 	rt.stats.Collect(out)
 }
 

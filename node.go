@@ -211,6 +211,14 @@ func (n *nodes) close() {
 	}
 }
 
+// stats returns the counters of forwarded requests.
+func (n *nodes) stats() *forward.Stats {
+	if n.forwarder == nil {
+		return new(forward.Stats)
+	}
+	return n.forwarder.Stats()
+}
+
 // forward forwards a request for a session that another machine has. It returns false
 // if there is no such machine, or none that can be reached.
 func (n *nodes) forward(w http.ResponseWriter, r *http.Request, sid string, x engineio.Exchange) bool {
