@@ -126,10 +126,9 @@ func (a *App) Start() error {
 		return err
 	}
 	a.runtime, a.held, a.running = value.(*runtime), true, nil
-	if err := a.runtime.nodes.listen(a.ctx, a.NodeAddress); err != nil {
+	if err := a.runtime.start(a); err != nil {
 		return err
 	}
-	a.runtime.start(a)
 	if len(a.handlers) == 0 {
 		// The remaining sockets can neither be reached nor reconnect.
 		for _, s := range a.runtime.eio.Sessions() {
@@ -413,11 +412,10 @@ func (h *Handler) serveSocket(rt *runtime, w http.ResponseWriter, r *http.Reques
 		return
 	}
 	exchange := engineio.Exchange{Ending: h.ending, Hold: h.app.hold}
-	sid := r.URL.Query().Get("sid")
-	if rt.nodes.forward(w, r, sid, exchange) {
+	switch sid := r.URL.Query().Get("sid"); {
+	case rt.nodes.forward(w, r, sid, exchange):
 		return
-	}
-	if sid == "" { // the same condition as in engineio
+	case sid == "": // the same condition as in engineio
 		v := h.newVisitor(r, allowed)
 		if refusal := rt.admit(v); refusal != nil {
 			rt.refuse("", "connect", refusal)

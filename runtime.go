@@ -322,8 +322,12 @@ func (rt *runtime) forget(a *App) {
 	}
 }
 
-// start makes a configuration the one in force.
-func (rt *runtime) start(a *App) {
+// start makes a configuration the one in force. It fails if the configuration's
+// node_address cannot be listened on.
+func (rt *runtime) start(a *App) error {
+	if err := rt.nodes.listen(a.ctx, a.NodeAddress); err != nil {
+		return err
+	}
 	rt.mu.Lock()
 	rt.configs = append(rt.configs, a)
 	if rt.expected == a {
@@ -332,6 +336,7 @@ func (rt *runtime) start(a *App) {
 	rt.configure()
 	rt.mu.Unlock()
 	rt.live.End() // their requests belong to servers that are closing
+	return nil
 }
 
 // stop removes a configuration: the old one after a reload, the new one after a

@@ -47,7 +47,9 @@ func newSite(t *testing.T, configure func(*App, *Handler)) *testSite {
 		t.Fatal(err)
 	}
 	close(app.started)
-	app.runtime.start(app)
+	if err := app.runtime.start(app); err != nil {
+		t.Fatal(err)
+	}
 	notFound := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.WriteHeader(http.StatusTeapot)
 		return nil
