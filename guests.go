@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/command"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -23,7 +24,7 @@ func init() {
 
 // Namespaces of guest modules.
 const (
-	keystores = "realtime.keystores"
+	keystores = command.Keystores
 	brokers   = "realtime.brokers"
 )
 
@@ -63,6 +64,11 @@ func (k *BadgerKeystore) Identity() string { return k.dir }
 // Open implements keystore.Opener.
 func (k *BadgerKeystore) Open(logger *zap.Logger) (keystore.Store, error) {
 	return keystore.OpenBadger(k.dir, logger)
+}
+
+// OpenToCopy implements keystore.CopyOpener.
+func (k *BadgerKeystore) OpenToCopy(logger *zap.Logger, create bool) (keystore.Store, error) {
+	return keystore.OpenBadgerToCopy(k.dir, logger, create)
 }
 
 // UnmarshalCaddyfile sets up the module: badger <dir>.
@@ -121,7 +127,7 @@ func parseGuest(d *caddyfile.Dispenser, namespace, example string) (json.RawMess
 	if hasPlaceholder(name) { // resolved when the configuration is loaded
 		return parseUnknownGuest(d, setting, example)
 	}
-	if err := checkGuest(setting, namespace, name); err != nil {
+	if err := command.CheckModule(setting, namespace, name); err != nil {
 		return nil, err
 	}
 	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
@@ -143,7 +149,7 @@ func (a *App) parseRedis(d *caddyfile.Dispenser) error {
 		setting, namespace string
 		raw                *json.RawMessage
 	}{{"keystore", keystores, &a.KeystoreRaw}, {"broker", brokers, &a.BrokerRaw}} {
-		if err := checkGuest(guest.setting, guest.namespace, "redis"); err != nil {
+		if err := command.CheckModule(guest.setting, guest.namespace, "redis"); err != nil {
 			return err
 		}
 		again := caddyfile.NewDispenser(line)
@@ -181,23 +187,6 @@ func parseUnknownGuest(d *caddyfile.Dispenser, setting, example string) (json.Ra
 	return json.Marshal(config)
 }
 
-// checkGuest returns an error that lists the available modules if name is not
-// one of them.
-func checkGuest(setting, namespace, name string) error {
-	if _, err := caddy.GetModule(namespace + "." + name); err == nil {
-		return nil
-	}
-	var known []string
-	for _, module := range caddy.GetModules(namespace) {
-		known = append(known, module.ID.Name())
-	}
-	cure := ""
-	if name == "redis" {
-		cure = ". Build it in: xcaddy build --with github.com/seed-c079cc48/caddy-realtime --with github.com/seed-c079cc48/caddy-realtime/redis"
-	}
-	return fmt.Errorf("unknown %s %q; this Caddy was built with: %s%s", setting, name, strings.Join(known, ", "), cure)
-}
-
 // loadGuest loads the guest module of a field of the app. name is the default
 // module, for a configuration that names none.
 func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field string, raw *json.RawMessage, name string) (guest T, err error) {
@@ -215,7 +204,7 @@ func loadGuest[T any](ctx caddy.Context, app *App, setting, namespace, field str
 			return guest, err
 		}
 	}
-	if err := checkGuest(setting, namespace, name); err != nil {
+	if err := command.CheckModule(setting, namespace, name); err != nil {
 		return guest, err
 	}
 	config["type"], _ = json.Marshal(name) // a string
@@ -238,6 +227,7 @@ var (
 	_ caddy.Provisioner     = (*BadgerKeystore)(nil)
 	_ caddyfile.Unmarshaler = (*BadgerKeystore)(nil)
 	_ keystore.Opener       = (*BadgerKeystore)(nil)
+	_ keystore.CopyOpener   = (*BadgerKeystore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryBroker)(nil)
 	_ hub.Opener            = (*MemoryBroker)(nil)
 )

@@ -32,7 +32,7 @@ or localhost:2019. Unlike 'caddy reload', the commands do not read a Caddyfile
 in the current directory. A unix socket is --address unix//run/caddy/admin.sock.
 
 publish and listen do not use the admin endpoint: like a backend and a client,
-they connect to a site.
+they connect to a site. keystore copy opens the keystores itself.
 
 Results go to stdout, notes to stderr. --json prints the server's answer.
 `,
@@ -45,6 +45,7 @@ Results go to stdout, notes to stderr. --json prints the server's answer.
 			cmd.AddCommand(
 				appCommand(), keyCommand(), ruleCommand(), webhookCommand(), tokenCommand(),
 				userCommand(), channelCommand(), machinesCommand(), publishCommand(), listenCommand(), portalCommand(),
+				keystoreCommand(),
 			)
 		},
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,6 +90,25 @@ func OpenBadger(dir string, logger *zap.Logger) (*Badger, error) {
 	closeFiles(dir, logger)
 	b.work.Go(b.collectGarbage)
 	return b, nil
+}
+
+// OpenBadgerToCopy is OpenBadger for another program than the gateway. It refuses the
+// directory of another user, who could not use the files that Badger creates in it.
+// Without create, the error is fs.ErrNotExist if there is no store.
+func OpenBadgerToCopy(dir string, logger *zap.Logger, create bool) (*Badger, error) {
+	info, err := os.Stat(filepath.Join(dir, "MANIFEST"))
+	if err != nil {
+		if !create {
+			return nil, fmt.Errorf("there is no keystore in %s: %w", dir, err)
+		}
+		info, err = os.Stat(dir)
+	}
+	if err == nil {
+		if owner, known := ownerOf(info); known && owner != os.Geteuid() {
+			return nil, fmt.Errorf("the keystore in %s belongs to another user: run this command as that user, sudo -u '#%d' caddy realtime …", dir, owner)
+		}
+	}
+	return OpenBadger(dir, logger)
 }
 
 // open opens and verifies the store in the directory. The caller must hold mu

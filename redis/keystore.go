@@ -67,14 +67,8 @@ func (k *Keystore) Provision(caddy.Context) error {
 // a copy on disk. A wrong password, or a right that the user lacks, is an error in any
 // case.
 func (k *Keystore) Open(logger *zap.Logger) (keystore.Store, error) {
-	s := &store{
-		server: &k.Server,
-		names:  namesOf(&k.Server),
-		copy:   copyFile{path: k.Copy, identity: k.Identity()},
-		log:    logger,
-		dirty:  make(chan struct{}, 1),
-		seen:   unknownVersion,
-	}
+	s := k.store(logger)
+	s.copy = copyFile{path: k.Copy, identity: k.Identity()}
 	s.kept, s.copyErr = s.copy.read()
 	if err := s.reach(); err != nil {
 		if !unreachable(err) || s.kept == nil {
@@ -84,6 +78,27 @@ func (k *Keystore) Open(logger *zap.Logger) (keystore.Store, error) {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.work.Go(s.keepCopy)
 	return s, nil
+}
+
+// OpenToCopy implements keystore.CopyOpener. It neither reads nor writes the copy on
+// disk, which belongs to the gateway.
+func (k *Keystore) OpenToCopy(logger *zap.Logger, _ bool) (keystore.Store, error) {
+	s := k.store(logger)
+	if err := s.reach(); err != nil {
+		return nil, err
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+func (k *Keystore) store(logger *zap.Logger) *store {
+	return &store{
+		server: &k.Server,
+		names:  namesOf(&k.Server),
+		log:    logger,
+		dirty:  make(chan struct{}, 1),
+		seen:   unknownVersion,
+	}
 }
 
 // UnmarshalCaddyfile sets up the module:
@@ -101,4 +116,5 @@ var (
 	_ caddy.Provisioner     = (*Keystore)(nil)
 	_ caddyfile.Unmarshaler = (*Keystore)(nil)
 	_ keystore.Opener       = (*Keystore)(nil)
+	_ keystore.CopyOpener   = (*Keystore)(nil)
 )

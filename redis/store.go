@@ -114,7 +114,7 @@ func (s *store) withoutCopy(err error) error {
 	if s.copyErr != nil {
 		return errors.Join(err, s.copyErr)
 	}
-	if unreachable(err) {
+	if unreachable(err) && s.copy.path != "" {
 		return fmt.Errorf("%w; there is no copy of the keystore in %s to start with", err, s.copy.path)
 	}
 	return err
