@@ -45,6 +45,10 @@ func (b *Broker) Open(logger *zap.Logger) (hub.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.inspect(client, logger, false); err != nil {
+		client.Close()
+		return nil, err
+	}
 	return newBroker(client, &b.Server, logger), nil
 }
 

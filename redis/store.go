@@ -63,6 +63,12 @@ func (s *store) reach() error {
 		return nil
 	}
 	client, err := s.server.connect(tune)
+	if err == nil {
+		if err = s.server.inspect(client, s.log, true); err != nil {
+			client.Close()
+			client = nil
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.client, s.away = client, s.server.explain(err)
