@@ -22,11 +22,18 @@ func (e *versionError) Error() string {
 	return fmt.Sprintf("redis at %s has version %s; Redis 7.0 or Valkey is needed: upgrade it", e.at, e.version)
 }
 
-// inspect returns an error if the server is too old, and logs settings that lose data. A
+// inspect returns an error if the server is too old or the user lacks a right, and logs settings that lose data. A
 // user who may not ask is no error. Callers do so once, not after each reconnect.
 func (s *Server) inspect(client rueidis.Client, log *zap.Logger, keystore bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
+	commands := brokerCommands
+	if keystore {
+		commands = keystoreCommands
+	}
+	if err := s.checkRights(ctx, client, commands); err != nil {
+		return err
+	}
 	text, err := client.Do(ctx, client.B().Info().Build()).ToString()
 	if err != nil {
 		log.Debug("the server's version and settings are not known: the user may not run INFO", zap.Error(s.explain(err)))

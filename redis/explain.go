@@ -39,6 +39,9 @@ func (s *Server) explain(err error) error {
 	if _, ok := errors.AsType[*versionError](err); ok {
 		return err
 	}
+	if _, ok := errors.AsType[*rightsError](err); ok {
+		return err
+	}
 	at := strings.Join(s.option.InitAddress, ", ")
 	if answer := answerOf(err); answer != "" {
 		for _, c := range cures {
