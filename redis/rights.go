@@ -29,7 +29,7 @@ local denied = {}
 for i, command in ipairs(ARGV) do
 	local words = {}
 	for word in string.gmatch(command, '%S+') do words[#words + 1] = word end
-	if not redis.acl_check_cmd(unpack(words)) then denied[#denied + 1] = words[1] end
+	denied[#denied + 1] = not redis.acl_check_cmd(unpack(words)) and words[1] or nil
 end
 return denied
 `

@@ -72,7 +72,7 @@ func TestDocumentedUserHasExactlyTheRightsThatAreNeeded(t *testing.T) {
 			t.Errorf("the documents allow %s, which nothing needs", name)
 		}
 	}
-	for _, command := range strings.Fields(required) {
+	for command := range strings.FieldsSeq(required) {
 		if regexp.MustCompile(`^[A-Z]{3,}$`).MatchString(command) && command != "KEY" && command != "CHANNEL" && !strings.Contains(strings.Join(words, " "), "+"+strings.ToLower(command)) {
 			t.Errorf("the documents lack %s", command)
 		}
