@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-c079cc48/caddy-realtime/cluster"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
@@ -57,7 +58,9 @@ func moduleVersion() string {
 func (rt *runtime) join(shared cluster.Cluster) error {
 	g := rt.gateway
 	rt.others = &others{cluster: shared, log: rt.log}
+	rt.sessions, _ = shared.(hub.SessionStore)
 	h := &machineHandler{log: rt.log, questions: questionsTo(g.Sockets, g.Channels, &rt.sockets)}
+	h.questions[questionSession] = answering(rt.release)
 	if err := shared.Join(rt.machine(), h); err != nil {
 		return err
 	}

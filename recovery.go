@@ -60,6 +60,9 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 		},
 	}
 	member, outcome := rt.hub.Recover(&r)
+	if outcome == hub.NoSession && s.fetch(app, asked.pid) {
+		member, outcome = rt.hub.Recover(&r)
+	}
 	rt.stats.Recovered(string(outcome))
 	if replaced, ok := r.Replaced.(*socket); ok {
 		replaced.replace()

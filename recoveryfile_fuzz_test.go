@@ -146,7 +146,7 @@ func TestImpossibleRecoveryFileIsRefused(t *testing.T) {
 func TestSessionOfADeletedAppIsNotSaved(t *testing.T) {
 	h := restoredHub(t, nil)
 	m := h.Join("app_a", &restored{id: "a"})
-	h.Begin(m, "", nil)
+	h.Begin(m, "", time.Minute, nil)
 	h.Forget("app_a")
 	m.Leave(time.Hour)
 	if err := h.Close(); err != nil {
@@ -177,7 +177,7 @@ func savedFile(t testing.TB) []byte {
 			publish(app, channel)
 		}
 		m := h.Join(app, &restored{id: "socket of " + app})
-		h.Begin(m, "", nil)
+		h.Begin(m, "", time.Minute, nil)
 		for channel, from := range map[string]hub.From{"c": {Last: 2}, "d": {}} {
 			if err := m.Subscribe(context.Background(), channel, 100, from, func(hub.Standing[*socketio.Broadcast]) {}); err != nil {
 				t.Fatal(err)

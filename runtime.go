@@ -65,7 +65,8 @@ type runtime struct {
 
 	machineID string
 	began     time.Time
-	others    *others // nil if the broker serves a single machine
+	others    *others          // nil if the broker serves a single machine
+	sessions  hub.SessionStore // nil if the machines do not share sessions
 	nodes     nodes
 
 	current atomic.Pointer[Settings]

@@ -237,8 +237,8 @@ func (s *socket) connect(auth json.RawMessage) error {
 // open answers the CONNECT of a client that begins.
 func (s *socket) open(app *keystore.App, asked recoverRequest) error {
 	pid := ""
-	if s.recovers && s.runtime.settings().recovery(app) > 0 {
-		pid = s.runtime.hub.Begin(s.member, asked.position, s.rights.Load()).PID()
+	if within := s.runtime.settings().recovery(app); s.recovers && within > 0 {
+		pid = s.runtime.hub.Begin(s.member, asked.position, within, s.rights.Load()).PID()
 	}
 	return s.joinUser(func() { s.conn.Open("", pid) })
 }

@@ -264,7 +264,7 @@ func TestClientThatComesBackGetsItsAnswerBeforeAnnouncements(t *testing.T) {
 	first := &early{t: t}
 	first.answered.Store(true)
 	m := h.Join("app", first)
-	pid := h.Begin(m, "", nil).PID()
+	pid := h.Begin(m, "", time.Minute, nil).PID()
 	subscribe(t, m, "a")
 	subscribe(t, m, "b")
 	var announcers sync.WaitGroup

@@ -35,6 +35,7 @@ type Hub[P any] struct {
 	began     time.Time
 	history   history[P]
 	sessions  sessions[P]
+	saver     *saver[P]    // nil if the broker is no SessionStore
 	maxReplay atomic.Int64 // see Limits
 	replayed  atomic.Uint64
 
@@ -111,12 +112,18 @@ func New[P any](broker Broker, codec Codec[P]) (*Hub[P], error) {
 	h.Configure(Limits{})
 	if interested, ok := broker.(Interested); ok {
 		h.interests = newInterests(interested)
+		if store, ok := broker.(SessionStore); ok {
+			h.saver = newSaver(h, store)
+		}
 	}
 	h.admitter, _ = broker.(Admitter)
 	if err := broker.Start(h); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the broker: %w", err), broker.Close())
 	}
 	h.sweeper.Go(h.sweep)
+	if h.saver != nil {
+		h.sweeper.Go(h.saver.run)
+	}
 	return h, nil
 }
 

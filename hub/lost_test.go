@@ -31,7 +31,7 @@ func TestClientsThatMissedWhatIsLostBeginAgain(t *testing.T) {
 			h.Interrupted(func(s hub.Subscriber[string]) { interrupted <- s.ID() })
 			begin := func(app, id string, channels ...string) (*hub.Member[string], string) {
 				m := h.Join(app, &inbox{id: id})
-				s := h.Begin(m, "", nil)
+				s := h.Begin(m, "", time.Minute, nil)
 				for _, channel := range channels {
 					subscribe(t, m, channel)
 				}

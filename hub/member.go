@@ -59,23 +59,41 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, fr
 		return err
 	}
 	h, n := m.stream.hub, name{m.stream.app, channel}
-	if h.interests != nil {
-		m.mu.Unlock()
-		err := h.interests.acquire(ctx, n)
-		m.mu.Lock()
-		if err != nil {
-			return err
-		}
-		if done, err := m.settled(channel, limit, from, joined); done { // settled meanwhile
-			h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
-			return err
-		}
+	if h.interests == nil {
+		return m.join(n, from, joined)
 	}
-	err := m.join(n, from, joined)
-	if err != nil && h.interests != nil {
+	m.mu.Unlock()
+	err := h.interests.acquire(ctx, n)
+	m.mu.Lock()
+	if err != nil {
+		return err
+	}
+	done, err := m.joinSaved(ctx, n, limit, from, joined)
+	if done || err != nil {
 		h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 	}
 	return err
+}
+
+// joinSaved saves the member's session if it has one that is kept in a store, and puts
+// the member into a channel, unless that was settled meanwhile. The caller holds mu, and
+// the hub an interest in the channel.
+func (m *Member[P]) joinSaved(ctx context.Context, n name, limit int, from From, joined func(Standing[P])) (settled bool, err error) {
+	if done, err := m.settled(n.channel, limit, from, joined); done {
+		return true, err
+	}
+	if !m.isStored() {
+		return false, m.join(n, from, joined)
+	}
+	saved, err := m.saveJoin(ctx, n.channel, from)
+	defer saved()
+	if err != nil {
+		return false, err
+	}
+	if done, err := m.settled(n.channel, limit, from, joined); done {
+		return true, err
+	}
+	return false, m.join(n, from, joined)
 }
 
 // TrySubscribe is Subscribe if that need not wait for the broker. Otherwise it
@@ -87,7 +105,7 @@ func (m *Member[P]) TrySubscribe(channel string, limit int, from From, joined fu
 		return true, err
 	}
 	h, n := m.stream.hub, name{m.stream.app, channel}
-	if h.interests != nil && !h.interests.tryAcquire(n) {
+	if m.isStored() || h.interests != nil && !h.interests.tryAcquire(n) {
 		return false, nil
 	}
 	if err = m.join(n, from, joined); err != nil && h.interests != nil {
@@ -214,6 +232,9 @@ func (m *Member[P]) leaveAt(i int) {
 	m.remove(i)
 	if m.track != nil {
 		m.track.left = true
+		if m.track.session != nil {
+			m.track.session.changes()
+		}
 	}
 }
 

@@ -222,7 +222,7 @@ func (c *modelClient) connect() {
 	c.member, c.online, c.wire = w.hub.Join("app", c), true, nil
 	c.joined, c.stream, c.spared, c.got, c.left = make(map[string]uint64), nil, nil, 0, false
 	c.arrived = c.position
-	c.pid = w.hub.Begin(c.member, c.position, nil).PID()
+	c.pid = w.hub.Begin(c.member, c.position, modelWindow, nil).PID()
 }
 
 // judge compares a recovery with what the model says.

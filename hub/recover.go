@@ -119,6 +119,7 @@ func (h *Hub[P]) Recover(r *Return[P]) (*Member[P], Recovery) {
 		m.stream = nil
 		return nil, outcome
 	}
+	s.changes()
 	return m, Recovered
 }
 

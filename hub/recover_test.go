@@ -31,7 +31,7 @@ func (r *returner) start(t *testing.T, channels ...string) {
 	t.Helper()
 	r.box = &inbox{id: "r"}
 	r.member = r.h.Join("app", r.box)
-	r.pid = r.h.Begin(r.member, "", nil).PID()
+	r.pid = r.h.Begin(r.member, "", time.Minute, nil).PID()
 	for _, channel := range channels {
 		subscribe(t, r.member, channel)
 	}
@@ -227,7 +227,7 @@ func TestWhoShowsAnothersPIDTakesNothingFromIt(t *testing.T) {
 	onEach(t, func(h *testHub) {
 		r := &returner{h: h, box: &inbox{id: "r"}}
 		r.member = h.Join("app", r.box)
-		r.pid = h.Begin(r.member, "", hub.FormerOwner("ann")).PID()
+		r.pid = h.Begin(r.member, "", time.Minute, hub.FormerOwner("ann")).PID()
 		subscribe(h.t, r.member, "a")
 		comeBack := func(user string, to *inbox) (*hub.Member[string], *hub.Return[string], hub.Recovery) {
 			back := &hub.Return[string]{

@@ -3,6 +3,7 @@ package hub
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/lean"
@@ -36,6 +37,10 @@ type Session[P any] struct {
 	// is of an earlier one.
 	arrived string
 
+	within  time.Duration // for how long the client can be away
+	version atomic.Uint64 // of the last record
+	saved   atomic.Int64  // when it was last saved, in Unix seconds; 0: not, or no longer
+
 	mu     sync.Mutex // guards everything below; locked before a member's mu
 	member *Member[P] // nil while away
 	ended  bool
@@ -56,6 +61,9 @@ type pin[P any] struct {
 // pidLength is the length of a private ID.
 const pidLength = 20
 
+// IsPID reports whether a text can be a private ID.
+func IsPID(text string) bool { return random.IsText(text, pidLength) }
+
 // An Owner is who a session belongs to. The hub's user decides with it who can come
 // back as the session.
 type Owner interface {
@@ -70,13 +78,14 @@ type FormerOwner string
 func (o FormerOwner) User() string { return string(o) }
 
 // Begin makes a member, which has no channels yet, one that can come back as a
-// session. position is the one that its client sent, or "".
-func (h *Hub[P]) Begin(m *Member[P], position string, owner Owner) *Session[P] {
+// session. position is the one that its client sent, or "". within is for how long the
+// client can be away.
+func (h *Hub[P]) Begin(m *Member[P], position string, within time.Duration, owner Owner) *Session[P] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := &Session[P]{
 		id: m.to.ID(), pid: random.Text(pidLength), stream: m.stream,
-		arrived: position, member: m, owner: owner,
+		arrived: position, within: within, member: m, owner: owner,
 	}
 	m.stream.mu.Lock()
 	m.track = &track[P]{session: s, start: m.stream.last, era: m.stream.era}
@@ -182,6 +191,9 @@ func (s *Session[P]) end() {
 		return
 	}
 	s.ended = true
+	if s.saved.Load() != 0 {
+		s.changes()
+	}
 	r := &s.stream.hub.sessions
 	r.mu.Lock()
 	r.byPID.Delete(s.pid)

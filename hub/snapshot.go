@@ -125,19 +125,8 @@ func (c *channel[P]) snapshot(now time.Duration, era uint32) *ChannelSnapshot {
 
 // snapshot is called for a session that is away, while nothing else uses it.
 func (s *Session[P]) snapshot() SessionSnapshot {
-	snapshot := SessionSnapshot{
-		App: s.stream.app, ID: s.id, PID: s.pid, Arrived: s.arrived, Left: time.Until(s.until),
-		Start: s.track.start, HasLeft: s.track.left, Blurred: s.track.blurred, Expelled: s.track.expelled,
-	}
-	if s.owner != nil {
-		snapshot.User = s.owner.User()
-	}
-	for _, p := range s.pins {
-		snapshot.Channels = append(snapshot.Channels, SubscriptionSnapshot{p.channel.name.channel, p.since})
-	}
-	for _, r := range s.track.replays {
-		snapshot.Replays = append(snapshot.Replays, ReplaySnapshot{r.channel, r.at, r.offsets})
-	}
+	snapshot := s.describe(s.track)
+	snapshot.Left, snapshot.Channels = time.Until(s.until), s.pinned()
 	return snapshot
 }
 
@@ -194,6 +183,11 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) {
 }
 
 func (h *Hub[P]) restoreSession(from SessionSnapshot, elapsed time.Duration) {
+	h.enlist(h.revive(from), from.Left-elapsed)
+}
+
+// revive makes a session that is away of a snapshot. enlist must follow.
+func (h *Hub[P]) revive(from SessionSnapshot) *Session[P] {
 	stream := h.stream(from.App)
 	s := &Session[P]{id: from.ID, pid: from.PID, stream: stream, arrived: from.Arrived, owner: FormerOwner(from.User)}
 	s.track = &track[P]{session: s, start: from.Start, era: stream.era, left: from.HasLeft, blurred: from.Blurred, expelled: from.Expelled}
@@ -202,13 +196,20 @@ func (h *Hub[P]) restoreSession(from SessionSnapshot, elapsed time.Duration) {
 	}
 	for _, sub := range from.Channels {
 		c := stream.channel(sub.Channel)
-		c.mu.Lock()
+		for !c.enter() {
+			c = stream.channel(sub.Channel)
+		}
 		c.pins++
 		c.mu.Unlock()
 		s.pins = append(s.pins, pin[P]{c, sub.Since})
 	}
+	return s
+}
+
+// enlist makes a revived session one that its client can come back to.
+func (h *Hub[P]) enlist(s *Session[P], left time.Duration) {
 	h.sessions.mu.Lock()
 	h.sessions.byPID.Set(s.pid, s)
 	h.sessions.mu.Unlock()
-	h.sessions.park(s, from.Left-elapsed)
+	h.sessions.park(s, left)
 }

@@ -24,6 +24,11 @@ type track[P any] struct {
 	// 0. A client that has not received a message from there on may not know of it.
 	expelled uint64
 
+	// joining are the channels that the member is about to join, and replaying how many
+	// replays are on their way; see Member.record.
+	joining   []SubscriptionSnapshot
+	replaying int
+
 	minute time.Time // when spent began
 	spent  int       // bytes replayed since
 }

@@ -150,6 +150,7 @@ var (
 	_ caddyfile.Unmarshaler = (*Broker)(nil)
 	_ hub.Opener            = (*Broker)(nil)
 	_ hub.Interested        = (*broker)(nil)
+	_ hub.SessionStore      = (*broker)(nil)
 	_ cluster.Cluster       = (*broker)(nil)
 	_ hub.Admitter          = (*broker)(nil)
 )
