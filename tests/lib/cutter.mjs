@@ -22,10 +22,11 @@ export class Cutter {
   #refusing = false;
   #opening;
 
-  /** Listens on a new port and forwards connections to a local port. */
+  /** Listens on a new port and forwards connections to a local port, its field port. */
   static async start(port) {
     const cutter = new Cutter();
-    cutter.#server = createServer((client) => cutter.#accept(client, port)).listen(0);
+    cutter.port = port;
+    cutter.#server = createServer((client) => cutter.#accept(client, cutter.port)).listen(0);
     await once(cutter.#server, "listening");
     cutter.origin = `http://localhost:${cutter.#server.address().port}`;
     return cutter;

@@ -1,0 +1,157 @@
+// Stock clients whose machine dies, or that come to another one: what they have missed
+// arrives there, once and in order, or they are told that they begin again.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import jwt from "jsonwebtoken";
+import { Caddy } from "./lib/caddy.mjs";
+import { Follower, Ledger } from "./lib/follower.mjs";
+import { Redis } from "./lib/redis.mjs";
+import { until } from "./lib/wait.mjs";
+
+describe("recovery on another machine", () => {
+  let redis, app, key, ledger, home;
+
+  const start = () => Caddy.start({ keystore: "", global: `redis ${redis.url}\n\t\trecovery 2m` });
+  const knows = (caddy) => until("the app and its key are known", async () => {
+    const { status, json } = await caddy.admin("GET", `/realtime/apps/${app.id}`);
+    return status === 200 && json.keys?.some(({ kind }) => kind === "sign");
+  });
+  /** The socket IDs that a machine knows itself. */
+  const connections = async (caddy) => (await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.map(({ id }) => id);
+  /** A machine, and a client on it that has got some events. */
+  const away = async (t, channels, options) => {
+    const caddy = await start();
+    t.after(() => caddy.close());
+    await knows(caddy);
+    const client = await Follower.start(t, new Ledger(caddy, app), channels, options);
+    client.ledger = ledger;
+    for (const channel of channels) {
+      client.channels.set(channel, ledger.entries.length);
+      await ledger.several(channel, 3);
+    }
+    await client.settles();
+    return { caddy, client };
+  };
+  /** Moves a client to the machine that stays. */
+  const move = (client, cut) => {
+    client.cutter.port = home.port;
+    return client.recovers(cut);
+  };
+
+  before(async () => {
+    redis = await Redis.start();
+    home = await start();
+    app = await home.app();
+    key = await home.signingKey(app);
+    await knows(home);
+    ledger = new Ledger(home, app);
+  });
+  after(async () => {
+    await home.close();
+    await redis.close();
+  });
+
+  for (const transport of ["websocket", "polling"]) {
+    test(`a machine that is killed: its client misses nothing (${transport})`, async (t) => {
+      const { caddy, client } = await away(t, [`killed.${transport}`, `killed.${transport}.2`], { transport });
+      const meanwhile = async () => {
+        await caddy.signal("SIGKILL");
+        for (const channel of client.channels.keys()) await ledger.several(channel, 5);
+      };
+      await move(client, { meanwhile });
+      await client.settles();
+      await client.recovers(); // and once more, where it is now
+      await client.settles();
+      assert.deepEqual((await connections(home)).filter((id) => id === client.id), [client.id]);
+    });
+  }
+
+  test("a client that comes to another machine while its own is alive", async (t) => {
+    const { caddy, client } = await away(t, ["moved", "moved.2"]);
+    for (const how of ["reset", "half-open"]) {
+      await move(client, { how, meanwhile: () => ledger.several("moved", 5) });
+      await client.settles();
+      await until("it is on one machine", async () => (await connections(home)).filter((id) => id === client.id).length === 1);
+      client.cutter.port = caddy.port; // and back again
+      await client.recovers({ how, meanwhile: () => ledger.several("moved.2", 5) });
+      await client.settles();
+    }
+    await client.subscribe("moved.3");
+    await ledger.several("moved.3", 2);
+    client.socket.emit("unsubscribe", "moved.2");
+    await until("it has left", async () => (await ledger.publish("nobody")) && !(await home.admin("GET", `/realtime/connections/${app.id}/${client.id}`)).json.channels.includes("moved.2"));
+    client.channels.delete("moved.2");
+    client.got = client.got.filter(({ data }) => data.channel !== "moved.2");
+    await caddy.signal("SIGKILL");
+    await move(client, { meanwhile: () => ledger.several("moved.2", 2) });
+    await client.settles();
+  });
+
+  test("a machine that ends as planned", async (t) => {
+    const { caddy, client } = await away(t, ["planned"]);
+    await move(client, {
+      meanwhile: async () => {
+        await caddy.signal("SIGTERM");
+        await ledger.several("planned", 5);
+      },
+    });
+    await client.settles();
+  });
+
+  test("a machine that is suspended, and goes on after its client has left", async (t) => {
+    const { caddy, client } = await away(t, ["suspended"]);
+    caddy.signal("SIGSTOP");
+    await move(client, { meanwhile: () => ledger.several("suspended", 5) });
+    await client.settles();
+    caddy.signal("SIGCONT");
+    await client.subscribe("suspended.2");
+    await ledger.publish("suspended.2");
+    await client.settles();
+    await client.recovers();
+    await client.settles();
+    await until("the socket is only here", async () => (await connections(home)).filter((id) => id === client.id).length === 1);
+  });
+
+  test("events of a replay that was on its way", async (t) => {
+    await ledger.several("replayed", 20);
+    const { caddy, client } = await away(t, ["plain"]);
+    const from = ledger.entries.length;
+    const answer = await client.subscribe("replayed", { rewind: 20 });
+    assert.equal(answer.replayed, 20);
+    client.channels.set("replayed", from);
+    await until("the replay", () => client.got.filter(({ data }) => data.channel === "replayed").length === 20);
+    client.got = client.got.filter(({ data }) => data.channel === "plain");
+    await ledger.publish("replayed");
+    await client.settles();
+    await caddy.signal("SIGKILL");
+    await move(client, { meanwhile: () => ledger.several("replayed", 3) });
+    await client.settles();
+  });
+
+  test("nobody gets another user's session, who still has it", async (t) => {
+    const token = (sub) => jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub }, key, { algorithm: "HS256" });
+    const { caddy, client } = await away(t, ["theirs"], { auth: { token: token("ann") } });
+    const thief = await Follower.start(t, ledger, [], { auth: { token: token("bob"), pid: client.pid, offset: client.ids.at(-1) } });
+    assert.ok(!thief.socket.recovered && thief.id !== client.id);
+    await ledger.publish("theirs");
+    assert.deepEqual(thief.got, []);
+    await move(client, {
+      meanwhile: async () => {
+        await caddy.signal("SIGKILL");
+        const again = await Follower.start(t, ledger, [], { auth: { token: token("bob"), pid: client.pid, offset: client.ids.at(-1) } });
+        assert.ok(!again.socket.recovered);
+      },
+    });
+    await client.settles();
+  });
+
+  test("a client that has lost its right meanwhile begins again", async (t) => {
+    const channel = "private-taken";
+    const token = () => jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub: "eve", channels: [channel] }, key, { algorithm: "HS256" });
+    const { caddy, client } = await away(t, [channel], { auth: { token: token() } });
+    client.auth.token = jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub: "eve", channels: ["private-other"] }, key, { algorithm: "HS256" });
+    client.cutter.port = home.port;
+    await client.drop({ meanwhile: () => Promise.all([caddy.signal("SIGKILL"), ledger.publish(channel)]) });
+    assert.ok(!client.socket.recovered);
+  });
+});
