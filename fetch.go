@@ -42,6 +42,7 @@ func (s *socket) fetch(app *keystore.App, pid string) bool {
 	q := sessionQuestion{App: app.ID, PID: pid, User: s.rights.Load().User()}
 	err := rt.fetch(ctx, q, rt.settings().recovery(app))
 	if err == nil {
+		rt.fetched.Add(1)
 		return true
 	}
 	if !errors.Is(err, errNoSession) {

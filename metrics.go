@@ -35,6 +35,15 @@ var (
 	forwardedDesc = newDesc("forwarded_total",
 		"Requests of sessions that other machines have: answered, failed, or busy, because too many were in flight.", "outcome")
 
+	machinesDesc         = newDesc("machines", "Machines that are known to be alive, with this one.")
+	fetchedDesc          = newDesc("sessions_fetched_total", "Sessions of other machines that were continued here.")
+	brokerGapsDesc       = newDesc("broker_gaps_total", "How often messages from Redis may have been missing, and were read again.")
+	brokerFilledDesc     = newDesc("broker_filled_total", "Messages that were delivered while that was done.")
+	brokerLostDesc       = newDesc("broker_lost_total", "How often messages of a channel were missing for good: clients that can recover begin again.")
+	brokerReconnectsDesc = newDesc("broker_reconnects_total", "Connections to Redis for messages that were lost.")
+	brokerPublishDesc    = newDesc("broker_publish_duration_seconds", "Requests to Redis to publish one message, or several.")
+	brokerLagDesc        = newDesc("broker_lag_seconds", "How long the last probe took through Redis, back to this machine.")
+
 	webhookWaitingDesc   = newDesc("webhook_waiting", "Events that the receivers of webhooks have yet to receive.")
 	webhookDeliveredDesc = newDesc("webhook_delivered_total", "Events that receivers of webhooks have received.")
 	webhookFailedDesc    = newDesc("webhook_failed_total", "Requests to webhooks that failed; most are repeated.")
@@ -67,6 +76,7 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
 		awayDesc, historyDesc, historyBytesDesc, historyEvictedDesc, replayedDesc,
 		webhookWaitingDesc, webhookDeliveredDesc, webhookFailedDesc, webhookDroppedDesc, forwardedDesc,
+		machinesDesc, fetchedDesc, brokerGapsDesc, brokerFilledDesc, brokerLostDesc, brokerReconnectsDesc, brokerPublishDesc, brokerLagDesc,
 	} {
 		out <- desc
 	}
@@ -106,7 +116,25 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	c.counter(forwardedDesc, forwarded.Forwarded.Load(), "answered")
 	c.counter(forwardedDesc, forwarded.Failed.Load(), "failed")
 	c.counter(forwardedDesc, forwarded.Busy.Load(), "busy")
+	rt.collectMachines(c)
 	rt.stats.Collect(out)
+}
+
+// collectMachines collects what is of use if several machines share a broker.
+func (rt *runtime) collectMachines(c collection) {
+	machines := 1
+	if rt.others != nil {
+		machines = len(rt.others.cluster.Machines())
+	}
+	c.gauge(machinesDesc, machines)
+	c.counter(fetchedDesc, rt.fetched.Load())
+	m := rt.hub.Measures()
+	c.counter(brokerGapsDesc, m.Gaps)
+	c.counter(brokerFilledDesc, m.Filled)
+	c.counter(brokerLostDesc, m.Lost)
+	c.counter(brokerReconnectsDesc, m.Reconnects)
+	c.out <- prometheus.MustNewConstSummary(brokerPublishDesc, m.Publishes, m.PublishTime.Seconds(), nil)
+	c.out <- prometheus.MustNewConstMetric(brokerLagDesc, prometheus.GaugeValue, m.Lag.Seconds())
 }
 
 // A collection is one scrape.

@@ -67,6 +67,7 @@ type runtime struct {
 	began     time.Time
 	others    *others          // nil if the broker serves a single machine
 	sessions  hub.SessionStore // nil if the machines do not share sessions
+	fetched   atomic.Uint64    // sessions of other machines that were continued here
 	nodes     nodes
 
 	current atomic.Pointer[Settings]

@@ -66,6 +66,9 @@ type broker struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines, and calls of methods
 
+	began    time.Time
+	measures measures
+
 	mu     sync.Mutex // guards everything below
 	closed bool
 	apps   map[string]*app // those that were published to, or subscribed to
@@ -76,7 +79,7 @@ type broker struct {
 func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 	b := &broker{
 		client: client, server: s, prefix: s.Prefix, log: logger,
-		probe: "probe:" + rand.Text(), lease: leaseTime, apps: make(map[string]*app),
+		probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
@@ -151,6 +154,7 @@ var (
 	_ hub.Opener            = (*Broker)(nil)
 	_ hub.Interested        = (*broker)(nil)
 	_ hub.SessionStore      = (*broker)(nil)
+	_ hub.Measured          = (*broker)(nil)
 	_ cluster.Cluster       = (*broker)(nil)
 	_ hub.Admitter          = (*broker)(nil)
 )

@@ -35,6 +35,7 @@ func (a *app) catchUp() error {
 	if err != nil {
 		return err
 	}
+	a.broker.measures.gaps.Add(1)
 	received := a.takeUntil(to)
 	var old []item
 	old, received = splitOld(received, to.Epoch)
@@ -59,6 +60,7 @@ func (a *app) catchUp() error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			a.broker.measures.filled.Add(1)
 			a.deliver(all[i].sub, &all[i].envelope, false)
 		}
 	}

@@ -72,6 +72,7 @@ func (l *lane) run() {
 		if l.broker.ctx.Err() != nil {
 			return
 		}
+		l.broker.measures.reconnects.Add(1)
 		l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
 		if time.Since(began) > maxPause {
 			pause = minPause
@@ -161,7 +162,7 @@ func (l *lane) watch(lost, ended <-chan error) error {
 			// Through the client that publishes: it is where the messages are.
 			ctx, cancel := context.WithTimeout(l.broker.ctx, requestTimeout)
 			c := l.broker.client
-			err := c.Do(ctx, c.B().Spublish().Channel(l.name+l.broker.probe).Message("").Build()).Error()
+			err := c.Do(ctx, c.B().Spublish().Channel(l.name+l.broker.probe).Message(l.broker.clock()).Build()).Error()
 			cancel()
 			if err == nil {
 				sent++
@@ -179,6 +180,7 @@ func (l *lane) receive(m rueidis.PubSubMessage) {
 	} else if f := l.listen[m.Channel]; f != nil {
 		f(m.Message)
 	} else if strings.HasSuffix(m.Channel, l.broker.probe) {
+		l.broker.measures.echoed(l.broker.began, m.Message)
 		l.echoed.Add(1)
 	}
 }
