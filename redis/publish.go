@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
