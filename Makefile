@@ -13,7 +13,7 @@ NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients
 # The binary under test: build/caddy or build/caddy-race.
 CADDY_BIN ?= build/caddy
 
-.PHONY: build run test test-go test-redis test-node network clock fuzz soak stress recovery restart tokens presence webhooks lint fmt conformance bench clean
+.PHONY: build run test test-go test-redis test-node network clock fuzz soak stress recovery restart tokens presence webhooks machines cluster lint fmt conformance bench clean
 
 build: build/caddy
 
@@ -42,6 +42,10 @@ build/caddy-guests: $(SOURCES) $(wildcard tests/guests/*.go) tests/guests/go.mod
 
 run: build/caddy examples/node_modules/.package-lock.json
 	@exec node examples/demo.mjs
+
+# Redis, three Caddys, and one in front: kill a machine with a key, and watch.
+cluster: build/caddy examples/node_modules/.package-lock.json
+	@exec node examples/cluster/cluster.mjs
 
 test:
 	@exec scripts/test.sh
@@ -118,6 +122,15 @@ presence: $(CADDY_BIN) tests/node_modules/.package-lock.json
 webhooks: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	WEBHOOKS_CLIENTS=$${WEBHOOKS_CLIENTS:-200} WEBHOOKS_OUTAGE=$${WEBHOOKS_OUTAGE:-300} \
 	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/webhook-outage.test.mjs
+
+# Three machines with one Redis behind a load balancer: machines are killed in turns, Redis
+# is killed, and Redis hangs. At full size: make test runs 40 s of it. It prints its seed:
+# make machines MACHINES_SEED=<seed> makes the same choices again.
+machines: $(CADDY_BIN) tests/node_modules/.package-lock.json
+	MACHINES_CLIENTS=$${MACHINES_CLIENTS:-600} MACHINES_CHANNELS=$${MACHINES_CHANNELS:-30} MACHINES_RATE=$${MACHINES_RATE:-100} \
+	MACHINES_KILLS=$${MACHINES_KILLS:-30} MACHINES_EVERY=$${MACHINES_EVERY:-20000} MACHINES_DOWN=$${MACHINES_DOWN:-5000} \
+	MACHINES_OUTAGE=$${MACHINES_OUTAGE:-60000} MACHINES_WITHIN=$${MACHINES_WITHIN:-10000} MACHINES_NORMAL=$${MACHINES_NORMAL:-2000} \
+	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/machines-kill.test.mjs
 
 lint:
 	@exec scripts/lint.sh

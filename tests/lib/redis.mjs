@@ -13,22 +13,32 @@ export class Redis {
     const redis = new Redis();
     [redis.port] = await freePorts(1);
     redis.dir = mkdtempSync(join(tmpdir(), "realtime-redis-"));
-    const args = ["--port", String(redis.port), "--bind", "127.0.0.1", "--dir", redis.dir, "--save", "", "--appendonly", "yes"];
-    redis.child = spawn("redis-server", args, { stdio: "ignore" });
-    await until("redis-server answers", () => new Promise((done) => {
-      const socket = connect(redis.port, "127.0.0.1", () => socket.end(() => done(true))).on("error", () => done(false));
-    }));
+    await redis.boot();
     return redis;
+  }
+
+  /** Starts the process with the data that is in its directory. */
+  async boot() {
+    const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.dir, "--save", "", "--appendonly", "yes"];
+    this.child = spawn("redis-server", args, { stdio: "ignore" });
+    await until("redis-server answers", () => new Promise((done) => {
+      const socket = connect(this.port, "127.0.0.1", () => socket.end(() => done(true))).on("error", () => done(false));
+    }));
   }
 
   get url() {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  async close() {
+  /** Kills the process; what it has written remains in its directory. */
+  async kill() {
     const ended = once(this.child, "exit");
     this.child.kill("SIGKILL");
     await ended;
+  }
+
+  async close() {
+    await this.kill();
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,133 @@
+// A stock client as docs/recovery.md has it: it asks for recovery, and where it is not
+// recovered, subscribes again from where it stood. It keeps account of what it got.
+import { setTimeout as sleep } from "node:timers/promises";
+import { transports } from "./caddy.mjs";
+import { placeOf } from "./load.mjs";
+import { once } from "./wait.mjs";
+
+export class Keeper {
+  got = new Map(); // places of received events in their order, by channel
+  connects = 0;
+  recovered = 0;
+  began = 0; // returns that were not recovered
+  incomplete = {}; // subscribes that were told that something is missing, by reason
+  refusals = {}; // subscribes and connects that were refused, by code
+  back = true; // it is connected and in all of its channels
+  lost = []; // reasons of "disconnect"
+  disorder = 0; // events behind a later one of another channel, since the last new session
+  #last = -1;
+  #positions = new Map(); // the id from which each channel continues
+  #gaps = new Map(); // what it was told that it has not got: [after, upto], by channel
+
+  /** Returns a client that is in its channels. */
+  static async start(caddy, app, channels, transport, uri) {
+    const keeper = new Keeper();
+    keeper.channels = channels;
+    keeper.transport = transport;
+    for (const channel of channels) keeper.got.set(channel, []);
+    const auth = { appId: app.id, subscribeKey: app.subscribe_key, recover: true };
+    keeper.socket = caddy.socket(app, { uri, transports: transports[transport], auth, reconnectionDelay: 100, reconnectionDelayMax: 1000, timeout: 20_000 });
+    const joined = new Promise((resolve) => (keeper.joined = resolve));
+    keeper.#listen();
+    await once(keeper.socket, "connect", 60_000);
+    await joined;
+    return keeper;
+  }
+
+  /** The machine that has its session. */
+  get machine() {
+    return this.socket.io.engine?.id?.slice(0, 8);
+  }
+
+  #listen() {
+    const { socket } = this;
+    socket.on("connect", () => {
+      this.connects++;
+      if (socket.recovered) {
+        this.recovered++;
+        this.back = true;
+        return;
+      }
+      if (this.connects > 1) this.began++;
+      this.#last = -1;
+      this.#subscribe(socket.id);
+    });
+    socket.on("disconnect", (reason) => {
+      this.back = false;
+      this.lost.push(reason);
+      if (!socket.active) setTimeout(() => socket.connect(), 200);
+    });
+    socket.on("connect_error", (err) => {
+      if (err.data) count(this.refusals, err.data.code);
+      if (!socket.active) setTimeout(() => socket.connect(), 200); // refused with a code
+    });
+    socket.on("subscribed", (answer) => this.#enter(answer)); // before what is replayed
+    socket.on("m", ({ channel }, id) => this.#take(channel, id));
+  }
+
+  #take(channel, id) {
+    const place = placeOf(id);
+    this.got.get(channel)?.push(place) ?? (this.foreign = (this.foreign ?? 0) + 1);
+    if (place < this.#last) this.disorder++;
+    else this.#last = place;
+    const position = this.#positions.get(channel);
+    if (!position || placeOf(position) < place) this.#positions.set(channel, id);
+  }
+
+  async #subscribe(session) {
+    const current = () => this.socket.connected && this.socket.id === session;
+    for (const channel of this.channels) {
+      for (;;) {
+        const since = this.#positions.get(channel);
+        const answer = await this.socket.timeout(20_000).emitWithAck("subscribe", channel, ...(since ? [{ since }] : [])).catch((err) => ({ error: { code: err.message } }));
+        if (!current()) return;
+        if (!answer.error) break;
+        count(this.refusals, answer.error.code);
+        if (answer.error.code === "invalid_position") this.#positions.delete(channel);
+        await sleep(200);
+      }
+    }
+    this.back = true;
+    this.joined();
+  }
+
+  #enter({ channel, id, complete, reason }) {
+    const since = this.#positions.get(channel);
+    this.#last = -1; // what is replayed of a channel can be older than another's latest
+    if (since && !complete) {
+      count(this.incomplete, reason);
+      const gaps = this.#gaps.get(channel) ?? [];
+      this.#gaps.set(channel, [...gaps, [placeOf(since), placeOf(id)]]);
+    }
+    if (!since || !complete) this.#positions.set(channel, id);
+  }
+
+  /** Compares what it got with what was published to its channels since it subscribed. */
+  account(published) {
+    const account = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: this.disorder, foreign: this.foreign ?? 0 };
+    for (const [channel, got] of this.got) {
+      const owed = published.get(channel) ?? new Set();
+      const seen = new Set();
+      let last = -1;
+      for (const place of got) {
+        if (!owed.has(place)) account.foreign++;
+        if (seen.has(place)) account.doubled++;
+        else if (place < last) account.disordered++;
+        seen.add(place);
+        last = Math.max(last, place);
+      }
+      const gaps = this.#gaps.get(channel) ?? [];
+      for (const place of owed) {
+        account.owed++;
+        if (seen.has(place)) continue;
+        if (gaps.some(([after, upto]) => place > after && place <= upto)) account.told++;
+        else account.lost++;
+      }
+    }
+    return account;
+  }
+}
+
+function count(counts, name) {
+  counts[name] = (counts[name] ?? 0) + 1;
+}
