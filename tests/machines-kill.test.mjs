@@ -97,8 +97,7 @@ test("machines are killed in turns, and clients lose nothing, get nothing twice,
   for (let i = 0; i < full.kills; i++) {
     const next = Date.now() + full.every;
     const caddy = machines.all[i % machines.all.length];
-    const living = async () => (await machines.all.find((other) => other !== caddy).admin("GET", "/realtime/machines")).json.machines;
-    const { id } = (await living()).find(({ address }) => address === caddy.node);
+    const id = await machines.idOf(caddy);
     const there = clients.filter(({ machine }) => machine === id).length;
     assert.ok(there > 0, "the machine has no client");
     const began = performance.now();

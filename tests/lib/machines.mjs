@@ -71,6 +71,14 @@ export class Machines {
     }
   }
 
+  /** The ID of a machine, with which the IDs of its sessions begin. */
+  async idOf(caddy) {
+    const { json } = await this.all.find((other) => other !== caddy).admin("GET", "/realtime/machines");
+    // A machine that was killed is listed until its lease has ended, also beside its successor.
+    const records = json.machines.filter(({ address }) => address === caddy.node);
+    return records.sort((a, b) => b.started.localeCompare(a.started))[0].id;
+  }
+
   /** Ends a machine with kill -9. */
   async kill(caddy) {
     this.#spent.set(caddy, (this.#spent.get(caddy) ?? 0) + cpuOf(caddy.pid));
