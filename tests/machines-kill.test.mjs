@@ -32,12 +32,13 @@ async function stage(t) {
   const random = new Random(full.seed);
   const machines = await Machines.start(3, "history 1000 2m\n\t\tdrain 2s");
   t.after(() => machines.close());
+  // "subscribed" has an id only once the app has had a message.
+  await machines.all[0].published(machines.app, { channel: "first", event: "m" });
   const shared = Array.from({ length: full.channels }, (_, i) => `shared.${i}`);
   const own = Array.from({ length: full.clients }, (_, i) => `own.${i}`);
   const clients = await crowd(full.clients, (i) =>
-    Keeper.start(machines.front, machines.app, [...random.some(2, shared), own[i]], i % 3 === 2 ? "polling" : "websocket", machines.front.origin),
+    Keeper.start(t, machines.front, machines.app, [...random.some(2, shared), own[i]], i % 3 === 2 ? "polling" : "websocket", machines.front.origin),
   );
-  t.after(() => clients.forEach(({ socket }) => socket.disconnect()));
   const load = new Load(machines.front.origin, machines.app);
   t.after(() => load.close());
   const before = machines.cpu();
@@ -77,7 +78,7 @@ async function settle(t, { machines, clients, load, before, channels }, more) {
     for (const name of Object.keys(total)) total[name] += account[name];
     for (const [name, count] of Object.entries(counts)) for (const [key, n] of Object.entries(client[name])) count[key] = (count[key] ?? 0) + n;
     const { lost, doubled, disordered, foreign } = account;
-    if (lost || doubled || disordered || foreign) wrong.push(`${i}, ${client.transport}: ${JSON.stringify(account)}, ${client.lost}`);
+    if (lost || doubled || disordered || foreign) wrong.push(`${i}, ${client.transport}: ${JSON.stringify(account)}, ${client.lost}; missed ${client.missed.slice(0, 5)}; ${client.story.slice(-12).join("; ")}`);
   }
   const used = (now, then) => Math.round((now - then) * 10) / 10;
   t.diagnostic(

@@ -14,13 +14,14 @@ export class Keeper {
   refusals = {}; // subscribes and connects that were refused, by code
   back = true; // it is connected and in all of its channels
   lost = []; // reasons of "disconnect"
+  story = []; // connects and subscribes, for people
   disorder = 0; // events behind a later one of another channel, since the last new session
   #last = -1;
   #positions = new Map(); // the id from which each channel continues
   #gaps = new Map(); // what it was told that it has not got: [after, upto], by channel
 
   /** Returns a client that is in its channels. */
-  static async start(caddy, app, channels, transport, uri) {
+  static async start(t, caddy, app, channels, transport, uri) {
     const keeper = new Keeper();
     keeper.channels = channels;
     keeper.transport = transport;
@@ -28,6 +29,7 @@ export class Keeper {
     const auth = { appId: app.id, subscribeKey: app.subscribe_key, recover: true };
     keeper.socket = caddy.socket(app, { uri, transports: transports[transport], auth, reconnectionDelay: 100, reconnectionDelayMax: 1000, timeout: 20_000 });
     const joined = new Promise((resolve) => (keeper.joined = resolve));
+    t.after(() => keeper.close());
     keeper.#listen();
     await once(keeper.socket, "connect", 60_000);
     await joined;
@@ -43,6 +45,7 @@ export class Keeper {
     const { socket } = this;
     socket.on("connect", () => {
       this.connects++;
+      this.story.push(`${socket.recovered ? "recovered" : "connected"} as ${socket.id} on ${this.machine}`);
       if (socket.recovered) {
         this.recovered++;
         this.back = true;
@@ -55,14 +58,24 @@ export class Keeper {
     socket.on("disconnect", (reason) => {
       this.back = false;
       this.lost.push(reason);
-      if (!socket.active) setTimeout(() => socket.connect(), 200);
+      this.#again();
     });
     socket.on("connect_error", (err) => {
       if (err.data) count(this.refusals, err.data.code);
-      if (!socket.active) setTimeout(() => socket.connect(), 200); // refused with a code
+      this.#again();
     });
     socket.on("subscribed", (answer) => this.#enter(answer)); // before what is replayed
     socket.on("m", ({ channel }, id) => this.#take(channel, id));
+  }
+
+  /** Connects again where the stock client does not: when the gateway has refused it. */
+  #again() {
+    if (!this.socket.active && !this.closed) setTimeout(() => this.closed || this.socket.connect(), 200);
+  }
+
+  close() {
+    this.closed = true;
+    this.socket.disconnect();
   }
 
   #take(channel, id) {
@@ -93,6 +106,7 @@ export class Keeper {
 
   #enter({ channel, id, complete, reason }) {
     const since = this.#positions.get(channel);
+    this.story.push(`${channel} since ${since && placeOf(since)}: ${complete ? "complete" : reason} at ${placeOf(id)}`);
     this.#last = -1; // what is replayed of a channel can be older than another's latest
     if (since && !complete) {
       count(this.incomplete, reason);
@@ -105,6 +119,7 @@ export class Keeper {
   /** Compares what it got with what was published to its channels since it subscribed. */
   account(published) {
     const account = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: this.disorder, foreign: this.foreign ?? 0 };
+    this.missed = []; // what is lost, for people
     for (const [channel, got] of this.got) {
       const owed = published.get(channel) ?? new Set();
       const seen = new Set();
@@ -121,7 +136,10 @@ export class Keeper {
         account.owed++;
         if (seen.has(place)) continue;
         if (gaps.some(([after, upto]) => place > after && place <= upto)) account.told++;
-        else account.lost++;
+        else {
+          account.lost++;
+          this.missed.push(`${channel} ${place} after ${Math.max(-1, ...got.filter((other) => other < place))} before ${Math.min(...got.filter((other) => other > place))}`);
+        }
       }
     }
     return account;
