@@ -41,6 +41,7 @@ func parseOpening(t testing.TB, packet string) opening {
 type poller struct {
 	server *server
 	opening
+	stamp string // t in the URL, if not empty
 }
 
 func (s *server) openPolling() *poller {
@@ -59,6 +60,9 @@ func (p *poller) url() string {
 	url := p.server.http.URL + "/engine.io/?EIO=4&transport=polling"
 	if p.SID != "" {
 		url += "&sid=" + p.SID
+	}
+	if p.stamp != "" {
+		url += "&t=" + p.stamp
 	}
 	return url
 }

@@ -38,6 +38,7 @@ type pendingPoll struct {
 	answer  *Packet // the final answer of a closed session
 	noop    bool    // the poll must end, with a noop if nothing is queued
 	refused bool    // the session moved to a websocket
+	stamp   uint64  // see stampOf
 }
 
 // wake makes the handler check again.
@@ -54,7 +55,7 @@ const upgradePause = 50 * time.Millisecond
 
 // poll answers a GET as soon as something is queued.
 func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *protocolError {
-	me, probed, refusal := s.park(x)
+	me, probed, refusal := s.park(x, stampOf(r.URL.Query().Get("t")))
 	if refusal != nil {
 		return refusal
 	}
@@ -90,7 +91,7 @@ func (s *Session) poll(w http.ResponseWriter, r *http.Request, x Exchange) *prot
 
 // park makes a GET the session's pending poll. probed reports that a websocket
 // is about to replace it.
-func (s *Session) park(x Exchange) (me *pendingPoll, probed bool, refusal *protocolError) {
+func (s *Session) park(x Exchange, stamp uint64) (me *pendingPoll, probed bool, refusal *protocolError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(time.Now())
@@ -104,11 +105,11 @@ func (s *Session) park(x Exchange) (me *pendingPoll, probed bool, refusal *proto
 		return nil, false, errBadRequest
 	case s.state == stateClosed:
 		return nil, false, errUnknownSession
-	case s.pending != nil:
+	case s.pending != nil, stamp != 0 && stamp == s.stamp:
 		s.abort(TransportError, closePacket)
 		return nil, false, errBadRequest
 	}
-	s.pending = &pendingPoll{woken: make(chan struct{}, 1), hold: x.Hold}
+	s.pending = &pendingPoll{woken: make(chan struct{}, 1), hold: x.Hold, stamp: stamp}
 	return s.pending, s.probed, nil
 }
 
@@ -135,6 +136,7 @@ func (s *Session) collect(me *pendingPoll, end bool) ([]*Packet, *protocolError)
 		go s.finish()
 	case len(s.queue) > 0:
 		batch = s.takeQueue()
+		s.stamp = me.stamp
 	case end || me.noop:
 		batch = []*Packet{noopPacket}
 	default:

@@ -85,6 +85,7 @@ type Session struct {
 	pending   *pendingPoll // the GET that is waiting for packets
 	held      bool         // a poll's answer is on hold, see Exchange.Hold
 	answered  time.Time    // when the last answer was taken, or the session opened; zero on a websocket
+	stamp     uint64       // stampOf the last poll that got packets
 	posting   bool         // a POST is in progress
 	farewell  bool         // the client closed; its next poll still gets an answer
 	upgrading bool         // a websocket is being probed

@@ -180,7 +180,7 @@ func isPoll(r *http.Request) bool {
 // needed returns the part of a query that Engine.IO reads.
 func needed(query url.Values) string {
 	kept := url.Values{}
-	for _, name := range []string{"EIO", "transport", "sid", "j"} {
+	for _, name := range []string{"EIO", "transport", "sid", "j", "t"} {
 		if query.Has(name) {
 			kept.Set(name, query.Get(name))
 		}
