@@ -72,7 +72,7 @@ func TestUserWhoMayNotAskForSettingsIsNoError(t *testing.T) {
 		if err := s.do("ACL", "SETUSER", "default", "on", "nopass", "~*", "&*", "+@all", commands).Error(); err != nil {
 			t.Fatal(err)
 		}
-		logs := openedBroker(t, s.url())
+		logs := openedBroker(t, s.defaultURL())
 		if n := logs.FilterLevelExact(zapcore.DebugLevel).Len(); n != 1 || logs.Len() != 1 {
 			t.Errorf("%s: %v", commands, logs.All())
 		}

@@ -54,8 +54,8 @@ func TestKeystoreInACluster(t *testing.T) {
 	for _, s := range servers {
 		nodes = append(nodes, fmt.Sprintf("127.0.0.1:%d", s.port))
 	}
-	a := newHolder(t, fmt.Sprintf("redis://%s?addr=%s&addr=%s", nodes[0], nodes[1], nodes[2]))
-	b := newHolder(t, "redis://"+nodes[2])
+	a := newHolder(t, fmt.Sprintf("redis://realtime:password@%s?addr=%s&addr=%s", nodes[0], nodes[1], nodes[2]))
+	b := newHolder(t, "redis://realtime:password@"+nodes[2])
 	one, s := a.open()
 	other, _ := b.open()
 	slots := make(map[string]bool)
@@ -78,7 +78,7 @@ func TestKeystoreInACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	knows(t, other, apps[0].ID, "")
-	third, _ := newHolder(t, "redis://"+nodes[1]).open()
+	third, _ := newHolder(t, "redis://realtime:password@"+nodes[1]).open()
 	if n := count(third); n != 19 {
 		t.Errorf("%d apps, want 19", n)
 	}

@@ -103,15 +103,15 @@ func TestCopyThatCannotBeWrittenIsNoHindrance(t *testing.T) {
 // A wrong configuration must not start with the copy and stay unnoticed.
 func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
 	server := startRedis(t, "--requirepass", "secret")
-	m := newHolder(t, strings.Replace(server.url(), "//", "//:secret@", 1))
+	m := newHolder(t, server.as(":secret"))
 	registry, _ := m.open()
 	create(t, registry, "shop")
 	if err := registry.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for url, cure := range map[string]string{
-		strings.Replace(server.url(), "//", "//:hunter2@", 1): "refuses the user or the password",
-		server.url(): "requires a password",
+		server.as(":hunter2"): "refuses the user or the password",
+		server.defaultURL():   "requires a password",
 	} {
 		m.URL = url
 		m.provision()

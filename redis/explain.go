@@ -10,11 +10,15 @@ import (
 	"github.com/redis/rueidis"
 )
 
+const missingRight = "the user lacks a right; docs/configuration.md has the line that allows all that is needed: ACL SETUSER"
+
 // cures are what to do about Redis' errors, by how their texts begin.
 var cures = []struct{ prefix, cure string }{
 	{"WRONGPASS", "it refuses the user or the password; correct them in the URL"},
 	{"NOAUTH", "it requires a password; put it into the URL: redis://user:password@host:6379"},
-	{"NOPERM", "the user lacks a right; allow all commands for the keys and channels of the prefix: ACL SETUSER <user> on ><password> ~<prefix>:* &<prefix>:* +@all"},
+	{"NOPERM", missingRight},
+	{"ACL failure in script", missingRight},
+	{"can't run this command", missingRight}, // in a script of Redis 7.0
 	{"READONLY", "it is a replica; name the primary in the URL, or Sentinel: ?master_set=<name>"},
 	{"OOM", "its memory is full; raise maxmemory"},
 	{"MISCONF", "it cannot write to its disk; free some space, see its log"},

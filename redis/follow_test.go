@@ -18,7 +18,7 @@ func TestChangeOfAnotherMachineIsKnownWithinASecond(t *testing.T) {
 		"with notifications": func(s *redisServer) string { return s.url() },
 		"without the right to publish and subscribe": func(s *redisServer) string {
 			s.do("ACL", "SETUSER", "shop", "on", ">secret", "~rt:*", "+@all", "-publish", "-subscribe")
-			return strings.Replace(s.url(), "//", "//shop:secret@", 1)
+			return s.as("shop:secret")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

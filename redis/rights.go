@@ -9,16 +9,18 @@ import (
 )
 
 // Commands that the broker and the keystore cannot do without, each with arguments with
-// which it is checked: KEY and CHANNEL are names that begin with the prefix. The keystore
-// can do without PUBLISH and SUBSCRIBE, and both without INFO and CONFIG GET. Connecting
-// needs PING.
+// which it is checked: KEY and CHANNEL are names that begin with the prefix. EVAL is not
+// among them, because the check itself needs it. The keystore can do without PUBLISH and
+// SUBSCRIBE, and both without INFO and CONFIG GET.
 var (
 	brokerCommands = []string{
-		"PING", "EVALSHA x 1 KEY", "HMGET KEY e o", "HSET KEY e x", "GET KEY", "SET KEY x", "XADD KEY 1-0 m x", "XRANGE KEY - +",
-		"PTTL KEY", "PEXPIRE KEY 1", "UNLINK KEY", "SPUBLISH CHANNEL x", "SSUBSCRIBE CHANNEL", "SUNSUBSCRIBE CHANNEL",
+		"PING", "EVALSHA x 1 KEY", "TIME", "GET KEY", "SET KEY x", "GETRANGE KEY 0 1", "DEL KEY", "UNLINK KEY", "PTTL KEY", "PEXPIRE KEY 1",
+		"HMGET KEY e o", "HSET KEY e x", "HGETALL KEY", "HDEL KEY e",
+		"LINDEX KEY 0", "LLEN KEY", "LPOP KEY", "LSET KEY 0 x", "LTRIM KEY 0 1", "RPUSH KEY x", "XADD KEY 1-0 m x", "XRANGE KEY - +",
+		"SPUBLISH CHANNEL x", "SSUBSCRIBE CHANNEL", "SUNSUBSCRIBE CHANNEL",
 	}
 	keystoreCommands = []string{
-		"PING", "EVALSHA x 1 KEY", "GET KEY", "SET KEY x", "DEL KEY", "EXISTS KEY", "INCR KEY", "HGETALL KEY", "HSET KEY e x", "TIME",
+		"PING", "EVALSHA x 1 KEY", "TIME", "GET KEY", "SET KEY x", "DEL KEY", "EXISTS KEY", "INCR KEY", "HGETALL KEY", "HSET KEY e x",
 		"ZADD KEY 1 x", "ZREM KEY x", "ZSCORE KEY x", "ZRANGE KEY 0 -1", "ZRANGEBYSCORE KEY 0 1",
 	}
 )

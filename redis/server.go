@@ -97,6 +97,7 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 	option := s.option
 	option.ClientName = "caddy-realtime"
 	option.DisableCache = true // nothing is cached on the client's side
+	option.ClientSetInfo = rueidis.DisableClientSetInfo
 	if change != nil {
 		change(&option)
 	}

@@ -24,6 +24,7 @@ type redisServer struct {
 	dir  string
 	port int
 	args []string
+	user []string // of url: its name, and its rights
 	cmd  *exec.Cmd
 	log  *output
 	done chan struct{} // closed when the process has ended
@@ -51,19 +52,33 @@ func (o *output) String() string {
 // redis.conf as arguments: "--appendonly", "yes".
 func startRedis(t testing.TB, args ...string) *redisServer {
 	t.Helper()
-	s := &redisServer{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	s := &redisServer{t: t, dir: t.TempDir(), port: freePort(t), args: args, user: documentedUser(t, "allkeys", "allchannels")}
 	s.start()
 	t.Cleanup(func() { s.kill() })
 	return s
 }
 
-// url returns the server's URL.
-func (s *redisServer) url() string { return fmt.Sprintf("redis://127.0.0.1:%d", s.port) }
+// url returns the server's URL for a user with the commands in the documents, and no
+// others.
+func (s *redisServer) url() string { return s.as("realtime:password") }
+
+// defaultURL returns the server's URL without a user.
+func (s *redisServer) defaultURL() string { return s.as("") }
+
+// as returns the server's URL for a user with a password.
+func (s *redisServer) as(user string) string {
+	if user != "" {
+		user += "@"
+	}
+	return fmt.Sprintf("redis://%s127.0.0.1:%d", user, s.port)
+}
 
 // start starts the process, again after kill, and waits until it answers.
 func (s *redisServer) start() {
 	s.t.Helper()
 	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no"}, s.args...)
+	args = append(args, "--user")
+	args = append(args, s.user...)
 	s.cmd = exec.Command("redis-server", args...)
 	s.log, s.done = new(output), make(chan struct{})
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
