@@ -50,24 +50,28 @@ func (s *Server) explain(err error) error {
 	if answer := answerOf(err); answer != "" {
 		for _, c := range cures {
 			if strings.Contains(answer, c.prefix) { // a script's error begins with ERR
-				return &serverError{err, fmt.Sprintf("redis at %s: %s: %s", at, c.cure, answer)}
+				return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s: %s", at, c.cure, answer)}
 			}
 		}
-		return &serverError{err, fmt.Sprintf("redis at %s: %s", at, answer)}
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s", at, answer)}
+	}
+	if cure, wrong := tlsCure(err); cure != "" {
+		return &serverError{err, fmt.Sprintf("redis at %s: %s: %v", at, cure, err), wrong}
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return &serverError{err, fmt.Sprintf("redis at %s does not answer; check that it runs: %v", at, err)}
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s does not answer; check that it runs: %v", at, err)}
 	case errors.Is(err, context.Canceled):
-		return &serverError{err, fmt.Sprintf("redis at %s: %v", at, err)}
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %v", at, err)}
 	}
-	return &serverError{err, fmt.Sprintf("redis at %s cannot be reached; check that it runs, and that this machine may connect to it: %v", at, err)}
+	return &serverError{err: err, text: fmt.Sprintf("redis at %s cannot be reached; check that it runs, and that this machine may connect to it: %v", at, err)}
 }
 
 // A serverError has the client's error, and a text with the cure.
 type serverError struct {
-	err  error
-	text string
+	err   error
+	text  string
+	wrong bool // the configuration is, although nothing was answered
 }
 
 func (e *serverError) Error() string { return e.text }
@@ -85,7 +89,8 @@ func answerOf(err error) string {
 // unreachable reports whether an explained error means that Redis is away, rather than
 // that the configuration is wrong, or what it keeps.
 func unreachable(err error) bool {
-	if _, ok := errors.AsType[*serverError](err); !ok {
+	explained, ok := errors.AsType[*serverError](err)
+	if !ok || explained.wrong {
 		return false
 	}
 	answer := answerOf(err)

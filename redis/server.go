@@ -10,7 +10,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,10 +29,20 @@ const openTimeout = 5 * time.Second
 
 // A Server is where a keystore or a broker finds Redis.
 type Server struct {
-	// URL is redis://[user:password@]host[:6379][/db], or rediss:// for TLS. Sentinel's
-	// has its primary's name, ?master_set=name, and the other sentinels as further
-	// &addr=host:port; Cluster's can have further nodes as &addr=, too. It can have
-	// placeholders.
+	// URL is redis://[user:password@]host[:6379][/db], or rediss:// for TLS. It can have
+	// placeholders, and parameters:
+	//
+	//	redis://user:password@sentinel1:26379/0?master_set=name&addr=sentinel2:26379
+	//	redis://user:password@node1:6379?addr=node2:6379
+	//	rediss://user:password@host:6379?ca_file=ca.pem&cert_file=client.pem&key_file=client.key
+	//
+	// Sentinel's has the name of the primary, master_set, and the sentinels instead of the
+	// server; user and password are those of the server, while sentinel_user and
+	// sentinel_password are for the sentinels. addr is a further sentinel, or a further
+	// node of Cluster. With TLS, sentinels use it, too. ca_file is the certificate of the
+	// authority that signed the servers' certificates, by default those that the system
+	// trusts; cert_file and key_file are a certificate for servers that demand one, read
+	// again for each connection. skip_verify accepts any certificate, for tests.
 	URL string `json:"url,omitempty"`
 
 	// Prefix begins the names of all keys. Gateways with different prefixes share
@@ -60,15 +69,9 @@ func (s *Server) provision(setting string) error {
 	if s.URL == "" {
 		return fmt.Errorf("%s redis needs the URL of the server: %s redis redis://10.0.0.5:6379", setting, setting)
 	}
-	parsed, err := url.Parse(s.URL)
-	if err != nil || parsed.Scheme == "" || parsed.Host == "" && parsed.Scheme != "unix" {
-		return fmt.Errorf("%s redis: that is not a URL such as redis://user:password@10.0.0.5:6379/0; a password has its special characters escaped, as in p%%40ss", setting)
-	}
-	option, err := rueidis.ParseURL(s.URL)
-	if err != nil {
+	if err := s.parse(); err != nil {
 		return fmt.Errorf("%s redis: %w", setting, err)
 	}
-	s.option = option
 	if s.Prefix == "" {
 		s.Prefix = defaultPrefix
 	}
@@ -103,7 +106,7 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, s.explain(err)
+		return nil, s.explain(s.diagnose(context.Background(), err))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
