@@ -101,6 +101,9 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 	option.ClientName = "caddy-realtime"
 	option.DisableCache = true // nothing is cached on the client's side
 	option.ClientSetInfo = rueidis.DisableClientSetInfo
+	if option.Sentinel.MasterSet != "" { // finds the new primary if Sentinel's message was lost
+		option.Sentinel.TopologyRefreshInterval = 5 * time.Second
+	}
 	if change != nil {
 		change(&option)
 	}

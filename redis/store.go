@@ -75,14 +75,8 @@ func (s *store) reach() error {
 	return s.away
 }
 
-// tune makes calls fail at once while Redis is away, so that errors say why, and finds
-// the new primary of Sentinel if its message was lost.
-func tune(option *rueidis.ClientOption) {
-	option.DisableRetry = true
-	if option.Sentinel.MasterSet != "" {
-		option.Sentinel.TopologyRefreshInterval = 5 * time.Second
-	}
-}
+// tune makes calls fail at once while Redis is away, so that errors say why.
+func tune(option *rueidis.ClientOption) { option.DisableRetry = true }
 
 // connection returns the client, or the error of the last attempt to connect.
 func (s *store) connection() (rueidis.Client, error) {
