@@ -10,6 +10,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
+const tooManyClients = "max number of clients reached"
+
 const missingRight = "the user lacks a right; docs/configuration.md has the line that allows all that is needed: ACL SETUSER"
 
 // cures are what to do about Redis' errors, by how their texts begin.
@@ -23,13 +25,14 @@ var cures = []struct{ prefix, cure string }{
 	{"OOM", "its memory is full; raise maxmemory"},
 	{"MISCONF", "it cannot write to its disk; free some space, see its log"},
 	{"WRONGTYPE", "another application uses a key of that name; choose another prefix"},
+	{tooManyClients, "it has no free connection; raise maxclients, or close some"},
 	{"LOADING", "it is starting; wait until it has read its data"},
 	{"CLUSTERDOWN", "the cluster is not complete; see CLUSTER INFO"},
 	{"MASTERDOWN", "it is a replica without its primary"},
 }
 
 // temporary are errors of a server that is there but serves nobody yet.
-var temporary = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
+var temporary = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", tooManyClients}
 
 // explain turns an error of the client into one that names the server and the cure. Such
 // an error is not explained twice.
