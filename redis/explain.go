@@ -28,6 +28,7 @@ var cures = []struct{ prefix, cure string }{
 	{tooManyClients, "it has no free connection; raise maxclients, or close some"},
 	{"LOADING", "it is starting; wait until it has read its data"},
 	{"CLUSTERDOWN", "the cluster is not complete; see CLUSTER INFO"},
+	{"TRYAGAIN", "the cluster moves a slot; wait until that is done, see CLUSTER NODES"},
 	{"MASTERDOWN", "it is a replica without its primary"},
 }
 

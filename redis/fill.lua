@@ -1,6 +1,7 @@
 -- Reads a channel's history.
 --
 -- KEYS[1]   the app's position, see publish.lua
+-- KEYS[2]   a key that never exists, see there
 -- ARGV[1]   what begins the names of the app's keys
 -- ARGV[2]   the epoch
 -- ARGV[3]   the channel

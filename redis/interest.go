@@ -83,12 +83,13 @@ func (l *lane) subscribe(ctx context.Context, name string, s *subscription) erro
 				}
 			}
 		}
-		if _, refused := rueidis.IsRedisErr(err); refused || ctx.Err() != nil {
+		_, refused := rueidis.IsRedisErr(err)
+		switch {
+		case refused && !moving(err), ctx.Err() != nil:
 			return cmp.Or(err, ctx.Err())
-		}
-		if err != nil {
+		case err != nil && !refused:
 			err = l.left(ctx, conn)
-		} else {
+		default:
 			err = sleep(ctx, minPause)
 		}
 		if err != nil {

@@ -34,6 +34,9 @@ func baseName(prefix, app string) string {
 
 func (a *app) positionKey() string { return a.base + "m" }
 
+// absentKey is a key that never exists.
+func (a *app) absentKey() string { return a.base + "-" }
+
 func (a *app) limitKey() string { return a.base + "l" }
 
 func (a *app) claimsKey() string { return a.base + "q" }

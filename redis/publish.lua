@@ -2,6 +2,8 @@
 --
 -- KEYS[1]   the app's position: a hash of epoch (e) and offset (o), and two times
 --           (p, r) with the offsets of then (q, s)
+-- KEYS[2]   a key that never exists: while Cluster moves the slot, when some of the
+--           keys are on another server, the script is refused
 -- ARGV[1]   what begins the names of the app's keys
 -- ARGV[2]   the epoch to begin if a new one is needed
 -- ARGV[3]   the position that the caller knows of: its epoch
