@@ -93,8 +93,12 @@ func know(t testing.TB, all ...*node) {
 	}
 }
 
-// die cuts a machine off from Redis for good, as if its process were killed.
-func (n *node) die() { n.client.Close() }
+// die cuts a machine off from Redis for good, as if its process were killed. It is
+// suspended, too, because a client that has reconnected before can survive Close.
+func (n *node) die() {
+	n.client.Close()
+	n.t.Cleanup(n.suspend())
+}
 
 // suspend stops a machine, as SIGSTOP does, until the returned function is called.
 func (n *node) suspend() (resume func()) {
