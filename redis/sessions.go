@@ -21,10 +21,10 @@ var saveSource string
 var (
 	saveScript = rueidis.NewLuaScript(saveSource)
 	dropScript = rueidis.NewLuaScript(`
-if redis.call('HGET', KEYS[1], 'm') ~= ARGV[1] then return 0 end
+if redis.call('HMGET', KEYS[1], 'm')[1] ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 	takeScript = rueidis.NewLuaScript(`
-if redis.call('HGET', KEYS[1], 'm') ~= ARGV[1] then return 0 end
+if redis.call('HMGET', KEYS[1], 'm')[1] ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'm', ARGV[2])
 return 1`)
 )
