@@ -75,7 +75,8 @@ func (a *app) push(i item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.queue) == maxQueue || a.bytes+len(i.text) > maxQueueBytes {
-		a.queue, a.bytes, a.behind = cancelFills(a.queue), 0, true
+		cancelFills(a.queue)
+		a.queue, a.bytes, a.behind = nil, 0, true
 		a.breaks++
 	} else {
 		a.queue = append(a.queue, i)

@@ -86,8 +86,8 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 		f.floor = last
 	}
 	// From the newest on, as long as each is the one before the next.
-	for i := len(entries) - 1; i >= 0; i-- {
-		e, err := readHeader(entries[i])
+	for _, entry := range slices.Backward(entries) {
+		e, err := readHeader(entry)
 		if err != nil || e.Epoch != f.at.Epoch {
 			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
 			break
@@ -160,13 +160,11 @@ func (f *filling) add(m *hub.Message) {
 	}
 }
 
-// cancelFills has those who wait for an item that is dropped try again. It returns an
-// empty queue.
-func cancelFills(dropped []item) []item {
+// cancelFills has those who wait for an item that is dropped try again.
+func cancelFills(dropped []item) {
 	for _, i := range dropped {
 		if i.fill != nil {
 			i.fill.done <- false
 		}
 	}
-	return nil
 }
