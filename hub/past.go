@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -30,14 +31,19 @@ type PastMessage struct {
 }
 
 // Past returns at most limit messages of a channel: the oldest first, or the newest
-// first. since asks for those after a position; nil for all that are kept. The only
-// error is ErrPosition.
-//
-// The hub has the history of channels without subscribers only if its broker is
-// Local.
-func (h *Hub[P]) Past(app, channel string, since *Position, limit int, newestFirst bool) (Past, error) {
+// first. since asks for those after a position; nil for all that are kept. The error is
+// ErrPosition or, until ctx ends, the broker's, which is asked for the history of a
+// channel without subscribers unless it is Local.
+func (h *Hub[P]) Past(ctx context.Context, app, channel string, since *Position, limit int, newestFirst bool) (Past, error) {
 	if since != nil && !since.isOf(app) {
 		return Past{}, ErrPosition
+	}
+	if h.interests != nil {
+		n := name{app, channel}
+		if err := h.interests.acquire(ctx, n); err != nil {
+			return Past{}, err
+		}
+		defer h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 	}
 	s := h.stream(app)
 	s.mu.Lock()

@@ -64,7 +64,7 @@ type Channels interface {
 	Subscribers(app, channel string) int
 
 	// Past is [hub.Hub.Past].
-	Past(app, channel string, since *hub.Position, limit int, newestFirst bool) (hub.Past, error)
+	Past(ctx context.Context, app, channel string, since *hub.Position, limit int, newestFirst bool) (hub.Past, error)
 
 	// Check delivers a message and returns an error if it does not arrive.
 	Check(ctx context.Context) error

@@ -2,6 +2,8 @@ package manage
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -51,9 +53,12 @@ func (c *call) listMessages() error {
 	if order != "" && order != "asc" && order != "desc" {
 		return apierr.InvalidRequest("order is %s. It is asc, the oldest message first, or desc.", text.Quote(order))
 	}
-	past, err := c.Channels.Past(c.app.ID, c.channel, since, limit, order == "desc")
-	if err != nil {
+	past, err := c.Channels.Past(c.r.Context(), c.app.ID, c.channel, since, limit, order == "desc")
+	switch {
+	case errors.Is(err, hub.ErrPosition):
 		return apierr.InvalidPosition()
+	case err != nil:
+		return fmt.Errorf("reading the history: %w", err)
 	}
 	answer := Messages{
 		Channel: c.channel, Complete: past.Missing == "", Reason: string(past.Missing),

@@ -39,6 +39,26 @@ describe("two gateways with one Redis", () => {
     assert.equal(new Set(sockets[0].got).size, 100);
   });
 
+  test("the history is that of both, also for subscribers and operators of the machine that had nobody in the channel", async () => {
+    const [one, other] = machines;
+    const app = await one.app();
+    await until("the other knows the app", async () => (await other.admin("GET", `/realtime/apps/${app.id}`)).status === 200);
+    const receipts = [];
+    for (let n = 0; n < 5; n++) receipts.push(await one.published(app, { channel: "past", event: "e", data: n }));
+    const { json } = await other.admin("GET", `/realtime/channels/${app.id}/past/messages?since=${receipts[1].id}`);
+    assert.deepEqual(json.messages.map(({ id, data }) => [id, data]), receipts.slice(2).map(({ id }, i) => [id, i + 2]));
+    assert.ok(json.complete);
+    const socket = other.socket(app);
+    const got = [];
+    socket.on("e", (data) => got.push(data));
+    await once(socket, "connect");
+    const answer = await socket.emitWithAck("subscribe", "past", { since: receipts[0].id });
+    assert.deepEqual([answer.complete, answer.replayed], [true, 4]);
+    await one.published(app, { channel: "past", event: "e", data: 5 });
+    await until("all has arrived", () => got.length >= 5);
+    assert.deepEqual(got, [1, 2, 3, 4, 5]);
+  });
+
   test("a key that one revokes ends its sockets on the other within a second", async () => {
     const [one, other] = machines;
     const app = await one.app();
