@@ -17,7 +17,7 @@ func stampOf(t string) uint64 {
 		return 0
 	}
 	h := fnv.New64a()
-	h.Write([]byte(t)) // never fails
+	_, _ = h.Write([]byte(t)) // never fails
 	return h.Sum64()
 }
 
