@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -68,6 +69,7 @@ type broker struct {
 
 	began    time.Time
 	measures measures
+	away     atomic.Bool // see watch
 
 	mu     sync.Mutex // guards everything below
 	closed bool
@@ -88,6 +90,7 @@ func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 // Start implements hub.Broker.
 func (b *broker) Start(h hub.Handler) error {
 	b.handler = h
+	b.work.Go(b.watch)
 	return nil
 }
 

@@ -23,7 +23,7 @@ const (
 
 	// Pauses between attempts to connect.
 	minPause = 50 * time.Millisecond
-	maxPause = 2 * time.Second
+	maxPause = 500 * time.Millisecond
 
 	// subscribeChunk bounds the channels in one command.
 	subscribeChunk = 500

@@ -41,6 +41,9 @@ func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hu
 // publish publishes messages of the app, and sets their positions. With no message, it
 // only begins a new epoch if one is needed.
 func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (o hub.Outcome, err error) {
+	if a.broker.away.Load() {
+		return o, a.broker.server.explain(errAway)
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	known := a.lastKnown()

@@ -1,0 +1,47 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Redis is away if it has not answered a PING for pingTimeout; until it does, publishes
+// are refused at once. Otherwise they would wait behind each other.
+const (
+	pingInterval = time.Second
+	pingTimeout  = 3 * time.Second
+	awayInterval = 100 * time.Millisecond
+)
+
+var errAway = errors.New("it does not answer")
+
+// watch asks again and again whether Redis answers, until the broker is closed.
+func (b *broker) watch() {
+	pause := pingInterval
+	for sleep(b.ctx, pause) == nil {
+		err := b.ping()
+		if b.ctx.Err() != nil {
+			return
+		}
+		if was := b.away.Swap(err != nil); was != (err != nil) {
+			if err != nil {
+				b.log.Warn("redis is away: publishes are refused, sockets stay", zap.Error(b.server.explain(err)))
+			} else {
+				b.log.Info("redis is back")
+			}
+		}
+		pause = pingInterval
+		if err != nil {
+			pause = awayInterval
+		}
+	}
+}
+
+func (b *broker) ping() error {
+	ctx, cancel := context.WithTimeout(b.ctx, pingTimeout)
+	defer cancel()
+	return b.client.Do(ctx, b.client.B().Ping().Build()).Error()
+}
