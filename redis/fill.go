@@ -41,15 +41,13 @@ func (a *app) expectFill(s *subscription) (breaks uint64) {
 // fill gives the hub the history of a channel that is subscribed to. at is where the app
 // stood then. It returns false without an error if that must be tried again.
 func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
-	if known := a.lastKnown(); known.Epoch != "" && at.Epoch == "" || at.Offset < offsetIn(at.Epoch, known) {
-		_, err := a.publish(ctx, nil, hub.Terms{}) // begins a new epoch
+	if at.Epoch == "" || at.Offset < offsetIn(at.Epoch, a.lastKnown()) {
+		_, err := a.publish(ctx, nil, hub.Terms{}) // begins an epoch: subscribers are told where they stand
 		return false, err
 	}
 	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
-	if at.Epoch != "" {
-		if err := a.readPast(ctx, s.channel, f); err != nil {
-			return false, err
-		}
+	if err := a.readPast(ctx, s.channel, f); err != nil {
+		return false, err
 	}
 	a.push(item{sub: s, fill: f})
 	select {

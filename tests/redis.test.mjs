@@ -43,6 +43,10 @@ describe("two gateways with one Redis", () => {
     const [one, other] = machines;
     const app = await one.app();
     await until("the other knows the app", async () => (await other.admin("GET", `/realtime/apps/${app.id}`)).status === 200);
+    const early = one.socket(app, { auth: { appId: app.id, subscribeKey: app.subscribe_key, recover: true } });
+    await once(early, "connect");
+    assert.match((await early.emitWithAck("subscribe", "past")).id, /^[A-Z2-7]{16}-0$/, "where it stands is known before the first event");
+    early.disconnect();
     const receipts = [];
     for (let n = 0; n < 5; n++) receipts.push(await one.published(app, { channel: "past", event: "e", data: n }));
     const { json } = await other.admin("GET", `/realtime/channels/${app.id}/past/messages?since=${receipts[1].id}`);
