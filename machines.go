@@ -59,10 +59,14 @@ func (rt *runtime) join(shared cluster.Cluster) error {
 	g := rt.gateway
 	rt.others = &others{cluster: shared, log: rt.log}
 	rt.sessions, _ = shared.(hub.SessionStore)
-	h := &machineHandler{log: rt.log, questions: questionsTo(g.Sockets, g.Channels, &rt.sockets)}
+	h := &machineHandler{log: rt.log, questions: questionsTo(g.Sockets, g.Channels, &rt.sockets, rt.presence)}
 	h.questions[questionSession] = answering(rt.release)
 	if err := shared.Join(rt.machine(), h); err != nil {
 		return err
+	}
+	if carrier, ok := shared.(cluster.Presence); ok {
+		carrier.SharePresence(machineMembers{rt})
+		g.Presence = allMembers{rt.presence, rt.others}
 	}
 	rt.nodes.use(shared)
 	g.Sockets = allSockets{g.Sockets, rt.others}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/manage"
+	"github.com/seed-c079cc48/caddy-realtime/presence"
 )
 
 // The questions that machines ask each other for operators.
@@ -21,6 +22,7 @@ const (
 	questionDisconnectUser = "disconnect user"
 	questionChannels       = "channels"
 	questionSubscribers    = "subscribers"
+	questionMembers        = "members"
 )
 
 // A viewQuestion is the body of all of them: what the method of that name takes.
@@ -53,7 +55,7 @@ type channelPage struct {
 }
 
 // questionsTo returns what answers the questions, from what this machine has.
-func questionsTo(s manage.Sockets, c manage.Channels, counted *sockets) map[string]question {
+func questionsTo(s manage.Sockets, c manage.Channels, counted *sockets, p *presence.Presence) map[string]question {
 	return map[string]question{
 		questionCounts:     answering(func(struct{}) (map[string]int, error) { return counted.counts(), nil }),
 		questionCountByKey: answering(func(q viewQuestion) (map[string]int, error) { return s.CountByKey(q.App), nil }),
@@ -83,6 +85,7 @@ func questionsTo(s manage.Sockets, c manage.Channels, counted *sockets) map[stri
 			page, more := c.List(q.App, q.Prefix, q.After, q.Limit)
 			return channelPage{page, more}, nil
 		}),
+		questionMembers:     answering(func(q viewQuestion) ([]presence.Member, error) { return p.MembersHere(q.App, q.Channel), nil }),
 		questionSubscribers: answering(func(q viewQuestion) (int, error) { return c.Subscribers(q.App, q.Channel), nil }),
 	}
 }

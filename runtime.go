@@ -120,10 +120,14 @@ func openRuntime(first *App) (*runtime, error) {
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
 	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings)
-	rt.hub.Observe(rt.hooks.occupied)
 	rt.hub.Interrupted(interrupt)
 	rt.presence = rt.newPresence()
-	rt.presence.Observe(rt.hooks.member)
+	if shared, ok := broker.(cluster.Presence); ok {
+		rt.presence.Share(shared.PresenceChanged) // and what hooks are told is that of all machines
+	} else {
+		rt.hub.Observe(rt.hooks.occupied)
+		rt.presence.Observe(rt.hooks.member)
+	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live, hooks: rt.hooks}
 	rt.restore()
 	// Watch before reading the apps: other processes can change the store at any time.

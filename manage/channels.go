@@ -69,8 +69,8 @@ func (c *call) listMembers() error {
 	return nil
 }
 
-// A MemberPage is a page of the users in a channel with presence, in the order in
-// which they have joined it.
+// A MemberPage is a page of the users in a channel with presence, in the order of
+// Presence.Members.
 type MemberPage struct {
 	Channel string            `json:"channel"`
 	Count   int               `json:"count"` // of all members

@@ -115,7 +115,8 @@ type UserSockets struct {
 
 // Presence knows the users in channels.
 type Presence interface {
-	// Members is [presence.Presence.Members].
+	// Members returns all members of a channel, in the order in which they have joined;
+	// with several machines, in order of their IDs.
 	Members(app, channel string) []presence.Member
 
 	// Count returns the number of a channel's members.

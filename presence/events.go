@@ -16,7 +16,7 @@ const (
 type Member struct {
 	ID      string          `json:"id"`
 	Info    json.RawMessage `json:"info,omitempty"`
-	Sockets int             `json:"sockets"` // 0 during the grace
+	Sockets int             `json:"sockets"` // on this machine; 0 during the grace
 }
 
 // A Snapshot is the state of a channel: its first members in the order in which

@@ -45,8 +45,11 @@ type member struct {
 	channel *channel
 	user    *user
 	info    json.RawMessage
-	sockets int
+	sockets int32  // on this machine
 	timer   *timer // of the grace, while sockets is 0
+
+	// elsewhere means that the machines together count the user as a member, see Share.
+	elsewhere bool
 
 	before, after *member // in the channel
 	prev, next    *member // of the user
@@ -81,6 +84,14 @@ func (u *user) share(info json.RawMessage) json.RawMessage {
 		u.info = bytes.Clone(info)
 	}
 	return u.info
+}
+
+// here reports whether the user is a member because of this machine.
+func (m *member) here() bool { return m.sockets > 0 || m.timer != nil }
+
+// view returns what others see of a member.
+func (m *member) view() Member {
+	return Member{ID: m.user.name, Info: m.info, Sockets: int(m.sockets)}
 }
 
 // add appends a member to its channel and to its user.
@@ -137,7 +148,7 @@ func (a *app) remove(m *member) {
 func (c *channel) list(most int) []Member {
 	all := make([]Member, 0, min(most, c.count))
 	for m := c.first; m != nil && len(all) < most; m = m.after {
-		all = append(all, Member{ID: m.user.name, Info: m.info, Sockets: m.sockets})
+		all = append(all, m.view())
 	}
 	return all
 }

@@ -25,6 +25,11 @@ type world struct {
 	seen     map[string]int // events
 	log      []entry
 
+	// With other machines: what the sharer was told of, and what Here said the last time.
+	shared  bool
+	changed map[modelSocket]bool
+	here    map[modelSocket]string
+
 	mu sync.Mutex // held while the owner of the timers announces
 }
 
@@ -57,7 +62,12 @@ type modelMember struct {
 	info    string
 	sockets int
 	until   time.Time // the end of the grace, if sockets is 0
+
+	elsewhere bool
 }
+
+// here reports whether this machine has the member.
+func (m *modelMember) here() bool { return m.sockets > 0 || time.Now().Before(m.until) }
 
 func (m *modelMember) is(got Member) bool {
 	return m.id == got.ID && m.info == string(got.Info) && m.sockets == got.Sockets
@@ -70,7 +80,7 @@ type believer struct {
 	large bool
 }
 
-func newWorld(t *testing.T, seed uint64, most int) *world {
+func newWorld(t *testing.T, seed uint64, most int, shared bool) *world {
 	t.Helper()
 	w := &world{
 		t: t, random: rand.New(rand.NewPCG(seed, uint64(most))), most: most,
@@ -80,6 +90,10 @@ func newWorld(t *testing.T, seed uint64, most int) *world {
 	}
 	w.p = New(w.announce, func(app string) time.Duration { return w.grace[app] })
 	w.p.most = most
+	if w.shared = shared; shared {
+		w.changed, w.here = make(map[modelSocket]bool), make(map[modelSocket]string)
+		w.p.Share(func(app, channel, user string) { w.changed[modelSocket{key{app, channel}, user}] = true })
+	}
 	for _, app := range []string{"x", "y"} {
 		for _, channel := range []string{"a", "b", "c"} {
 			w.channels[key{app, channel}] = &modelChannel{joined: make(map[string]int)}
@@ -186,6 +200,11 @@ func ids(members []Member) []string {
 func (w *world) step() {
 	k := key{[]string{"x", "y"}[w.random.IntN(2)], []string{"a", "b", "c"}[w.random.IntN(3)]}
 	c := w.channels[k]
+	if w.shared && w.random.IntN(4) == 0 {
+		w.others(k)
+		w.check(k)
+		return
+	}
 	switch n := w.random.IntN(100); {
 	case n < 36:
 		w.join(k, fmt.Sprint("u", w.random.IntN(8)))
@@ -242,6 +261,51 @@ func (w *world) join(k key, user string) {
 	clear(text) // it belongs to the caller
 }
 
+// others is what all machines together say: of one user, or of the channel.
+func (w *world) others(k key) {
+	if w.random.IntN(10) > 0 {
+		user, is := fmt.Sprint("u", w.random.IntN(8)), w.random.IntN(2) == 0
+		w.p.Set(k.app, k.channel, user, w.elsewhere(k, user, is), is)
+		return
+	}
+	var all []Member
+	count := w.random.IntN(6)
+	for _, m := range slices.Clone(w.channels[k].members) { // those who leave are first
+		if m.elsewhere && m.id >= fmt.Sprint("u", count) {
+			w.elsewhere(k, m.id, false)
+		}
+	}
+	for i := range count {
+		user := fmt.Sprint("u", i)
+		all = append(all, Member{ID: user, Info: w.elsewhere(k, user, true)})
+	}
+	w.p.Replace(k.app, k.channel, all)
+}
+
+// elsewhere has the model be told by the other machines of a user, and returns its info.
+func (w *world) elsewhere(k key, user string, is bool) json.RawMessage {
+	info := []string{"", `{"n":1}`, `{"n":2}`}[w.random.IntN(3)]
+	w.note("%s is in %v with %s elsewhere: %t", user, k, info, is)
+	c := w.channels[k]
+	i := slices.IndexFunc(c.members, func(m *modelMember) bool { return m.id == user })
+	if i < 0 && is {
+		c.members = append(c.members, &modelMember{id: user, info: info, elsewhere: true})
+		c.changed = time.Now()
+	} else if i >= 0 {
+		m := c.members[i]
+		was := m.elsewhere
+		m.elsewhere = is
+		switch {
+		case is && !m.here():
+			m.info = info
+		case was && !is && !m.here():
+			c.members = slices.Delete(c.members, i, i+1)
+			c.changed = time.Now()
+		}
+	}
+	return json.RawMessage(info)
+}
+
 func (w *world) leave(i int) {
 	s := w.sockets[i]
 	w.note("%s leaves %v", s.user, s.key)
@@ -282,7 +346,7 @@ func (w *world) sleep(d time.Duration) {
 func (w *world) expire() {
 	for _, c := range w.channels {
 		c.members = slices.DeleteFunc(c.members, func(m *modelMember) bool {
-			if m.sockets > 0 || time.Now().Before(m.until) {
+			if m.here() || m.elsewhere {
 				return false
 			}
 			if m.until.After(c.changed) {
@@ -304,6 +368,9 @@ func (w *world) check(k key) {
 		w.fatal("%v: got %+v, want %+v", k, got, want)
 	}
 	w.checkTimers()
+	if w.shared {
+		w.checkShared(k)
+	}
 	rest := time.Since(c.changed)
 	if len(want) > w.most && !c.large || c.large && len(want) <= w.most && rest >= stay+pause {
 		w.fatal("%v has %d members for %s; large: %t", k, len(want), rest, c.large)
@@ -317,6 +384,37 @@ func (w *world) check(k key) {
 		case (!c.large || rest >= pause) && b.count != len(want):
 			w.fatal("%v: a subscriber believes in %d members, %s after there were %d", k, b.count, rest, len(want))
 		}
+	}
+}
+
+// checkShared fails the test if the other machines do not know what this one has.
+func (w *world) checkShared(k key) {
+	all := 0
+	for i := range 8 {
+		s := modelSocket{k, fmt.Sprint("u", i)}
+		info, is := w.p.Here(k.app, k.channel, s.user)
+		var want *modelMember
+		for _, m := range w.channels[k].members {
+			if m.id == s.user && m.here() {
+				want = m
+			}
+		}
+		if is != (want != nil) || is && want.info != string(info) {
+			w.fatal("%v: %s is here: %t, with %s; want %+v", k, s.user, is, info, want)
+		}
+		now := ""
+		if is {
+			now = "is here with " + string(info)
+			all++
+		}
+		if now != w.here[s] && !w.changed[s] {
+			w.fatal("%v: the others were not told that %s %s", k, s.user, now)
+		}
+		w.here[s] = now
+		delete(w.changed, s)
+	}
+	if here := w.p.MembersHere(k.app, k.channel); len(here) != all || slices.Contains(w.p.ChannelsHere(k.app), k.channel) != (all > 0) {
+		w.fatal("%v: here are %+v, want %d; channels %v", k, here, all, w.p.ChannelsHere(k.app))
 	}
 }
 
@@ -346,6 +444,13 @@ func (w *world) end() {
 	for len(w.sockets) > 0 {
 		w.leave(w.random.IntN(len(w.sockets)))
 	}
+	for k := range w.channels {
+		w.p.Replace(k.app, k.channel, nil)
+		for _, m := range w.channels[k].members {
+			m.elsewhere = false
+		}
+	}
+	w.expire()
 	w.sleep(time.Minute)
 	for k, c := range w.channels {
 		w.check(k)
@@ -373,7 +478,7 @@ func TestPresenceIsWhatTheModelSays(t *testing.T) {
 		for seed := range uint64(3) {
 			t.Run(fmt.Sprintf("most %d, seed %d", most, seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, seed, most)
+					w := newWorld(t, seed, most, seed > 0)
 					defer w.p.Close()
 					for range steps {
 						w.step()

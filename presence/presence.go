@@ -30,6 +30,13 @@
 // snapshot or realtime:presence, plus one for each joined and minus one for each
 // left since.
 //
+// # Several machines
+//
+// With [Presence.Share], a user is also a member while another machine says so. What
+// changes on this machine is told to the [Sharer], which carries it to the other
+// machines; what they say is applied with Set and Replace. The grace is that of the
+// machine where the user's last socket was.
+//
 // # Locks
 //
 // Every change of a channel is made inside the function that is passed to
@@ -61,6 +68,7 @@ type Presence struct {
 	began    time.Time
 	most     int      // Most; less in tests
 	observe  Observer // can be nil
+	share    Sharer   // can be nil
 
 	mu     sync.Mutex // guards everything below, and what it leads to; locked after a channel's lock
 	apps   map[string]*app
@@ -101,7 +109,8 @@ func (p *Presence) tellObserver(m *member, is bool) {
 }
 
 // Close stops the timers. Once it has returned, no member's grace ends, and only
-// Join and Leave announce anything. The observer is told that all members have left.
+// Join, Leave and what other machines say announce anything. The observer is told that
+// all members have left; the Sharer is told nothing.
 func (p *Presence) Close() {
 	p.close.Do(func() { close(p.closed) })
 	p.owner.Wait()
@@ -128,12 +137,14 @@ func (p *Presence) Join(app, channel, user string, info json.RawMessage) {
 			m = &member{channel: c, user: u, info: u.share(info), sockets: 1}
 			a.add(m)
 			p.tellObserver(m, true)
+			p.tellSharer(m)
 			return p.joined(m)
 		}
-		m.sockets++
-		if !bytes.Equal(m.info, info) {
+		if changed := !bytes.Equal(m.info, info); changed || !m.here() {
 			m.info = u.share(info)
+			p.tellSharer(m)
 		}
+		m.sockets++
 		p.stop(m.timer)
 		m.timer = nil
 		return "", nil, false
@@ -161,8 +172,17 @@ func (p *Presence) Leave(app, channel, user string) {
 			m.timer = p.start(&timer{at: p.now() + grace, channel: m.channel, member: m})
 			return "", nil, false
 		}
-		return p.left(m)
+		return p.end(m)
 	})
+}
+
+// end ends a user's membership on this machine. The caller holds mu.
+func (p *Presence) end(m *member) (event string, data any, ok bool) {
+	p.tellSharer(m)
+	if m.elsewhere {
+		return "", nil, false
+	}
+	return p.left(m)
 }
 
 // expire ends a timer that is due, unless it was stopped meanwhile.
@@ -175,7 +195,7 @@ func (p *Presence) expire(t *timer) {
 			return "", nil, false
 		case t.member != nil:
 			t.member.timer = nil
-			return p.left(t.member)
+			return p.end(t.member)
 		}
 		t.channel.large.timer = nil
 		return p.tell(t.channel)
@@ -229,6 +249,7 @@ func (p *Presence) Forget(app string) {
 	}
 	for _, m := range a.members.All() {
 		p.stop(m.timer)
+		p.tellSharer(m)
 	}
 	for _, c := range a.channels.All() {
 		if c.large != nil {

@@ -116,7 +116,11 @@ func (a *app) run() {
 		queue, behind := a.next()
 		switch {
 		case behind:
-			if err := a.catchUp(); err != nil {
+			err := a.catchUp()
+			if err == nil && a.broker.shared() != nil {
+				err = a.refreshAll()
+			}
+			if err != nil {
 				a.fail(err)
 			}
 		case queue == nil:
@@ -163,6 +167,10 @@ func (a *app) deliverAll(queue []item) {
 		}
 		if it.fill != nil {
 			a.finishFill(it.sub, it.fill)
+			continue
+		}
+		if isNotice(it.text) {
+			a.takeNotice(it.sub, it.text)
 			continue
 		}
 		e, err := readHeader(it.text)

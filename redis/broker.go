@@ -63,6 +63,8 @@ type broker struct {
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join
 
+	members atomic.Pointer[cluster.Members] // nil before SharePresence
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines, and calls of methods
@@ -159,5 +161,6 @@ var (
 	_ hub.SessionStore      = (*broker)(nil)
 	_ hub.Measured          = (*broker)(nil)
 	_ cluster.Cluster       = (*broker)(nil)
+	_ cluster.Presence      = (*broker)(nil)
 	_ hub.Admitter          = (*broker)(nil)
 )

@@ -114,6 +114,10 @@ func (a *app) takeUntil(to hub.Position) []item {
 			cancelFills(a.queue[n : n+1])
 			continue
 		}
+		if isNotice(a.queue[n].text) { // all members are read afterwards
+			a.bytes -= len(a.queue[n].text)
+			continue
+		}
 		e, err := readHeader(a.queue[n].text)
 		if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
 			break

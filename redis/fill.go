@@ -25,6 +25,7 @@ type filling struct {
 	at     hub.Position
 	floor  uint64 // everything after it is in past
 	past   []hub.Filled
+	roster *roster   // the members, if the channel has them
 	breaks uint64    // of the app, before the channel was subscribed to
 	done   chan bool // gets false if it must be read again
 }
@@ -34,7 +35,7 @@ type filling struct {
 func (a *app) expectFill(s *subscription) (breaks uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s.early = nil
+	s.early, s.heard = nil, hub.Position{}
 	return a.breaks
 }
 
@@ -48,6 +49,13 @@ func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks
 	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
 	if err := a.readPast(ctx, s.channel, f); err != nil {
 		return false, err
+	}
+	if a.hasMembers(s.channel) {
+		all, err := a.readRosters(ctx, s.channel)
+		if err != nil {
+			return false, err
+		}
+		f.roster = &all[0]
 	}
 	a.push(item{sub: s, fill: f})
 	select {
@@ -119,6 +127,9 @@ func (a *app) finishFill(s *subscription, f *filling) {
 	if a.at.Epoch != "" && a.at.Epoch != f.at.Epoch {
 		a.behind, again = true, true // the epoch is new to one of both
 	}
+	if r := f.roster; r != nil && s.heard.Epoch != "" && (s.heard.Epoch != r.at.Epoch || s.heard.Offset > r.at.Offset) {
+		again = true // a change since the members were read
+	}
 	if again || a.subs[s.channel] != s {
 		a.mu.Unlock()
 		f.done <- false
@@ -139,6 +150,9 @@ func (a *app) finishFill(s *subscription, f *filling) {
 		}
 	}
 	a.broker.handler.Fill(a.id, s.channel, at, f.floor, f.past)
+	if f.roster != nil {
+		s.use(f.roster)
+	}
 	f.done <- true
 }
 

@@ -18,6 +18,9 @@ type subscription struct {
 	last   hub.Position   // the newest message of the history that was delivered since
 	filled bool           // the hub has got the history
 	early  []*hub.Message // received before that
+	heard  hub.Position   // the last notice that was received before that
+
+	copy rosterCopy // of the channel's members
 }
 
 // Interest implements hub.Interested.
@@ -34,13 +37,16 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 	name := a.pubsubName(channel)
 	if !on {
 		l.remove(name, channel)
+		l.occupied(id, channel)
 		l.unsubscribe(ctx, name)
 		return nil
 	}
 	s := &subscription{app: a, channel: channel}
 	l.add(name, s)
+	l.occupied(id, channel)
 	if err := l.subscribe(ctx, name, s); err != nil {
 		l.remove(name, channel)
+		l.occupied(id, channel)
 		// Before it returns, because the next call may subscribe again. ctx may have ended.
 		l.unsubscribe(b.ctx, name) //nolint:contextcheck // see above
 		return b.server.explain(err)
@@ -57,10 +63,14 @@ func (l *lane) add(name string, s *subscription) {
 
 func (l *lane) remove(name, channel string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.subs[name]; s != nil {
+	s := l.subs[name]
+	if s != nil {
 		delete(l.subs, name)
 		s.app.remove(channel)
+	}
+	l.mu.Unlock()
+	if s != nil {
+		s.end()
 	}
 }
 

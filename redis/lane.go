@@ -36,6 +36,8 @@ type lane struct {
 	name   string        // begins all names
 	echoed atomic.Uint64 // probes that came back
 
+	register *register
+
 	// listen has functions that get the messages of further channels. They do not
 	// block. It is not changed once the lane runs.
 	listen map[string]func(message string)
@@ -54,13 +56,16 @@ func (b *broker) lane(app string) *lane {
 	if b.lanes[i] == nil {
 		b.lanes[i] = b.newLane(laneName(b.prefix, i))
 		b.work.Go(b.lanes[i].run)
+		b.work.Go(b.lanes[i].register.run)
 	}
 	return b.lanes[i]
 }
 
 // newLane returns a lane that does not run yet.
 func (b *broker) newLane(name string) *lane {
-	return &lane{broker: b, name: name, subs: make(map[string]*subscription), changed: make(chan struct{})}
+	l := &lane{broker: b, name: name, subs: make(map[string]*subscription), changed: make(chan struct{})}
+	l.register = &register{broker: b, lane: l, wake: make(chan struct{}, 1), changed: make(map[place]struct{})}
+	return l
 }
 
 // run connects again and again until the broker is closed.
@@ -191,12 +196,22 @@ func (l *lane) find(name string) *subscription {
 	return l.subs[name]
 }
 
+// all returns the subscriptions.
+func (l *lane) all() []*subscription {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.subs))
+}
+
 // resume has the apps catch up, once all is subscribed to.
 func (l *lane) resume(conn rueidis.DedicatedClient) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = conn
 	close(l.changed)
+	if l.broker.shared() != nil {
+		l.register.doubt() // Redis may have failed over
+	}
 	for _, s := range l.subs {
 		s.app.resume()
 	}

@@ -60,6 +60,7 @@ type member struct {
 	wake    chan struct{}        // holds one: the list is to be read
 	gone    chan cluster.Machine // those for which Gone is to be called
 	ready   chan struct{}        // closed once the machine has joined
+	ended   chan string          // IDs of machines that are gone, for sweep
 	questions
 
 	// Only run uses these.
@@ -97,7 +98,7 @@ func (b *broker) Join(self cluster.Machine, h cluster.Handler) error {
 	}
 	m := &member{
 		broker: b, handler: h, id: self.ID, base: machinesName(b.prefix),
-		wake: make(chan struct{}, 1), gone: make(chan cluster.Machine, maxGone), ready: make(chan struct{}),
+		wake: make(chan struct{}, 1), gone: make(chan cluster.Machine, maxGone), ended: make(chan string, maxGone), ready: make(chan struct{}),
 		self: self, others: make(map[string]*peer), list: []cluster.Machine{self}, secret: make([]byte, secretSize),
 	}
 	_, _ = rand.Read(m.secret) // never fails, see crypto/rand
@@ -235,6 +236,7 @@ func (m *member) apply(a *roll) {
 		}
 		if m.joined != "" && m.joined != p.joined && !lostData {
 			m.broker.log.Warn("this machine was cut off from redis for longer than its lease, so that it was lost for the others; it has joined again")
+			m.broker.lookAtMarks()
 		}
 		m.joined = p.joined
 	}
@@ -293,6 +295,10 @@ func (m *member) callGone() {
 	for {
 		select {
 		case lost := <-m.gone:
+			select {
+			case m.ended <- lost.ID:
+			default: // sweep finds it later
+			}
 			m.handler.Gone(lost)
 		case <-m.broker.ctx.Done():
 			return

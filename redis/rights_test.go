@@ -157,6 +157,17 @@ func useBroker(t *testing.T, s *redisServer, url string) {
 	until(t, "two events share an entry", func() bool {
 		return admit("", 5000, time.Hour) == nil && s.ran()["lset"]
 	})
+	here, there := newVenue(t, url, "d", shortLease), newVenue(t, url, "e", shortLease)
+	know(t, here.node, there.node)
+	watcher := here.enter("c", "")
+	there.enter("c", "ann")
+	bob := there.enter("c", "bob")
+	watcher.expect("ann bob")
+	bob.leave()
+	watcher.expect("ann")
+	there.close()
+	watcher.expect("")
+
 	s.do("CLIENT", "KILL", "TYPE", "pubsub")
 	other.publish(message("app", "a", "last"))
 	until(t, "it arrives", func() bool {
