@@ -26,6 +26,7 @@ type hooks struct {
 	log      *zap.Logger
 	registry *keystore.Registry
 	manager  *webhook.Manager // nil if its directory cannot be used
+	shared   bool             // machines share what happens; the sender has it wait then
 	later    *webhook.Debounce
 	caddy    *caddyEvents
 	rejected rejections
@@ -42,14 +43,23 @@ const hookDelay = 3 * time.Second
 const closeHooks = 5 * time.Second
 
 // newHooks opens the queues. Without them, everything but webhooks works.
-func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, settings *Settings) *hooks {
-	h := &hooks{log: log, registry: registry, caddy: newCaddyEvents(log), byApp: make(map[string][]keystore.Hook)}
+func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, settings *Settings, shared *sharedHooks) *hooks {
+	h := &hooks{log: log, registry: registry, caddy: newCaddyEvents(log), byApp: make(map[string][]keystore.Hook), shared: shared != nil}
+	options := webhook.Options{Logger: log, AllowPrivate: settings.allowsPrivateHooks(), Disabled: h.disabled}
+	if h.shared {
+		h.later = webhook.NewDebounce(h.caddy.add, hookDelay)
+		shared.hooks = h
+		shared.describe(&options)
+		h.manager, _ = webhook.Open(options) // fails only without a directory
+		return h
+	}
 	h.later = webhook.NewDebounce(h.send, hookDelay)
 	dir := filepath.Join(caddy.AppDataDir(), "realtime.webhooks")
 	if keystoreDir != "" {
 		dir = filepath.Join(keystoreDir, "webhooks")
 	}
-	manager, err := webhook.Open(webhook.Options{Dir: dir, Logger: log, AllowPrivate: settings.allowsPrivateHooks(), Disabled: h.disabled})
+	options.Dir = dir
+	manager, err := webhook.Open(options)
 	if err != nil {
 		log.Error("webhooks are not sent: their queues cannot be used", zap.String("dir", dir), zap.Error(err))
 		return h
@@ -129,7 +139,7 @@ func (h *hooks) set() {
 	var all []webhook.Hook
 	for _, app := range slices.Sorted(maps.Keys(h.byApp)) {
 		for _, k := range h.byApp[app] {
-			hook := webhook.Hook{ID: k.ID, App: app, URL: k.URL, Events: k.Events, Prefix: k.Prefix, Enabled: k.Enabled}
+			hook := webhook.Hook{ID: k.ID, App: app, URL: k.URL, Events: k.Events, Prefix: k.Prefix, Enabled: k.Enabled, Created: k.Created}
 			for _, secret := range k.Secrets(now) {
 				if key, err := keystore.HookKey(secret); err == nil { // as the registry made sure
 					hook.Secrets = append(hook.Secrets, key)
@@ -202,11 +212,15 @@ func (s *socket) tellHooks(typ, reason string) {
 // toggle sends that something is, or later that it is no longer, unless that is taken
 // back by then.
 func (h *hooks) toggle(key string, is bool, begun, ended webhook.Event) {
+	emit := h.emit
+	if h.shared {
+		emit = h.caddy.add // the broker sees what the webhooks are told
+	}
 	switch {
 	case !is:
 		h.later.Hold(key, ended)
 	case !h.later.TakeBack(key):
-		h.emit(begun)
+		emit(begun)
 	}
 }
 

@@ -24,9 +24,12 @@ func (m machineMembers) Has(app, channel string) bool {
 
 // Facts implements cluster.Members.
 func (m machineMembers) Facts(app, channel string) (occupancy, members bool) {
-	h := m.runtime.hooks
-	return h.wanted(app, webhook.ChannelOccupied, channel) || h.wanted(app, webhook.ChannelVacated, channel),
-		h.wanted(app, webhook.MemberJoined, channel) || h.wanted(app, webhook.MemberLeft, channel)
+	hooks := m.runtime.hooks.manager
+	if hooks == nil {
+		return false, false
+	}
+	return hooks.Wanted(app, webhook.ChannelOccupied, channel) || hooks.Wanted(app, webhook.ChannelVacated, channel),
+		hooks.Wanted(app, webhook.MemberJoined, channel) || hooks.Wanted(app, webhook.MemberLeft, channel)
 }
 
 // Grace implements cluster.Members.

@@ -61,6 +61,7 @@ func (rt *runtime) join(shared cluster.Cluster) error {
 	rt.sessions, _ = shared.(hub.SessionStore)
 	h := &machineHandler{log: rt.log, questions: questionsTo(g.Sockets, g.Channels, &rt.sockets, rt.presence)}
 	h.questions[questionSession] = answering(rt.release)
+	h.questions[questionHook] = answering(rt.answerHook)
 	if err := shared.Join(rt.machine(), h); err != nil {
 		return err
 	}
@@ -71,6 +72,9 @@ func (rt *runtime) join(shared cluster.Cluster) error {
 	rt.nodes.use(shared)
 	g.Sockets = allSockets{g.Sockets, rt.others}
 	g.Channels = allChannels{g.Channels, rt.others}
+	if rt.hooks.shared {
+		g.Webhooks = rt.sharedHooks
+	}
 	return nil
 }
 

@@ -42,24 +42,25 @@ func (a *App) runtimeKey() runtimeKey { return runtimeKey{a.keystore.Identity(),
 // sockets. The settings and the log are those of the latest configuration that
 // runs on it.
 type runtime struct {
-	key       runtimeKey
-	log       *zap.Logger
-	lasting   *logging.Lasting
-	registry  *keystore.Registry
-	publisher publisher
-	gateway   *manage.Gateway
-	hub       *hub.Hub[*socketio.Broadcast]
-	presence  *presence.Presence
-	sio       *socketio.Server
-	eio       *engineio.Server
-	sockets   sockets
-	live      live.Feeds
-	failed    access.Failures
-	admission access.Admission
-	arrived   arrivals
-	stats     *stats.Stats
-	expiry    *keystore.Expiry
-	hooks     *hooks
+	key         runtimeKey
+	log         *zap.Logger
+	lasting     *logging.Lasting
+	registry    *keystore.Registry
+	publisher   publisher
+	gateway     *manage.Gateway
+	hub         *hub.Hub[*socketio.Broadcast]
+	presence    *presence.Presence
+	sio         *socketio.Server
+	eio         *engineio.Server
+	sockets     sockets
+	live        live.Feeds
+	failed      access.Failures
+	admission   access.Admission
+	arrived     arrivals
+	stats       *stats.Stats
+	expiry      *keystore.Expiry
+	hooks       *hooks
+	sharedHooks *sharedHooks // nil if this machine sends alone
 
 	keystoreDir string // "" if the keystore has none
 
@@ -119,14 +120,13 @@ func openRuntime(first *App) (*runtime, error) {
 		rt.expiry.Stop()
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
-	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings)
+	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings, rt.shareHooks(broker))
 	rt.hub.Interrupted(interrupt)
 	rt.presence = rt.newPresence()
+	rt.hub.Observe(rt.hooks.occupied)
+	rt.presence.Observe(rt.hooks.member)
 	if shared, ok := broker.(cluster.Presence); ok {
-		rt.presence.Share(shared.PresenceChanged) // and what hooks are told is that of all machines
-	} else {
-		rt.hub.Observe(rt.hooks.occupied)
-		rt.presence.Observe(rt.hooks.member)
+		rt.presence.Share(shared.PresenceChanged)
 	}
 	rt.publisher = publisher{settings: rt.settings, hub: rt.hub, registry: rt.registry, stats: rt.stats, feeds: &rt.live, hooks: rt.hooks}
 	rt.restore()
@@ -145,7 +145,6 @@ func openRuntime(first *App) (*runtime, error) {
 			break
 		}
 	}
-	rt.hooks.begin(hooked)
 	rt.gateway = &manage.Gateway{
 		KeystorePlace: rt.key.keystore,
 		Registry:      rt.registry,
@@ -169,6 +168,7 @@ func openRuntime(first *App) (*runtime, error) {
 			return nil, errors.Join(fmt.Errorf("joining the other machines: %w", err), rt.Destruct())
 		}
 	}
+	rt.hooks.begin(hooked)
 	return rt, nil
 }
 

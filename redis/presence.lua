@@ -45,12 +45,12 @@ local function fact(facts, channel, began, user, info)
 	local name = base .. 'f'
 	if user == '' then
 		if not string.find(facts, 'o') then return end
-		redis.call('XADD', name, 'MAXLEN', '~', '10000', '*', 't', began and 'channel.occupied' or 'channel.vacated', 'c', channel)
+		redis.call('XADD', name, 'MAXLEN', '~', '10000', '*', 't', began and 'occupied' or 'vacated', 'c', channel)
 	else
 		if not string.find(facts, 'm') then return end
-		redis.call('XADD', name, 'MAXLEN', '~', '10000', '*', 't', began and 'member.joined' or 'member.left', 'c', channel, 'u', user, 'i', info)
+		redis.call('XADD', name, 'MAXLEN', '~', '10000', '*', 't', began and 'joined' or 'left', 'c', channel, 'u', user, 'i', info)
 	end
-	redis.call('PEXPIRE', name, day)
+	redis.call('PEXPIRE', name, 90000000) -- as in facts.go
 end
 
 -- split returns the machines that have a user, and its info.

@@ -168,6 +168,18 @@ func useBroker(t *testing.T, s *redisServer, url string) {
 	there.close()
 	watcher.expect("")
 
+	r := newReceiver(t)
+	tellers := []*teller{newTeller(t, url, "f", hookTo(r.URL)), newTeller(t, url, "g", hookTo(r.URL))}
+	sender := senderOf(t, tellers...)
+	for _, m := range tellers {
+		m.say(0, 10)
+	}
+	r.complete(10, tellers...)
+	sender.use() // the record of a hook that is removed
+	for _, m := range tellers {
+		m.quit()
+	}
+
 	s.do("CLIENT", "KILL", "TYPE", "pubsub")
 	other.publish(message("app", "a", "last"))
 	until(t, "it arrives", func() bool {

@@ -41,7 +41,7 @@ func microseconds(d time.Duration) int64 {
 // forget removes the app's position, its limit and its idempotency keys.
 func (a *app) forget(ctx context.Context) error {
 	client := a.broker.client
-	gone := []string{a.positionKey(), a.limitKey()}
+	gone := []string{a.positionKey(), a.limitKey(), factsKey(a.base), senderKey(a.base), writersKey(a.base)}
 	for len(gone) > 0 {
 		if err := client.Do(ctx, client.B().Unlink().Key(gone...).Build()).Error(); err != nil {
 			return err

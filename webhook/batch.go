@@ -30,7 +30,7 @@ type batch struct {
 	Fresh  uint64    `json:"fresh"`          // how many of them are not dropped
 }
 
-// next returns the batch to send and its body, or nil if there is nothing to send.
+// next implements source.
 func (q *queue) next() (*batch, []byte) {
 	q.disk.Lock()
 	defer q.disk.Unlock()
@@ -115,7 +115,7 @@ func (q *queue) body(b *batch) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// received removes the batch.
+// received implements source.
 func (q *queue) received() {
 	q.disk.Lock()
 	defer q.disk.Unlock()
@@ -124,7 +124,7 @@ func (q *queue) received() {
 	q.publish()
 }
 
-// giveUp drops the batch, and tells the receiver so in its place.
+// giveUp implements source.
 func (q *queue) giveUp() {
 	q.disk.Lock()
 	defer q.disk.Unlock()

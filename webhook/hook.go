@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The types of events. A hook names those that it wants.
@@ -95,6 +96,10 @@ type Hook struct {
 
 	// Secrets sign every request, the newest first: two while a secret rotates.
 	Secrets [][]byte
+
+	// Created is when the hook was added. Where machines share the facts, it gets those
+	// since then.
+	Created time.Time
 }
 
 // types returns the types that the hook gets.

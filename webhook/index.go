@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,6 +56,18 @@ func (m *Manager) Emit(e Event) {
 		return
 	}
 	set := setOf(e.Type)
+	if m.shared != nil {
+		// What takes an event back has to be known, too.
+		for _, pair := range [...]typeSet{occupied | vacated, joined | left} {
+			if pair&set != 0 {
+				set = pair
+			}
+		}
+		if slices.ContainsFunc(wishes, func(w wish) bool { return w.matches(set, e.Channel) }) {
+			m.outbox.add(Fact{Event: e})
+		}
+		return
+	}
 	for i := range wishes {
 		if !wishes[i].matches(set, e.Channel) {
 			continue

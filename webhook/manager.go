@@ -1,5 +1,5 @@
 // Package webhook sends the events of apps to URLs: in order, signed, at least
-// once, from a queue on disk.
+// once, from a queue on disk, or from what several machines share (see Shared).
 //
 // Emit puts an event into memory; a writer moves it to the journal of each hook
 // that wants it; a sender for each hook that has events sends them in batches. A
@@ -14,6 +14,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -25,10 +26,27 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options of a Manager. Dir and Logger are required.
+// Options of a Manager. Dir or Shared, and Logger are required.
 type Options struct {
 	Dir    string // for the queues alone; it is created
 	Logger *zap.Logger
+
+	// Shared keeps what happens, instead of Dir, if several machines send for the same
+	// hooks: one at a time for each app.
+	Shared Shared
+
+	// Machine is the ID of this machine, and Machines returns those of all that are
+	// alive. Both are needed with Shared.
+	Machine  string
+	Machines func() []string
+
+	// Debounce is how long ChannelVacated and MemberLeft wait, with Shared. Without it,
+	// they do so before Emit, see Debounce.
+	Debounce time.Duration
+
+	// Lease is how long a sender that no longer renews its lease counts as one, with
+	// Shared. Default: 15s.
+	Lease time.Duration
 
 	// AllowPrivate lets hooks have targets that are not public: see
 	// Manager.AllowPrivate.
@@ -92,8 +110,15 @@ type Manager struct {
 	client   *http.Client
 	private  atomic.Bool
 	index    atomic.Pointer[index]
-	writer   *writer
+	writer   *writer // nil with shared
 	senders  sync.WaitGroup
+
+	shared   Shared // nil if this machine sends alone
+	machine  string
+	machines func() []string
+	debounce time.Duration
+	lease    time.Duration
+	outbox   *outbox // nil without shared
 
 	requests    context.Context //nolint:containedctx // of all requests, until Close has waited long enough
 	cancel      context.CancelFunc
@@ -108,19 +133,24 @@ type Manager struct {
 	first   bool       // there was no Set yet; guarded by setting
 	closed  bool       // guarded by setting
 
-	mu     sync.Mutex // guards queues; written only with setting held
+	mu     sync.Mutex // guards the fields below; written only with setting held
 	queues map[string]*queue
+	leads  map[string]*lead // by app; with shared
 }
 
 // Open opens the directory of the queues. There are no hooks until Set. Close must
 // be called.
 func Open(o Options) (*Manager, error) {
-	dir, err := openDirectory(o.Dir)
-	if err != nil {
-		return nil, err
+	var dir *directory
+	if o.Shared == nil {
+		var err error
+		if dir, err = openDirectory(o.Dir); err != nil {
+			return nil, err
+		}
 	}
 	m := &Manager{
 		log: o.Logger, timing: o.Timing.withDefaults(), limits: defaultLimits, disabled: o.Disabled, dir: dir,
+		shared: o.Shared, machine: o.Machine, machines: o.Machines, debounce: o.Debounce, lease: cmp.Or(o.Lease, senderLease), leads: make(map[string]*lead),
 		closing: make(chan struct{}), quick: make(chan struct{}, quickPlaces), slow: make(chan struct{}, slowPlaces),
 		first: true, queues: make(map[string]*queue),
 	}
@@ -128,7 +158,11 @@ func Open(o Options) (*Manager, error) {
 	m.AllowPrivate(o.AllowPrivate)
 	m.index.Store(&index{})
 	m.client = m.newClient(o.Resolver)
-	m.writer = newWriter(m.timing.Gather)
+	if m.shared != nil {
+		m.outbox = newOutbox(m.shared, m.log, m.machine, m.timing.Gather)
+	} else {
+		m.writer = newWriter(m.timing.Gather)
+	}
 	return m, nil
 }
 
@@ -170,13 +204,27 @@ func (m *Manager) Close(ctx context.Context) error {
 	close(m.closing)
 	stop := context.AfterFunc(ctx, m.cancel)
 	m.senders.Wait()
+	if m.shared != nil {
+		m.leave(ctx)
+	}
 	stop()
 	m.cancel()
 	m.client.CloseIdleConnections()
+	if m.shared != nil {
+		return nil
+	}
 	m.writer.close()
 	var err error
 	for _, q := range m.queues {
 		err = errors.Join(err, q.close()) //nolint:contextcheck // no sender starts any longer
 	}
 	return errors.Join(err, m.dir.close(err == nil && (m.dir.clean || !m.first)))
+}
+
+// leave has other machines send.
+func (m *Manager) leave(ctx context.Context) {
+	for _, l := range m.leads { // Set changes them no longer
+		l.close()
+	}
+	m.outbox.close(ctx)
 }

@@ -22,6 +22,8 @@ type queue struct {
 	manager *Manager
 	hook    atomic.Pointer[Hook]
 	poke    chan struct{} // wakes the sender: there are more events, or the hook has changed
+	source  source
+	remote  *remote // the source if machines share the facts; then there is no journal
 
 	mu      sync.Mutex // guards the fields below; never held during I/O
 	pending []Event

@@ -17,6 +17,19 @@ const (
 	slowAfter   = time.Second
 )
 
+// A source is where the batches of a queue are: its journal, or what machines share.
+type source interface {
+	// next returns the batch to send and its body, or nil if there is nothing to send.
+	// It is the same until it was received or given up.
+	next() (*batch, []byte)
+
+	// received removes the batch.
+	received()
+
+	// giveUp drops the batch, and tells the receiver so in its place.
+	giveUp()
+}
+
 // start starts the sender if there is something to send and none is running, and
 // wakes it otherwise.
 func (q *queue) start() {
@@ -115,7 +128,7 @@ func (q *queue) deliver(ctx context.Context) (reason string) {
 		delay := q.record(b, &answer)
 		switch {
 		case answer.received():
-			q.received() //nolint:contextcheck // a sender has the context of all requests
+			q.source.received()
 			q.manager.delivered.Add(uint64(b.Events))
 			return ""
 		case answer.gone():
@@ -123,7 +136,7 @@ func (q *queue) deliver(ctx context.Context) (reason string) {
 		case time.Since(b.Time) >= q.manager.timing.GiveUp:
 			q.log().Error("the events of a webhook are dropped: its receiver has not accepted them",
 				zap.Int("events", b.Events), zap.Duration("for", time.Since(b.Time)), zap.String("reason", answer.text))
-			q.giveUp() //nolint:contextcheck // a sender has the context of all requests
+			q.source.giveUp()
 			return ""
 		}
 		if !q.backOff(ctx, delay) {
@@ -149,7 +162,7 @@ func (q *queue) attempt(ctx context.Context) (*batch, answer) {
 	case <-ctx.Done():
 		return nil, answer{}
 	}
-	b, body := q.next() //nolint:contextcheck // a sender has the context of all requests
+	b, body := q.source.next()
 	if b == nil {
 		return nil, answer{}
 	}

@@ -49,7 +49,38 @@ func (m *Manager) Set(hooks []Hook) error {
 	}
 	m.first = false
 	m.index.Store(newIndex(m.queues))
+	m.setLeads()
 	return failed
+}
+
+// setLeads takes part in sending for the apps that have hooks, and no longer for others.
+func (m *Manager) setLeads() {
+	if m.shared == nil {
+		return
+	}
+	byApp := make(map[string][]*queue)
+	for _, q := range m.queues {
+		app := q.hook.Load().App
+		byApp[app] = append(byApp[app], q)
+	}
+	for app, l := range m.leads {
+		if byApp[app] == nil {
+			l.close()
+			m.mu.Lock()
+			delete(m.leads, app)
+			m.mu.Unlock()
+		}
+	}
+	for app, queues := range byApp {
+		l := m.leads[app]
+		if l == nil {
+			l = m.newLead(app)
+			m.mu.Lock()
+			m.leads[app] = l
+			m.mu.Unlock()
+		}
+		l.set(queues)
+	}
 }
 
 // remove removes the hooks that are not wanted, and at the first Set also the
@@ -72,7 +103,7 @@ func (m *Manager) remove(wanted map[string]*Hook) (failed error) {
 			failed = errors.Join(failed, q.remove())
 		}
 	}
-	if !m.first {
+	if !m.first || m.shared != nil {
 		return failed
 	}
 	known, err := m.dir.files(queueSuffix)
@@ -100,7 +131,7 @@ func (m *Manager) apply(hook *Hook) error {
 	switch {
 	case before.Enabled && !hook.Enabled:
 		q.pause()
-	case !before.Enabled && hook.Enabled:
+	case !before.Enabled && hook.Enabled && q.remote == nil:
 		q.add(Event{Type: StateReset, Time: time.Now()})
 	}
 	q.mu.Lock()
@@ -115,8 +146,17 @@ func (m *Manager) apply(hook *Hook) error {
 
 // open opens the queue of a hook, and creates it if needed.
 func (m *Manager) open(hook *Hook) error {
-	q := &queue{manager: m, poke: make(chan struct{}, 1), journal: journal{path: m.dir.file(hook.ID + queueSuffix)}}
+	q := &queue{manager: m, poke: make(chan struct{}, 1)}
 	q.hook.Store(hook)
+	if m.shared != nil {
+		q.remote = &remote{queue: q}
+		q.source = q.remote
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.queues[hook.ID] = q
+		return nil
+	}
+	q.source, q.journal.path = q, m.dir.file(hook.ID+queueSuffix)
 	known, err := q.load()
 	if err != nil {
 		return err
@@ -151,6 +191,10 @@ func (q *queue) stop() {
 // remove ends the queue and deletes its journal.
 func (q *queue) remove() error {
 	q.stop()
+	if q.remote != nil {
+		q.remote.publishNone()
+		return q.remote.remove(q.manager.requests)
+	}
 	q.disk.Lock()
 	defer q.disk.Unlock()
 	q.removed = true

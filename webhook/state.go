@@ -54,9 +54,7 @@ func (m *Manager) State(app, hook string) (State, bool) {
 	if q == nil {
 		return State{}, false
 	}
-	q.disk.Lock()
-	dropped := q.state.Dropped
-	q.disk.Unlock()
+	dropped := q.dropped()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := State{
@@ -67,6 +65,34 @@ func (m *Manager) State(app, hook string) (State, bool) {
 		s.Deliveries = append(s.Deliveries, d)
 	}
 	return s, true
+}
+
+// dropped returns how many events were never received, in total.
+func (q *queue) dropped() uint64 {
+	if q.remote != nil {
+		q.remote.mu.Lock()
+		defer q.remote.mu.Unlock()
+		return q.remote.record.Dropped
+	}
+	q.disk.Lock()
+	defer q.disk.Unlock()
+	return q.state.Dropped
+}
+
+// Sender returns the ID of the machine that sends an app's webhooks, "" if that is not
+// known: the others know nothing of their deliveries. It is this machine's if machines
+// share nothing.
+func (m *Manager) Sender(app string) string {
+	if m.shared == nil {
+		return m.machine
+	}
+	m.mu.Lock()
+	l := m.leads[app]
+	m.mu.Unlock()
+	if l == nil {
+		return ""
+	}
+	return l.sender()
 }
 
 // Test queues an event of the type Test, after what is queued already. The errors
@@ -81,6 +107,10 @@ func (m *Manager) Test(app, hook string) error {
 	q.mu.Unlock()
 	if gone || !q.hook.Load().Enabled {
 		return ErrDisabled
+	}
+	if m.shared != nil {
+		m.outbox.add(Fact{Event: Event{Type: Test, App: app}, Hook: hook})
+		return nil
 	}
 	q.add(Event{Type: Test, Time: time.Now()})
 	return nil
