@@ -166,6 +166,7 @@ type press struct {
 }
 
 func (p *press) run(ctx context.Context, t *testing.T, h *hub.Hub[string], channel string) {
+	t.Helper()
 	for n := 0; ctx.Err() == nil; n++ {
 		m := *message("app", channel, "e")
 		m.Data = []byte(strconv.Itoa(n))
@@ -220,6 +221,7 @@ func TestSessionsAreContinuedWhereverTheirMachineWasLost(t *testing.T) {
 // loseMachine has a client subscribe on a machine, breaks its connection at a random
 // place, takes its session at a random moment, and checks what it gets.
 func loseMachine(t *testing.T, machine, other gateway, presses map[string]*press) hub.Recovery {
+	t.Helper()
 	w := &wire{id: random.Text(20)}
 	m := machine.hub.Join("app", w)
 	pid := machine.hub.Begin(m, "", time.Minute, nil).PID()
