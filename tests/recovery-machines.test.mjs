@@ -82,8 +82,12 @@ describe("recovery on another machine", () => {
     await until("it has left", async () => (await ledger.publish("nobody")) && !(await home.admin("GET", `/realtime/connections/${app.id}/${client.id}`)).json.channels.includes("moved.2"));
     client.channels.delete("moved.2");
     client.got = client.got.filter(({ data }) => data.channel !== "moved.2");
-    await caddy.signal("SIGKILL");
-    await move(client, { meanwhile: () => ledger.several("moved.2", 2) });
+    await move(client, {
+      meanwhile: async () => {
+        await caddy.signal("SIGKILL");
+        await ledger.several("moved.2", 2);
+      },
+    });
     await client.settles();
   });
 
@@ -123,8 +127,12 @@ describe("recovery on another machine", () => {
     client.got = client.got.filter(({ data }) => data.channel === "plain");
     await ledger.publish("replayed");
     await client.settles();
-    await caddy.signal("SIGKILL");
-    await move(client, { meanwhile: () => ledger.several("replayed", 3) });
+    await move(client, {
+      meanwhile: async () => {
+        await caddy.signal("SIGKILL");
+        await ledger.several("replayed", 3);
+      },
+    });
     await client.settles();
   });
 
