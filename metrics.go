@@ -41,7 +41,8 @@ var (
 	brokerFilledDesc     = newDesc("broker_filled_total", "Messages that were delivered while that was done.")
 	brokerLostDesc       = newDesc("broker_lost_total", "How often messages of a channel were missing for good: clients that can recover begin again.")
 	brokerReconnectsDesc = newDesc("broker_reconnects_total", "Connections to Redis for messages that were lost.")
-	brokerPublishDesc    = newDesc("broker_publish_duration_seconds", "Requests to Redis to publish one message, or several.")
+	brokerPublishesDesc  = newDesc("broker_publishes_total", "Requests to Redis to publish one message, or several.")
+	brokerTimeDesc       = newDesc("broker_publish_seconds_total", "Time that these requests took.")
 	brokerLagDesc        = newDesc("broker_lag_seconds", "How long the last probe took through Redis, back to this machine.")
 
 	webhookWaitingDesc   = newDesc("webhook_waiting", "Events that the receivers of webhooks have yet to receive.")
@@ -76,7 +77,7 @@ func (metrics) Describe(out chan<- *prometheus.Desc) {
 		connectionsDesc, connectingDesc, channelsDesc, subscriptionsDesc, watchersDesc, cutOffDesc, connectingRefusedDesc,
 		awayDesc, historyDesc, historyBytesDesc, historyEvictedDesc, replayedDesc,
 		webhookWaitingDesc, webhookDeliveredDesc, webhookFailedDesc, webhookDroppedDesc, forwardedDesc,
-		machinesDesc, fetchedDesc, brokerGapsDesc, brokerFilledDesc, brokerLostDesc, brokerReconnectsDesc, brokerPublishDesc, brokerLagDesc,
+		machinesDesc, fetchedDesc, brokerGapsDesc, brokerFilledDesc, brokerLostDesc, brokerReconnectsDesc, brokerPublishesDesc, brokerTimeDesc, brokerLagDesc,
 	} {
 		out <- desc
 	}
@@ -133,7 +134,8 @@ func (rt *runtime) collectMachines(c collection) {
 	c.counter(brokerFilledDesc, m.Filled)
 	c.counter(brokerLostDesc, m.Lost)
 	c.counter(brokerReconnectsDesc, m.Reconnects)
-	c.out <- prometheus.MustNewConstSummary(brokerPublishDesc, m.Publishes, m.PublishTime.Seconds(), nil)
+	c.counter(brokerPublishesDesc, m.Publishes)
+	c.out <- prometheus.MustNewConstMetric(brokerTimeDesc, prometheus.CounterValue, m.PublishTime.Seconds())
 	c.out <- prometheus.MustNewConstMetric(brokerLagDesc, prometheus.GaugeValue, m.Lag.Seconds())
 }
 

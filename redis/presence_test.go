@@ -68,24 +68,24 @@ func TestEachChangeOfAllMachinesIsOneFact(t *testing.T) {
 		until(t, what, func() bool { return len(all[0].facts()) >= len(want) })
 	}
 	first := all[0].enter("c", "")
-	fact("channel.occupied c")
+	fact("occupied c")
 	ann := all[0].enter("c", "ann")
-	fact("member.joined c ann")
+	fact("joined c ann")
 	second := all[1].enter("c", "ann")
 	other := all[1].enter("plain", "")
-	fact("channel.occupied plain")
+	fact("occupied plain")
 	first.leave()
 	ann.leave()
 	bob := all[1].enter("c", "bob")
-	fact("member.joined c bob")
+	fact("joined c bob")
 	other.leave()
-	fact("channel.vacated plain")
+	fact("vacated plain")
 	second.leave()
-	fact("member.left c ann")
+	fact("left c ann")
 	all[1].presence.Leave("app", "c", "bob")
-	fact("member.left c bob")
+	fact("left c bob")
 	bob.member.Close()
-	fact("channel.vacated c")
+	fact("vacated c")
 	if got := all[0].facts(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -125,7 +125,7 @@ func TestUsersOfAKilledMachineLeaveUnlessTheyAreElsewhere(t *testing.T) {
 		return n == 0 && err == nil
 	})
 	got := all[0].facts()
-	for _, want := range []string{"member.left c bob", "channel.vacated of c alone", "member.left of c alone bob"} {
+	for _, want := range []string{"left c bob", "vacated of c alone", "left of c alone bob"} {
 		n := 0
 		for _, f := range got {
 			if f == want {
@@ -171,7 +171,7 @@ func TestUsersOfAMachineThatWasKilledBeforeTheNextOneStartedLeave(t *testing.T) 
 	first.die()
 	second := newVenue(t, s.url(), "b", shortLease)
 	second.enter("c", "").expect("")
-	if got := second.facts(); len(got) != 3 || got[2] != "member.left c ann" {
+	if got := second.facts(); len(got) != 3 || got[2] != "left c ann" {
 		t.Error(got)
 	}
 }
@@ -238,9 +238,9 @@ func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
 	joined, left := 0, 0
 	for _, f := range all[0].facts() {
 		switch {
-		case strings.HasPrefix(f, "member.joined"):
+		case strings.HasPrefix(f, "joined"):
 			joined++
-		case strings.HasPrefix(f, "member.left"):
+		case strings.HasPrefix(f, "left"):
 			left++
 		}
 	}

@@ -71,6 +71,8 @@ func TestDocumentedUserHasExactlyTheRightsThatAreNeeded(t *testing.T) {
 	s.setUser()
 	useKeystore(t, s, s.url())
 	useBroker(t, s, s.url()+"/1")
+	usePresence(t, s.url()+"/2")
+	useWebhooks(t, s.url()+"/3")
 
 	ran, documented := s.ran(), documentedCommands(t)
 	for _, own := range []string{"acl|setuser", "acl|log", "client|kill", "pubsub|numsub"} {
@@ -157,29 +159,6 @@ func useBroker(t *testing.T, s *redisServer, url string) {
 	until(t, "two events share an entry", func() bool {
 		return admit("", 5000, time.Hour) == nil && s.ran()["lset"]
 	})
-	here, there := newVenue(t, url, "d", shortLease), newVenue(t, url, "e", shortLease)
-	know(t, here.node, there.node)
-	watcher := here.enter("c", "")
-	there.enter("c", "ann")
-	bob := there.enter("c", "bob")
-	watcher.expect("ann bob")
-	bob.leave()
-	watcher.expect("ann")
-	there.close()
-	watcher.expect("")
-
-	r := newReceiver(t)
-	tellers := []*teller{newTeller(t, url, "f", hookTo(r.URL)), newTeller(t, url, "g", hookTo(r.URL))}
-	sender := senderOf(t, tellers...)
-	for _, m := range tellers {
-		m.say(0, 10)
-	}
-	r.complete(10, tellers...)
-	sender.use() // the record of a hook that is removed
-	for _, m := range tellers {
-		m.quit()
-	}
-
 	s.do("CLIENT", "KILL", "TYPE", "pubsub")
 	other.publish(message("app", "a", "last"))
 	until(t, "it arrives", func() bool {
@@ -189,6 +168,38 @@ func useBroker(t *testing.T, s *redisServer, url string) {
 	one.leave("app", "a")
 	one.Forget("app")
 	until(t, "the app is forgotten", func() bool { return s.ran()["unlink"] })
+}
+
+// usePresence does what a broker does for presence.
+func usePresence(t *testing.T, url string) {
+	t.Helper()
+	here, there := newVenue(t, url, "a", shortLease), newVenue(t, url, "b", shortLease)
+	know(t, here.node, there.node)
+	watcher := here.enter("c", "")
+	there.enter("c", "ann")
+	bob := there.enter("c", "bob")
+	watcher.expect("ann bob")
+	bob.leave()
+	watcher.expect("ann")
+	there.close()
+	watcher.expect("")
+	here.close()
+}
+
+// useWebhooks does what a broker does for webhooks.
+func useWebhooks(t *testing.T, url string) {
+	t.Helper()
+	r := newReceiver(t)
+	tellers := []*teller{newTeller(t, url, "c", hookTo(r.URL)), newTeller(t, url, "d", hookTo(r.URL))}
+	sender := senderOf(t, tellers...)
+	for _, m := range tellers {
+		m.say(0, 10)
+	}
+	r.complete(10, tellers...)
+	sender.use() // the record of a hook that is removed
+	for _, m := range tellers {
+		m.quit()
+	}
 }
 
 func TestMissingRightIsNamedAtTheStart(t *testing.T) {
