@@ -71,9 +71,7 @@ func (v *saver[P]) refresh() {
 	defer h.sessions.mu.Unlock()
 	for _, s := range h.sessions.byPID.All() {
 		if at := s.saved.Load(); at > 0 && at <= before {
-			v.mu.Lock()
-			v.changed[s] = struct{}{}
-			v.mu.Unlock()
+			s.changes()
 		}
 	}
 }

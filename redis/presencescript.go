@@ -68,8 +68,6 @@ func comparePlaces(a, b place) int {
 // say tells Redis what a machine says of the channels of an app. It returns false if the
 // machine has another mark.
 func (b *broker) say(ctx context.Context, lane, app, machine, mark string, says []say) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	base := baseName(b.prefix, app)
 	args := make([]string, 5, 5+6*len(says))
 	args[0], args[1], args[2], args[3], args[4] = lane, strings.TrimPrefix(base, lane), machine, mark, hub.NewEpoch(app)
@@ -79,7 +77,7 @@ func (b *broker) say(ctx context.Context, lane, app, machine, mark string, says 
 			args = append(args, u.User, string(u.Info))
 		}
 	}
-	n, err := presenceScript.Exec(ctx, b.client, []string{base + "n"}, args).AsInt64()
+	n, err := b.request(ctx, presenceScript, []string{base + "n"}, args...).AsInt64()
 	return n == 1, err
 }
 
@@ -104,10 +102,8 @@ return redis.call('HGETALL', KEYS[1])
 `)
 
 func (b *broker) beginSaying(ctx context.Context, lane, machine, mark string) ([]place, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	keys := []string{saysKey(lane, machine), sayersKey(lane)}
-	answer, err := scriptBeginSaying.Exec(ctx, b.client, keys, []string{machine, mark}).AsStrMap()
+	answer, err := b.request(ctx, scriptBeginSaying, keys, machine, mark).AsStrMap()
 	if err != nil {
 		return nil, err
 	}

@@ -59,14 +59,11 @@ func (q *questions) init() {
 // Ask implements cluster.Cluster. A question and an answer have at most 16 MB. The
 // answer is waited for at most a minute.
 func (b *broker) Ask(ctx context.Context, machine, question string, body []byte) ([]byte, error) {
-	done, err := b.begin()
+	ctx, done, err := b.beginAsking(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	m := b.member()
 	if machine == m.id {
 		return m.answer(ctx, question, body)
@@ -74,17 +71,25 @@ func (b *broker) Ask(ctx context.Context, machine, question string, body []byte)
 	return m.ask(ctx, machine, question, body)
 }
 
+// beginAsking is begin for a question, which Close ends.
+func (b *broker) beginAsking(ctx context.Context) (_ context.Context, done func(), err error) {
+	end, err := b.begin()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	stop := context.AfterFunc(b.ctx, cancel) //nolint:contextcheck // Close ends all calls
+	return ctx, func() { stop(); cancel(); end() }, nil
+}
+
 // AskAll implements cluster.Cluster. A machine that leaves or is lost meanwhile is not
 // waited for.
 func (b *broker) AskAll(ctx context.Context, question string, body []byte) ([]cluster.Answer, error) {
-	done, err := b.begin()
+	ctx, done, err := b.beginAsking(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	m := b.member()
 	all := b.Machines()
 	answers, errs := make([][]byte, len(all)), make([]error, len(all))
