@@ -78,7 +78,7 @@ func (b *broker) beginAsking(ctx context.Context) (_ context.Context, done func(
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	stop := context.AfterFunc(b.ctx, cancel) //nolint:contextcheck // Close ends all calls
+	stop := context.AfterFunc(b.ctx, cancel) // Close ends all calls
 	return ctx, func() { stop(); cancel(); end() }, nil
 }
 
