@@ -27,6 +27,7 @@ func openedBroker(t *testing.T, url string) *observer.ObservedLogs {
 }
 
 func TestSettingsOfRedisThatLoseAppsAreLogged(t *testing.T) {
+	t.Parallel()
 	const evicts, forgets = "redis removes apps and keys when its memory is full", "redis keeps nothing on its disk: a restart of it loses all apps and keys"
 	for _, c := range []struct {
 		name            string

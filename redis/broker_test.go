@@ -27,6 +27,7 @@ func ofMachines(s *redisServer, n int) (all []*machine) {
 }
 
 func TestInterestedMachinesGetEachMessageOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	machines := ofMachines(startRedis(t), 3)
 	channels := []string{"a", "b", "c"}
 	for i, m := range machines {
@@ -58,6 +59,7 @@ func TestInterestedMachinesGetEachMessageOnceAndInOrder(t *testing.T) {
 }
 
 func TestMessageArrivesAsItWasPublished(t *testing.T) {
+	t.Parallel()
 	machines := ofMachines(startRedis(t), 2)
 	for i, channel := range []string{"plain", hub.Hidden("user\x00:7\n{}"), "a:b", "", "\xff\xfe"} {
 		app := fmt.Sprint("app:", i)

@@ -49,6 +49,7 @@ func (s *redisServer) cli(words ...string) string {
 }
 
 func TestKeystoreInACluster(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	var nodes []string
 	for _, s := range servers {

@@ -20,6 +20,7 @@ func (m *holder) copyText() string {
 }
 
 func TestStartWithoutRedisServesTheCopy(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	m := newHolder(t, server.url())
 	registry, _ := m.open()
@@ -125,6 +126,7 @@ func TestWrongPasswordIsRefusedInSpiteOfACopy(t *testing.T) {
 
 // A server that accepts connections, but does not answer, is not waited for forever.
 func TestServerThatHangsAtTheStartIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	m := newHolder(t, server.url())
 	registry, _ := m.open()

@@ -13,6 +13,7 @@ import (
 
 // A machine that reads too slowly is disconnected by Redis.
 func TestMachineThatRedisCutsOffCatchesUpOrIsTold(t *testing.T) {
+	t.Parallel()
 	for name, keep := range map[string]hub.Keep{"all are kept": kept, "few are kept": {Messages: 10, Age: time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			s := startRedis(t, "--client-output-buffer-limit", "pubsub", "1mb", "512kb", "1")
@@ -63,6 +64,7 @@ func TestMachineThatRedisCutsOffCatchesUpOrIsTold(t *testing.T) {
 }
 
 func TestSlowRedisIsSlowerAndNothingElse(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	p := s.through(100 * time.Millisecond)
 	one, _ := newHolder(t, p.url()).open()

@@ -122,6 +122,7 @@ func ago(now, seconds int64) string { return strconv.FormatInt(now-seconds, 10) 
 // Subscribers come, stay for a moment and go on a machine on which nobody else is in the
 // channel, while others publish.
 func TestSinceMissesNothingOnAnyMachine(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	publisher, reader := s.hub(), s.hub()
 	ctx, stop := context.WithCancel(t.Context())

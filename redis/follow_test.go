@@ -14,6 +14,7 @@ import (
 const loadSlack = 5 * time.Second
 
 func TestChangeOfAnotherMachineIsKnownWithinASecond(t *testing.T) {
+	t.Parallel()
 	for name, limit := range map[string]func(*redisServer) string{
 		"with notifications": func(s *redisServer) string { return s.url() },
 		"without the right to publish and subscribe": func(s *redisServer) string {
@@ -57,6 +58,7 @@ func TestChangeOfAnotherMachineIsKnownWithinASecond(t *testing.T) {
 }
 
 func TestCommandThatWasRenamedIsNoHindrance(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t, "--rename-command", "PUBLISH", "")
 	one, _ := newHolder(t, server.url()).open()
 	other, _ := newHolder(t, server.url()).open()
@@ -82,6 +84,7 @@ func (m *holder) watch() (*store, chan string) {
 
 // A notification names the app, so that the others need not load all of them.
 func TestNotificationNamesTheApp(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	_, changed := newHolder(t, server.url()).watch()
 	server.subscribed(1)
@@ -104,6 +107,7 @@ func TestNotificationNamesTheApp(t *testing.T) {
 }
 
 func TestLostSubscriptionIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	_, changed := newHolder(t, server.url()).watch()
 	one, _ := newHolder(t, server.url()).open()
@@ -127,6 +131,7 @@ func TestLostSubscriptionIsMadeAgain(t *testing.T) {
 
 // The poll finds a change whose notification nobody received.
 func TestChangeDuringALostSubscriptionIsKnown(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	one, _ := newHolder(t, server.url()).open()
 	other, _ := newHolder(t, server.url()).open()
@@ -142,6 +147,7 @@ func TestChangeDuringALostSubscriptionIsKnown(t *testing.T) {
 // A subscription can be silent without being broken, for example at a server that was
 // replaced in a failover.
 func TestSilentSubscriptionIsReplaced(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	s, changed := newHolder(t, server.url()).watch()
 	server.subscribed(1)
@@ -160,6 +166,7 @@ func TestSilentSubscriptionIsReplaced(t *testing.T) {
 }
 
 func TestChangeOfAMachineThatCrashedIsEnded(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	one, _ := newHolder(t, server.url()).open()
 	other, s := newHolder(t, server.url()).open()
@@ -207,6 +214,7 @@ func TestDeletionLeavesALaterAppInTheIndex(t *testing.T) {
 }
 
 func TestRestartOfRedisIsSurvived(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	m := newHolder(t, server.url())
 	one, s := m.open()
@@ -228,6 +236,7 @@ func TestRestartOfRedisIsSurvived(t *testing.T) {
 }
 
 func TestServerThatHangsIsAnErrorInTime(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	m := newHolder(t, server.url())
 	one, s := m.open()
@@ -250,6 +259,7 @@ func TestServerThatHangsIsAnErrorInTime(t *testing.T) {
 }
 
 func TestServerThatLostItsDataEmptiesNoGateway(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	m := newHolder(t, server.url())
 	registry, s := m.open()
@@ -281,6 +291,7 @@ func TestServerThatLostItsDataEmptiesNoGateway(t *testing.T) {
 
 // A failover loses what was not replicated: every machine then has what Redis has.
 func TestServerThatLostChangesIsFollowed(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	m := newHolder(t, server.url())
 	registry, s := m.open()

@@ -12,6 +12,7 @@ import (
 )
 
 func TestOneMachineSendsWhatHappensOnAll(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	all, _ := tellers(t, s.url(), hookTo(r.URL))
@@ -28,6 +29,7 @@ func TestOneMachineSendsWhatHappensOnAll(t *testing.T) {
 }
 
 func TestKilledSenderIsFollowedByAnotherThatLosesNothing(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	r.down.Store(true)
@@ -67,6 +69,7 @@ func TestKilledSenderIsFollowedByAnotherThatLosesNothing(t *testing.T) {
 }
 
 func TestSenderThatWasSuspendedChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	hook := hookTo(r.URL)
@@ -117,6 +120,7 @@ func TestSenderThatWasSuspendedChangesNothing(t *testing.T) {
 }
 
 func TestSenderThatEndsIsFollowedAtOnce(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	all, sender := tellers(t, s.url(), hookTo(r.URL))
@@ -138,6 +142,7 @@ func TestSenderThatEndsIsFollowedAtOnce(t *testing.T) {
 }
 
 func TestWhatIsTakenBackOnAnotherMachineIsNotSent(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	all, sender := tellers(t, s.url(), hookTo(r.URL, webhook.ChannelVacated, webhook.ChannelOccupied, webhook.ClientEvent))
@@ -174,6 +179,7 @@ func TestWhatIsTakenBackOnAnotherMachineIsNotSent(t *testing.T) {
 }
 
 func TestWhatHappensWhileRedisIsAwayIsSentAfterwards(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	r := newReceiver(t)
 	all, _ := tellers(t, s.url(), hookTo(r.URL))
@@ -186,7 +192,7 @@ func TestWhatHappensWhileRedisIsAwayIsSentAfterwards(t *testing.T) {
 	for _, m := range all {
 		m.say(100, 100)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > loadSlack {
 		t.Errorf("telling took %v without Redis", took)
 	}
 	s.start()
@@ -195,6 +201,7 @@ func TestWhatHappensWhileRedisIsAwayIsSentAfterwards(t *testing.T) {
 }
 
 func TestRedisThatLostItsDataMakesAReset(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	hook := hookTo(r.URL)
@@ -226,6 +233,7 @@ func TestRedisThatLostItsDataMakesAReset(t *testing.T) {
 }
 
 func TestTrimmedFactsAreSaidAsDropped(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := newReceiver(t)
 	r.down.Store(true)
@@ -313,6 +321,7 @@ func TestTestEventIsSentToItsHookFromAnyMachine(t *testing.T) {
 }
 
 func TestMoreThanAMachineKeepsWithoutRedisMakesAReset(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	r := newReceiver(t)
 	all, _ := tellers(t, s.url(), hookTo(r.URL))

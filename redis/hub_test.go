@@ -59,6 +59,7 @@ func (s *redisServer) hub() *hub.Hub[string] {
 }
 
 func TestSubscribersOnAllMachinesGetTheSameOrder(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	hubs := []*hub.Hub[string]{s.hub(), s.hub(), s.hub()}
 	boxes := make([]*inbox, len(hubs))

@@ -235,6 +235,7 @@ func TestLaterUseOfAKeyIsKept(t *testing.T) {
 }
 
 func TestManyAppsAreLoaded(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	_, s := newHolder(t, server.url()).open()
 	const apps = 2*batch + 1

@@ -137,6 +137,7 @@ func TestMachineThatLeavesIsGoneAtOnce(t *testing.T) {
 }
 
 func TestKilledMachineIsGoneWhenItsLeaseEnds(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := ofNodes(t, s.url(), shortLease, "a", "b", "c")
 	all[2].die()
@@ -150,6 +151,7 @@ func TestKilledMachineIsGoneWhenItsLeaseEnds(t *testing.T) {
 }
 
 func TestMachineThatWasSuspendedIsLostAndComesBack(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := ofNodes(t, s.url(), shortLease, "a", "b", "c")
 	resume := all[2].suspend()
@@ -180,6 +182,7 @@ func TestLossIsToldThoughTheMachineIsBackAlready(t *testing.T) {
 }
 
 func TestNobodyIsGoneWhenRedisLosesItsData(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := ofNodes(t, s.url(), shortLease, "a", "b", "c", "d")
 	secret, err := all[0].Secret(t.Context())
@@ -218,6 +221,7 @@ func TestNobodyIsGoneWhenRedisLosesItsData(t *testing.T) {
 }
 
 func TestNobodyIsGoneWhileRedisDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := ofNodes(t, s.url(), shortLease, "a", "b", "c")
 	s.signal(syscall.SIGSTOP)
@@ -278,6 +282,7 @@ func TestJoiningNeedsAnID(t *testing.T) {
 }
 
 func TestMachinesInACluster(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	var all []*node
 	for i, name := range []string{"a", "b", "c"} {

@@ -25,6 +25,7 @@ func (l *ledger) progress(t testing.TB, n int) {
 }
 
 func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	machines := ofMachines(s, 3)
 	for _, m := range machines {
@@ -60,6 +61,7 @@ func (m *machine) connected(app string) func() bool {
 }
 
 func TestServerThatKeepsItsDataGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	machines := ofMachines(s, 3)
 	for _, m := range machines {
@@ -153,6 +155,7 @@ func TestOffsetsThatWereLostAreNotGivenAgain(t *testing.T) {
 }
 
 func TestServerThatHangsFailsPublishesAndGoesOn(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	machines := ofMachines(s, 2)
 	for _, m := range machines {
@@ -204,6 +207,7 @@ func TestServerWithoutMemoryAcceptsNothingOfABatch(t *testing.T) {
 }
 
 func TestMachineThatIsBehindCatchesUp(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	m, publisher := s.join(""), s.join("")
 	m.subscribe("app", "a", "b")
@@ -270,6 +274,7 @@ func TestGapIsFilledBeforeTheNextMessage(t *testing.T) {
 }
 
 func TestSilentSubscriptionIsRenewed(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	m := s.join("")
 	m.subscribe("app", "a")
@@ -304,6 +309,7 @@ func TestSubscriptionThatTheServerEndsIsRenewed(t *testing.T) {
 }
 
 func TestClusterCarriesTheMessagesOfAllApps(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t)
 	machines := []*machine{nodes[0].join(""), nodes[1].join("")}
 	const apps = 12

@@ -59,6 +59,7 @@ func TestFirstSubscriberOfAMachineKnowsWhoIsThere(t *testing.T) {
 }
 
 func TestEachChangeOfAllMachinesIsOneFact(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b")
 	var want []string
@@ -103,6 +104,7 @@ func TestEachChangeOfAllMachinesIsOneFact(t *testing.T) {
 }
 
 func TestUsersOfAKilledMachineLeaveUnlessTheyAreElsewhere(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b", "c")
 	watchers := []*guest{all[0].enter("c", ""), all[1].enter("c", "")}
@@ -140,6 +142,7 @@ func TestUsersOfAKilledMachineLeaveUnlessTheyAreElsewhere(t *testing.T) {
 
 // The clients of a machine that ends as planned come to another within the grace.
 func TestNobodyLeavesWhoComesBackElsewhereWithinTheGrace(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b")
 	for _, v := range all {
@@ -164,6 +167,7 @@ func TestNobodyLeavesWhoComesBackElsewhereWithinTheGrace(t *testing.T) {
 
 // Nobody was there to see that a machine was killed.
 func TestUsersOfAMachineThatWasKilledBeforeTheNextOneStartedLeave(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	first := newVenue(t, s.url(), "a", shortLease)
 	first.enter("c", "ann")
@@ -177,6 +181,7 @@ func TestUsersOfAMachineThatWasKilledBeforeTheNextOneStartedLeave(t *testing.T) 
 }
 
 func TestMachineThatWasLostSaysAgainWhoIsThere(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b")
 	here, there := all[0].enter("c", ""), all[1].enter("c", "")
@@ -195,6 +200,7 @@ func TestMachineThatWasLostSaysAgainWhoIsThere(t *testing.T) {
 // The removal may be in the middle when the machine is back, or when the one that removes
 // it ends.
 func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b", "c")
 	w := all[0].enter("c", "")
@@ -250,6 +256,7 @@ func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
 }
 
 func TestNobodyLeavesWhenRedisLosesItsData(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b", "c")
 	var guests []*guest
@@ -292,6 +299,7 @@ func TestNobodyLeavesWhenRedisLosesItsData(t *testing.T) {
 // Sockets come and go on three machines, whose connections break. At each quiet moment,
 // all subscribers know who is there.
 func TestAllMachinesTellTheSame(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := venues(t, s.url(), "a", "b", "c")
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))

@@ -39,6 +39,7 @@ func TestEachMachineAnswers(t *testing.T) {
 }
 
 func TestLargeQuestionsAndAnswersArrive(t *testing.T) {
+	t.Parallel()
 	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
 	all[1].answers = func(_ context.Context, _ string, body []byte) ([]byte, error) { return body, nil }
 	body := bytes.Repeat([]byte("x"), maxQuestion)
@@ -51,6 +52,7 @@ func TestLargeQuestionsAndAnswersArrive(t *testing.T) {
 }
 
 func TestTooLargeQuestionsAndAnswersAreRefused(t *testing.T) {
+	t.Parallel()
 	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b")
 	all[1].answers = func(context.Context, string, []byte) ([]byte, error) { return make([]byte, maxQuestion+1), nil }
 	for _, size := range []int{0, maxQuestion + 1} {
@@ -91,6 +93,7 @@ func TestErrorsAndPanicsComeBackAsErrors(t *testing.T) {
 }
 
 func TestSlowMachineIsNamedAndTheOthersAnswer(t *testing.T) {
+	t.Parallel()
 	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
 	ended := make(chan struct{}, 3)
 	all[1].answers = func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
@@ -141,6 +144,7 @@ func TestClosingABrokerEndsItsQuestions(t *testing.T) {
 }
 
 func TestQuestionToAMachineThatDiesEnds(t *testing.T) {
+	t.Parallel()
 	all := ofNodes(t, startRedis(t).url(), shortLease, "a", "b", "c")
 	asked := make(chan struct{})
 	all[1].answers = func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
@@ -159,6 +163,7 @@ func TestQuestionToAMachineThatDiesEnds(t *testing.T) {
 }
 
 func TestQuestionWaitsForAMachineThatSubscribesAgain(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	all := ofNodes(t, s.url(), time.Hour, "a", "b")
 	for range 5 {

@@ -203,6 +203,7 @@ func useWebhooks(t *testing.T, url string) {
 }
 
 func TestMissingRightIsNamedAtTheStart(t *testing.T) {
+	t.Parallel()
 	open := map[string]func(t *testing.T, url string) error{
 		"broker": func(t *testing.T, url string) error {
 			t.Helper()

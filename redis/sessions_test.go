@@ -192,6 +192,7 @@ func (p *press) get() []uint64 {
 // received, wherever its connection broke, and what it then gets on another machine, is
 // everything, once and in order, of the channels that it knows it is in.
 func TestSessionsAreContinuedWhereverTheirMachineWasLost(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	first, second := s.gateway(), s.gateway()
 	ctx, stop := context.WithCancel(t.Context())

@@ -40,6 +40,7 @@ func moveSlot(t testing.TB, servers []*redisServer, from, to *redisServer, slot 
 }
 
 func TestSlotThatMovesLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	nodes := ofNodes(t, servers[0].url(), shortLease, "a", "b")
 	machines := []*machine{nodes[0].machine, nodes[1].machine}

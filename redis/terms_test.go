@@ -20,6 +20,7 @@ import (
 )
 
 func TestTermsOfThreeMachines(t *testing.T) {
+	t.Parallel()
 	admittest.Run(t, func(t *testing.T) []*hub.Hub[string] {
 		t.Helper()
 		s := startRedis(t)

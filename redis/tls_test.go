@@ -108,6 +108,7 @@ func tryBroker(t *testing.T, url string) error {
 }
 
 func TestTLSWithAnAuthorityOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	port := freePort(t)
 	s := startRedis(t, a.serve("server", port, local())...)
@@ -138,6 +139,7 @@ func TestTLSWithAnAuthorityOfOnesOwn(t *testing.T) {
 }
 
 func TestEachErrorOfTLSNamesItsCure(t *testing.T) {
+	t.Parallel()
 	a, stranger := newAuthority(t), newAuthority(t)
 	demanding, open, foreign, expired := freePort(t), freePort(t), freePort(t), freePort(t)
 	plain := startRedis(t, a.serve("demanding", demanding, local())...).port
