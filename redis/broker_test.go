@@ -210,14 +210,14 @@ func TestServerThatIsAwayIsNamedSoon(t *testing.T) {
 
 func TestBrokerInACaddyfile(t *testing.T) {
 	var b Broker
-	d := caddyfile.NewTestDispenser("redis redis://:secret@10.0.0.5:6379/2 {\n\tprefix shop\n}")
+	d := caddyfile.NewTestDispenser("redis redis://:secret@10.0.0.5:6379/2 {\n\tprefix shop\n\tdurability replica\n}")
 	if err := b.UnmarshalCaddyfile(d); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.provision("broker"); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.Identity(); got != "redis://10.0.0.5:6379/2 shop" {
+	if got := b.Identity(); got != "redis://10.0.0.5:6379/2 shop durability replica" {
 		t.Errorf("identity %q", got)
 	}
 }

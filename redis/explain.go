@@ -63,6 +63,8 @@ func (s *Server) explain(err error) error {
 		return &serverError{err, fmt.Sprintf("redis at %s: %s: %v", at, cure, err), wrong}
 	}
 	switch {
+	case errors.Is(err, errUnconfirmed):
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s: no replica has the change after %s, and a failover can lose it: start a replica, see INFO replication, or remove durability replica", at, replicaTime)}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s does not answer; check that it runs: %v", at, err)}
 	case errors.Is(err, context.Canceled):

@@ -24,7 +24,7 @@ func init() {
 // A change is as durable as Redis makes it: with `appendonly yes` and `appendfsync
 // always` it is on disk before it is answered; with the default `appendfsync everysec`
 // a power failure can lose the last second; a failover can lose what was not replicated
-// yet; and without `appendonly` or snapshots, a restart of Redis loses all apps. Redis
+// yet, unless durability is replica; and without `appendonly` or snapshots, a restart of Redis loses all apps. Redis
 // must not evict keys (`maxmemory-policy noeviction`, the default).
 //
 // Without Redis, a gateway that runs serves the apps it knows, and one that starts
@@ -54,7 +54,7 @@ func (k *Keystore) Provision(caddy.Context) error {
 		return fmt.Errorf("keystore redis: copy: %w", err)
 	}
 	if path == "" {
-		sum := sha256.Sum256([]byte(k.Identity()))
+		sum := sha256.Sum256([]byte(k.place()))
 		path = filepath.Join(caddy.AppDataDir(), "realtime-redis-"+hex.EncodeToString(sum[:8])+".json")
 	}
 	if k.Copy, err = filepath.Abs(path); err != nil {
@@ -68,7 +68,7 @@ func (k *Keystore) Provision(caddy.Context) error {
 // case.
 func (k *Keystore) Open(logger *zap.Logger) (keystore.Store, error) {
 	s := k.store(logger)
-	s.copy = copyFile{path: k.Copy, identity: k.Identity()}
+	s.copy = copyFile{path: k.Copy, identity: k.place()}
 	s.kept, s.copyErr = s.copy.read()
 	if err := s.reach(); err != nil {
 		if !unreachable(err) || s.kept == nil {
@@ -104,8 +104,9 @@ func (k *Keystore) store(logger *zap.Logger) *store {
 // UnmarshalCaddyfile sets up the module:
 //
 //	redis <url> {
-//		prefix <prefix>
-//		copy   <file>
+//		prefix     <prefix>
+//		durability replica
+//		copy       <file>
 //	}
 func (k *Keystore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return k.unmarshal(d, wordSetting{"copy", "/var/lib/caddy/keystore.json", &k.Copy})

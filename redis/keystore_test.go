@@ -347,9 +347,9 @@ func TestSettingsAreRead(t *testing.T) {
 }
 
 func TestCaddyfileOfTheKeystore(t *testing.T) {
-	const full = "redis redis://10.0.0.5:6379 {\n prefix shop\n copy /var/lib/caddy/shop.json\n}"
+	const full = "redis redis://10.0.0.5:6379 {\n prefix shop\n durability replica\n copy /var/lib/caddy/shop.json\n}"
 	var k Keystore
-	if err := k.UnmarshalCaddyfile(caddyfile.NewTestDispenser(full)); err != nil || k.URL != "redis://10.0.0.5:6379" || k.Prefix != "shop" || k.Copy != "/var/lib/caddy/shop.json" {
+	if err := k.UnmarshalCaddyfile(caddyfile.NewTestDispenser(full)); err != nil || k.URL != "redis://10.0.0.5:6379" || k.Prefix != "shop" || k.Durability != "replica" || k.Copy != "/var/lib/caddy/shop.json" {
 		t.Errorf("%+v, %v", k, err)
 	}
 	for text, want := range map[string]string{
@@ -357,7 +357,7 @@ func TestCaddyfileOfTheKeystore(t *testing.T) {
 		"redis redis://a redis://b":              "remove redis://b",
 		"redis redis://a {\n prefix\n}":          "prefix takes one word",
 		"redis redis://a {\n copy a b\n}":        "copy takes one word",
-		"redis redis://a {\n copies a\n}":        "it takes, for example: prefix shop, copy /var/lib/caddy/keystore.json",
+		"redis redis://a {\n copies a\n}":        "it takes, for example: prefix shop, durability replica, copy /var/lib/caddy/keystore.json",
 		"redis redis://a {\n copy a\n copy b\n}": "duplicate copy",
 	} {
 		err := new(Keystore).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

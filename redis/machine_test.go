@@ -43,7 +43,12 @@ func (s *redisServer) join(prefix string) *machine { return join(s.t, s.url(), p
 
 func join(t testing.TB, url, prefix string) *machine {
 	t.Helper()
-	module := Broker{Server{URL: url, Prefix: prefix}}
+	return joinServer(t, Server{URL: url, Prefix: prefix})
+}
+
+func joinServer(t testing.TB, server Server) *machine {
+	t.Helper()
+	module := Broker{server}
 	if err := module.provision("broker"); err != nil {
 		t.Fatal(err)
 	}

@@ -126,6 +126,8 @@ local claim = base .. 'i:' .. key
 local kept = key ~= '' and redis.call('GET', claim)
 if kept then
 	if string.sub(kept, 1, 32) ~= ARGV[8] then return {'mismatch'} end
+	-- A write, so that WAIT waits for what is repeated, too.
+	redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
 	local record = string.sub(kept, 33)
 	return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
 end

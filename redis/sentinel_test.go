@@ -26,14 +26,19 @@ func (s *redisServer) replication(line string) bool {
 	return err == nil && strings.Contains(string(out), line)
 }
 
+// replica starts a replica of the server.
+func (s *redisServer) replica() *redisServer {
+	s.t.Helper()
+	replica := startRedis(s.t, "--replicaof", "127.0.0.1", fmt.Sprint(s.port))
+	until(s.t, "the replica follows", func() bool { return replica.replication("master_link_status:up") })
+	return replica
+}
+
 // startSentinel starts all three. The sentinel has a password of its own.
 func startSentinel(t testing.TB) *watched {
 	t.Helper()
 	primary := startRedis(t)
-	replica := startRedis(t, "--replicaof", "127.0.0.1", fmt.Sprint(primary.port))
-	until(t, "the replica follows", func() bool {
-		return replica.replication("master_link_status:up")
-	})
+	replica := primary.replica()
 	port := freePort(t)
 	config := filepath.Join(t.TempDir(), "sentinel.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `port %d

@@ -49,7 +49,14 @@ type Server struct {
 	// nothing. Default: rt.
 	Prefix string `json:"prefix,omitempty"`
 
+	// Durability is when a write counts: replica waits until a replica of Redis has it, so
+	// that a failover to this replica loses nothing that was answered. A publish or a change
+	// of an app that no replica has after two seconds is an error, although it was made.
+	// Default: empty, it counts once the primary has it.
+	Durability string `json:"durability,omitempty"`
+
 	option rueidis.ClientOption
+	writes chan struct{} // has one element for each write that waits for a replica
 }
 
 // validPrefix leaves out what separates the parts of a key, and what chooses its slot.
@@ -59,7 +66,7 @@ var validPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // the URL, because that can have a password.
 func (s *Server) provision(setting string) error {
 	replacer := caddy.NewReplacer()
-	for _, field := range []*string{&s.URL, &s.Prefix} {
+	for _, field := range []*string{&s.URL, &s.Prefix, &s.Durability} {
 		text, err := replacer.ReplaceOrErr(*field, true, true)
 		if err != nil {
 			return fmt.Errorf("%s redis: %w", setting, err)
@@ -78,21 +85,32 @@ func (s *Server) provision(setting string) error {
 	if !validPrefix.MatchString(s.Prefix) {
 		return fmt.Errorf("%s redis: the prefix %q has other characters than letters, digits and . _ -, or more than 64", setting, s.Prefix)
 	}
+	if err := s.checkDurability(); err != nil {
+		return fmt.Errorf("%s redis: %w", setting, err)
+	}
 	return nil
 }
 
 // Identity implements the Openers of keystore and hub: where the server is, without
-// user and password.
+// user and password, and how it is written to.
 func (s *Server) Identity() string {
+	if s.Durability != "" {
+		return s.place() + " durability " + s.Durability
+	}
+	return s.place()
+}
+
+// place returns where the server is, without user and password.
+func (s *Server) place() string {
 	scheme := "redis"
 	if s.option.TLSConfig != nil {
 		scheme = "rediss"
 	}
-	identity := fmt.Sprintf("%s://%s/%d %s", scheme, strings.Join(s.option.InitAddress, ","), s.option.SelectDB, s.Prefix)
+	place := fmt.Sprintf("%s://%s/%d %s", scheme, strings.Join(s.option.InitAddress, ","), s.option.SelectDB, s.Prefix)
 	if set := s.option.Sentinel.MasterSet; set != "" {
-		identity += " " + set
+		place += " " + set
 	}
-	return identity
+	return place
 }
 
 // connect returns a client that has reached the server. change changes its options.
@@ -123,7 +141,8 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 // UnmarshalCaddyfile sets up the server from the rest of a line:
 //
 //	redis <url> {
-//		prefix <prefix>
+//		prefix     <prefix>
+//		durability replica
 //	}
 func (s *Server) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return s.unmarshal(d)
@@ -137,7 +156,7 @@ type wordSetting struct {
 
 // unmarshal is UnmarshalCaddyfile with further settings.
 func (s *Server) unmarshal(d *caddyfile.Dispenser, further ...wordSetting) error {
-	settings := append([]wordSetting{{"prefix", "shop", &s.Prefix}}, further...)
+	settings := append([]wordSetting{{"prefix", "shop", &s.Prefix}, {"durability", "replica", &s.Durability}}, further...)
 	d.Next() // redis
 	args := d.RemainingArgs()
 	switch {

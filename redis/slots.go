@@ -6,11 +6,23 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// exec runs a script of the app. While Cluster moves the app's slot, it tries again: the
-// script has done nothing.
+// exec runs a script of the app.
 func (a *app) exec(ctx context.Context, script *rueidis.Lua, args []string) rueidis.RedisResult {
+	return a.settled(ctx, func(keys []string) rueidis.RedisResult { return script.Exec(ctx, a.broker.client, keys, args) })
+}
+
+// write is exec for a script whose changes must be as durable as the configuration says.
+func (a *app) write(ctx context.Context, script *rueidis.Lua, args []string) rueidis.RedisResult {
+	return a.settled(ctx, func(keys []string) rueidis.RedisResult {
+		return a.broker.server.write(ctx, a.broker.client, script, keys, args)
+	})
+}
+
+// settled runs a script of the app, which gets its keys. While Cluster moves the app's
+// slot, it tries again: the script has done nothing.
+func (a *app) settled(ctx context.Context, run func(keys []string) rueidis.RedisResult) rueidis.RedisResult {
 	for {
-		result := script.Exec(ctx, a.broker.client, []string{a.positionKey(), a.absentKey()}, args)
+		result := run([]string{a.positionKey(), a.absentKey()})
 		if !moving(result.Error()) || sleep(ctx, minPause) != nil {
 			return result
 		}

@@ -106,7 +106,7 @@ func (s *store) call(ctx context.Context, do func(context.Context, rueidis.Clien
 func (s *store) errLost() error {
 	return fmt.Errorf("redis at %s has lost the keystore, or the URL names another server or database: its keys %s:* are gone. "+
 		"Restore Redis' data. To begin without any app, remove the copy %s and restart",
-		s.server.Identity(), s.server.Prefix, s.copy.path)
+		s.server.place(), s.server.Prefix, s.copy.path)
 }
 
 // withoutCopy explains why a start fails.
@@ -287,7 +287,7 @@ func (s *store) Put(ctx context.Context, before, after *keystore.App) error {
 	}
 	err = s.change(ctx, after.ID, before, false, func(ctx context.Context, expected string) (result int64, err error) {
 		err = s.call(ctx, func(ctx context.Context, c rueidis.Client) error {
-			result, err = scriptSwap.Exec(ctx, c, []string{s.names.app(after.ID)}, []string{expected, string(record)}).AsInt64()
+			result, err = s.server.write(ctx, c, scriptSwap, []string{s.names.app(after.ID)}, []string{expected, string(record)}).AsInt64()
 			return err
 		})
 		return result, err
@@ -303,7 +303,7 @@ func (s *store) Delete(ctx context.Context, before *keystore.App) error {
 	id := before.ID
 	err := s.change(ctx, id, before, true, func(ctx context.Context, expected string) (result int64, err error) {
 		err = s.call(ctx, func(ctx context.Context, c rueidis.Client) error {
-			result, err = scriptRemove.Exec(ctx, c, []string{s.names.app(id), s.names.used(id)}, []string{expected}).AsInt64()
+			result, err = s.server.write(ctx, c, scriptRemove, []string{s.names.app(id), s.names.used(id)}, []string{expected}).AsInt64()
 			return err
 		})
 		return result, err
@@ -385,7 +385,7 @@ func (s *store) begin(ctx context.Context, id string) (number int64, err error) 
 func (s *store) end(ctx context.Context, id string, number int64, gone, changed bool) error {
 	n := s.names
 	return s.call(ctx, func(ctx context.Context, c rueidis.Client) error {
-		answer, err := scriptEnd.Exec(ctx, c, []string{n.index, n.pending, n.version},
+		answer, err := s.server.write(ctx, c, scriptEnd, []string{n.index, n.pending, n.version},
 			[]string{id, strconv.FormatInt(number, 10), flag(gone), flag(changed), n.channel}).ToArray()
 		if err != nil {
 			return err
