@@ -124,12 +124,12 @@ webhooks: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/webhook-outage.test.mjs
 
 # Three machines with one Redis behind a load balancer: machines are killed in turns, Redis
-# is killed, and Redis hangs. At full size: make test runs 40 s of it. It prints its seed:
+# is killed, Redis hangs, and Sentinel fails over. At full size: make test runs a minute of it. It prints its seed:
 # make machines MACHINES_SEED=<seed> makes the same choices again.
 machines: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	MACHINES_CLIENTS=$${MACHINES_CLIENTS:-600} MACHINES_CHANNELS=$${MACHINES_CHANNELS:-30} MACHINES_RATE=$${MACHINES_RATE:-100} \
 	MACHINES_KILLS=$${MACHINES_KILLS:-30} MACHINES_EVERY=$${MACHINES_EVERY:-20000} MACHINES_DOWN=$${MACHINES_DOWN:-5000} \
-	MACHINES_OUTAGE=$${MACHINES_OUTAGE:-60000} MACHINES_WITHIN=$${MACHINES_WITHIN:-10000} MACHINES_NORMAL=$${MACHINES_NORMAL:-2000} \
+	MACHINES_OUTAGE=$${MACHINES_OUTAGE:-60000} MACHINES_FAILOVERS=$${MACHINES_FAILOVERS:-6} MACHINES_WITHIN=$${MACHINES_WITHIN:-10000} MACHINES_NORMAL=$${MACHINES_NORMAL:-2000} \
 	CADDY_BIN=$(abspath $(CADDY_BIN)) node --test --test-reporter=spec tests/machines-kill.test.mjs
 
 lint:

@@ -20,11 +20,11 @@ export class Machines {
   all = [];
   #spent = new Map(); // CPU seconds of processes that have ended, by Caddy
 
-  /** Starts n gateways; global: more lines of the realtime global option. */
-  static async start(n, global = "") {
+  /** Starts n gateways; global: more lines of the realtime global option; redis: what starts Redis. */
+  static async start(n, global = "", redis = Redis) {
     const machines = new Machines();
     try {
-      await machines.#start(n, global);
+      await machines.#start(n, global, redis);
     } catch (err) {
       await machines.close().catch(() => {});
       throw err;
@@ -32,8 +32,8 @@ export class Machines {
     return machines;
   }
 
-  async #start(n, global) {
-    this.redis = await Redis.start();
+  async #start(n, global, redis) {
+    this.redis = await redis.start();
     for (let i = 0; i < n; i++) {
       const [node] = await freePorts(1);
       const site = "respond /up 200\n\trealtime";
