@@ -45,6 +45,8 @@ type runtime struct {
 	key         runtimeKey
 	log         *zap.Logger
 	lasting     *logging.Lasting
+	store       keystore.Store
+	broker      hub.Broker
 	registry    *keystore.Registry
 	publisher   publisher
 	gateway     *manage.Gateway
@@ -106,6 +108,7 @@ func openRuntime(first *App) (*runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the keystore: %w", err)
 	}
+	rt.store = store
 	rt.registry, err = keystore.Open(counted(store, &rt.stats.Store))
 	if err != nil {
 		return nil, fmt.Errorf("opening the keystore: %w", err)
@@ -120,6 +123,7 @@ func openRuntime(first *App) (*runtime, error) {
 		rt.expiry.Stop()
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
+	rt.broker = broker
 	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings, rt.shareHooks(broker))
 	rt.hub.Interrupted(interrupt)
 	rt.presence = rt.newPresence()
@@ -328,9 +332,28 @@ func (rt *runtime) forget(a *App) {
 	}
 }
 
+// renew has the keystore and the broker connect as a configuration says.
+func (rt *runtime) renew(a *App) error {
+	if keystore, ok := a.keystore.(keystore.Renewer); ok {
+		if err := keystore.Renew(rt.store); err != nil {
+			return fmt.Errorf("keystore: %w", err)
+		}
+	}
+	if broker, ok := a.broker.(hub.Renewer); ok {
+		if err := broker.Renew(rt.broker); err != nil {
+			return fmt.Errorf("broker: %w", err)
+		}
+	}
+	return nil
+}
+
 // start makes a configuration the one in force. It fails if the configuration's
-// node_address cannot be listened on.
+// node_address cannot be listened on, or if what it says of the keystore or the broker is
+// refused.
 func (rt *runtime) start(a *App) error {
+	if err := rt.renew(a); err != nil {
+		return err
+	}
 	if err := rt.nodes.listen(a.ctx, a.NodeAddress); err != nil {
 		return err
 	}
@@ -348,13 +371,28 @@ func (rt *runtime) start(a *App) error {
 // stop removes a configuration: the old one after a reload, the new one after a
 // failed reload.
 func (rt *runtime) stop(a *App) {
+	if back := rt.remove(a); back != nil {
+		if err := rt.renew(back); err != nil {
+			rt.log.Error("the previous configuration's keystore or broker is refused", zap.Error(err))
+		}
+	}
+}
+
+// remove is stop without what renew does. It returns the configuration that is in force
+// again, if the new one has not started, or not for long.
+func (rt *runtime) remove(a *App) (back *App) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	if a != rt.configs[len(rt.configs)-1] {
+	i, newest := slices.Index(rt.configs, a), len(rt.configs)-1
+	if i >= 0 && i < newest {
 		rt.stats.Reloads.Inc()
 	}
 	rt.configs = slices.DeleteFunc(rt.configs, func(c *App) bool { return c == a })
 	rt.configure()
+	if left := len(rt.configs); left > 0 && (i < 0 || i == newest) {
+		back = rt.configs[left-1]
+	}
+	return back
 }
 
 // holdAnswers holds answers to polls while there are two configurations. The

@@ -120,3 +120,12 @@ type Opener interface {
 	// Open opens the broker. It logs to logger.
 	Open(logger *zap.Logger) (Broker, error)
 }
+
+// A Renewer is an Opener that can change a broker which is open, for example to use a new
+// password.
+type Renewer interface {
+	// Renew is called when a configuration with the same Identity takes over the broker
+	// that is open, and when it is taken back. After an error, the configuration is
+	// refused.
+	Renew(Broker) error
+}

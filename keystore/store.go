@@ -75,6 +75,15 @@ type Opener interface {
 	Open(logger *zap.Logger) (Store, error)
 }
 
+// A Renewer is an Opener that can change a store which is open, for example to use a new
+// password.
+type Renewer interface {
+	// Renew is called when a configuration with the same Identity takes over the store
+	// that is open, and when it is taken back. After an error, the configuration is
+	// refused.
+	Renew(Store) error
+}
+
 // same reports whether two apps have the same record; both may be nil.
 func same(a, b *App) bool {
 	if a == nil || b == nil {

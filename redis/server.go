@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -56,6 +57,7 @@ type Server struct {
 	Durability string `json:"durability,omitempty"`
 
 	option rueidis.ClientOption
+	access *atomic.Pointer[access]
 	writes chan struct{} // has one element for each write that waits for a replica
 }
 
@@ -122,6 +124,7 @@ func (s *Server) connect(change func(*rueidis.ClientOption)) (rueidis.Client, er
 	if option.Sentinel.MasterSet != "" { // finds the new primary if Sentinel's message was lost
 		option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	}
+	s.useAccess(&option)
 	if change != nil {
 		change(&option)
 	}

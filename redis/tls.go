@@ -46,6 +46,7 @@ func (s *Server) parse() error {
 		return err
 	}
 	s.option = option
+	s.setAccess()
 	return nil
 }
 

@@ -131,4 +131,36 @@ describe("polling over several machines", () => {
     assert.equal(response.status, 400);
     assert.equal((await response.json()).message, "Session ID unknown");
   });
+
+  test("a node_address that is taken is refused, at a start and at a reload", async (t) => {
+    const server = createServer();
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    t.after(() => server.close());
+    const taken = `node_address http://127.0.0.1:${server.address().port}`;
+    const says = /node_address: .*address already in use; if this machine listens on another address/;
+
+    const first = await Caddy.prepare({ keystore: "", global: `redis ${redis.url}\n\t\t${taken}` });
+    const { code, output } = await first.command("run", "--config", first.configFile);
+    assert.equal(code, 1);
+    assert.match(output, says);
+    assert.doesNotMatch(output, /panic/);
+
+    const machines = await machinesOf(redis, true);
+    t.after(() => Promise.all(machines.map((machine) => machine.close())));
+    const [caddy] = machines;
+    const app = await caddy.app();
+    const socket = await caddy.subscriber(app, ["c"]);
+    let got;
+    socket.on("e", (data) => (got = data));
+    const reloads = async () => (await caddy.admin("GET", "/metrics")).text.match(/^caddy_realtime_reloads_total (\d+)/m)?.[1];
+    const before = await reloads();
+    caddy.configure({ keystore: "", global: `redis ${redis.url}\n\t\t${taken}` });
+    const refused = await caddy.reload();
+    assert.equal(refused.code, 1);
+    assert.match(refused.output, says);
+    assert.equal(await reloads(), before);
+    assert.ok(socket.connected);
+    await caddy.published(app, { channel: "c", event: "e", data: 1 });
+    await until("it arrives", () => got === 1);
+  });
 });

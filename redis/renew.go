@@ -1,0 +1,97 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync/atomic"
+
+	"github.com/redis/rueidis"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
+)
+
+// access is what connections are made with: users, passwords and certificates.
+type access struct {
+	url    string
+	option *rueidis.ClientOption
+}
+
+// setAccess begins with the access that the URL gives.
+func (s *Server) setAccess() {
+	s.access = new(atomic.Pointer[access])
+	s.access.Store(&access{s.URL, &s.option})
+}
+
+// renew has all further connections of a running keystore or broker made as a new
+// configuration of the same server says. It fails, and changes nothing, if the server
+// refuses that.
+func (s *Server) renew(latest *Server) error {
+	now := latest.access.Load()
+	if now.url != s.access.Load().url {
+		client, err := latest.connect(nil)
+		if err == nil {
+			client.Close()
+		} else if !unreachable(err) {
+			return err
+		}
+	}
+	s.access.Store(now)
+	return nil
+}
+
+// Renew implements hub.Renewer.
+func (b *Broker) Renew(running hub.Broker) error { return running.(*broker).server.renew(&b.Server) }
+
+// Renew implements keystore.Renewer.
+func (k *Keystore) Renew(running keystore.Store) error {
+	return running.(*store).server.renew(&k.Server)
+}
+
+// useAccess has each connection of a client made with the access of the time.
+func (s *Server) useAccess(option *rueidis.ClientOption) {
+	sentinels := new(net.Resolver) // tells the sentinels' dialer from that of the servers
+	option.Sentinel.Dialer.Resolver = sentinels
+	option.AuthCredentialsFn = func(c rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		latest := s.access.Load().option
+		if _, ok := c.Address.(sentinelAddress); ok {
+			return rueidis.AuthCredentials{Username: latest.Sentinel.Username, Password: latest.Sentinel.Password}, nil
+		}
+		return rueidis.AuthCredentials{Username: latest.Username, Password: latest.Password}, nil
+	}
+	if option.DialCtxFn != nil { // a Unix socket
+		return
+	}
+	option.DialCtxFn = func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		latest := s.access.Load().option
+		if dialer.Resolver != sentinels {
+			return connectTo(ctx, address, dialer, latest.TLSConfig)
+		}
+		conn, err := connectTo(ctx, address, dialer, latest.Sentinel.TLSConfig)
+		if err != nil {
+			return nil, err
+		}
+		return sentinelConn{conn}, nil
+	}
+}
+
+func connectTo(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	secure := tls.Dialer{NetDialer: dialer, Config: config}
+	return secure.DialContext(ctx, "tcp", address)
+}
+
+// A sentinelConn is a connection to a sentinel, whose users are not those of the servers.
+type sentinelConn struct{ net.Conn }
+
+type sentinelAddress struct{ net.Addr }
+
+func (c sentinelConn) RemoteAddr() net.Addr { return sentinelAddress{c.Conn.RemoteAddr()} }
+
+// Interface guards
+var (
+	_ hub.Renewer      = (*Broker)(nil)
+	_ keystore.Renewer = (*Keystore)(nil)
+)
