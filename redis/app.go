@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"context"
 	"slices"
 	"sync"
 
+	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
@@ -40,6 +42,22 @@ type item struct {
 	text string
 	fill *filling // nil for a message
 }
+
+// exec runs a script that uses keys of the app which it does not name.
+func (a *app) exec(ctx context.Context, script *rueidis.Lua, args ...string) rueidis.RedisResult {
+	return a.broker.exec(ctx, script, a.keys(), args...)
+}
+
+// write is exec, within ctx, for changes that must be as durable as the configuration says.
+func (a *app) write(ctx context.Context, script *rueidis.Lua, args ...string) (result rueidis.RedisResult) {
+	_ = patiently(ctx, func() error {
+		result = a.broker.server.write(ctx, a.broker.client, script, a.keys(), args)
+		return result.Error()
+	})
+	return result
+}
+
+func (a *app) keys() []string { return []string{a.positionKey(), absentKey(a.base)} }
 
 // lastKnown returns the newest position that this machine has heard of.
 func (a *app) lastKnown() hub.Position {

@@ -146,6 +146,9 @@ if ARGV[4] == '' then redis.call('HDEL', KEYS[1], 'r:' .. ARGV[3]) else redis.ca
 return 1
 `)
 
+// scriptRecords returns the sender. KEYS: sender.
+var scriptRecords = rueidis.NewLuaScript(`return redis.call('HGETALL', KEYS[1])`)
+
 // scriptEndWriter removes a machine from those that add facts. If it was one, a fact can
 // say that some of its facts are lost. KEYS: writers, facts. ARGV: machine, whether all
 // of its facts are there, how long facts are kept in ms.
@@ -156,17 +159,6 @@ if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 and ARGV[2] ~= '1' then
 end
 return 1
 `)
-
-// exec runs a script on an app's keys, after checking that the broker is open.
-func (b *broker) exec(ctx context.Context, script *rueidis.Lua, keys []string, args ...string) (rueidis.RedisResult, error) {
-	done, err := b.begin()
-	if err != nil {
-		return rueidis.RedisResult{}, err
-	}
-	defer done()
-	result := script.Exec(ctx, b.client, keys, args)
-	return result, b.server.explain(result.Error())
-}
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
@@ -185,7 +177,7 @@ func (b *broker) AppendFacts(ctx context.Context, app, machine string, number ui
 		args = append(append(args, strconv.Itoa(len(fields))), fields...)
 	}
 	args[2] = strconv.Itoa(max(1, min(maxFacts, maxFactBytes/largest)))
-	_, err := b.exec(ctx, appendScript, []string{factsKey(base), writersKey(base)}, args...)
+	_, err := b.call(ctx, appendScript, []string{factsKey(base), writersKey(base)}, args...)
 	return err
 }
 
@@ -195,7 +187,7 @@ func (b *broker) ReadFacts(ctx context.Context, app string, after webhook.FactID
 	if index != webhook.UnknownIndex {
 		known = strconv.FormatUint(index, 10)
 	}
-	result, err := b.exec(ctx, readScript, []string{factsKey(baseName(b.prefix, app))}, after.String(), known, strconv.Itoa(count))
+	result, err := b.call(ctx, readScript, []string{factsKey(baseName(b.prefix, app))}, after.String(), known, strconv.Itoa(count))
 	if err != nil {
 		return p, err
 	}
@@ -226,7 +218,7 @@ func (b *broker) ReadFacts(ctx context.Context, app string, after webhook.FactID
 // Lead implements webhook.Shared.
 func (b *broker) Lead(ctx context.Context, app, owner string, lease time.Duration, known webhook.Known) (l webhook.Leader, err error) {
 	base := baseName(b.prefix, app)
-	result, err := b.exec(ctx, leadScript, []string{senderKey(base), factsKey(base), writersKey(base)},
+	result, err := b.call(ctx, leadScript, []string{senderKey(base), factsKey(base), writersKey(base)},
 		owner, milliseconds(lease), hub.NewEpoch(app), known.Epoch, strconv.FormatUint(known.Saved, 10),
 		strconv.FormatUint(known.Added, 10), milliseconds(factAge), milliseconds(senderAge))
 	if err != nil {
@@ -262,20 +254,19 @@ func (b *broker) Lead(ctx context.Context, app, owner string, lease time.Duratio
 
 // Resign implements webhook.Shared.
 func (b *broker) Resign(ctx context.Context, app, owner string) error {
-	_, err := b.exec(ctx, scriptResign, []string{senderKey(baseName(b.prefix, app))}, owner)
+	_, err := b.call(ctx, scriptResign, []string{senderKey(baseName(b.prefix, app))}, owner)
 	return err
 }
 
 // Records implements webhook.Shared.
 func (b *broker) Records(ctx context.Context, app string) (map[string]string, error) {
-	done, err := b.begin()
+	result, err := b.call(ctx, scriptRecords, []string{senderKey(baseName(b.prefix, app))})
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	all, err := b.client.Do(ctx, b.client.B().Hgetall().Key(senderKey(baseName(b.prefix, app))).Build()).AsStrMap()
+	all, err := result.AsStrMap()
 	if err != nil {
-		return nil, b.server.explain(err)
+		return nil, errFacts
 	}
 	records := make(map[string]string)
 	for field, value := range all {
@@ -288,7 +279,7 @@ func (b *broker) Records(ctx context.Context, app string) (map[string]string, er
 
 // SaveRecord implements webhook.Shared.
 func (b *broker) SaveRecord(ctx context.Context, app, owner, epoch, hook, record string) error {
-	result, err := b.exec(ctx, scriptSave, []string{senderKey(baseName(b.prefix, app))}, owner, epoch, hook, record)
+	result, err := b.call(ctx, scriptSave, []string{senderKey(baseName(b.prefix, app))}, owner, epoch, hook, record)
 	if err != nil {
 		return err
 	}
@@ -305,7 +296,7 @@ func (b *broker) EndWriter(ctx context.Context, app, machine string, properly bo
 	if properly {
 		flag = "1"
 	}
-	_, err := b.exec(ctx, scriptEndWriter, []string{writersKey(base), factsKey(base)}, machine, flag, milliseconds(factAge))
+	_, err := b.call(ctx, scriptEndWriter, []string{writersKey(base), factsKey(base)}, machine, flag, milliseconds(factAge))
 	return err
 }
 

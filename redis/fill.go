@@ -70,7 +70,7 @@ var errFill = errors.New("redis has something else than a channel's history; key
 
 // readPast reads the channel's history up to f.at. Later messages are received.
 func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
-	answer, err := a.exec(ctx, fillScript, []string{a.base, f.at.Epoch, channel}).ToArray()
+	answer, err := a.exec(ctx, fillScript, a.base, f.at.Epoch, channel).ToArray()
 	if err != nil {
 		return err
 	}

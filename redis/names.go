@@ -35,7 +35,7 @@ func baseName(prefix, app string) string {
 func (a *app) positionKey() string { return a.base + "m" }
 
 // absentKey is a key that never exists.
-func (a *app) absentKey() string { return a.base + "-" }
+func absentKey(base string) string { return base + "-" }
 
 func (a *app) limitKey() string { return a.base + "l" }
 

@@ -2,6 +2,7 @@
 -- whether it has subscribers there, which counts as a user without a name.
 --
 -- KEYS[1]   the app's number of changes (n), in an epoch (e)
+-- KEYS[2]   a key that never exists, see publish.lua
 -- ARGV[1]   what begins the names of all keys in the slot
 -- ARGV[2]   what comes after that in the names of the app's keys
 -- ARGV[3]   the machine

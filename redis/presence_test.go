@@ -212,7 +212,7 @@ func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
 	lane := laneName(defaultPrefix, laneOf("app"))
 	until(t, "redis knows", func() bool { return len(all[0].facts()) == 2*21 })
 	// One has begun, and ends.
-	answer, err := all[0].request(t.Context(), scriptEntomb, []string{saysKey(lane, all[2].id)}, "x1").AsStrMap()
+	answer, err := all[0].exec(t.Context(), scriptEntomb, []string{saysKey(lane, all[2].id)}, "x1").AsStrMap()
 	if err != nil {
 		t.Fatal(err)
 	}

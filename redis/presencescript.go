@@ -77,7 +77,7 @@ func (b *broker) say(ctx context.Context, lane, app, machine, mark string, says 
 			args = append(args, u.User, string(u.Info))
 		}
 	}
-	n, err := b.request(ctx, presenceScript, []string{base + "n"}, args...).AsInt64()
+	n, err := b.exec(ctx, presenceScript, []string{base + "n", absentKey(base)}, args...).AsInt64()
 	return n == 1, err
 }
 
@@ -103,7 +103,7 @@ return redis.call('HGETALL', KEYS[1])
 
 func (b *broker) beginSaying(ctx context.Context, lane, machine, mark string) ([]place, error) {
 	keys := []string{saysKey(lane, machine), sayersKey(lane)}
-	answer, err := b.request(ctx, scriptBeginSaying, keys, machine, mark).AsStrMap()
+	answer, err := b.exec(ctx, scriptBeginSaying, keys, machine, mark).AsStrMap()
 	if err != nil {
 		return nil, err
 	}

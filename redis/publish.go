@@ -61,7 +61,7 @@ func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (o h
 		args = append(args, m.Channel, encodeBody(m), strconv.Itoa(max(0, keep)), strconv.FormatInt(max(0, m.Keep.Age.Milliseconds()), 10), skip)
 	}
 	began := time.Now()
-	answer, err := a.write(ctx, publishScript, args).AsStrSlice()
+	answer, err := a.write(ctx, publishScript, args...).AsStrSlice()
 	a.broker.measures.published(began)
 	if err != nil {
 		return o, a.broker.server.explain(err)

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -44,6 +45,9 @@ func (e *rightsError) Error() string { return e.text }
 
 // checkRights returns an error that names the commands that the user lacks.
 func (s *Server) checkRights(ctx context.Context, client rueidis.Client, commands []string) error {
+	if client.Mode() == rueidis.ClientModeCluster {
+		commands = append(slices.Clip(commands), "ASKING") // for keys of a slot that is being moved
+	}
 	names := strings.NewReplacer("KEY", s.Prefix+":{x}", "CHANNEL", s.Prefix+":{x}")
 	args := make([]string, 0, len(commands))
 	for _, command := range commands {

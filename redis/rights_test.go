@@ -80,6 +80,7 @@ func TestDocumentedUserHasExactlyTheRightsThatAreNeeded(t *testing.T) {
 	}
 	ran["role"] = true           // of Sentinel, whose test is another one
 	ran["cluster|shards"] = true // of Redis 8
+	ran["asking"] = true         // of Cluster, see TestSlotThatMovesLosesNoSession
 	if !maps.Equal(ran, documented) {
 		lacks, unused := maps.Clone(ran), maps.Clone(documented)
 		maps.DeleteFunc(lacks, func(command string, _ bool) bool { return documented[command] })
@@ -234,6 +235,20 @@ func TestMissingRightIsNamedAtTheStart(t *testing.T) {
 				t.Errorf("without %s, a gateway would start from its copy", name)
 			}
 		}
+	}
+}
+
+// Without it, the client would be sent to and fro between two servers.
+func TestRightForSlotsThatMoveIsNeededInAClusterAlone(t *testing.T) {
+	servers := startCluster(t)
+	for _, s := range servers {
+		s.cli(append([]string{"ACL", "SETUSER"}, documentedUser(t, "-asking")...)...)
+	}
+	wantError(t, tryBroker(t, servers[0].url()), "may not run ASKING", "+asking")
+	alone := startRedis(t)
+	alone.setUser("-asking")
+	if err := tryBroker(t, alone.url()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -36,10 +36,10 @@ func (m *member) call(ctx context.Context, record string) (*roll, error) {
 	m.mu.Unlock()
 	news := letter{kind: letterNews, from: m.id}
 	keys := []string{m.machinesKey(), m.secretKey()}
-	answer, err := machinesScript.Exec(ctx, m.broker.client, keys, []string{
+	answer, err := m.broker.exec(ctx, machinesScript, keys,
 		m.id, record, strconv.FormatInt(m.broker.lease.Milliseconds(), 10), hub.NewEpoch(m.base),
 		m.epoch, m.number, secret, m.newsName(), news.encode(),
-	}).ToArray()
+	).ToArray()
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,12 +92,23 @@ func (a *app) readRosters(ctx context.Context, channels ...string) ([]roster, er
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	c := a.broker.client
-	commands := make([]rueidis.Completed, len(channels))
-	for i, channel := range channels {
-		commands[i] = c.B().Eval().Script(scriptRoster).Numkeys(2).Key(a.changesKey(), a.membersKey(channel)).Build()
+	var answers []rueidis.RedisResult
+	err := patiently(ctx, func() (err error) {
+		commands := make([]rueidis.Completed, len(channels))
+		for i, channel := range channels {
+			commands[i] = c.B().Eval().Script(scriptRoster).Numkeys(2).Key(a.changesKey(), a.membersKey(channel)).Build()
+		}
+		answers = c.DoMulti(ctx, commands...)
+		for _, answer := range answers {
+			err = cmp.Or(err, answer.Error())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	all := make([]roster, len(channels))
-	for i, answer := range c.DoMulti(ctx, commands...) {
+	for i, answer := range answers {
 		parts, err := answer.ToArray()
 		if err != nil {
 			return nil, err

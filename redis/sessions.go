@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -27,6 +28,7 @@ return redis.call('DEL', KEYS[1])`)
 if redis.call('HMGET', KEYS[1], 'm')[1] ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'm', ARGV[2])
 return 1`)
+	findScript = rueidis.NewLuaScript(`return redis.call('HMGET', KEYS[1], 'm', 'r')`)
 )
 
 // recordVersion begins a record. Records of other versions are not read.
@@ -38,76 +40,74 @@ func (b *broker) sessionKey(app, pid string) []string {
 	return []string{baseName(b.prefix, app) + "r:" + pid}
 }
 
+// machineID returns this machine's ID, or "" before Join.
+func (b *broker) machineID() string {
+	if m := b.member(); m != nil {
+		return m.id
+	}
+	return ""
+}
+
 // SaveSession implements hub.SessionStore. It does nothing before Join.
 func (b *broker) SaveSession(ctx context.Context, r *hub.SessionRecord, keep time.Duration) error {
 	record, err := json.Marshal(r)
+	machine := b.machineID()
+	if err != nil || machine == "" {
+		return err
+	}
+	result, err := b.call(ctx, saveScript, b.sessionKey(r.App, r.PID),
+		machine, strconv.FormatUint(r.Version, 10), recordVersion+string(record), milliseconds(keep))
 	if err != nil {
 		return err
 	}
-	return b.withSession(ctx, func(ctx context.Context, machine string) error {
-		args := []string{machine, strconv.FormatUint(r.Version, 10), recordVersion + string(record), strconv.FormatInt(keep.Milliseconds(), 10)}
-		done, err := saveScript.Exec(ctx, b.client, b.sessionKey(r.App, r.PID), args).AsBool()
-		if err == nil && !done {
-			return hub.ErrTaken
-		}
-		return err
-	})
+	if saved, err := result.AsBool(); err != nil || !saved {
+		return cmp.Or(err, hub.ErrTaken)
+	}
+	return nil
 }
 
 // DropSession implements hub.SessionStore.
 func (b *broker) DropSession(ctx context.Context, app, pid string) error {
-	return b.withSession(ctx, func(ctx context.Context, machine string) error {
-		return dropScript.Exec(ctx, b.client, b.sessionKey(app, pid), []string{machine}).Error()
-	})
+	machine := b.machineID()
+	if machine == "" {
+		return nil
+	}
+	_, err := b.call(ctx, dropScript, b.sessionKey(app, pid), machine)
+	return err
 }
 
 // TakeSession implements hub.SessionStore.
 func (b *broker) TakeSession(ctx context.Context, app, pid, from string) (taken bool, err error) {
-	err = b.withSession(ctx, func(ctx context.Context, machine string) error {
-		taken, err = takeScript.Exec(ctx, b.client, b.sessionKey(app, pid), []string{from, machine}).AsBool()
-		return err
-	})
-	return taken, err
+	machine := b.machineID()
+	if machine == "" {
+		return false, nil
+	}
+	result, err := b.call(ctx, takeScript, b.sessionKey(app, pid), from, machine)
+	if err != nil {
+		return false, err
+	}
+	return result.AsBool()
 }
 
 // FindSession implements hub.SessionStore.
-func (b *broker) FindSession(ctx context.Context, app, pid string) (r *hub.SessionRecord, machine string, err error) {
-	err = b.withSession(ctx, func(ctx context.Context, _ string) error {
-		fields, err := b.client.Do(ctx, b.client.B().Hmget().Key(b.sessionKey(app, pid)[0]).Field("m", "r").Build()).AsStrSlice()
-		if err != nil || len(fields) != 2 || fields[0] == "" {
-			return err
-		}
-		found := new(hub.SessionRecord)
-		if record := fields[1]; record == "" || record[:1] != recordVersion || json.Unmarshal([]byte(record[1:]), found) != nil {
-			return errRecord
-		}
-		if found.App != app || found.PID != pid {
-			return fmt.Errorf("%w: it is another session's", errRecord)
-		}
-		r, machine = found, fields[0]
-		return nil
-	})
-	return r, machine, err
-}
-
-// withSession calls f with this machine's ID, unless the machine has not joined, or the
-// broker is closed. It explains the errors of Redis.
-func (b *broker) withSession(ctx context.Context, f func(ctx context.Context, machine string) error) error {
-	done, err := b.begin()
+func (b *broker) FindSession(ctx context.Context, app, pid string) (*hub.SessionRecord, string, error) {
+	if b.machineID() == "" {
+		return nil, "", nil
+	}
+	result, err := b.call(ctx, findScript, b.sessionKey(app, pid))
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	defer done()
-	m := b.member()
-	if m == nil {
-		return nil
+	fields, err := result.AsStrSlice()
+	if err != nil || len(fields) != 2 || fields[0] == "" {
+		return nil, "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	if err := f(ctx, m.id); err != nil && !errors.Is(err, hub.ErrTaken) && !errors.Is(err, errRecord) {
-		return b.server.explain(err)
-	} else if err != nil {
-		return err
+	found := new(hub.SessionRecord)
+	if record := fields[1]; record == "" || record[:1] != recordVersion || json.Unmarshal([]byte(record[1:]), found) != nil {
+		return nil, "", errRecord
 	}
-	return nil
+	if found.App != app || found.PID != pid {
+		return nil, "", fmt.Errorf("%w: it is another session's", errRecord)
+	}
+	return found, fields[0], nil
 }

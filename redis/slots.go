@@ -6,25 +6,40 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// exec runs a script of the app.
-func (a *app) exec(ctx context.Context, script *rueidis.Lua, args []string) rueidis.RedisResult {
-	return a.settled(ctx, func(keys []string) rueidis.RedisResult { return script.Exec(ctx, a.broker.client, keys, args) })
+// call runs a script for a method of the broker: not after Close, and with errors that are
+// explained.
+func (b *broker) call(ctx context.Context, script *rueidis.Lua, keys []string, args ...string) (rueidis.RedisResult, error) {
+	done, err := b.begin()
+	if err != nil {
+		return rueidis.RedisResult{}, err
+	}
+	defer done()
+	result := b.exec(ctx, script, keys, args...)
+	return result, b.server.explain(result.Error())
 }
 
-// write is exec for a script whose changes must be as durable as the configuration says.
-func (a *app) write(ctx context.Context, script *rueidis.Lua, args []string) rueidis.RedisResult {
-	return a.settled(ctx, func(keys []string) rueidis.RedisResult {
-		return a.broker.server.write(ctx, a.broker.client, script, keys, args)
+// exec runs a script, within requestTimeout. All its keys are in one slot. While Cluster
+// moves the slot, it tries again: the script has done nothing.
+//
+// A script that uses more keys than it names must name one that never exists, too. It is
+// then refused as long as the slot is moved. Otherwise it would run with the keys of one
+// server, and create those that are still on the other.
+func (b *broker) exec(ctx context.Context, script *rueidis.Lua, keys []string, args ...string) (result rueidis.RedisResult) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_ = patiently(ctx, func() error {
+		result = script.Exec(ctx, b.client, keys, args)
+		return result.Error()
 	})
+	return result
 }
 
-// settled runs a script of the app, which gets its keys. While Cluster moves the app's
-// slot, it tries again: the script has done nothing.
-func (a *app) settled(ctx context.Context, run func(keys []string) rueidis.RedisResult) rueidis.RedisResult {
+// patiently calls f again while Cluster moves a slot.
+func patiently(ctx context.Context, f func() error) error {
 	for {
-		result := run([]string{a.positionKey(), a.absentKey()})
-		if !moving(result.Error()) || sleep(ctx, minPause) != nil {
-			return result
+		err := f()
+		if !moving(err) || sleep(ctx, minPause) != nil {
+			return err
 		}
 	}
 }

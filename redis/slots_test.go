@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,15 +12,16 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
-// moveSlot moves a slot from one server to another, as redis-cli --cluster reshard does.
-// It calls between after each key.
+// moveSlot moves a slot from one server to another, as redis-cli --cluster reshard does,
+// but the keys in random order. It calls between after each key.
 func moveSlot(t testing.TB, servers []*redisServer, from, to *redisServer, slot string, between func()) {
 	t.Helper()
 	id := func(s *redisServer) string { return strings.TrimSpace(s.cli("CLUSTER", "MYID")) }
 	to.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", id(from))
 	from.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", id(to))
 	for {
-		key := strings.TrimSuffix(from.cli("CLUSTER", "GETKEYSINSLOT", slot, "1"), "\n")
+		keys := strings.Split(strings.TrimSuffix(from.cli("CLUSTER", "GETKEYSINSLOT", slot, "1000"), "\n"), "\n")
+		key := keys[mathrand.IntN(len(keys))]
 		if key == "" {
 			break
 		}

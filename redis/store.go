@@ -99,7 +99,7 @@ func (s *store) call(ctx context.Context, do func(context.Context, rueidis.Clien
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
-	return s.server.explain(do(ctx, client))
+	return s.server.explain(patiently(ctx, func() error { return do(ctx, client) }))
 }
 
 // errLost is the error of a keystore that Redis has lost.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/redis/rueidis"
 	"go.uber.org/zap"
 )
 
@@ -89,7 +88,7 @@ func (b *broker) sayers(ctx context.Context, lane string) ([]string, error) {
 // clear removes what a machine has said in a lane.
 func (b *broker) clear(ctx context.Context, lane, id string) error {
 	key := saysKey(lane, id)
-	answer, err := b.request(ctx, scriptEntomb, []string{key}, "x"+rand.Text()).AsStrMap()
+	answer, err := b.exec(ctx, scriptEntomb, []string{key}, "x"+rand.Text()).AsStrMap()
 	if err != nil {
 		return err
 	}
@@ -109,11 +108,5 @@ func (b *broker) clear(ctx context.Context, lane, id string) error {
 			}
 		}
 	}
-	return b.request(ctx, scriptForget, []string{key, sayersKey(lane)}, id, mark).Error()
-}
-
-func (b *broker) request(ctx context.Context, script *rueidis.Lua, keys []string, args ...string) rueidis.RedisResult {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return script.Exec(ctx, b.client, keys, args)
+	return b.exec(ctx, scriptForget, []string{key, sayersKey(lane)}, id, mark).Error()
 }

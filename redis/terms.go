@@ -43,7 +43,8 @@ func (a *app) forget(ctx context.Context) error {
 	client := a.broker.client
 	gone := []string{a.positionKey(), a.limitKey(), factsKey(a.base), senderKey(a.base), writersKey(a.base)}
 	for len(gone) > 0 {
-		if err := client.Do(ctx, client.B().Unlink().Key(gone...).Build()).Error(); err != nil {
+		err := patiently(ctx, func() error { return client.Do(ctx, client.B().Unlink().Key(gone...).Build()).Error() })
+		if err != nil {
 			return err
 		}
 		claims, err := client.Do(ctx, client.B().Lpop().Key(a.claimsKey()).Count(1000).Build()).AsStrSlice()
