@@ -82,7 +82,7 @@ type broker struct {
 
 func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 	b := &broker{
-		client: client, server: s, prefix: s.Prefix, log: logger,
+		client: client, server: s, prefix: brokerPrefix(s), log: logger,
 		probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())

@@ -165,15 +165,17 @@ func TestKeysOfAnotherApplicationAreNamed(t *testing.T) {
 	until(t, "it arrives", func() bool { return len(m.delivered("app")) == 1 })
 }
 
-func TestTwoPrefixesOnOneRedisShareNothing(t *testing.T) {
+// Channels of Redis, other than keys, are the same in all its databases.
+func TestTwoPrefixesOrDatabasesOnOneRedisShareNothing(t *testing.T) {
 	s := startRedis(t)
 	var nodes []*node
 	var apps []string
-	for _, prefix := range []string{"rt", "shop"} {
-		n := newNode(t, s.url(), prefix, "a", time.Minute)
+	for _, of := range []struct{ prefix, database string }{{"rt", ""}, {"shop", ""}, {"rt", "/1"}, {"rt", "/2"}} {
+		prefix, url := of.prefix, s.url()+of.database
+		n := newNode(t, url, prefix, "a", time.Minute)
 		n.subscribe("app", "a")
 		nodes = append(nodes, n)
-		h := newHolder(t, s.url())
+		h := newHolder(t, url)
 		h.Prefix = prefix
 		h.provision()
 		registry, _ := h.open()
@@ -182,8 +184,9 @@ func TestTwoPrefixesOnOneRedisShareNothing(t *testing.T) {
 			t.Errorf("%d apps", count(registry))
 		}
 	}
-	know(t, nodes[0])
-	know(t, nodes[1])
+	for _, n := range nodes {
+		know(t, n)
+	}
 	for i, n := range nodes {
 		for j := range 3 {
 			n.publish(message("app", "a", fmt.Sprint(i, ".", j)))

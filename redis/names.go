@@ -13,6 +13,15 @@ import (
 // machine. Machines that differ in it do not hear each other.
 const laneCount = 16
 
+// brokerPrefix begins the names of all keys and channels of a broker. It has the number of
+// the database, because databases share channels, but not keys.
+func brokerPrefix(s *Server) string {
+	if db := s.option.SelectDB; db != 0 {
+		return s.Prefix + ":" + strconv.Itoa(db)
+	}
+	return s.Prefix
+}
+
 // laneOf returns the lane of an app: all its keys are in one slot.
 func laneOf(app string) int {
 	sum := fnv.New32a()
