@@ -220,7 +220,7 @@ func (b *broker) Lead(ctx context.Context, app, owner string, lease time.Duratio
 	base := baseName(b.prefix, app)
 	result, err := b.call(ctx, leadScript, []string{senderKey(base), factsKey(base), writersKey(base)},
 		owner, milliseconds(lease), hub.NewEpoch(app), known.Epoch, strconv.FormatUint(known.Saved, 10),
-		strconv.FormatUint(known.Added, 10), milliseconds(factAge), milliseconds(senderAge))
+		strconv.FormatUint(known.Added, 10), known.Last.String(), milliseconds(factAge), milliseconds(senderAge))
 	if err != nil {
 		return l, err
 	}

@@ -160,7 +160,8 @@ func (s *subscription) use(r *roster) {
 	if s.copy.ended {
 		return
 	}
-	if c := &s.copy; c.kept && c.at.Epoch != "" && c.at.Epoch != r.at.Epoch && c.doubtful.IsZero() {
+	lost := s.copy.at.Epoch != r.at.Epoch || r.at.Offset < s.copy.at.Offset
+	if c := &s.copy; c.kept && c.at.Epoch != "" && lost && c.doubtful.IsZero() {
 		c.doubtful = time.Now().Add(s.app.broker.lease)
 	}
 	s.copy.kept, s.copy.at = true, r.at

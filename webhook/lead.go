@@ -175,7 +175,7 @@ func (l *lead) look(ctx context.Context) (Leader, error) {
 	if a.Epoch != l.known.Epoch {
 		l.known = Known{}
 	}
-	l.known = Known{a.Epoch, max(l.known.Saved, a.Saved), max(l.known.Added, a.Added)}
+	l.known = Known{a.Epoch, max(l.known.Saved, a.Saved), max(l.known.Added, a.Added), a.Last}
 	return a, nil
 }
 

@@ -13,9 +13,9 @@ import (
 // sends an app's webhooks. What changes only over all machines, whether a channel is
 // occupied and who is a member of it, it adds itself: it is a cluster.Presence, too. Errors mean that it is away, unless they are ErrFenced.
 type Shared interface {
-	// AppendFacts adds facts after those of all machines: all or none. number rises
+	// AppendFacts adds facts after those of all machines: all or none. number is one more
 	// with each call of a machine for an app; a repetition of the last call changes
-	// nothing.
+	// nothing. Where calls before it were lost, StateReset comes first.
 	AppendFacts(ctx context.Context, app, machine string, number uint64, facts []Fact) error
 
 	// ReadFacts returns up to count facts after a position. index is how many facts
@@ -110,11 +110,13 @@ type Page struct {
 	Now   time.Time // by the clock of Shared, after all facts that there are
 }
 
-// Known is what a sender knows of an app: less in Shared means that it lost data.
+// Known is what a sender knows of an app: less in Shared means that it lost data, and so
+// does a last fact that is not there, although older ones are.
 type Known struct {
 	Epoch string
 	Saved uint64 // the number of records that it saved
 	Added uint64
+	Last  FactID
 }
 
 // A Leader is who sends an app's webhooks.
