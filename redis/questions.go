@@ -25,6 +25,12 @@ const (
 	// askTimeout is how long an answer is waited for at most.
 	askTimeout = time.Minute
 
+	// silentTimeout is how long the answer of a machine is waited for that has not
+	// answered before, until something is heard of it again: so only the first question
+	// to a machine that was killed takes long. Longer would hold up all lists for as
+	// long as the machine is one.
+	silentTimeout = 100 * time.Millisecond
+
 	// sendPause is the time between attempts to reach a machine that subscribes again.
 	sendPause = 50 * time.Millisecond
 )
@@ -37,6 +43,7 @@ type questions struct {
 	last      uint64     // the ID of the last question
 	asked     map[uint64]*asked
 	answering map[asking]context.CancelFunc
+	silent    map[string]bool // machines that have not answered, and were not heard of since
 }
 
 // An asked question is one that this machine waits for.
@@ -54,6 +61,7 @@ type asking struct {
 
 func (q *questions) init() {
 	q.asked, q.answering = make(map[uint64]*asked), make(map[asking]context.CancelFunc)
+	q.silent = make(map[string]bool)
 }
 
 // Ask implements cluster.Cluster. A question and an answer have at most 16 MB. The
@@ -114,10 +122,17 @@ func (b *broker) AskAll(ctx context.Context, question string, body []byte) ([]cl
 	return got, errors.Join(errs...)
 }
 
-// ask asks another machine. ctx has a deadline.
+// ask asks another machine. ctx has a deadline, which the other machine gets, even if
+// this one does not wait that long.
 func (m *member) ask(ctx context.Context, machine, question string, body []byte) ([]byte, error) {
 	if len(body) > maxQuestion {
 		return nil, tooLarge("question", question, len(body))
+	}
+	deadline, _ := ctx.Deadline()
+	if m.isSilent(machine) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, silentTimeout)
+		defer cancel()
 	}
 	ctx, id, a := m.wait(ctx, machine)
 	defer m.settle(id)
@@ -125,7 +140,6 @@ func (m *member) ask(ctx context.Context, machine, question string, body []byte)
 	if !m.alive(machine) {
 		return nil, cluster.ErrUnknown
 	}
-	deadline, _ := ctx.Deadline()
 	err := m.send(ctx, machine, letter{kind: letterQuestion, id: id, question: question, timeout: time.Until(deadline), body: body})
 	if err == nil {
 		select {
@@ -143,7 +157,9 @@ func (m *member) ask(ctx context.Context, machine, question string, body []byte)
 		return nil, cluster.ErrUnknown
 	case ctx.Err() == nil:
 		return nil, fmt.Errorf("%w: %w", cluster.ErrNoAnswer, m.broker.server.explain(err))
-	case errors.Is(ctx.Err(), context.Canceled): // a deadline is known to the other machine
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // which the other machine knows
+		m.noteSilent(machine)
+	default:
 		m.broker.work.Go(func() { m.withdraw(machine, id) }) //nolint:contextcheck // ctx has ended
 	}
 	return nil, cluster.ErrNoAnswer
@@ -172,10 +188,29 @@ func (m *member) settle(id uint64) {
 	delete(m.asked, id)
 }
 
+// noteSilent notes that a machine has not answered.
+func (m *member) noteSilent(machine string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.qmu.Lock()
+	defer m.qmu.Unlock()
+	if m.others[machine] != nil {
+		m.silent[machine] = true
+	}
+}
+
+// isSilent reports whether a machine has not answered, and was not heard of since.
+func (m *member) isSilent(machine string) bool {
+	m.qmu.Lock()
+	defer m.qmu.Unlock()
+	return m.silent[machine]
+}
+
 // abandon ends the questions to and of a machine that has left or was lost.
 func (m *member) abandon(machine string) {
 	m.qmu.Lock()
 	defer m.qmu.Unlock()
+	delete(m.silent, machine)
 	for _, a := range m.asked {
 		if a.machine == machine {
 			a.cancel(cluster.ErrUnknown)
@@ -219,6 +254,9 @@ func (m *member) withdraw(machine string, id uint64) {
 func (m *member) receive(text string) {
 	l, err := readLetter(text)
 	if err == nil {
+		m.qmu.Lock()
+		delete(m.silent, l.from)
+		m.qmu.Unlock()
 		switch l.kind {
 		case letterQuestion:
 			m.take(l)

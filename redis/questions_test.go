@@ -92,6 +92,51 @@ func TestErrorsAndPanicsComeBackAsErrors(t *testing.T) {
 	}
 }
 
+func TestOnlyTheFirstQuestionToASilentMachineTakesLong(t *testing.T) {
+	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
+	goOn := make(chan struct{})
+	var done atomic.Int64
+	all[1].answers = func(context.Context, string, []byte) ([]byte, error) {
+		<-goOn // as if it were suspended
+		done.Add(1)
+		return []byte("late"), nil
+	}
+	const patient = 3 * time.Second
+	askAll := func() (answers []cluster.Answer, took time.Duration) {
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
+		defer cancel()
+		began := time.Now()
+		answers, err := all[0].AskAll(ctx, "who", nil)
+		if len(answers) < 2 && !errors.Is(err, cluster.ErrNoAnswer) {
+			t.Error(answers, err)
+		}
+		return answers, time.Since(began)
+	}
+	if answers, took := askAll(); len(answers) != 1 || took < patient {
+		t.Error(answers, took)
+	}
+	for range 3 {
+		if answers, took := askAll(); len(answers) != 1 || answers[0].Machine != all[2].id || took >= patient {
+			t.Error(answers, took)
+		}
+	}
+	// It goes on in time for the last three: it does what it was asked, and is waited for again.
+	close(goOn)
+	until(t, "it has done what it was asked", func() bool { return done.Load() >= 3 })
+	until(t, "it is heard of", func() bool { return !all[0].member().isSilent(all[1].id) })
+	if answers, _ := askAll(); len(answers) != 2 {
+		t.Error(answers)
+	}
+	// What is known of it ends with it.
+	all[1].answers = nil
+	all[1].die()
+	askAll()
+	all[0].member().abandon(all[1].id)
+	if all[0].member().isSilent(all[1].id) {
+		t.Error("a machine that is gone is remembered")
+	}
+}
+
 func TestSlowMachineIsNamedAndTheOthersAnswer(t *testing.T) {
 	t.Parallel()
 	all := ofNodes(t, startRedis(t).url(), time.Hour, "a", "b", "c")
