@@ -124,17 +124,26 @@ describe("three gateways with one Redis", () => {
   test("a machine that hangs is named, and after kill -9 the numbers are right again", async () => {
     const [one, other, lost] = machines;
     await socketOf(one, "zoe", "a");
-    await socketOf(lost, "zoe", "a");
-    await until("both are counted", async () => (await connections(other)) === 2);
+    const gone = [];
+    for (const user of ["zoe", "yan"]) gone.push(once(await socketOf(lost, user, "a"), "disconnect"));
+    await until("all are counted", async () => (await connections(other)) === 3);
     process.kill(lost.pid, "SIGSTOP");
     try {
       const answer = await one.admin("DELETE", `/realtime/users/${app.id}/zoe/connections`);
       assert.equal(answer.status, 503, answer.text);
       assert.match(answer.json.error.message, /machine [0-9A-Za-z]{8}: .*has not answered.*Try again in 15 seconds/);
       assert.equal(answer.headers["retry-after"], "15");
+      // Only the first question waits 2 s for it.
+      const began = Date.now();
+      for (const path of ["connections", "channels", "users"]) await get(one, `/realtime/${path}/${app.id}`);
+      await get(one, `/realtime/channels/${app.id}/a`);
+      assert.equal((await get(one, "/realtime/machines")).machines.filter((m) => m.connections === null).length, 1);
+      assert.equal((await one.admin("POST", `/realtime/users/${app.id}/yan/revoke`)).status, 503);
+      assert.ok(Date.now() - began < 8000, `six questions took ${Date.now() - began} ms`);
     } finally {
       process.kill(lost.pid, "SIGCONT");
     }
+    for (const [reason] of await Promise.all(gone)) assert.equal(reason, "io server disconnect"); // it does what it was asked
     await until("the machine answers again", async () => (await get(one, "/realtime/machines")).machines.filter((m) => m.connections !== null).length === 3);
 
     const left = await socketOf(other, "zoe", "a");
