@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/redis/rueidis"
@@ -26,6 +27,7 @@ type app struct {
 	mu      sync.Mutex // guards everything below; locked after a lane's
 	subs    map[string]*subscription
 	known   hub.Position // the newest that this machine has heard of
+	left    []string     // epochs before that of the last delivery, the latest last; see moveTo
 	at      hub.Position // the last message that was delivered or passed over
 	queue   []item       // in the order of the connection, which is that of offsets
 	bytes   int          // of the messages in queue
@@ -267,9 +269,30 @@ func (a *app) moveTo(epoch string) (moved bool) {
 	if a.at.Epoch == epoch {
 		return false
 	}
-	moved = a.at.Epoch != ""
+	if moved = a.at.Epoch != ""; moved {
+		a.left = append(a.left[max(0, len(a.left)-maxLeft+1):], a.at.Epoch)
+	}
 	a.at = hub.Position{Epoch: epoch}
 	return moved
+}
+
+// maxLeft bounds the epochs that a machine remembers.
+const maxLeft = 4
+
+// newEpoch returns an epoch to begin if one is needed, and after it those that must not
+// go on: a server that was empty took over, and then another one with data. What had been
+// given there, and was lost, would be given again.
+func (a *app) newEpoch() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Join(append([]string{hub.NewEpoch(a.id)}, a.left...), " ")
+}
+
+// hasLeft reports whether an epoch must not go on.
+func (a *app) hasLeft(epoch string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.left, epoch)
 }
 
 // announce tells the hub and the log if the app has moved to a new epoch.

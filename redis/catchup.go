@@ -80,7 +80,8 @@ func (a *app) pass(to hub.Position) {
 
 // standing returns where the app stands. All messages up to there have been received,
 // as far as they were published since the connection began. If it is before what was
-// delivered, a failover lost writes, and a new epoch begins.
+// delivered, or in an epoch that has ended, a failover lost writes, and a new epoch
+// begins.
 func (a *app) standing(ctx context.Context) (hub.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -94,7 +95,7 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 		if err != nil {
 			return to, err
 		}
-		if to.Offset >= offsetIn(to.Epoch, known) && (to.Epoch != "" || known.Epoch == "") {
+		if to.Offset >= offsetIn(to.Epoch, known) && (to.Epoch != "" || known.Epoch == "") && !a.hasLeft(to.Epoch) {
 			return to, nil
 		}
 		if _, err := a.publish(ctx, nil, hub.Terms{}); err != nil {

@@ -86,7 +86,7 @@ func TestFailoverLosesNothingThatADurableMachineHasAnswered(t *testing.T) {
 	_, err := registry.Create("lost")
 	wantUnconfirmed(t, err)
 	w.primary.kill()
-	until(t, "there is a failover", func() bool { return w.replica.replication("role:master") })
+	w.failedOver(t)
 	w.primary.start() // as the new one's replica: without one, nothing is answered
 	m.publishUntilAccepted(new(ledger), "app", "a", "after")
 	stream := m.app("app").base + "s:" + answered.Epoch + ":a"

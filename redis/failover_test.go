@@ -36,7 +36,7 @@ func (w *watched) replicated(t testing.TB) {
 // promoted waits for the failover.
 func (w *watched) promoted(t testing.TB) {
 	t.Helper()
-	until(t, "the replica is promoted", func() bool { return strings.Contains(w.replica.cli("INFO", "replication"), "role:master") })
+	until(t, "the replica is promoted", func() bool { return w.replica.replication("role:master") })
 }
 
 func TestFailoverOfSentinelLeavesMembersRight(t *testing.T) {
@@ -44,7 +44,9 @@ func TestFailoverOfSentinelLeavesMembersRight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := startSentinel(t)
-			all := venues(t, w.url, "a", "b")
+			// A machine finds out after 5 s that a server hangs: longer than a short lease.
+			all := []*venue{newVenue(t, w.url, "a", leaseTime), newVenue(t, w.url, "b", leaseTime)}
+			know(t, all[0].node, all[1].node)
 			watchers := []*guest{all[0].enter("c", ""), all[1].enter("c", "")}
 			ann := all[1].enter("c", "ann")
 			all[0].enter("c", "bob")

@@ -348,3 +348,44 @@ func TestClusterCarriesTheMessagesOfAllApps(t *testing.T) {
 		}
 	}
 }
+
+// A server that has restarted without its data takes over for a moment, and then a
+// replica that lacks the latest writes: the epoch from before must not go on, because the
+// positions that were lost would be given again.
+func TestEpochThatWasLeftDoesNotGoOn(t *testing.T) {
+	t.Parallel()
+	full, empty := startRedis(t), startRedis(t)
+	old := full.replica()
+	network := full.through(0)
+	m := join(t, network.url(), "")
+	m.subscribe("app", "a")
+	var l ledger
+	m.publishUntilAccepted(&l, "app", "a", "first")
+	if n, err := full.do("WAIT", "1", "0").AsInt64(); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	if err := old.do("REPLICAOF", "NO", "ONE").Error(); err != nil {
+		t.Fatal(err)
+	}
+	m.publishUntilAccepted(&l, "app", "a", "lost")
+	until(t, "it arrives", func() bool { return len(m.delivered("app")) == 2 })
+	for _, s := range []*redisServer{empty, old} {
+		network.lead(s)
+		m.publishUntilAccepted(&l, "app", "a", fmt.Sprint("on ", s.port))
+		until(t, "it arrives", func() bool {
+			got := m.delivered("app")
+			return got[len(got)-1].Event == fmt.Sprint("on ", s.port)
+		})
+	}
+	seen := make(map[string]bool)
+	epochs := make(map[string]bool)
+	for _, got := range m.delivered("app") {
+		if seen[got.ID()] {
+			t.Errorf("%s was given twice", got.ID())
+		}
+		seen[got.ID()], epochs[got.Epoch] = true, true
+	}
+	if len(epochs) != 3 {
+		t.Errorf("%d epochs, not 3", len(epochs))
+	}
+}

@@ -9,14 +9,14 @@ import (
 
 // A proxy is a network between a machine and a server that can be slow, or stop.
 type proxy struct {
-	server   *redisServer
 	listener net.Listener
 	work     sync.WaitGroup
 	delay    time.Duration // of what each side sends
 
-	mu    sync.Mutex // guards everything below
-	conns []net.Conn
-	stop  chan struct{} // nil, or closed when what the server sends is read again
+	mu     sync.Mutex // guards everything below
+	server *redisServer
+	conns  []net.Conn
+	stop   chan struct{} // nil, or closed when what the server sends is read again
 }
 
 // through starts a proxy in front of the server.
@@ -41,6 +41,17 @@ func (s *redisServer) through(delay time.Duration) *proxy {
 	return p
 }
 
+// lead ends all connections, and leads new ones to another server.
+func (p *proxy) lead(s *redisServer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = s
+	for _, conn := range p.conns {
+		_ = conn.Close()
+	}
+	p.conns = nil
+}
+
 // url returns the server's URL through the proxy.
 func (p *proxy) url() string { return fmt.Sprintf("redis://realtime:password@%s", p.listener.Addr()) }
 
@@ -51,7 +62,10 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.server.port))
+		p.mu.Lock()
+		port := p.server.port
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			_ = client.Close()
 			continue

@@ -48,7 +48,7 @@ func (a *app) publish(ctx context.Context, all []*hub.Message, t hub.Terms) (o h
 	defer cancel()
 	known := a.lastKnown()
 	args := make([]string, 4, 9+5*len(all))
-	args[0], args[1], args[2], args[3] = a.base, hub.NewEpoch(a.id), known.Epoch, strconv.FormatUint(known.Offset, 10)
+	args[0], args[1], args[2], args[3] = a.base, a.newEpoch(), known.Epoch, strconv.FormatUint(known.Offset, 10)
 	args = appendTerms(args, all, t)
 	for _, m := range all {
 		keep, skip := m.Keep.Messages, "0"

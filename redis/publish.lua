@@ -5,7 +5,7 @@
 -- KEYS[2]   a key that never exists: while Cluster moves the slot, when some of the
 --           keys are on another server, the script is refused
 -- ARGV[1]   what begins the names of the app's keys
--- ARGV[2]   the epoch to begin if a new one is needed
+-- ARGV[2]   the epoch to begin if a new one is needed, and those that must not go on
 -- ARGV[3]   the position that the caller knows of: its epoch
 -- ARGV[4]   and its offset
 -- ARGV[5]   how many messages are accepted in a window, or '' for no limit
@@ -138,8 +138,8 @@ if rate and events + count > limit then return rate.refuse(events) end
 local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
 local epoch, offset = at[1], tonumber(at[2] or 0)
 -- A failover or an old snapshot can have lost offsets that were already given.
-if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) then
-	epoch, offset, at = ARGV[2], 0, {}
+if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) or string.find(ARGV[2], epoch, 17, true) then
+	epoch, offset, at = string.sub(ARGV[2], 1, 16), 0, {}
 end
 
 -- The first write: with no memory left it is refused, and nothing has happened.

@@ -17,6 +17,7 @@ import (
 type watched struct {
 	primary, replica *redisServer
 	url              string
+	ask              func(words ...string) string // asks the sentinel
 }
 
 // replication reports whether the server's replication has this line. A server that is
@@ -59,11 +60,22 @@ sentinel failover-timeout shop 5000
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	ask := func(words ...string) string {
+		out, _ := exec.Command("redis-cli", append([]string{"-p", fmt.Sprint(port), "-a", "guard", "--no-auth-warning", "SENTINEL"}, words...)...).Output()
+		return string(out)
+	}
 	until(t, "the sentinel knows the replica", func() bool {
-		out, _ := exec.Command("redis-cli", "-p", fmt.Sprint(port), "-a", "guard", "--no-auth-warning", "SENTINEL", "REPLICAS", "shop").Output()
-		return strings.Contains(string(out), fmt.Sprint(replica.port))
+		return strings.Contains(ask("REPLICAS", "shop"), fmt.Sprint(replica.port))
 	})
-	return &watched{primary, replica, fmt.Sprintf("redis://realtime:password@127.0.0.1:%d?master_set=shop&sentinel_password=guard", port)}
+	return &watched{primary, replica, fmt.Sprintf("redis://realtime:password@127.0.0.1:%d?master_set=shop&sentinel_password=guard", port), ask}
+}
+
+// failedOver waits until the sentinel names the replica as the primary.
+func (w *watched) failedOver(t testing.TB) {
+	t.Helper()
+	until(t, "there is a failover", func() bool {
+		return strings.Contains(w.ask("GET-MASTER-ADDR-BY-NAME", "shop"), fmt.Sprint(w.replica.port))
+	})
 }
 
 // detach has the replica miss what is written from now on.
