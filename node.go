@@ -26,6 +26,10 @@ const (
 	// nodeCloseTimeout bounds how long requests of other machines can take to end
 	// once their server is closed.
 	nodeCloseTimeout = 5 * time.Second
+
+	// nodeKeepTime is how long an address is served after a reload has changed it:
+	// until then, other machines may forward to it because they have not read the new one.
+	nodeKeepTime = 5 * time.Second
 )
 
 // nodeAddressSetting is a URL and, optionally, the address to listen on.
@@ -110,9 +114,20 @@ type nodes struct {
 	closing sync.WaitGroup         // the servers' goroutines
 }
 
-// A nodeServer serves other machines. It outlives the configuration that opened it, if
-// the next one has the same address.
-type nodeServer struct{ http.Server }
+// A nodeServer serves other machines. It outlives the configuration that opened it: as
+// long as the next ones have the same address, and for nodeKeepTime after that.
+type nodeServer struct {
+	http.Server
+	leaving chan struct{} // nil while a configuration has the address; closed if one has it again
+}
+
+// stay must be called with nodes.mu held.
+func (s *nodeServer) stay() {
+	if s.leaving != nil {
+		close(s.leaving)
+		s.leaving = nil
+	}
+}
 
 // use must be called before the first configuration starts.
 func (n *nodes) use(shared cluster.Cluster) {
@@ -141,7 +156,8 @@ func (n *nodes) listen(ctx context.Context, setting string) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.servers[address] != nil {
+	if s := n.servers[address]; s != nil {
+		s.stay()
 		return nil
 	}
 	parsed, err := caddy.ParseNetworkAddress(address)
@@ -157,7 +173,7 @@ func (n *nodes) listen(ctx context.Context, setting string) error {
 	if !ok {
 		return fmt.Errorf("node_address cannot listen on %s, which is not TCP", address)
 	}
-	s := &nodeServer{http.Server{
+	s := &nodeServer{Server: http.Server{
 		Handler:           n.receiver,
 		ReadHeaderTimeout: nodeCloseTimeout,
 		IdleTimeout:       forward.IdleTimeout,
@@ -174,8 +190,9 @@ func (n *nodes) listen(ctx context.Context, setting string) error {
 	return nil
 }
 
-// keep closes the servers that no configuration has. Polls that they are about to
-// answer are answered, and websockets stay open.
+// keep closes the servers that no configuration has: after nodeKeepTime, or now if there
+// is no configuration. Polls that they are about to answer are answered, and websockets
+// stay open.
 func (n *nodes) keep(configs []*App) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -186,11 +203,38 @@ func (n *nodes) keep(configs []*App) {
 		}
 	}
 	for address, s := range n.servers {
-		if needed[address] {
-			continue
+		switch {
+		case needed[address]:
+			s.stay()
+		case len(configs) == 0:
+			s.stay() // its goroutine returns
+			delete(n.servers, address)
+			n.closing.Go(s.end)
+		case s.leaving == nil:
+			leaving := make(chan struct{})
+			s.leaving = leaving
+			n.closing.Go(func() { n.endLater(address, s, leaving) })
 		}
+	}
+}
+
+// endLater closes a server after nodeKeepTime, unless leaving is closed before.
+func (n *nodes) endLater(address string, s *nodeServer, leaving <-chan struct{}) {
+	timer := time.NewTimer(nodeKeepTime)
+	defer timer.Stop()
+	select {
+	case <-leaving:
+		return
+	case <-timer.C:
+	}
+	n.mu.Lock()
+	ends := s.leaving == leaving
+	if ends {
 		delete(n.servers, address)
-		n.closing.Go(s.end)
+	}
+	n.mu.Unlock()
+	if ends {
+		s.end()
 	}
 }
 
