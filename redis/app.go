@@ -195,7 +195,7 @@ func (a *app) deliverAll(queue []item) {
 		}
 		e, err := readHeader(it.text)
 		if err != nil {
-			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			a.unreadable(err)
 			continue
 		}
 		if !a.deliver(it.sub, &e, true) {
@@ -241,14 +241,14 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		if len(s.early) <= maxEarly {
 			s.early = append(s.early, m)
 		}
-	} else if err == nil && !m.NoHistory {
+	} else if err != nil || !m.NoHistory {
 		s.last = e.Position
 	}
 	a.mu.Unlock()
 	a.announce(moved, e.Epoch)
 	switch {
 	case err != nil:
-		a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+		a.unreadable(err)
 		a.broker.handler.Lost(a.id, s.channel, e.Position)
 		return true
 	case lost:
@@ -261,6 +261,13 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		a.broker.handler.Deliver(m).Flush()
 	}
 	return true
+}
+
+// unreadable logs that a message cannot be read.
+func (a *app) unreadable(err error) {
+	if a.broker.seldom.Now() {
+		a.broker.log.Error("a message is unreadable; clients that can recover begin again", zap.String("app", a.id), zap.Error(err))
+	}
 }
 
 // moveTo makes an epoch that of the app, and reports whether it had another one before.

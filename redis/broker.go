@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/cluster"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"go.uber.org/zap"
 )
 
@@ -59,6 +60,7 @@ type broker struct {
 	server  *Server
 	prefix  string
 	log     *zap.Logger
+	seldom  limit.Seldom // log lines about what is unreadable
 	handler hub.Handler
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join

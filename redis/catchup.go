@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
-	"go.uber.org/zap"
 )
 
 const (
@@ -148,7 +147,7 @@ func (a *app) finish(rest []item) {
 	for _, i := range rest {
 		e, err := readHeader(i.text)
 		if err != nil {
-			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			a.unreadable(err)
 			continue
 		}
 		a.deliver(i.sub, &e, false)
@@ -187,7 +186,7 @@ func (a *app) read(ctx context.Context, subs []*subscription, epoch string, low,
 			for _, entry := range entries {
 				e, failed := readHeader(entry.FieldValues["m"])
 				if failed != nil {
-					a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(failed))
+					a.unreadable(failed)
 					continue
 				}
 				all = append(all, found{chunk[i], e})

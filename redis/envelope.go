@@ -14,8 +14,14 @@ import (
 // publish.lua adds, and a body.
 //
 //	\x01 <epoch> SP <offset> SP <offset of the channel's message before> SP <time> LF <body>
+//
+// A later version may have another body, and has another first byte then. The rest up to
+// the body remains, so that machines which cannot read the body know what they miss.
 type envelope struct {
 	hub.Position
+
+	// foreign is set if another version has written the body.
+	foreign bool
 
 	// before is the offset of the message before it in its channel and in its
 	// history, or 0 if there is none.
@@ -26,18 +32,26 @@ type envelope struct {
 	body string
 }
 
-const envelopeVersion = "\x01"
+const (
+	envelopeVersion = "\x01"
+
+	// maxEnvelopeVersion is above the versions that there will ever be, and below text.
+	maxEnvelopeVersion = 0x1f
+)
 
 var errEnvelope = errors.New("a message has another format than this version's; all machines need the same version of the gateway")
 
 // readHeader reads an envelope up to its body.
 func readHeader(text string) (e envelope, err error) {
 	head, body, found := strings.Cut(text, "\n")
-	head, known := strings.CutPrefix(head, envelopeVersion)
-	parts := strings.Split(head, " ")
-	if !found || !known || len(parts) != 4 {
+	if !found || head == "" || head[0] == 0 || head[0] > maxEnvelopeVersion {
 		return e, errEnvelope
 	}
+	parts := strings.Split(head[1:], " ")
+	if len(parts) != 4 {
+		return e, errEnvelope
+	}
+	e.foreign = head[:1] != envelopeVersion
 	e.Epoch, e.body = parts[0], body
 	var errs [3]error
 	e.Offset, errs[0] = strconv.ParseUint(parts[1], 10, 64)
@@ -49,10 +63,11 @@ func readHeader(text string) (e envelope, err error) {
 	return e, nil
 }
 
-// Bits of a body's first byte.
+// Bits of a body's first byte. A machine cannot read a body with others.
 const (
 	bodyNoHistory = 1 << iota
 	bodyData
+	bodyUnknown // and all above it
 )
 
 // encodeBody returns the parts of a message that every machine needs.
@@ -75,7 +90,7 @@ func encodeBody(m *hub.Message) string {
 // message returns the message in an envelope.
 func (e *envelope) message(app, channel string) (*hub.Message, error) {
 	m := &hub.Message{App: app, Channel: channel, Position: e.Position}
-	if e.body == "" {
+	if e.foreign || e.body == "" || e.body[0] >= bodyUnknown {
 		return nil, errEnvelope
 	}
 	rest := []byte(e.body)

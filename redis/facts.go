@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/webhook"
+	"go.uber.org/zap"
 )
 
 // What happens in an app is a stream of entries, whose IDs are their times, so that one
@@ -209,6 +210,10 @@ func (b *broker) ReadFacts(ctx context.Context, app string, after webhook.FactID
 		f, err := decodeFact(entry.ID, entry.FieldValues)
 		if err != nil {
 			return p, err
+		}
+		if f.Event.Type == "" && b.seldom.Now() {
+			b.log.Error("what happened in an app has a type that this version does not know; its webhooks do not get it; all machines need the same version of the gateway",
+				zap.String("app", app), zap.String("type", entry.FieldValues["t"]))
 		}
 		p.Facts = append(p.Facts, f)
 	}

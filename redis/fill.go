@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
-	"go.uber.org/zap"
 )
 
 //go:embed fill.lua
@@ -95,7 +95,7 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 	for _, entry := range slices.Backward(entries) {
 		e, err := readHeader(entry)
 		if err != nil || e.Epoch != f.at.Epoch {
-			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			a.unreadable(cmp.Or(err, errEnvelope))
 			break
 		}
 		if e.Offset != f.floor {
@@ -107,7 +107,7 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 		}
 		m, err := e.message(a.id, channel)
 		if err != nil {
-			a.broker.log.Error("a message is unreadable", zap.String("app", a.id), zap.Error(err))
+			a.unreadable(err)
 			f.floor = e.Offset
 			break
 		}

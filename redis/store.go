@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ type store struct {
 	copyErr     error                      // why the copy cannot be used
 	records     map[string]json.RawMessage // what the copy is to contain, by app
 	seen        int64                      // the version up to which changes are known
+	unreadable  map[string]error           // apps of a later version, which stay as they were known
 	unpublished bool                       // PUBLISH has failed, and that was logged
 	resubscribe context.CancelFunc         // ends the current subscription
 }
@@ -162,9 +164,15 @@ func (s *store) load(ctx context.Context) (apps []*keystore.App, err error) {
 			return nil, err
 		}
 		for id, record := range found {
-			app, err := keystore.Decode(id, record)
+			app, err := s.decode(id, record)
 			if err != nil {
-				return nil, err
+				// The others must not stay as they are because of this one.
+				if record = s.knownRecord(id); record == nil {
+					return nil, err
+				}
+				if app, err = keystore.Decode(id, record); err != nil {
+					return nil, err
+				}
 			}
 			apps = append(apps, app)
 			records[id] = record
@@ -175,6 +183,7 @@ func (s *store) load(ctx context.Context) (apps []*keystore.App, err error) {
 	defer s.mu.Unlock()
 	s.records, s.loaded, s.stale, s.kept = records, true, false, nil
 	s.seen = max(s.seen, version)
+	maps.DeleteFunc(s.unreadable, func(id string, _ error) bool { return records[id] == nil })
 	s.markDirty()
 	return apps, nil
 }
@@ -245,12 +254,39 @@ func (s *store) Get(ctx context.Context, id string) (*keystore.App, error) {
 		s.note(id, nil)
 		return nil, nil
 	}
-	app, err := keystore.Decode(id, record)
+	app, err := s.decode(id, record)
 	if err != nil {
 		return nil, err
 	}
 	s.note(id, record)
 	return app, nil
+}
+
+// decode reads a record. One that is unreadable is logged once; the app stays as it is
+// known, with the keys that were valid then, and Check fails.
+func (s *store) decode(id string, record []byte) (*keystore.App, error) {
+	app, err := keystore.Decode(id, record)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.unreadable, id)
+		return app, nil
+	}
+	if s.unreadable[id] == nil && s.loaded {
+		s.log.Error("an app cannot be read, and stays as it was known here, also its keys; all machines need the same version of the gateway", zap.String("app", id), zap.Error(err))
+	}
+	if s.unreadable == nil {
+		s.unreadable = make(map[string]error)
+	}
+	s.unreadable[id] = err
+	return nil, err
+}
+
+// knownRecord returns the last record of an app that was readable, or nil.
+func (s *store) knownRecord(id string) json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records[id]
 }
 
 func (s *store) isLost() bool {
@@ -273,6 +309,7 @@ func (s *store) note(id string, record []byte) {
 		return
 	case record == nil:
 		delete(s.records, id)
+		delete(s.unreadable, id)
 	default:
 		s.records[id] = record
 	}
@@ -433,7 +470,15 @@ func (s *store) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.checkVersion(version)
+	if err := s.checkVersion(version); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, err := range s.unreadable {
+		return err
+	}
+	return nil
 }
 
 // Close implements [keystore.Store]. It waits for a call in progress, but not longer

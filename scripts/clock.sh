@@ -54,4 +54,4 @@ printf '{"Replace":{"%s/time.go":"%s/time.go.txt","%s/shift.go":"%s/shift.go.txt
 caddy=$(awk '$1 == "github.com/caddyserver/caddy/v2" {print $2}' go.mod)
 module=$(awk '$1 == "module" {print $2}' go.mod)
 tool="go tool -modfile=tools/go.mod xcaddy"
-XCADDY_GO_BUILD_FLAGS="-overlay=$work/overlay.json" $tool build "$caddy" --with "$module@v0.0.0=." --output build/caddy-clock
+XCADDY_GO_BUILD_FLAGS="-overlay=$work/overlay.json" $tool build "$caddy" --with "$module@v0.0.0=." --with "$module/redis@v0.0.0=./redis" --output build/caddy-clock

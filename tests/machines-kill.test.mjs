@@ -32,7 +32,7 @@ const full = {
 async function stage(t, redis) {
   t.diagnostic(`MACHINES_SEED=${full.seed}`);
   const random = new Random(full.seed);
-  const machines = await Machines.start(3, "history 1000 2m\n\t\tdrain 2s", redis);
+  const machines = await Machines.start(3, "history 1000 2m\n\t\tdrain 2s", {}, redis);
   t.after(() => machines.close());
   // "subscribed" has an id only once the app has had a message.
   await machines.all[0].published(machines.app, { channel: "first", event: "m" });

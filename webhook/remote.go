@@ -38,8 +38,13 @@ type remote struct {
 	more    bool // a batch may be made: the last one was full, or some time has passed
 }
 
+// recordFormat is the newest version of a record. Increase it for anything that an older
+// version would not understand.
+const recordFormat = 1
+
 // A record is what is kept of a hook in Shared.
 type record struct {
+	V       int     `json:"v,omitempty"`       // its format; 0 is 1
 	Next    uint64  `json:"next"`              // number of the next event
 	From    FactID  `json:"from"`              // reading begins after this fact,
 	Index   uint64  `json:"index"`             // how many there are up to it,
@@ -64,10 +69,14 @@ func (r *remote) take(text string, a *Leader) {
 	r.taken, r.unsaved, r.more, r.record = true, false, true, record{}
 	r.epoch = a.Epoch
 	err := json.Unmarshal([]byte(text), &r.record)
-	if err != nil || r.record.Next == 0 {
+	foreign := text != "" && (err != nil || r.record.V > recordFormat)
+	if foreign {
+		r.queue.log().Error("the position of a webhook is unreadable, and its receiver is told state.reset; all machines need the same version of the gateway", zap.Error(err))
+	}
+	if foreign || r.record.Next == 0 {
 		r.unsaved = true
 		r.record = record{Next: 1, From: FactID{Milli: uint64(max(0, hook.Created.UnixMilli()))}}
-		if hook.Created.Before(a.Since.Add(-newHookTime)) {
+		if foreign || hook.Created.Before(a.Since.Add(-newHookTime)) {
 			// Numbers that were used are not known, so they continue at one that no
 			// queue reaches by counting.
 			r.record = record{Next: uint64(time.Now().UnixMicro()), From: a.Last, Reset: true}
@@ -75,6 +84,7 @@ func (r *remote) take(text string, a *Leader) {
 		r.record.Index = UnknownIndex
 		r.record.Sent = r.record.From
 	}
+	r.record.V = recordFormat
 	r.replay = &replay{hook: hook.ID, wait: r.queue.manager.debounce, read: r.record.From, count: r.record.Index, sent: r.record.Sent}
 }
 

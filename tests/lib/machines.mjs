@@ -20,11 +20,14 @@ export class Machines {
   all = [];
   #spent = new Map(); // CPU seconds of processes that have ended, by Caddy
 
-  /** Starts n gateways; global: more lines of the realtime global option; redis: what starts Redis. */
-  static async start(n, global = "", redis = Redis) {
+  /**
+   * Starts n gateways; global: more lines of the realtime global option; options: more of
+   * Caddy.start; redis: what starts Redis.
+   */
+  static async start(n, global = "", options = {}, redis = Redis) {
     const machines = new Machines();
     try {
-      await machines.#start(n, global, redis);
+      await machines.#start(n, global, options, redis);
     } catch (err) {
       await machines.close().catch(() => {});
       throw err;
@@ -32,12 +35,12 @@ export class Machines {
     return machines;
   }
 
-  async #start(n, global, redis) {
+  async #start(n, global, options, redis) {
     this.redis = await redis.start();
     for (let i = 0; i < n; i++) {
       const [node] = await freePorts(1);
       const site = "respond /up 200\n\trealtime";
-      const caddy = await Caddy.start({ keystore: "", global: `redis ${this.redis.url}\n\t\tnode_address http://127.0.0.1:${node}\n\t\t${global}`, site });
+      const caddy = await Caddy.start({ keystore: "", global: `redis ${this.redis.url}\n\t\tnode_address http://127.0.0.1:${node}\n\t\t${global}`, site, ...options });
       caddy.node = `http://127.0.0.1:${node}`;
       this.all.push(caddy);
     }
@@ -86,7 +89,13 @@ export class Machines {
     await caddy.signal("SIGKILL");
   }
 
-  /** Starts a killed machine with the same configuration. */
+  /** Ends a machine as planned. */
+  async end(caddy) {
+    caddy.dead = true;
+    assert.deepEqual(await caddy.signal("SIGTERM"), { code: 0, signal: null }, caddy.logTail());
+  }
+
+  /** Starts a machine that has ended with the same configuration. */
   async revive(caddy) {
     await caddy.boot();
     caddy.dead = false;
