@@ -146,9 +146,10 @@ conformance:
 
 # Sets the wall clock of a running Caddy ahead and back, but not the machine's.
 # Compiling that Caddy takes a few minutes.
-clock:
+clock: tests/node_modules/.package-lock.json
 	scripts/clock.sh
 	CADDY_BIN=$(abspath build/caddy-clock) go test -tags clock -run Clock -v ./tests/stress
+	CADDY_BIN=$(abspath build/caddy-clock) node --test --test-reporter=spec tests/clock/machines.test.mjs
 
 # bench/README.md describes the measurements. BENCH='-h' lists the flags.
 BENCH ?=

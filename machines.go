@@ -69,6 +69,9 @@ func (rt *runtime) join(shared cluster.Cluster) error {
 		carrier.SharePresence(machineMembers{rt})
 		g.Presence = allMembers{rt.presence, rt.others}
 	}
+	if clock, ok := shared.(cluster.Clock); ok {
+		g.Clock = clock.Now
+	}
 	rt.nodes.use(shared)
 	g.Sockets = allSockets{g.Sockets, rt.others}
 	g.Channels = allChannels{g.Channels, rt.others}

@@ -50,6 +50,12 @@ type Cluster interface {
 	Secret(ctx context.Context) ([]byte, error)
 }
 
+// A Clock is a cluster whose machines have one clock, while their own may differ.
+type Clock interface {
+	// Now returns the time.
+	Now(ctx context.Context) (time.Time, error)
+}
+
 // An Answer is what a machine has said.
 type Answer struct {
 	Machine string

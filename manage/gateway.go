@@ -48,11 +48,23 @@ type Gateway struct {
 	// Machines returns the machines of the gateway, in order of their IDs.
 	Machines func() []Machine
 
+	// Clock returns the time of all machines of the gateway, for what all of them go
+	// by. nil is this machine's clock.
+	Clock func(context.Context) (time.Time, error)
+
 	// Forms remembers the portal's completed forms.
 	Forms Forms
 
 	changes changes
 	hanging atomic.Int32 // abandoned health checks
+}
+
+// now returns the time of all machines.
+func (g *Gateway) now(ctx context.Context) (time.Time, error) {
+	if g.Clock == nil {
+		return time.Now(), nil
+	}
+	return g.Clock(ctx)
 }
 
 // Channels gives access to the channels that have subscribers.

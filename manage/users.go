@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -129,7 +130,11 @@ func (o Operator) SignOut(ctx context.Context, app, user string) (DisconnectedUs
 	if err != nil {
 		return revoked, err
 	}
-	next := time.NewTimer(time.Until(revoked.Revoked.Truncate(time.Second).Add(time.Second)))
+	now, err := o.gateway.now(ctx)
+	if err != nil {
+		return revoked, apierr.Unavailable(fmt.Sprintf("The user's tokens are revoked, but the time is not known: %s. Issue tokens from the next second on.", err), time.Second)
+	}
+	next := time.NewTimer(revoked.Revoked.Truncate(time.Second).Add(time.Second).Sub(now))
 	defer next.Stop()
 	select {
 	case <-next.C:
@@ -142,7 +147,12 @@ func (o Operator) SignOut(ctx context.Context, app, user string) (DisconnectedUs
 // second, and closes its sockets.
 func (o Operator) RevokeUser(app, user string) (DisconnectedUser, error) {
 	return complete(o, func() (DisconnectedUser, error) {
-		now := time.Now().UTC()
+		// The clock of all machines: with that of one which is slow, newer tokens stay valid.
+		now, err := o.gateway.now(context.Background())
+		if err != nil {
+			return DisconnectedUser{}, appError(err, app)
+		}
+		now = now.UTC()
 		revoked := false
 		n, err := o.gateway.Sockets.DisconnectUser(app, user, "user revoked", func() error {
 			_, err := o.gateway.Registry.RevokeUser(app, user, now)

@@ -376,3 +376,15 @@ func TestFactsAreReadAsTheyWereWritten(t *testing.T) {
 		t.Error(err, rest)
 	}
 }
+
+func TestHookOfAMachineWhoseClockIsAheadMissesNothing(t *testing.T) {
+	s := startRedis(t)
+	r := newReceiver(t)
+	hook := hookTo(r.URL)
+	hook.Created = time.Now().Add(5 * time.Minute)
+	all, _ := tellers(t, s.url(), hook)
+	for _, m := range all {
+		m.say(0, 20)
+	}
+	r.complete(20, all...)
+}

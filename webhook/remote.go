@@ -61,6 +61,10 @@ type record struct {
 // no record because it is new.
 const newHookTime = time.Minute
 
+// newHookAge is how long a hook may wait for a sender that reads it, which looks for new
+// ones each time it renews its lease.
+const newHookAge = senderLease / leadParts
+
 // take reads the record after this machine has become the sender.
 func (r *remote) take(text string, a *Leader) {
 	r.mu.Lock()
@@ -75,11 +79,17 @@ func (r *remote) take(text string, a *Leader) {
 	}
 	if foreign || r.record.Next == 0 {
 		r.unsaved = true
-		r.record = record{Next: 1, From: FactID{Milli: uint64(max(0, hook.Created.UnixMilli()))}}
+		// The clock of the machine that made the hook can be ahead: what has happened since
+		// must not be left out.
+		from := hook.Created
+		if from.After(a.Now) {
+			from = a.Now.Add(-newHookAge)
+		}
+		r.record = record{Next: 1, From: FactID{Milli: uint64(max(0, from.UnixMilli()))}}
 		if foreign || hook.Created.Before(a.Since.Add(-newHookTime)) {
 			// Numbers that were used are not known, so they continue at one that no
 			// queue reaches by counting.
-			r.record = record{Next: uint64(time.Now().UnixMicro()), From: a.Last, Reset: true}
+			r.record = record{Next: uint64(a.Now.UnixMicro()), From: a.Last, Reset: true}
 		}
 		r.record.Index = UnknownIndex
 		r.record.Sent = r.record.From

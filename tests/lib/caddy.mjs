@@ -47,6 +47,7 @@ export class Caddy {
     caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
     caddy.descriptors = options.descriptors;
     caddy.binary = options.binary ?? bin;
+    caddy.environment = options.environment ?? {};
     caddy.configure(options);
     return caddy;
   }
@@ -60,13 +61,14 @@ export class Caddy {
   }
 
   get env() {
-    return { ...process.env, XDG_DATA_HOME: join(this.dir, "data"), XDG_CONFIG_HOME: join(this.dir, "config") };
+    return { ...process.env, ...this.environment, XDG_DATA_HOME: join(this.dir, "data"), XDG_CONFIG_HOME: join(this.dir, "config") };
   }
 
   /**
    * Writes the Caddyfile without loading it.
    * descriptors, only at a start: the process's limit of open files;
    * binary, only at a start: a binary other than the one under test;
+   * environment, only at a start: more of its environment;
    * admin: returns the admin endpoint's block for an address; keystore: instead of badger, "" for none;
    * global: lines of the realtime global option; rateLimit: no limit by default;
    * options: other global options; site: the site's lines; sites: additional sites.
