@@ -71,6 +71,7 @@ test-node: $(CADDY_BIN) build/caddy-guests $(NODE_MODULES)
 network: $(CADDY_BIN) tests/node_modules/.package-lock.json
 	go test -c -tags network -o build/network.test ./tests/stress
 	cd tests/stress && CADDY_BIN=$(abspath $(CADDY_BIN)) unshare --net ../../build/network.test -test.v -test.run 'Lossy|VanishedPeers'
+	CADDY_BIN=$(abspath $(CADDY_BIN)) unshare --net node --test --test-reporter=spec tests/network/machines.test.mjs
 
 # The full stress tests: make test runs a two-minute version of these twenty minutes.
 # Flags of go test: make stress STRESSFLAGS='-run Killed'

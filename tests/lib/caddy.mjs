@@ -44,7 +44,9 @@ export class Caddy {
     caddy.dir = mkdtempSync(join(tmpdir(), "realtime-"));
     [caddy.port, caddy.adminPort] = await freePorts(2);
     caddy.tls = options.tls ?? false;
-    caddy.origin = `${caddy.tls ? "https" : "http"}://localhost:${caddy.port}`;
+    caddy.host = options.host ?? "localhost";
+    caddy.within = options.within ?? [];
+    caddy.origin = `${caddy.tls ? "https" : "http"}://${caddy.host}:${caddy.port}`;
     caddy.descriptors = options.descriptors;
     caddy.binary = options.binary ?? bin;
     caddy.environment = options.environment ?? {};
@@ -69,6 +71,8 @@ export class Caddy {
    * descriptors, only at a start: the process's limit of open files;
    * binary, only at a start: a binary other than the one under test;
    * environment, only at a start: more of its environment;
+   * host, only at a start: its name or address, by default localhost;
+   * within, only at a start: a command that runs the binary;
    * admin: returns the admin endpoint's block for an address; keystore: instead of badger, "" for none;
    * global: lines of the realtime global option; rateLimit: no limit by default;
    * options: other global options; site: the site's lines; sites: additional sites.
@@ -77,7 +81,7 @@ export class Caddy {
     writeFileSync(
       this.configFile,
       `{
-	admin localhost:${this.adminPort} ${admin(`localhost:${this.adminPort}`)}
+	admin ${this.host}:${this.adminPort} ${admin(`${this.host}:${this.adminPort}`)}
 	auto_https disable_redirects
 	skip_install_trust
 	log {
@@ -91,7 +95,7 @@ export class Caddy {
 	}
 	${options}
 }
-${this.origin} {
+${this.host === "localhost" ? this.origin : `http://:${this.port}`} {
 	${this.tls ? "tls internal" : ""}
 	${site}
 }
@@ -103,7 +107,7 @@ ${sites}
   /** Starts the process with the most recently written configuration. */
   async boot() {
     const limit = this.descriptors ? ["sh", "-c", `ulimit -n ${this.descriptors}; exec "$0" "$@"`] : [];
-    const [file, ...args] = [...limit, this.binary, "run", "--config", this.configFile];
+    const [file, ...args] = [...this.within, ...limit, this.binary, "run", "--config", this.configFile];
     const child = spawn(file, args, { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     createInterface({ input: child.stderr }).on("line", (line) => this.logs.push(line));
@@ -196,7 +200,7 @@ ${sites}
   }
 
   get adminOrigin() {
-    return `http://localhost:${this.adminPort}`;
+    return `http://${this.host}:${this.adminPort}`;
   }
 
   admin(method, path, body) {

@@ -22,7 +22,8 @@ export class Machines {
 
   /**
    * Starts n gateways; global: more lines of the realtime global option; options: more of
-   * Caddy.start; redis: what starts Redis.
+   * Caddy.start, or a function that returns them for the index of a machine, with node, its
+   * address for the others, and redis, its URL of Redis; redis: what starts Redis.
    */
   static async start(n, global = "", options = {}, redis = Redis) {
     const machines = new Machines();
@@ -38,13 +39,14 @@ export class Machines {
   async #start(n, global, options, redis) {
     this.redis = await redis.start();
     for (let i = 0; i < n; i++) {
-      const [node] = await freePorts(1);
+      const [port] = await freePorts(1);
+      const { node = "127.0.0.1", redis: url = this.redis.url, ...more } = typeof options === "function" ? options(i, this.redis) : options;
       const site = "respond /up 200\n\trealtime";
-      const caddy = await Caddy.start({ keystore: "", global: `redis ${this.redis.url}\n\t\tnode_address http://127.0.0.1:${node}\n\t\t${global}`, site, ...options });
-      caddy.node = `http://127.0.0.1:${node}`;
+      const caddy = await Caddy.start({ keystore: "", global: `redis ${url}\n\t\tnode_address http://${node}:${port}\n\t\t${global}`, site, ...more });
+      caddy.node = `http://${node}:${port}`;
       this.all.push(caddy);
     }
-    const upstreams = this.all.map(({ port }) => `localhost:${port}`).join(" ");
+    const upstreams = this.all.map(({ host, port }) => `${host}:${port}`).join(" ");
     // As docs/cluster.md has it, with times for a test.
     this.front = await Caddy.start({
       site: `reverse_proxy ${upstreams} {
