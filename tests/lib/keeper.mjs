@@ -17,6 +17,7 @@ export class Keeper {
   story = []; // connects and subscribes, for people
   disorder = 0; // events behind a later one of another channel, since the last new session
   #last = -1;
+  #entered = false; // the session is in all of its channels
   #positions = new Map(); // the id from which each channel continues
   #gaps = new Map(); // what it was told that it has not got: [after, upto], by channel
 
@@ -48,11 +49,13 @@ export class Keeper {
       this.story.push(`${socket.recovered ? "recovered" : "connected"} as ${socket.id} on ${this.machine}`);
       if (socket.recovered) {
         this.recovered++;
-        this.back = true;
+        if (this.#entered) this.back = true;
+        else this.#subscribe(socket.id); // it was lost before it was in all of its channels
         return;
       }
       if (this.connects > 1) this.began++;
       this.#last = -1;
+      this.#entered = false;
       this.#subscribe(socket.id);
     });
     socket.on("disconnect", (reason) => {
@@ -100,6 +103,7 @@ export class Keeper {
         await sleep(200);
       }
     }
+    this.#entered = true;
     this.back = true;
     this.joined();
   }
