@@ -126,7 +126,7 @@ func (c *call) revokeUser() error {
 // SignOut is RevokeUser, but returns in the next second: iat is in whole seconds, and
 // a token that is issued afterwards must be valid.
 func (o Operator) SignOut(ctx context.Context, app, user string) (DisconnectedUser, error) {
-	revoked, err := o.RevokeUser(app, user)
+	revoked, err := o.RevokeUser(app, user) //nolint:contextcheck // a request that ends does not stop it halfway
 	if err != nil {
 		return revoked, err
 	}
