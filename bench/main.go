@@ -58,12 +58,14 @@ func (s *settings) wants(work string) bool {
 const (
 	quickPeers = "ours,ours+tls,ours+log,respond,node,centrifuge,loop"
 	fullPeers  = quickPeers + ",zishang"
-	quickWorks = "1x1000-1p-100,1x1000-32p-100,1x1000-*-16384,1x10000-*,1000x1-*,connect,idle,slow,storm"
+	// machinePeers take part in works over machines only, which are no quick ones.
+	machinePeers = ",ours+redis,node+streams,node+sharded,centrifuge+redis,centrifuge+history"
+	quickWorks   = "1x1000-1p-100,1x1000-32p-100,1x1000-*-16384,1x10000-*,1000x1-*,connect,idle,slow,storm"
 )
 
 func parse() (*settings, error) {
 	full := flag.Bool("full", false, "all works and peers, longer, in 5 rounds")
-	peers := flag.String("peers", "", "which servers, with commas (default "+quickPeers+"; with -full, zishang too)")
+	peers := flag.String("peers", "", "which servers, with commas (default "+quickPeers+machinePeers+"; with -full, zishang too)")
 	works := flag.String("works", "", "which works, with commas, * allowed (default "+quickWorks+"; with -full, all)")
 	rounds := flag.Int("rounds", 3, "how often each is measured")
 	duration := flag.Duration("duration", 2*time.Second, "of each fan-out")
@@ -82,12 +84,12 @@ func parse() (*settings, error) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if *full {
-		setUnless(given["peers"], peers, fullPeers)
+		setUnless(given["peers"], peers, fullPeers+machinePeers)
 		setUnless(given["works"], works, "*")
 		setUnless(given["rounds"], rounds, 5)
 		setUnless(given["duration"], duration, 4*time.Second)
 	}
-	setUnless(given["peers"], peers, quickPeers)
+	setUnless(given["peers"], peers, quickPeers+machinePeers)
 	setUnless(given["works"], works, quickWorks)
 	s := &settings{
 		works: strings.Split(*works, ","), rounds: *rounds, duration: *duration,

@@ -13,12 +13,12 @@ import (
 )
 
 // profiled does a work while Caddy's admin endpoint writes its CPU profile to
-// a file. What is measured then has the profiler's cost in it.
-func (s *settings) profiled(p *server.Process, name string, do func() (load.Outcome, error)) (load.Outcome, error) {
-	if s.profile == "" || p.Admin == "" {
+// a file, which is named for the work and for which of its machines it is. What is measured then has the profiler's cost in it.
+func (s *settings) profiled(p *server.Process, name, machine string, do func() (load.Outcome, error)) (load.Outcome, error) {
+	if s.profile == "" || name == "" || p.Admin == "" {
 		return do()
 	}
-	file := filepath.Join(s.profile, name+".pprof")
+	file := filepath.Join(s.profile, name+machine+".pprof")
 	saved := make(chan error, 1)
 	go func() { saved <- saveProfile(file, p.Admin, s.duration) }()
 	outcome, err := do()

@@ -64,41 +64,45 @@ var (
 	}
 )
 
-// A section is a work with its columns; in the first of them, and in compared,
-// others are compared with ours.
+// A section is a work with its columns, and how servers compare there.
 type section struct {
 	work     string
 	title    string
 	columns  []column
-	compared []column
+	compared []comparison
 }
 
 func sections() (all []section) {
 	for _, works := range append(slices.Clone(crowds), large) {
 		for _, f := range works {
-			s := section{work: f.String(), columns: fanoutColumns, compared: fanoutColumns[:1]}
-			s.title = fmt.Sprintf("%s × %d, %s, %d bytes", plural(f.channels, "channel"), f.subscribers, plural(f.publishers, "publisher"), f.payload)
-			if f.batch > 1 {
-				s.title += fmt.Sprintf(", %d messages in each request", f.batch)
-			}
+			s := section{work: f.String(), title: f.title(), columns: fanoutColumns, compared: oursOver(fanoutColumns[:1]...)}
 			switch {
 			case f.subscribers == 1:
-				s.columns, s.compared = narrowColumns, narrowColumns[:1]
+				s.columns, s.compared = narrowColumns, oursOver(narrowColumns[:1]...)
 			case f.publishers > 1:
-				s.compared = fanoutColumns[:2]
+				s.compared = oursOver(fanoutColumns[:2]...)
 			}
 			all = append(all, s)
 		}
 	}
+	all = append(all, machineSections()...)
 	return append(all,
-		section{"connect", fmt.Sprintf("%d connect and subscribe, %d at a time", connects, parallel), connectColumns, connectColumns[:1]},
-		section{"idle", fmt.Sprintf("%d idle connections", idle), idleColumns, idleColumns},
+		section{"connect", fmt.Sprintf("%d connect and subscribe, %d at a time", connects, parallel), connectColumns, oursOver(connectColumns[:1]...)},
+		section{"idle", fmt.Sprintf("%d idle connections", idle), idleColumns, oursOver(idleColumns...)},
 		section{slow, fmt.Sprintf("%d readers and %d that stop reading, 16 KiB 40 times a second", readers, stalled), slowColumns, nil},
-		section{storm, fmt.Sprintf("%d reconnect at once", idle), stormColumns, stormColumns[:1]},
+		section{storm, fmt.Sprintf("%d reconnect at once", idle), stormColumns, oursOver(stormColumns[:1]...)},
 		section{
 			returning, fmt.Sprintf("%d in %d channels reconnect at once, %d messages later", idle, subscribed, missed),
-			returningColumns, returningColumns[:2],
+			returningColumns, oursOver(returningColumns[:2]...),
 		})
+}
+
+func (f fanout) title() string {
+	title := fmt.Sprintf("%s × %d, %s, %d bytes", plural(f.channels, "channel"), f.subscribers, plural(f.publishers, "publisher"), f.payload)
+	if f.batch > 1 {
+		title += fmt.Sprintf(", %d messages in each request", f.batch)
+	}
+	return title
 }
 
 func plural(n int, noun string) string {
@@ -137,7 +141,7 @@ func (r *results) printSection(w io.Writer, s *settings, sec section) {
 		fmt.Fprintf(w, " %s |", c.title)
 	}
 	for _, c := range sec.compared {
-		fmt.Fprintf(w, " ours ÷ it, %s |", c.title)
+		fmt.Fprintf(w, " %s |", c.title)
 	}
 	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---|", len(sec.columns)+len(sec.compared)))
 	for _, p := range s.peers {
@@ -149,10 +153,10 @@ func (r *results) printSection(w io.Writer, s *settings, sec section) {
 			r.printCell(w, r.of(sec.work, p.Name, c.measure), c, i == 0)
 		}
 		for _, c := range sec.compared {
-			if p.Name == "ours" {
+			if p.Name == c.base {
 				fmt.Fprint(w, " |")
 			} else {
-				r.printCell(w, r.ratios(sec.work, "ours", p.Name, c.measure), column{format: "%.2f"}, true)
+				r.printCell(w, r.compare(sec.work, p.Name, c), column{format: c.format}, true)
 			}
 		}
 		fmt.Fprintln(w)

@@ -33,6 +33,16 @@ func (r *results) fail(text string) {
 }
 
 func (r *results) addOutcome(round int, work, peer string, o load.Outcome) {
+	r.addFanout(round, work, peer, valuesOf(o))
+}
+
+func (r *results) addFanout(round int, work, peer string, v values) {
+	fmt.Fprintf(os.Stderr, "%d %-10s %s: %.2f µs/delivery, %.1f µs/publish, %.0f/s, lost %.0f, p99 %.1f ms\n",
+		round+1, peer, work, v["cpu"], v["publish"], v["rate"], v["lost"], v["p99"])
+	r.add(record{round, work, peer, v})
+}
+
+func valuesOf(o load.Outcome) values {
 	v := values{
 		"publishes": float64(o.Publishes) / o.Elapsed.Seconds(),
 		"publish":   micros(o.CPU) / float64(max(1, o.Publishes)),
@@ -45,9 +55,7 @@ func (r *results) addOutcome(round int, work, peer string, o load.Outcome) {
 	if len(o.Latencies) > 0 {
 		v["p50"], v["p99"], v["max"] = quantile(o.Latencies, 50), quantile(o.Latencies, 99), quantile(o.Latencies, 100)
 	}
-	fmt.Fprintf(os.Stderr, "%d %-10s %s: %.2f µs/delivery, %.0f/s, lost %d, p99 %.1f ms\n",
-		round+1, peer, work, v["cpu"], v["rate"], o.Lost, v["p99"])
-	r.add(record{round, work, peer, v})
+	return v
 }
 
 // quantile is in milliseconds, from latencies in order of size.
@@ -69,16 +77,36 @@ func (r *results) of(work, peer, measure string) map[int]float64 {
 	return byRound
 }
 
-// ratios are ours ÷ another's, round by round.
-func (r *results) ratios(work, ours, other, measure string) map[int]float64 {
+// A comparison sets a measure of a server beside that of another one, the base,
+// at the same work in the same round.
+type comparison struct {
+	title, measure, format string
+
+	base string
+	of   func(base, it float64) float64
+}
+
+// compare returns a comparison for a server, by round.
+func (r *results) compare(work, peer string, c comparison) map[int]float64 {
 	byRound := map[int]float64{}
-	others := r.of(work, other, measure)
-	for round, v := range r.of(work, ours, measure) {
-		if o := others[round]; o != 0 {
-			byRound[round] = v / o
+	bases := r.of(work, c.base, c.measure)
+	for round, it := range r.of(work, peer, c.measure) {
+		if base, ok := bases[round]; ok && it != 0 && base != 0 {
+			byRound[round] = c.of(base, it)
 		}
 	}
 	return byRound
+}
+
+// oursOver are the comparisons "ours ÷ it" of some columns.
+func oursOver(columns ...column) (all []comparison) {
+	for _, c := range columns {
+		all = append(all, comparison{
+			"ours ÷ it, " + c.title, c.measure, "%.2f", "ours",
+			func(ours, it float64) float64 { return ours / it },
+		})
+	}
+	return all
 }
 
 // A spread is the median of some rounds, with the least and the most.

@@ -72,6 +72,9 @@ func groups() (all []group) {
 			return fanouts(s, p, round, r, selected(s, p, works))
 		})
 	}
+	for _, work := range overMachines {
+		all = append(all, work.group)
+	}
 	return append(all, largeGroup, slowGroup, stormGroup, returningGroup)
 }
 
@@ -85,6 +88,12 @@ const (
 // concerns says whether a peer takes part in a work. What is ours in another
 // setting does where the setting matters.
 func concerns(p *server.Peer, work string) bool {
+	if isOverMachines(work) {
+		return spreads(p, work)
+	}
+	if p.Shares {
+		return false
+	}
 	thousand := strings.HasPrefix(work, "1x1000-") || strings.HasPrefix(work, "1000x1-")
 	if strings.Contains(work, "a-") || strings.Contains(work, "-batch") { // several apps, or messages
 		return p.Name == "ours" || p.Name == "before"
@@ -156,7 +165,7 @@ func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, p
 		}
 		w.Duration = s.duration
 		if crowd.Dropped() == 0 { // else the measurement is over, too
-			outcome, err := s.profiled(process, p.Name+"-"+f.String(), func() (load.Outcome, error) {
+			outcome, err := s.profiled(process, p.Name+"-"+f.String(), "", func() (load.Outcome, error) {
 				return load.Do(process.Target, crowd, w, process.CPU)
 			})
 			if err != nil {

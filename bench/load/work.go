@@ -21,6 +21,10 @@ type Work struct {
 	// time from one to the next. Several publishers each send the next as soon
 	// as the answer to the one before is there.
 	Interval time.Duration
+
+	// Beside is a server that a lone publisher sends each message to as well,
+	// after the other has delivered it; nil is none. Nobody subscribes there.
+	Beside *Target
 }
 
 // Outcome is what came of it.
@@ -44,6 +48,15 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 		defer p.close()
 		publishers[i] = p
 	}
+	var beside *publisher
+	if w.Beside != nil {
+		p, err := newPublisher(w.Beside, w.Payload, max(w.Batch, 1))
+		if err != nil {
+			return Outcome{}, err
+		}
+		defer p.close()
+		beside = p
+	}
 	before, err := cpu()
 	if err != nil {
 		return Outcome{}, err
@@ -51,7 +64,7 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 	start := now()
 	var publishes int64
 	if w.Publishers == 1 {
-		publishes, err = alone(publishers[0], crowd, w)
+		publishes, err = alone(publishers[0], beside, crowd, w)
 	} else {
 		publishes, err = together(publishers, crowd, w)
 	}
@@ -72,7 +85,7 @@ func Do(t *Target, crowd *Crowd, w Work, cpu func() (time.Duration, error)) (Out
 	}, err
 }
 
-func alone(p *publisher, crowd *Crowd, w Work) (publishes int64, err error) {
+func alone(p, beside *publisher, crowd *Crowd, w Work) (publishes int64, err error) {
 	each := int64(crowd.Size() / w.Channels)
 	start := time.Now()
 	for time.Since(start) < w.Duration {
@@ -85,6 +98,11 @@ func alone(p *publisher, crowd *Crowd, w Work) (publishes int64, err error) {
 			crowd.await()
 		} else {
 			time.Sleep(time.Until(start.Add(time.Duration(publishes) * w.Interval)))
+		}
+		if beside != nil {
+			if err := beside.publish(int(publishes), w.Channels); err != nil {
+				return publishes, err
+			}
 		}
 	}
 	return publishes, nil

@@ -1,9 +1,12 @@
 // The Socket.IO server in Node that a user would write instead: join what is
-// asked for, emit what is posted.
+// asked for, emit what is posted. With "streams" or "sharded" and the URL of a
+// Redis it shares its rooms through that adapter.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
+import { adapterFor } from "./adapters.mjs";
 
-const [host, port] = process.argv[2].split(":");
+const [address, kind, url] = process.argv.slice(2);
+const [host, port] = address.split(":");
 
 const server = createServer((req, res) => {
   if (req.method !== "POST" || req.url !== "/publish") {
@@ -20,7 +23,7 @@ const server = createServer((req, res) => {
   });
 });
 
-const io = new Server(server);
+const io = new Server(server, { adapter: await adapterFor(kind, url) });
 io.on("connection", (socket) => {
   socket.on("subscribe", (channel) => {
     socket.join(channel);

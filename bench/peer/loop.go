@@ -21,7 +21,7 @@ type hub struct {
 	channels map[string][]net.Conn
 }
 
-func loop() (http.Handler, error) {
+func loop(string) (http.Handler, error) {
 	h := &hub{channels: map[string][]net.Conn{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /publish", publish(h.publish))

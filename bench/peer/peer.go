@@ -11,21 +11,28 @@ import (
 	"time"
 )
 
-// Run is "bench peer <name> <address>".
+// A handler makes a server, which shares a Redis if there is an address of one.
+type handler func(redis string) (http.Handler, error)
+
+// Run is "bench peer <name> <address> [<address of a Redis>]".
 func Run(args []string) error {
-	handlers := map[string]func() (http.Handler, error){
-		"loop":       loop,
-		"centrifuge": centrifugeServer,
-		"zishang":    zishang,
+	handlers := map[string]handler{
+		"loop":               loop,
+		"centrifuge":         centrifugeServer,
+		"centrifuge+redis":   centrifugeOverRedis(),
+		"centrifuge+history": centrifugeOverRedis(withHistory()),
+		"zishang":            zishang,
 	}
-	if len(args) != 2 || handlers[args[0]] == nil {
-		return fmt.Errorf("usage: %s peer <name> <address>", os.Args[0])
+	args = append(args, "", "", "")
+	newHandler, address, redis := handlers[args[0]], args[1], args[2]
+	if newHandler == nil || address == "" {
+		return fmt.Errorf("usage: %s peer <name> <address> [<address of a Redis>]", os.Args[0])
 	}
-	handler, err := handlers[args[0]]()
+	handler, err := newHandler(redis)
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", args[1])
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // zishang is the Socket.IO server of zishang520 as it comes.
-func zishang() (http.Handler, error) {
+func zishang(string) (http.Handler, error) {
 	io := socket.NewServer(nil, nil)
 	err := io.On("connection", func(clients ...any) {
 		client, ok := clients[0].(*socket.Socket)

@@ -40,7 +40,7 @@ func caddy(handler, more string, secure bool) func(string, string, Paths) (*Proc
 			return nil, err
 		}
 		p.Target, p.Admin = &load.Target{Addr: addr}, admin
-		if err := p.setUp(admin, handler == "realtime", secure); err != nil {
+		if err := p.setUp(admin, handler == "realtime", secure, paths.Apps); err != nil {
 			p.Stop()
 			return nil, err
 		}
@@ -48,7 +48,9 @@ func caddy(handler, more string, secure bool) func(string, string, Paths) (*Proc
 	}
 }
 
-func (p *Process) setUp(admin string, realtime, secure bool) error {
+// setUp waits until the server answers, and makes its apps unless it shares
+// those that another made.
+func (p *Process) setUp(admin string, realtime, secure bool, shared *load.Target) error {
 	ready := func() bool { return listens(admin) && listens(p.Target.Addr) }
 	if realtime {
 		ready = func() bool { return serves("http://" + admin + "/realtime/apps") }
@@ -63,6 +65,10 @@ func (p *Process) setUp(admin string, realtime, secure bool) error {
 	}
 	if !realtime { // the request is the same, whoever answers it
 		p.Target.Headers = publishHeaders("app_"+strings.Repeat("x", 20), "pk_live_"+strings.Repeat("x", 32))
+		return nil
+	}
+	if shared != nil {
+		p.Target.Auth, p.Target.Headers, p.Target.Others = shared.Auth, shared.Headers, shared.Others
 		return nil
 	}
 	for range apps {

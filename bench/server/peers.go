@@ -2,8 +2,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -19,6 +17,11 @@ type Paths struct {
 
 	// Settings are more lines for the global option of ours.
 	Settings string
+
+	// Redis is the address of the one that machines share, and Apps those of
+	// the machine that was first; it made them.
+	Redis string
+	Apps  *load.Target
 }
 
 // A Peer is one of the servers that are compared.
@@ -27,6 +30,9 @@ type Peer struct {
 
 	// OnlyAnswers says that it has no sockets.
 	OnlyAnswers bool
+
+	// Shares says that several of it share a Redis.
+	Shares bool
 
 	run func(dir, addr string, paths Paths) (*Process, error)
 }
@@ -45,23 +51,16 @@ var Peers = []*Peer{
 	{Name: "centrifuge", run: self("centrifuge", load.Centrifuge)},
 	{Name: "loop", run: self("loop", load.SocketIO)},
 	{Name: "zishang", run: self("zishang", load.SocketIO)},
+	{Name: "ours+redis", run: oursOverRedis, Shares: true},
+	{Name: "node+streams", run: nodeOverRedis("streams"), Shares: true},
+	{Name: "node+sharded", run: nodeOverRedis("sharded"), Shares: true},
+	{Name: "centrifuge+redis", run: self("centrifuge+redis", load.Centrifuge), Shares: true},
+	{Name: "centrifuge+history", run: self("centrifuge+history", load.Centrifuge), Shares: true},
 }
 
 // Start runs the server and returns once it serves.
 func (p *Peer) Start(paths Paths) (*Process, error) {
-	dir, err := os.MkdirTemp("", "bench-"+p.Name+"-")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	process, err := p.run(dir, addr, paths)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", p.Name, err), os.RemoveAll(dir))
-	}
-	return process, nil
+	return startIn(p.Name, func(dir, addr string) (*Process, error) { return p.run(dir, addr, paths) })
 }
 
 // before is ours as it was.
@@ -88,7 +87,7 @@ func node(dir, addr string, paths Paths) (*Process, error) {
 
 func self(name string, dialect load.Dialect) func(string, string, Paths) (*Process, error) {
 	return func(dir, addr string, paths Paths) (*Process, error) {
-		return listener(dir, addr, dialect, paths.Self, "peer", name, addr)
+		return listener(dir, addr, dialect, paths.Self, "peer", name, addr, paths.Redis)
 	}
 }
 
