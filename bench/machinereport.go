@@ -3,39 +3,39 @@ package main
 import "fmt"
 
 var (
-	deliveryHere   = column{"CPU µs per delivery, subscribers' machine", "cpu", "%.2f"}
-	publishHere    = column{"CPU µs per publish, publishers' machine", "publish", "%.1f"}
-	redisHere      = column{"CPU µs per publish, Redis", "redis", "%.1f"}
-	uninterested   = column{"CPU µs per publish, a machine without subscribers", "others", "%.1f"}
-	ceiling        = column{"messages/s that fill a Redis", "ceiling", "%.0f"}
-	machineMedians = []column{
+	subscribersColumn = column{"CPU µs per delivery, subscribers' machine", "cpu", "%.2f"}
+	publishersColumn  = column{"CPU µs per publish, publishers' machine", "publish", "%.1f"}
+	redisColumn       = column{"CPU µs per publish, Redis", "redis", "%.1f"}
+	othersColumn      = column{"CPU µs per publish, each other machine", "others", "%.1f"}
+	ceilingColumn     = column{"messages/s that fill a Redis", "ceiling", "%.0f"}
+	machineColumns    = []column{
 		{"publishes/s", "publishes", "%.0f"},
 		{"p50 ms", "p50", "%.2f"},
 		{"p99 ms", "p99", "%.2f"},
 		{"lost", "lost", "%.0f"},
 	}
-	machineTargets = []comparison{
-		{"it ÷ ours, delivery", "cpu", "%.2f", "ours", over},
-		{"it ÷ ours, publish", "publish", "%.2f", "ours", over},
+	machineComparisons = []comparison{
+		{"it ÷ ours, per delivery", "cpu", "%.2f", "ours", quotient},
+		{"it ÷ ours, per publish", "publish", "%.2f", "ours", quotient},
 		{"p50 ms more than ours", "p50", "%.2f", "ours", func(ours, it float64) float64 { return it - ours }},
-		{"it ÷ ours+redis, Redis", "redis", "%.2f", "ours+redis", over},
+		{"it ÷ ours+redis, Redis", "redis", "%.2f", "ours+redis", quotient},
 	}
 )
 
-func over(base, it float64) float64 { return it / base }
+func quotient(base, it float64) float64 { return it / base }
 
 func machineSections() (all []section) {
 	for _, w := range overMachines {
-		columns := []column{deliveryHere, publishHere, redisHere}
+		columns := []column{subscribersColumn, publishersColumn, redisColumn}
 		if w.machines > 2 {
-			columns = append(columns, uninterested)
+			columns = append(columns, othersColumn)
 		}
 		if w.publishers > 1 {
-			columns = append(columns, ceiling)
+			columns = append(columns, ceilingColumn)
 		}
 		all = append(all, section{
 			w.String(), fmt.Sprintf("%s: %s", plural(w.machines, "machine"), w.title()),
-			append(columns, machineMedians...), machineTargets,
+			append(columns, machineColumns...), machineComparisons,
 		})
 	}
 	return all

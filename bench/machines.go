@@ -10,18 +10,18 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/bench/server"
 )
 
-// A spread-out work is a fan-out with its publishers at the first machine and
-// its subscribers at the second. More machines have no subscribers.
-type spreadOut struct {
+// A machineWork is a fan-out that is published at one machine, and whose
+// subscribers are connected to another. Further machines have no subscribers.
+type machineWork struct {
 	machines int
 	fanout
 }
 
-func (w spreadOut) String() string { return fmt.Sprintf("%dm-%s", w.machines, w.fanout) }
+func (w machineWork) String() string { return fmt.Sprintf("%dm-%s", w.machines, w.fanout) }
 
-// overMachines are the works that servers with a shared Redis do. Ours in
-// memory does them as what the others are compared with.
-var overMachines = []spreadOut{
+// overMachines are the works of servers that share a Redis. Ours without Redis
+// takes part, because the others are compared with it.
+var overMachines = []machineWork{
 	{2, fanout{1, 1, 1, 100, 1, 1}},
 	{2, fanout{1, 1000, 1, 100, 1, 1}},
 	{4, fanout{1, 1000, 1, 100, 1, 1}},
@@ -34,22 +34,25 @@ var overMachines = []spreadOut{
 }
 
 func isOverMachines(work string) bool {
-	return slices.ContainsFunc(overMachines, func(w spreadOut) bool { return w.String() == work })
+	return slices.ContainsFunc(overMachines, func(w machineWork) bool { return w.String() == work })
 }
 
-// spreads says whether a peer takes part in a work over machines. Only ours
-// takes several messages in one request.
-func spreads(p *server.Peer, work string) bool {
-	return p.Name == "ours" || p.Name == "ours+redis" || p.Shares && !strings.Contains(work, "-batch")
+// concernsMachines says whether a peer takes part in a work over machines. Only
+// ours accepts several messages in one request.
+func concernsMachines(p *server.Peer, work string) bool {
+	if strings.Contains(work, "-batch") {
+		return p.Name == "ours" || p.Shares && p.Batches
+	}
+	return p.Name == "ours" || p.Shares
 }
 
-func (w spreadOut) group(s *settings, p *server.Peer, round int, r *results) error {
+func (w machineWork) group(s *settings, p *server.Peer, round int, r *results) error {
 	if !s.wants(w.String()) || !concerns(p, w.String()) {
 		return nil
 	}
-	n := w.machines
+	n, do := w.machines, w.shared
 	if !p.Shares {
-		n = 2 // one has the subscribers, one has none
+		n, do = 2, w.inMemory
 	}
 	machines, err := p.StartMachines(n, s.paths)
 	if err != nil {
@@ -60,10 +63,6 @@ func (w spreadOut) group(s *settings, p *server.Peer, round int, r *results) err
 	defer crowd.Close()
 	if err := crowd.Join(w.channels*w.subscribers, w.channels, w.apps, parallel); err != nil {
 		return err
-	}
-	do := w.shared
-	if !p.Shares {
-		do = w.inMemory
 	}
 	if _, err := do(s, machines, crowd, warmup, ""); err != nil {
 		return fmt.Errorf("%s: warming up: %w", w, err)
@@ -79,15 +78,15 @@ func (w spreadOut) group(s *settings, p *server.Peer, round int, r *results) err
 	return nil
 }
 
-func (w spreadOut) work(s *settings, d time.Duration) load.Work {
+func (w machineWork) work(s *settings, d time.Duration) load.Work {
 	return load.Work{
 		Publishers: w.publishers, Payload: w.payload, Channels: w.channels, Apps: w.apps, Batch: w.batch,
 		Duration: d, Interval: s.interval,
 	}
 }
 
-// shared does the work over machines that share a Redis.
-func (w spreadOut) shared(s *settings, m *server.Machines, crowd *load.Crowd, d time.Duration, profile string) (values, error) {
+// shared does the work on machines that share a Redis.
+func (w machineWork) shared(s *settings, m *server.Machines, crowd *load.Crowd, d time.Duration, profile string) (values, error) {
 	first, second := m.All[0], m.All[1]
 	meter := newMeter(append([]*server.Process{first, second, m.Redis}, m.All[2:]...)...)
 	outcome, err := s.profiled(first, profile, "-A", func() (load.Outcome, error) {
@@ -110,18 +109,19 @@ func (w spreadOut) shared(s *settings, m *server.Machines, crowd *load.Crowd, d 
 	return v, nil
 }
 
-// inMemory has a machine with the subscribers, which is published to, and one
-// without any, which shows what a publish alone costs: under the same load, a
-// message after each that was delivered, or as many as it takes.
-func (w spreadOut) inMemory(s *settings, m *server.Machines, crowd *load.Crowd, d time.Duration, profile string) (values, error) {
-	quiet, busy := m.All[0], m.All[1]
-	meter := newMeter(busy, quiet)
+// inMemory does the work on one machine, and publishes the same to a second one
+// that has no subscribers: its CPU time is what a publish costs without
+// deliveries. A lone publisher sends each message to both in turn, so that both
+// publish at the same pace. Several publishers do one machine after the other.
+func (w machineWork) inMemory(s *settings, m *server.Machines, crowd *load.Crowd, d time.Duration, profile string) (values, error) {
+	unheard, heard := m.All[0], m.All[1]
+	meter := newMeter(heard, unheard)
 	work := w.work(s, d)
 	if w.publishers == 1 {
-		work.Beside = quiet.Target
+		work.Beside = unheard.Target
 	}
-	outcome, err := s.profiled(busy, profile, "-B", func() (load.Outcome, error) {
-		return load.Do(busy.Target, crowd, work, meter.read)
+	outcome, err := s.profiled(heard, profile, "-B", func() (load.Outcome, error) {
+		return load.Do(heard.Target, crowd, work, meter.read)
 	})
 	if err != nil {
 		return nil, err
@@ -130,10 +130,10 @@ func (w spreadOut) inMemory(s *settings, m *server.Machines, crowd *load.Crowd, 
 	v := valuesOf(outcome)
 	publishes := outcome.Publishes
 	if w.publishers > 1 {
-		meter = newMeter(busy, quiet)
-		nobody := load.NewCrowd(quiet.Target)
-		alone, err := s.profiled(quiet, profile, "-A", func() (load.Outcome, error) {
-			return load.Do(quiet.Target, nobody, work, meter.read)
+		meter = newMeter(heard, unheard)
+		nobody := load.NewCrowd(unheard.Target)
+		alone, err := s.profiled(unheard, profile, "-A", func() (load.Outcome, error) {
+			return load.Do(unheard.Target, nobody, work, meter.read)
 		})
 		if err != nil {
 			return nil, err

@@ -58,8 +58,8 @@ func (s *settings) wants(work string) bool {
 const (
 	quickPeers = "ours,ours+tls,ours+log,respond,node,centrifuge,loop"
 	fullPeers  = quickPeers + ",zishang"
-	// machinePeers take part in works over machines only, which are no quick ones.
-	machinePeers = ",ours+redis,node+streams,node+sharded,centrifuge+redis,centrifuge+history"
+	// machinePeers only take part in works over machines.
+	machinePeers = ",ours+redis,ours+nohistory,node+streams,node+sharded,centrifuge+redis,centrifuge+history"
 	quickWorks   = "1x1000-1p-100,1x1000-32p-100,1x1000-*-16384,1x10000-*,1000x1-*,connect,idle,slow,storm"
 )
 
@@ -72,7 +72,7 @@ func parse() (*settings, error) {
 	interval := flag.Duration("interval", 0, "from one message of a lone publisher to the next; 0 is when all have the one before")
 	settle := flag.Duration("settle", 10*time.Second, "before the memory of idle connections is read")
 	caddy := flag.String("caddy", "build/caddy", "the binary of ours")
-	before := flag.String("before", "", "another build of ours, for the peer before")
+	before := flag.String("before", "", "another build of ours, for the peers before and before+redis")
 	node := flag.String("node", "bench/node", "the directory of server.mjs")
 	lines := flag.String("settings", "", "more for the realtime option of ours, such as 'max_queue 16MiB'")
 	raw := flag.String("json", "", "file for every single measurement")

@@ -89,7 +89,7 @@ const (
 // setting does where the setting matters.
 func concerns(p *server.Peer, work string) bool {
 	if isOverMachines(work) {
-		return spreads(p, work)
+		return concernsMachines(p, work)
 	}
 	if p.Shares {
 		return false

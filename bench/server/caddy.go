@@ -15,7 +15,7 @@ import (
 
 // caddy runs our binary with one site, which has the handler and what else is
 // said. Its log level is the default.
-func caddy(handler, more string, secure bool) func(string, string, Paths) (*Process, error) {
+func caddy(handler, more string, secure bool) runner {
 	return func(dir, addr string, paths Paths) (*Process, error) {
 		admin, err := freeAddr()
 		if err != nil {

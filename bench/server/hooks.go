@@ -22,7 +22,7 @@ func hangs(_ http.ResponseWriter, r *http.Request) {
 }
 
 // hooked is ours with a webhook for all events.
-func hooked(receive http.HandlerFunc) func(string, string, Paths) (*Process, error) {
+func hooked(receive http.HandlerFunc) runner {
 	return func(dir, addr string, paths Paths) (*Process, error) {
 		paths.Settings += "\n\t\twebhook_targets any"
 		p, err := caddy("realtime", "", false)(dir, addr, paths)

@@ -63,13 +63,16 @@ func startRedis() (*Process, error) {
 	})
 }
 
-// oursOverRedis is ours with its keystore and its broker in the Redis.
-func oursOverRedis(dir, addr string, paths Paths) (*Process, error) {
-	paths.Settings += "\n\t\tredis redis://" + paths.Redis
-	return caddy("realtime", "", false)(dir, addr, paths)
+// oursOverRedis is ours with its keystore and its broker in the Redis, and with
+// more settings.
+func oursOverRedis(settings string) runner {
+	return func(dir, addr string, paths Paths) (*Process, error) {
+		paths.Settings += "\n\t\tredis redis://" + paths.Redis + "\n\t\t" + settings
+		return caddy("realtime", "", false)(dir, addr, paths)
+	}
 }
 
-func nodeOverRedis(adapter string) func(string, string, Paths) (*Process, error) {
+func nodeOverRedis(adapter string) runner {
 	return func(dir, addr string, paths Paths) (*Process, error) {
 		return listener(dir, addr, load.SocketIO, "node",
 			filepath.Join(paths.Node, "server.mjs"), addr, adapter, "redis://"+paths.Redis)

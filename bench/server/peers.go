@@ -34,13 +34,19 @@ type Peer struct {
 	// Shares says that several of it share a Redis.
 	Shares bool
 
-	run func(dir, addr string, paths Paths) (*Process, error)
+	// Batches says that a publish of one that shares can have several messages.
+	Batches bool
+
+	run runner
 }
+
+// A runner starts a server in a directory, on an address.
+type runner func(dir, addr string, paths Paths) (*Process, error)
 
 // Peers are all of them, ours first.
 var Peers = []*Peer{
 	{Name: "ours", run: caddy("realtime", "", false)},
-	{Name: "before", run: before},
+	{Name: "before", run: before(caddy("realtime", "", false))},
 	{Name: "ours+tls", run: caddy("realtime", "", true)},
 	{Name: "ours+recover", run: recovering},
 	{Name: "ours+log", run: caddy("realtime", "log {\n\t\toutput file access.log\n\t}", false)},
@@ -51,7 +57,9 @@ var Peers = []*Peer{
 	{Name: "centrifuge", run: self("centrifuge", load.Centrifuge)},
 	{Name: "loop", run: self("loop", load.SocketIO)},
 	{Name: "zishang", run: self("zishang", load.SocketIO)},
-	{Name: "ours+redis", run: oursOverRedis, Shares: true},
+	{Name: "ours+redis", run: oursOverRedis(""), Shares: true, Batches: true},
+	{Name: "before+redis", run: before(oursOverRedis("")), Shares: true, Batches: true},
+	{Name: "ours+nohistory", run: oursOverRedis("history 0"), Shares: true, Batches: true},
 	{Name: "node+streams", run: nodeOverRedis("streams"), Shares: true},
 	{Name: "node+sharded", run: nodeOverRedis("sharded"), Shares: true},
 	{Name: "centrifuge+redis", run: self("centrifuge+redis", load.Centrifuge), Shares: true},
@@ -64,12 +72,14 @@ func (p *Peer) Start(paths Paths) (*Process, error) {
 }
 
 // before is ours as it was.
-func before(dir, addr string, paths Paths) (*Process, error) {
-	if paths.Before == "" {
-		return nil, errors.New("which binary? See -before")
+func before(run runner) runner {
+	return func(dir, addr string, paths Paths) (*Process, error) {
+		if paths.Before == "" {
+			return nil, errors.New("which binary? See -before")
+		}
+		paths.Caddy = paths.Before
+		return run(dir, addr, paths)
 	}
-	paths.Caddy = paths.Before
-	return caddy("realtime", "", false)(dir, addr, paths)
 }
 
 // recovering is ours with clients that ask for recovery.
@@ -85,7 +95,7 @@ func node(dir, addr string, paths Paths) (*Process, error) {
 	return listener(dir, addr, load.SocketIO, "node", filepath.Join(paths.Node, "server.mjs"), addr)
 }
 
-func self(name string, dialect load.Dialect) func(string, string, Paths) (*Process, error) {
+func self(name string, dialect load.Dialect) runner {
 	return func(dir, addr string, paths Paths) (*Process, error) {
 		return listener(dir, addr, dialect, paths.Self, "peer", name, addr, paths.Redis)
 	}
