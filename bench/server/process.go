@@ -4,6 +4,8 @@ package server
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -107,8 +109,12 @@ func (p *Process) CPU() (time.Duration, error) {
 	return sum, nil
 }
 
+// host is a loopback address that other programs hardly use. Caddy shares a port
+// with another process that does the same, so two that chose one would mix.
+var host = fmt.Sprintf("127.%d.%d.%d", 1+rand.N(254), rand.N(256), 1+rand.N(254)) //nolint:gosec // no secret
+
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		return "", err
 	}
