@@ -28,7 +28,8 @@ func caddy(handler, more string, secure bool) runner {
 		if handler == "realtime" {
 			global += "\n\trealtime {\n\t\trate_limit 0\n" + paths.Settings + "\n\t}"
 		}
-		config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\t%s\n}\n%s://%s {\n\t%s\n\t%s\n}\n",
+		// Caddy's admin endpoint trusts no other loopback address than 127.0.0.1.
+		config := fmt.Sprintf("{\n\tadmin %[1]s {\n\t\torigins %[1]s\n\t}\n\tpersist_config off\n\t%[2]s\n}\n%[3]s://%[4]s {\n\t%[5]s\n\t%[6]s\n}\n",
 			admin, global, scheme, addr, more, handler)
 		file := filepath.Join(dir, "Caddyfile")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
