@@ -74,8 +74,8 @@ for (const [name, start] of Object.entries(balancers)) {
     const published = new Map([["c", new Set(load.entries.map(({ place }) => place))]]);
     for (const client of clients) {
       await until("all has arrived", () => client.account(published).lost === 0).catch(() => {});
-      const { lost, doubled, disordered, foreign } = client.account(published);
-      assert.deepEqual([lost, doubled, disordered, foreign], [0, 0, 0, 0], `${client.transport}: ${client.missed}; ${client.story.join("; ")}`);
+      const { lost, doubled, disordered, crossed, foreign } = client.account(published);
+      assert.deepEqual([lost, doubled, disordered, crossed, foreign], [0, 0, 0, 0, 0], `${client.transport}: ${client.missed}; ${client.story.join("; ")}`);
     }
     t.diagnostic(JSON.stringify({ refused: load.refused, recovered: clients.map(({ recovered, began }) => `${recovered}/${began}`) }));
   });

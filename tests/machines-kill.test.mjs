@@ -75,15 +75,15 @@ async function settle(t, { machines, clients, load, before, channels }, more, un
     return missing.size === 0;
   }, 60_000).catch(() => {}); // the account says what is missing
   const after = machines.cpu();
-  const total = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: 0, foreign: 0, returns: 0, recovered: 0, began: 0 };
+  const total = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: 0, crossed: 0, foreign: 0, returns: 0, recovered: 0, began: 0 };
   const counts = { incomplete: {}, refusals: {} };
   const wrong = [];
   for (const [i, client] of clients.entries()) {
     const account = { ...client.account(published), returns: client.connects - 1, recovered: client.recovered, began: client.began };
     for (const name of Object.keys(total)) total[name] += account[name];
     for (const [name, count] of Object.entries(counts)) for (const [key, n] of Object.entries(client[name])) count[key] = (count[key] ?? 0) + n;
-    const { lost, doubled, disordered, foreign } = account;
-    if (lost || doubled || disordered || (foreign && !unanswered)) wrong.push(`${i}, ${client.transport}: ${JSON.stringify(account)}, ${client.lost}; missed ${client.missed.slice(0, 5)}; ${client.story.slice(-12).join("; ")}`);
+    const { lost, doubled, disordered, crossed, foreign } = account;
+    if (lost || doubled || disordered || crossed || (foreign && !unanswered)) wrong.push(`${i}, ${client.transport}: ${JSON.stringify(account)}, ${client.lost}; missed ${client.missed.slice(0, 5)}; ${client.story.slice(-12).join("; ")}`);
   }
   const used = (now, then) => Math.round((now - then) * 10) / 10;
   t.diagnostic(

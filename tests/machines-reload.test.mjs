@@ -57,7 +57,7 @@ async function settle({ clients, load }) {
   const published = new Map(channels.map((channel) => [channel, new Set()]));
   for (const { place, channel } of load.entries) published.get(channel).add(place);
   const wrong = () => clients.map((client) => ({ client, account: client.account(published) }))
-    .filter(({ account: { lost, told, doubled, disordered, foreign } }) => lost || told || doubled || disordered || foreign)
+    .filter(({ account: { lost, told, doubled, disordered, crossed, foreign } }) => lost || told || doubled || disordered || crossed || foreign)
     .map(({ client, account }) => `${client.transport}: ${JSON.stringify(account)}, ${client.lost}; ${client.story.slice(-8).join("; ")}`);
   await until("the last events", () => wrong().length === 0).catch(() => {});
   assert.deepEqual(wrong(), []);

@@ -46,7 +46,7 @@ test("machines are upgraded one after another, and clients recover on the others
   const published = new Map(channels.map((channel) => [channel, new Set()]));
   for (const { place, channel } of load.entries) published.get(channel).add(place);
   const wrong = () => clients.map((client) => ({ client, account: client.account(published) }))
-    .filter(({ account: { lost, told, doubled, disordered, foreign } }) => lost || told || doubled || disordered || foreign)
+    .filter(({ account: { lost, told, doubled, disordered, crossed, foreign } }) => lost || told || doubled || disordered || crossed || foreign)
     .map(({ client, account }) => `${client.transport}: ${JSON.stringify(account)}, ${client.lost}; ${client.story.slice(-8).join("; ")}`);
   await until("the last events", () => wrong().length === 0).catch(() => {});
   assert.deepEqual(wrong(), []);

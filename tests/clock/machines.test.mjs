@@ -82,8 +82,8 @@ describe("three machines whose clocks differ by five minutes", () => {
     }
     const published = new Map([["a", new Set(load.entries.map(({ place }) => place))]]);
     await until("all events", () => client.account(published).lost === 0);
-    const { told, doubled, disordered } = client.account(published);
-    assert.deepEqual({ told, doubled, disordered, began: client.began }, { told: 0, doubled: 0, disordered: 0, began: 0 });
+    const { told, doubled, disordered, crossed } = client.account(published);
+    assert.deepEqual({ told, doubled, disordered, crossed, began: client.began }, { told: 0, doubled: 0, disordered: 0, crossed: 0, began: 0 });
     for (const caddy of machines) {
       const socket = caddy.socket(app);
       await once(socket, "connect");

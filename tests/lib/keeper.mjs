@@ -15,7 +15,7 @@ export class Keeper {
   back = true; // it is connected and in all of its channels
   lost = []; // reasons of "disconnect"
   story = []; // connects and subscribes, for people
-  disorder = 0; // events behind a later one of another channel, since the last new session
+  crossed = 0; // events behind a later one of another channel, since the last new session
   #last = -1;
   #entered = false; // the session is in all of its channels
   #positions = new Map(); // the id from which each channel continues
@@ -84,7 +84,7 @@ export class Keeper {
   #take(channel, id) {
     const place = placeOf(id);
     this.got.get(channel)?.push(place) ?? (this.foreign = (this.foreign ?? 0) + 1);
-    if (place < this.#last) this.disorder++;
+    if (place < this.#last) this.crossed++;
     else this.#last = place;
     const position = this.#positions.get(channel);
     if (!position || placeOf(position) < place) this.#positions.set(channel, id);
@@ -122,7 +122,7 @@ export class Keeper {
 
   /** Compares what it got with what was published to its channels since it subscribed. */
   account(published) {
-    const account = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: this.disorder, foreign: this.foreign ?? 0 };
+    const account = { owed: 0, lost: 0, told: 0, doubled: 0, disordered: 0, crossed: this.crossed, foreign: this.foreign ?? 0 };
     this.missed = []; // what is lost, for people
     for (const [channel, got] of this.got) {
       const owed = published.get(channel) ?? new Set();
