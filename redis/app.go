@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/redis/rueidis"
@@ -23,6 +22,7 @@ type app struct {
 	broker *broker
 	id     string
 	base   string // begins the names of its keys
+	sender sender
 
 	mu      sync.Mutex // guards everything below; locked after a lane's
 	subs    map[string]*subscription
@@ -285,15 +285,6 @@ func (a *app) moveTo(epoch string) (moved bool) {
 
 // maxLeft bounds the epochs that a machine remembers.
 const maxLeft = 4
-
-// newEpoch returns an epoch to begin if one is needed, and after it those that must not
-// go on: a server that was empty took over, and then another one with data. What had been
-// given there, and was lost, would be given again.
-func (a *app) newEpoch() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return strings.Join(append([]string{hub.NewEpoch(a.id)}, a.left...), " ")
-}
 
 // hasLeft reports whether an epoch must not go on.
 func (a *app) hasLeft(epoch string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
 
@@ -17,6 +18,17 @@ const (
 )
 
 var errAway = errors.New("it does not answer")
+
+// refusal returns why nothing can be published now.
+func (b *broker) refusal() error {
+	switch {
+	case b.ctx.Err() != nil:
+		return hub.ErrStopped
+	case b.away.Load():
+		return errAway
+	}
+	return nil
+}
 
 // watch asks again and again whether Redis answers, until the broker is closed.
 func (b *broker) watch() {

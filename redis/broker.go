@@ -117,6 +117,7 @@ func (b *broker) app(id string) *app {
 	a := b.apps[id]
 	if a == nil {
 		a = &app{broker: b, id: id, base: baseName(b.prefix, id), subs: make(map[string]*subscription)}
+		a.sender.app = a
 		b.apps[id] = a
 	}
 	return a

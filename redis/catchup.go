@@ -97,7 +97,7 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 		if to.Offset >= offsetIn(to.Epoch, known) && (to.Epoch != "" || known.Epoch == "") && !a.hasLeft(to.Epoch) {
 			return to, nil
 		}
-		if _, err := a.publish(ctx, nil, hub.Terms{}); err != nil {
+		if err := a.beginEpoch(ctx); err != nil {
 			return to, err
 		}
 	}

@@ -87,7 +87,7 @@ func TestFailoverLosesNothingThatADurableMachineHasAnswered(t *testing.T) {
 	wantUnconfirmed(t, err)
 	w.primary.kill()
 	w.failedOver(t)
-	w.primary.start() // as the new one's replica: without one, nothing is answered
+	w.replica.replica() // without one, nothing is answered
 	m.publishUntilAccepted(new(ledger), "app", "a", "after")
 	stream := m.app("app").base + "s:" + answered.Epoch + ":a"
 	if n, err := w.replica.do("XLEN", stream).AsInt64(); err != nil || n != 1 {

@@ -43,8 +43,7 @@ func (a *app) expectFill(s *subscription) (breaks uint64) {
 // stood then. It returns false without an error if that must be tried again.
 func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
 	if at.Epoch == "" || at.Offset < offsetIn(at.Epoch, a.lastKnown()) {
-		_, err := a.publish(ctx, nil, hub.Terms{}) // begins an epoch: subscribers are told where they stand
-		return false, err
+		return false, a.beginEpoch(ctx) // subscribers are told where they stand
 	}
 	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
 	if err := a.readPast(ctx, s.channel, f); err != nil {

@@ -79,7 +79,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// carry copies one direction. before is called before something is read.
+// carry copies one direction. before is called before something is read, and before it is
+// written.
 func (p *proxy) carry(to, from net.Conn, before func()) {
 	defer to.Close()
 	defer from.Close()
@@ -87,6 +88,7 @@ func (p *proxy) carry(to, from net.Conn, before func()) {
 	for {
 		before()
 		n, err := from.Read(buffer)
+		before()
 		time.Sleep(p.delay) // that is what the proxy is for
 		if _, failed := to.Write(buffer[:n]); failed != nil || err != nil {
 			return
@@ -94,7 +96,7 @@ func (p *proxy) carry(to, from net.Conn, before func()) {
 	}
 }
 
-// suspend stops reading from the server.
+// suspend stops reading from the server, and carries nothing more from it.
 func (p *proxy) suspend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

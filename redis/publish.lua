@@ -1,4 +1,4 @@
--- Publishes messages of one app: all or none, in one round trip.
+-- Publishes of one app, in one round trip. Of each, all messages are published or none.
 --
 -- KEYS[1]   the app's position: a hash of epoch (e) and offset (o), and two times
 --           (p, r) with the offsets of then (q, s)
@@ -10,20 +10,21 @@
 -- ARGV[4]   and its offset
 -- ARGV[5]   how many messages are accepted in a window, or '' for no limit
 -- ARGV[6]   the window in microseconds
--- ARGV[7]   the name of the idempotency key, or '' for none
--- ARGV[8]   the digest of the body that it came with, 32 bytes
--- ARGV[9]   the messages' numbers of subscribers, which a repetition is answered
--- ARGV[10…] five for each message: channel, body, number of messages that its
---           channel keeps (0: this one is not kept), their age in milliseconds, and
---           1 if it is not part of the history
+-- ARGV[7…]  of each publish, four, and then its messages:
+--           the name of its idempotency key, or '' for none; the digest of the body that
+--           it came with, 32 bytes; the messages' numbers of subscribers, which a
+--           repetition is answered; and how many messages it has.
+--           Of each message, five: channel, body, number of messages that its channel
+--           keeps (0: this one is not kept), their age in milliseconds, and 1 if it is
+--           not part of the history
 --
--- Returns what has happened: 'published', 'replayed', 'limited' or 'mismatch'. Then the
--- epoch, and the offset before that of the first message; for a replay, what is kept
--- with the key. Then, if there is a limit, how many more are accepted; in how many
--- microseconds all are; and in how many as many as these are.
-local base, count = ARGV[1], (#ARGV - 9) / 5
-local limit, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local key = ARGV[7]
+-- Returns of each publish what has happened: 'published', 'replayed', 'limited' or
+-- 'mismatch'. Then the epoch, and the offset before that of the first message; for a
+-- replay, what is kept with the key. Then, if there is a limit, how many more are
+-- accepted; in how many microseconds all are; and in how many as many as these are.
+-- Returns nothing, and does nothing, if a new epoch is needed and ARGV[2] has none.
+local base, limit, window = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
+local count -- of the messages of the publish at hand
 local lifetime, maxKeys = 300000, 100000 -- as in the package idempotent
 
 local clock = redis.call('TIME')
@@ -122,44 +123,41 @@ local function limiter()
 end
 
 local rate = limit and limiter()
-local claim = base .. 'i:' .. key
-local kept = key ~= '' and redis.call('GET', claim)
-if kept then
-	if string.sub(kept, 1, 32) ~= ARGV[8] then return {'mismatch'} end
-	-- A write, so that WAIT waits for what is repeated, too.
-	redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
-	local record = string.sub(kept, 33)
-	return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
-end
+local time = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
+local epoch, offset, marked -- where the app stands, once it is known; when it was noted
 
-local events = rate and rate.read()
-if rate and events + count > limit then return rate.refuse(events) end
-
-local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
-local epoch, offset = at[1], tonumber(at[2] or 0)
--- A failover or an old snapshot can have lost offsets that were already given.
-if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) or string.find(ARGV[2], epoch, 17, true) then
-	epoch, offset, at = string.sub(ARGV[2], 1, 16), 0, {}
-end
-
--- The first write: with no memory left it is refused, and nothing has happened.
-local position = {'e', epoch, 'o', text(offset + count)}
-if clock[1] - (at[3] or 0) >= 1800 then
-	-- Where the app stood half an hour to an hour ago, see fill.lua.
-	for _, field in ipairs({'p', at[3] or 0, 'q', at[4] or 0, 'r', clock[1], 's', text(offset)}) do
-		table.insert(position, field)
+-- locate reads where the app stands, and begins a new epoch if necessary. It returns false
+-- if there is none to begin.
+local function locate()
+	if epoch then return true end
+	local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
+	epoch, offset, marked = at[1], tonumber(at[2] or 0), {at[3] or 0, at[4] or 0}
+	-- A failover or an old snapshot can have lost offsets that were already given.
+	if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) or string.find(ARGV[2], epoch, 17, true) then
+		epoch, offset, marked = string.sub(ARGV[2], 1, 16), 0, {0, 0}
+		if not string.find(epoch, '^%w') then return false end
 	end
+	return true
 end
-redis.call('HSET', KEYS[1], unpack(position))
 
-local published = {'published', epoch, text(offset)}
-if rate then
-	rate.add()
-	published = rate.answer('published', epoch, text(offset), events + count, 0)
+-- advance notes where the app stands after the publish. It is the first write: with no
+-- memory left it is refused, and nothing has happened.
+local function advance()
+	local position = {'e', epoch, 'o', text(offset + count)}
+	if clock[1] - marked[1] >= 1800 then
+		-- Where the app stood half an hour to an hour ago, see fill.lua.
+		for _, field in ipairs({'p', marked[1], 'q', marked[2], 'r', clock[1], 's', text(offset)}) do
+			table.insert(position, field)
+		end
+		marked = {clock[1], text(offset)}
+	end
+	redis.call('HSET', KEYS[1], unpack(position))
 end
-if key ~= '' then
+
+-- remember keeps what a repetition with the key is answered.
+local function remember(key, digest, counts)
 	local position = epoch .. ' ' .. text(offset + 1) .. ' '
-	redis.call('SET', claim, ARGV[8] .. position .. ARGV[9], 'PX', lifetime)
+	redis.call('SET', base .. 'i:' .. key, digest .. position .. counts, 'PX', lifetime)
 	-- Beyond the maximum, the oldest key is forgotten, unless it has expired and was used
 	-- again.
 	local queue = base .. 'q'
@@ -172,17 +170,18 @@ if key ~= '' then
 	end
 end
 
-local time = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
-for i = 10, #ARGV, 5 do
-	local channel, body, keep, age, skip = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+-- send keeps a message, and sends it to all machines that want it.
+local function send(channel, body, keep, age, skip)
 	offset = offset + 1
 	local number = text(offset)
-	local before = base .. 'p:' .. epoch .. ':' .. channel
-	local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (redis.call('GET', before) or '0') .. ' ' .. time .. '\n' .. body
-	if skip ~= '1' then
+	local place, before = base .. 'p:' .. epoch .. ':' .. channel, nil
+	if skip == '1' then
+		before = redis.call('GET', place)
+	else
 		-- Longer than a machine is cut off, and still tries to fill the gap.
-		redis.call('SET', before, number, 'PX', math.max(3600000, tonumber(age)))
+		before = redis.call('SET', place, number, 'PX', math.max(3600000, tonumber(age)), 'GET')
 	end
+	local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (before or '0') .. ' ' .. time .. '\n' .. body
 	if keep ~= '0' then
 		local stream = base .. 's:' .. epoch .. ':' .. channel
 		redis.call('XADD', stream, 'MAXLEN', keep, number .. '-0', 'm', envelope)
@@ -192,4 +191,41 @@ for i = 10, #ARGV, 5 do
 	end
 	redis.call('SPUBLISH', base .. 'c:' .. channel, envelope)
 end
-return published
+
+-- publish returns the answer of a publish whose messages begin at an index of ARGV, or
+-- nil if a new epoch is needed.
+local function publish(key, digest, counts, first)
+	local claim = base .. 'i:' .. key
+	local kept = key ~= '' and redis.call('GET', claim)
+	if kept then
+		if string.sub(kept, 1, 32) ~= digest then return {'mismatch'} end
+		-- A write, so that WAIT waits for what is repeated, too.
+		redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
+		local record = string.sub(kept, 33)
+		return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
+	end
+	local events = rate and rate.read()
+	if rate and events + count > limit then return rate.refuse(events) end
+	if not locate() then return nil end
+	advance()
+	local published = {'published', epoch, text(offset)}
+	if rate then
+		rate.add()
+		published = rate.answer('published', epoch, text(offset), events + count, 0)
+	end
+	if key ~= '' then remember(key, digest, counts) end
+	for i = first, first + 5 * count - 1, 5 do
+		send(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+	end
+	return published
+end
+
+local answers, i = {}, 7
+while i <= #ARGV do
+	count = tonumber(ARGV[i + 3])
+	local answer = publish(ARGV[i], ARGV[i + 1], ARGV[i + 2], i + 4)
+	if not answer then return {} end
+	table.insert(answers, answer)
+	i = i + 4 + 5 * count
+end
+return answers

@@ -94,6 +94,7 @@ func (w *watched) detach(t testing.TB) {
 // refused before. Their errors must name Redis.
 func (m *machine) publishUntilAccepted(l *ledger, app, channel, event string) (refused int) {
 	m.t.Helper()
+	last := ""
 	until(m.t, "publishing goes on", func() bool {
 		sent := message(app, channel, event)
 		err := m.Publish(m.t.Context(), []*hub.Message{sent})
@@ -102,6 +103,10 @@ func (m *machine) publishUntilAccepted(l *ledger, app, channel, event string) (r
 			return true
 		}
 		refused++
+		if err.Error() != last {
+			last = err.Error()
+			m.t.Log(last)
+		}
 		if !strings.Contains(err.Error(), "redis at 127.0.0.1:") {
 			m.t.Errorf("a publish is refused without naming redis: %v", err)
 		}

@@ -13,14 +13,16 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 )
 
-// appendTerms appends the arguments of publish.lua that say on what terms messages are
-// published.
-func appendTerms(args []string, all []*hub.Message, t hub.Terms) []string {
+// appendLimit appends the arguments of publish.lua that say how much may be published.
+func appendLimit(args []string, t hub.Terms) []string {
 	if t.Limit > 0 && t.Window > 0 {
-		args = append(args, strconv.Itoa(t.Limit), strconv.FormatInt(microseconds(t.Window), 10))
-	} else {
-		args = append(args, "", "")
+		return append(args, strconv.Itoa(t.Limit), strconv.FormatInt(microseconds(t.Window), 10))
 	}
+	return append(args, "", "")
+}
+
+// appendKey appends the arguments of publish.lua about the idempotency key.
+func appendKey(args []string, all []*hub.Message, t hub.Terms) []string {
 	if t.Key.Value == "" {
 		return append(args, "", "", "")
 	}

@@ -1,0 +1,233 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
+)
+
+const (
+	// maxTogether and maxTogetherBytes bound the publishes of an app that are sent to Redis
+	// together, and thereby how long their script holds it up: about a millisecond.
+	maxTogether      = 100
+	maxTogetherBytes = 256 << 10
+
+	// maxWaiting bounds the publishes of an app that wait to be sent.
+	maxWaiting = 10_000
+)
+
+var errTooMany = errors.New("too many publishes of this app wait for Redis on this machine: publish less at once, or several messages in one request")
+
+// A sender sends the publishes of an app to Redis: those that come while it waits for an
+// answer are sent together. So the more is published, the less a publish costs, and one
+// that comes alone waits for nobody.
+type sender struct {
+	app *app
+
+	mu      sync.Mutex // guards everything below
+	busy    bool       // a publish is sending
+	waiting []*publication
+}
+
+// A publication is a publish on its way to Redis.
+type publication struct {
+	all   []*hub.Message
+	terms hub.Terms
+	args  []string // what publish.lua needs of it
+	bytes int
+
+	turn    chan struct{} // closed when it is answered, or is the one to send; nil if it never waits
+	done    bool          // answered
+	outcome hub.Outcome
+	err     error
+}
+
+// newPublication returns a publication of messages.
+func newPublication(all []*hub.Message, t hub.Terms) *publication {
+	p := &publication{all: all, terms: t, args: make([]string, 0, 4+5*len(all))}
+	p.args = appendKey(p.args, all, t)
+	p.args = append(p.args, strconv.Itoa(len(all)))
+	for _, m := range all {
+		keep, skip := m.Keep.Messages, "0"
+		if m.NoHistory {
+			keep, skip = 0, "1"
+		}
+		if m.Keep.Age.Milliseconds() <= 0 {
+			keep = 0
+		}
+		body := encodeBody(m)
+		p.bytes += len(body)
+		p.args = append(p.args, m.Channel, body, strconv.Itoa(max(0, keep)), strconv.FormatInt(max(0, m.Keep.Age.Milliseconds()), 10), skip)
+	}
+	return p
+}
+
+// publish sends a publication, by itself or with others, and waits for its answer.
+func (s *sender) publish(ctx context.Context, p *publication) (hub.Outcome, error) {
+	s.mu.Lock()
+	if !s.busy {
+		s.busy = true
+		s.mu.Unlock()
+		return s.lead(ctx, p)
+	}
+	if len(s.waiting) == maxWaiting {
+		s.mu.Unlock()
+		return hub.Outcome{}, errTooMany
+	}
+	p.turn = make(chan struct{})
+	s.waiting = append(s.waiting, p)
+	s.mu.Unlock()
+	<-p.turn // the calls to Redis end in time, and Close waits for them
+	if p.done {
+		return p.outcome, p.err
+	}
+	return s.lead(ctx, p)
+}
+
+// lead sends a publication, and those that wait and go with it. Then the next one that
+// waits does the same.
+func (s *sender) lead(ctx context.Context, p *publication) (hub.Outcome, error) {
+	together := s.join(p)
+	s.app.send(ctx, together)
+	s.mu.Lock()
+	var next *publication
+	if len(s.waiting) > 0 {
+		next, s.waiting = s.waiting[0], s.waiting[1:]
+	} else {
+		s.busy, s.waiting = false, nil
+	}
+	s.mu.Unlock()
+	for _, other := range together[1:] {
+		other.done = true
+		close(other.turn)
+	}
+	if next != nil {
+		close(next.turn)
+	}
+	return p.outcome, p.err
+}
+
+// join takes the next ones that wait, as far as they can be sent with a publication.
+func (s *sender) join(p *publication) []*publication {
+	together, messages, bytes := []*publication{p}, len(p.all), p.bytes
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, next := range s.waiting {
+		messages, bytes = messages+len(next.all), bytes+next.bytes
+		if messages > maxTogether || bytes > maxTogetherBytes || next.terms.Limit != p.terms.Limit || next.terms.Window != p.terms.Window {
+			break
+		}
+		together = append(together, next)
+		n++
+	}
+	s.waiting = s.waiting[n:]
+	return together
+}
+
+// send publishes publications, and sets their outcomes.
+func (a *app) send(ctx context.Context, together []*publication) {
+	err := a.broker.refusal()
+	var answers []rueidis.RedisMessage
+	if err == nil {
+		began := time.Now()
+		answers, err = a.exchange(ctx, together)
+		a.broker.measures.published(began)
+	}
+	if err != nil && !errors.Is(err, hub.ErrStopped) {
+		err = a.broker.server.explain(err)
+	}
+	for i, p := range together {
+		if p.err = err; err == nil {
+			p.outcome, p.err = a.conclude(p, answers[i])
+		}
+	}
+}
+
+// beginEpoch begins a new epoch if one is needed.
+func (a *app) beginEpoch(ctx context.Context) error {
+	p := newPublication(nil, hub.Terms{})
+	a.send(ctx, []*publication{p})
+	return p.err
+}
+
+// exchange runs publish.lua, and returns its answers.
+func (a *app) exchange(ctx context.Context, together []*publication) ([]rueidis.RedisMessage, error) {
+	// Others wait for it, too: neither a caller who goes away nor Close ends it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	known, n := a.lastKnown(), 6
+	for _, p := range together {
+		n += len(p.args)
+	}
+	args := make([]string, 4, n)
+	args[0], args[1], args[2], args[3] = a.base, a.leftEpochs(""), known.Epoch, strconv.FormatUint(known.Offset, 10)
+	args = appendLimit(args, together[0].terms)
+	for _, p := range together {
+		args = append(args, p.args...)
+	}
+	answers, err := a.write(ctx, publishScript, args...).ToArray()
+	if err == nil && len(answers) == 0 {
+		args[1] = a.leftEpochs(hub.NewEpoch(a.id))
+		answers, err = a.write(ctx, publishScript, args...).ToArray()
+	}
+	if err == nil && len(answers) != len(together) {
+		err = errPosition
+	}
+	return answers, err
+}
+
+// conclude reads the answer to a publication.
+func (a *app) conclude(p *publication, answer rueidis.RedisMessage) (o hub.Outcome, err error) {
+	words, err := answer.AsStrSlice()
+	if err != nil {
+		return o, errPosition
+	}
+	o.Rate, err = readRate(words, p.terms)
+	if err != nil {
+		return o, err
+	}
+	switch words[0] {
+	case "limited":
+		return o, hub.ErrRateLimited
+	case "mismatch":
+		return o, hub.ErrIdempotencyMismatch
+	case "replayed":
+		o.Replayed = true
+		return o, hub.Replay(words[1], p.all)
+	}
+	at, err := readPosition(words[1:3])
+	if err != nil {
+		return o, err
+	}
+	for _, m := range p.all {
+		at.Offset++
+		m.Position = at
+	}
+	a.learn(at)
+	return o, nil
+}
+
+// leftEpochs returns an epoch to begin if one is needed, "" for none, and after it those
+// that must not go on: a server that was empty took over, and then another one with data.
+// What had been given there, and was lost, would be given again.
+func (a *app) leftEpochs(begin string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.left) == 0 {
+		return begin
+	}
+	if begin == "" {
+		begin = strings.Repeat("-", epochLength)
+	}
+	return begin + " " + strings.Join(a.left, " ")
+}
+
+// epochLength is that of hub.NewEpoch, which publish.lua counts on.
+const epochLength = 16
