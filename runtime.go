@@ -334,13 +334,13 @@ func (rt *runtime) forget(a *App) {
 
 // renew has the keystore and the broker connect as a configuration says.
 func (rt *runtime) renew(a *App) error {
-	if keystore, ok := a.keystore.(keystore.Renewer); ok {
-		if err := keystore.Renew(rt.store); err != nil {
+	if opener, ok := a.keystore.(keystore.Renewer); ok {
+		if err := opener.Renew(rt.store); err != nil {
 			return fmt.Errorf("keystore: %w", err)
 		}
 	}
-	if broker, ok := a.broker.(hub.Renewer); ok {
-		if err := broker.Renew(rt.broker); err != nil {
+	if opener, ok := a.broker.(hub.Renewer); ok {
+		if err := opener.Renew(rt.broker); err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}
 	}

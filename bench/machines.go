@@ -78,13 +78,6 @@ func (w machineWork) group(s *settings, p *server.Peer, round int, r *results) e
 	return nil
 }
 
-func (w machineWork) work(s *settings, d time.Duration) load.Work {
-	return load.Work{
-		Publishers: w.publishers, Payload: w.payload, Channels: w.channels, Apps: w.apps, Batch: w.batch,
-		Duration: d, Interval: s.interval,
-	}
-}
-
 // shared does the work on machines that share a Redis.
 func (w machineWork) shared(s *settings, m *server.Machines, crowd *load.Crowd, d time.Duration, profile string) (values, error) {
 	first, second := m.All[0], m.All[1]

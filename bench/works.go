@@ -154,12 +154,17 @@ func onServer(s *settings, p *server.Peer, do func(*server.Process, *load.Crowd)
 	return do(process, crowd)
 }
 
+// work is what the generator does for so long.
+func (f fanout) work(s *settings, d time.Duration) load.Work {
+	return load.Work{
+		Publishers: f.publishers, Payload: f.payload, Channels: f.channels, Apps: f.apps, Batch: f.batch,
+		Duration: d, Interval: s.interval,
+	}
+}
+
 func doAll(s *settings, p *server.Peer, round int, r *results, works []fanout, process *server.Process, crowd *load.Crowd) error {
 	for _, f := range works {
-		w := load.Work{
-			Publishers: f.publishers, Payload: f.payload, Channels: f.channels, Apps: f.apps, Batch: f.batch,
-			Duration: warmup, Interval: s.interval,
-		}
+		w := f.work(s, warmup)
 		if _, err := load.Do(process.Target, crowd, w, process.CPU); err != nil {
 			return fmt.Errorf("%s: warming up: %w", f, err)
 		}

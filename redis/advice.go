@@ -31,9 +31,6 @@ func (s *Server) inspect(client rueidis.Client, log *zap.Logger, keystore bool) 
 	if keystore {
 		commands = keystoreCommands
 	}
-	if s.Durability != "" {
-		commands = append(slices.Clone(commands), "WAIT 1 1")
-	}
 	if err := s.checkRights(ctx, client, commands); err != nil {
 		return err
 	}

@@ -33,12 +33,6 @@ func (w *watched) replicated(t testing.TB) {
 	})
 }
 
-// promoted waits for the failover.
-func (w *watched) promoted(t testing.TB) {
-	t.Helper()
-	until(t, "the replica is promoted", func() bool { return w.replica.replication("role:master") })
-}
-
 func TestFailoverOfSentinelLeavesMembersRight(t *testing.T) {
 	for name, how := range failovers {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +63,7 @@ func TestFailoverOfSentinelLeavesMembersRight(t *testing.T) {
 			how.fail(w.primary)
 			// What changes meanwhile is known later.
 			all[0].presence.Join("app", "c", "dan", []byte(`{"of":"dan"}`))
-			w.promoted(t)
+			w.failedOver(t)
 			for _, g := range watchers {
 				g.expect("bob cyd dan")
 			}
@@ -139,7 +133,7 @@ func TestFailoverOfSentinelLosesNoEventUnsaid(t *testing.T) {
 			}
 			how.fail(w.primary)
 			say(100)
-			w.promoted(t)
+			w.failedOver(t)
 			r.down.Store(false)
 			last := func(m *teller) bool {
 				for _, e := range r.got() {
@@ -195,7 +189,7 @@ func TestFailoverOfSentinelKeepsSessionsOrTellsTheirClients(t *testing.T) {
 				w.replicated(t)
 			}
 			how.fail(w.primary)
-			w.promoted(t)
+			w.failedOver(t)
 			find := func(pid string) (found bool, machine string) {
 				until(t, "sessions are found or not", func() bool {
 					r, id, err := other.FindSession(t.Context(), "app", pid)

@@ -45,8 +45,12 @@ func (e *rightsError) Error() string { return e.text }
 
 // checkRights returns an error that names the commands that the user lacks.
 func (s *Server) checkRights(ctx context.Context, client rueidis.Client, commands []string) error {
+	commands = slices.Clip(commands)
 	if client.Mode() == rueidis.ClientModeCluster {
-		commands = append(slices.Clip(commands), "ASKING") // for keys of a slot that is being moved
+		commands = append(commands, "ASKING") // for keys of a slot that is being moved
+	}
+	if s.Durability != "" {
+		commands = append(commands, "WAIT 1 1")
 	}
 	names := strings.NewReplacer("KEY", s.Prefix+":{x}", "CHANNEL", s.Prefix+":{x}")
 	args := make([]string, 0, len(commands))

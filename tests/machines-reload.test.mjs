@@ -7,7 +7,7 @@ import jwt from "jsonwebtoken";
 import { believe } from "./lib/believe.mjs";
 import { transports } from "./lib/caddy.mjs";
 import { crowd } from "./lib/crowd.mjs";
-import { Keeper } from "./lib/keeper.mjs";
+import { Keeper, settle } from "./lib/keeper.mjs";
 import { Load } from "./lib/load.mjs";
 import { Machines } from "./lib/machines.mjs";
 import { freePorts } from "./lib/ports.mjs";
@@ -51,16 +51,10 @@ async function reload({ machines }, global, redis = machines.redis) {
 }
 
 /** Ends the load, and checks that each client has got everything, once and in order. */
-async function settle({ clients, load }) {
+async function end({ clients, load }) {
   await load.stop();
   assert.ifError(load.failure);
-  const published = new Map(channels.map((channel) => [channel, new Set()]));
-  for (const { place, channel } of load.entries) published.get(channel).add(place);
-  const wrong = () => clients.map((client) => ({ client, account: client.account(published) }))
-    .filter(({ account: { lost, told, doubled, disordered, crossed, foreign } }) => lost || told || doubled || disordered || crossed || foreign)
-    .map(({ client, account }) => `${client.transport}: ${JSON.stringify(account)}, ${client.lost}; ${client.story.slice(-8).join("; ")}`);
-  await until("the last events", () => wrong().length === 0).catch(() => {});
-  assert.deepEqual(wrong(), []);
+  await settle(clients, channels, load.entries);
 }
 
 /** A user's socket on each machine, in one presence channel, and what each believes of it. */
@@ -116,7 +110,7 @@ test("all machines reload at once: nobody is disconnected, and nothing is lost, 
     await flows(scene);
   }
   const lists = await watch.end();
-  await settle(scene);
+  await end(scene);
   t.diagnostic(JSON.stringify({ publishes: load.entries.length, refused: load.refused, repeated: load.repeated }));
   assert.deepEqual(clients.flatMap(({ lost, transport }) => lost.map((reason) => `${transport}: ${reason}`)), []);
   assert.equal(lists.length, 1, lists.join("; "));
@@ -141,7 +135,7 @@ test("all machines get another node_address at once, and forwarded clients stay"
     }
     await flows(scene);
   }
-  await settle(scene);
+  await end(scene);
   t.diagnostic(JSON.stringify({ publishes: load.entries.length, refused: load.refused, repeated: load.repeated }));
   assert.deepEqual(clients.flatMap(({ lost, transport }) => lost.map((reason) => `${transport}: ${reason}`)), []);
 });
@@ -153,7 +147,7 @@ test("all machines move to another Redis: their clients begin again there, and a
   t.after(() => next.close());
   const copied = await machines.all[0].command("realtime", "keystore", "copy", "redis", machines.redis.url, "redis", next.url);
   assert.equal(copied.code, 0, copied.output);
-  await settle(scene);
+  await end(scene);
   await reload(scene, (i) => `node_address ${machines.all[i].node}\n\t\t${shared}`, next);
   await until("all clients are back", () => clients.every(({ back, began }) => back && began > 0), 60_000);
   await machines.known();
@@ -164,5 +158,5 @@ test("all machines move to another Redis: their clients begin again there, and a
   }
   load.start(40, () => channels[load.entries.length % channels.length]);
   await flows(scene);
-  await settle(scene);
+  await end(scene);
 });

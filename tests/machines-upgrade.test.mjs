@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { test } from "node:test";
 import { bin, root, transports } from "./lib/caddy.mjs";
 import { crowd } from "./lib/crowd.mjs";
-import { Keeper } from "./lib/keeper.mjs";
+import { Keeper, settle } from "./lib/keeper.mjs";
 import { Load } from "./lib/load.mjs";
 import { Machines } from "./lib/machines.mjs";
 import { until } from "./lib/wait.mjs";
@@ -42,14 +42,7 @@ test("machines are upgraded one after another, and clients recover on the others
   }
   await load.stop();
   assert.ifError(load.failure);
-
-  const published = new Map(channels.map((channel) => [channel, new Set()]));
-  for (const { place, channel } of load.entries) published.get(channel).add(place);
-  const wrong = () => clients.map((client) => ({ client, account: client.account(published) }))
-    .filter(({ account: { lost, told, doubled, disordered, crossed, foreign } }) => lost || told || doubled || disordered || crossed || foreign)
-    .map(({ client, account }) => `${client.transport}: ${JSON.stringify(account)}, ${client.lost}; ${client.story.slice(-8).join("; ")}`);
-  await until("the last events", () => wrong().length === 0).catch(() => {});
-  assert.deepEqual(wrong(), []);
+  await settle(clients, channels, load.entries);
   const total = { returns: 0, recovered: 0, began: 0 };
   for (const { connects, recovered, began } of clients) {
     total.returns += connects - 1;

@@ -1,9 +1,10 @@
 // A stock client as docs/recovery.md has it: it asks for recovery, and where it is not
 // recovered, subscribes again from where it stood. It keeps account of what it got.
+import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { transports } from "./caddy.mjs";
 import { placeOf } from "./load.mjs";
-import { once } from "./wait.mjs";
+import { once, until } from "./wait.mjs";
 
 export class Keeper {
   got = new Map(); // places of received events in their order, by channel
@@ -148,6 +149,21 @@ export class Keeper {
     }
     return account;
   }
+}
+
+/**
+ * Checks that each client has got everything, once and in order, once the last events are
+ * there, and returns their accounts. faults are those that count, besides what is lost.
+ */
+export async function settle(clients, channels, entries, faults = ["told", "doubled", "disordered", "crossed", "foreign"], patience = undefined) {
+  const published = new Map(channels.map((channel) => [channel, new Set()]));
+  for (const { place, channel } of entries) published.get(channel).add(place);
+  const wrong = () => clients.map((client) => ({ client, account: client.account(published) }))
+    .filter(({ account }) => account.lost || faults.some((name) => account[name]))
+    .map(({ client, account }) => `${client.transport}: ${JSON.stringify(account)}, ${client.lost}; missed ${client.missed.slice(0, 3)}; ${client.story.slice(-8).join("; ")}`);
+  await until("the last events", () => wrong().length === 0, patience).catch(() => {});
+  assert.deepEqual(wrong(), []);
+  return clients.map((client) => client.account(published));
 }
 
 function count(counts, name) {
