@@ -32,15 +32,15 @@ type sessionQuestion struct {
 }
 
 // fetch makes a session that another machine has, or had, one of this machine.
-func (s *socket) fetch(app *keystore.App, pid string) bool {
+func (s *socket) fetch(app *keystore.App, asked recoverRequest) bool {
 	rt := s.runtime
-	if rt.sessions == nil || !hub.IsPID(pid) {
+	if rt.sessions == nil || !hub.IsPID(asked.pid) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
-	q := sessionQuestion{App: app.ID, PID: pid, User: s.rights.Load().User()}
-	err := rt.fetch(ctx, q, rt.settings().recovery(app))
+	q := sessionQuestion{App: app.ID, PID: asked.pid, User: s.rights.Load().User()}
+	err := rt.fetch(ctx, q, asked.position, rt.settings().recovery(app))
 	if err == nil {
 		rt.fetched.Add(1)
 		return true
@@ -53,7 +53,7 @@ func (s *socket) fetch(app *keystore.App, pid string) bool {
 
 var errNoSession = errors.New("there is no such session")
 
-func (rt *runtime) fetch(ctx context.Context, q sessionQuestion, within time.Duration) error {
+func (rt *runtime) fetch(ctx context.Context, q sessionQuestion, position string, within time.Duration) error {
 	r, machine, err := rt.sessions.FindSession(ctx, q.App, q.PID)
 	switch {
 	case err != nil:
@@ -74,7 +74,7 @@ func (rt *runtime) fetch(ctx context.Context, q sessionQuestion, within time.Dur
 	case !taken:
 		return errNoSession
 	}
-	return rt.hub.Adopt(ctx, r, within)
+	return rt.hub.Adopt(ctx, r, position, within)
 }
 
 // askForSession asks a machine to release a session. It returns nil if the machine is

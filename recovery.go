@@ -60,7 +60,7 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 		},
 	}
 	member, outcome := rt.hub.Recover(&r)
-	if outcome == hub.NoSession && s.fetch(app, asked.pid) {
+	if outcome == hub.NoSession && s.fetch(app, asked) {
 		member, outcome = rt.hub.Recover(&r)
 	}
 	rt.stats.Recovered(string(outcome))

@@ -15,9 +15,13 @@ var errRestarted = errors.New("the offsets have begun again since")
 
 // Adopt makes a session of another machine one of this hub, whose client is away. The
 // other machine must have released it, or be gone. Its client can come back for the time
-// within. The hub must have a SessionStore.
-func (h *Hub[P]) Adopt(ctx context.Context, r *SessionRecord, within time.Duration) error {
+// within; position is the ID of the last message that it has received, or "". The hub
+// must have a SessionStore.
+func (h *Hub[P]) Adopt(ctx context.Context, r *SessionRecord, position string, within time.Duration) error {
 	acquired, err := h.acquireAll(ctx, r)
+	if err == nil {
+		err = h.stream(r.App).reach(ctx, r.reached(position))
+	}
 	if err == nil {
 		err = h.adopt(r, within)
 	}
@@ -27,6 +31,15 @@ func (h *Hub[P]) Adopt(ctx context.Context, r *SessionRecord, within time.Durati
 		}
 	}
 	return err
+}
+
+// reached returns the newest position that the session or its client knows of.
+func (r *SessionRecord) reached(position string) Position {
+	newest := Position{r.Epoch, r.newest()}
+	if p, ok := ParseID(position); ok && p.isOf(r.App) && (p.Epoch != r.Epoch || p.Offset > newest.Offset) {
+		return p
+	}
+	return newest
 }
 
 // acquireAll has the hub know the history of all channels of a session. It returns those

@@ -30,7 +30,7 @@ type awkward struct {
 	mu         sync.Mutex // guards everything below
 	changed    sync.Cond
 	interested lean.Map[[2]string, bool]
-	queue      []*hub.Message
+	queue      []func() // what the worker does next
 	busy       bool
 	closed     bool
 }
@@ -73,17 +73,23 @@ func (b *awkward) work() {
 		if len(b.queue) == 0 {
 			return
 		}
-		m := b.queue[0]
+		next := b.queue[0]
 		b.queue, b.busy = b.queue[1:], true
-		wanted := b.interested.Get([2]string{m.App, m.Channel})
 		b.mu.Unlock()
-		pause()
-		if wanted {
-			d := b.handler.Deliver(m)
-			pause()
-			d.Flush()
-		}
+		next()
 		b.mu.Lock()
+	}
+}
+
+func (b *awkward) deliver(m *hub.Message) {
+	b.mu.Lock()
+	wanted := b.interested.Get([2]string{m.App, m.Channel})
+	b.mu.Unlock()
+	pause()
+	if wanted {
+		d := b.handler.Deliver(m)
+		pause()
+		d.Flush()
 	}
 }
 
@@ -128,7 +134,7 @@ func (n *network) publish(m *hub.Message) {
 	for _, other := range n.brokers {
 		m.Subscribers += other.handler.Subscribers(m.App, m.Channel)
 		other.mu.Lock()
-		other.queue = append(other.queue, &copied)
+		other.queue = append(other.queue, func() { other.deliver(&copied) })
 		other.changed.Broadcast()
 		other.mu.Unlock()
 	}
@@ -152,6 +158,24 @@ func (b *awkward) Interest(_ context.Context, app, channel string, on bool) erro
 	default:
 		b.interested.Delete(key)
 	}
+	return nil
+}
+
+func (b *awkward) Sync(_ context.Context, app string) error {
+	b.net.mu.Lock()
+	at, ok := b.net.last[app]
+	done := make(chan struct{})
+	b.mu.Lock()
+	b.queue = append(b.queue, func() {
+		if ok {
+			b.handler.Stand(app, at)
+		}
+		close(done)
+	})
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	b.net.mu.Unlock()
+	<-done
 	return nil
 }
 

@@ -44,6 +44,11 @@ type Interested interface {
 	// that is undone at once may be skipped. ctx ends when nobody waits any
 	// longer.
 	Interest(ctx context.Context, app, channel string, on bool) error
+
+	// Sync returns once the hub has been given all messages of the app that were
+	// published before the call, as far as it is interested in them, and then, with
+	// Stand, a position that is not before theirs.
+	Sync(ctx context.Context, app string) error
 }
 
 // A Local broker serves a single hub, which gets every message of every app.
@@ -72,6 +77,10 @@ type Handler interface {
 	// all messages of the app up to at were delivered or will not be, and no later one
 	// was. Without it, the hub knows nothing of what was published before.
 	Fill(app, channel string, at Position, floor uint64, past []Filled)
+
+	// Stand says where the app's messages stand, as if it were a Deliver: all up to that
+	// position were delivered or will not be.
+	Stand(app string, at Position)
 
 	// Lost says that messages of a channel, up to this position, were published and
 	// cannot be delivered any longer. It is called as if it were a Deliver.

@@ -17,6 +17,10 @@ type filling struct {
 	floor   uint64
 	past    map[string][]hub.Filled
 	fills   int
+
+	syncs       int
+	beforeSync  func()
+	unreachable error // what Sync returns
 }
 
 func (f *filling) Start(h hub.Handler) error {
@@ -31,6 +35,18 @@ func (f *filling) Interest(_ context.Context, app, channel string, on bool) erro
 		f.fills++
 		f.handler.Fill(app, channel, f.at, f.floor, f.past[channel])
 	}
+	return nil
+}
+
+func (f *filling) Sync(_ context.Context, app string) error {
+	f.syncs++
+	if f.beforeSync != nil {
+		f.beforeSync()
+	}
+	if f.unreachable != nil {
+		return f.unreachable
+	}
+	f.handler.Stand(app, f.at)
 	return nil
 }
 

@@ -20,6 +20,7 @@ type interests struct {
 
 	mu     sync.Mutex // guards everything below
 	byName lean.Map[name, *interest]
+	syncs  map[string]*syncCall // by app, while calls run: the next one, or nil
 }
 
 type interest struct {
@@ -39,7 +40,7 @@ type interestCall struct {
 
 func newInterests(broker Interested) *interests {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &interests{broker: broker, ctx: ctx, cancel: cancel}
+	return &interests{broker: broker, ctx: ctx, cancel: cancel, syncs: make(map[string]*syncCall)}
 }
 
 // close cancels the calls and waits for them.
@@ -127,7 +128,7 @@ func (i *interests) begin(n name, in *interest) {
 	in.call = call
 	i.calls.Go(func() {
 		defer cancel()
-		err := i.call(ctx, n, on)
+		err := guard(func() error { return i.broker.Interest(ctx, n.app, n.channel, on) })
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		// A failed withdrawal counts as a withdrawal: the next subscriber tells
@@ -147,13 +148,13 @@ func (i *interests) begin(n name, in *interest) {
 	})
 }
 
-// call calls the broker. The broker is foreign code: its panic becomes an error
-// for those who wait.
-func (i *interests) call(ctx context.Context, n name, on bool) (err error) {
+// guard calls the broker. The broker is foreign code: its panic becomes an error for
+// those who wait.
+func guard(call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the broker panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return i.broker.Interest(ctx, n.app, n.channel, on)
+	return call()
 }

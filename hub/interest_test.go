@@ -29,6 +29,8 @@ func (a *asked) Interest(ctx context.Context, _, _ string, on bool) error {
 	return <-call.answer
 }
 
+func (*asked) Sync(context.Context, string) error { return nil }
+
 // next returns the next call, which must match.
 func (a *asked) next(t *testing.T, on bool) interestCall {
 	t.Helper()

@@ -62,8 +62,9 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, fr
 	if h.interests == nil {
 		return m.join(n, from, joined)
 	}
+	s := m.stream
 	m.mu.Unlock()
-	err := h.interests.acquire(ctx, n)
+	err := s.prepare(ctx, n, from)
 	m.mu.Lock()
 	if err != nil {
 		return err
@@ -71,6 +72,23 @@ func (m *Member[P]) Subscribe(ctx context.Context, channel string, limit int, fr
 	done, err := m.joinSaved(ctx, n, limit, from, joined)
 	if done || err != nil {
 		h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
+	}
+	return err
+}
+
+// prepare acquires an interest in a channel, and has the hub know where the app stands as
+// far as a new subscriber needs it.
+func (s *stream[P]) prepare(ctx context.Context, n name, from From) error {
+	interests := s.hub.interests
+	if err := interests.acquire(ctx, n); err != nil {
+		return err
+	}
+	if from.Since == nil {
+		return nil
+	}
+	err := s.reach(ctx, *from.Since)
+	if err != nil {
+		interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 	}
 	return err
 }
@@ -105,7 +123,7 @@ func (m *Member[P]) TrySubscribe(channel string, limit int, from From, joined fu
 		return true, err
 	}
 	h, n := m.stream.hub, name{m.stream.app, channel}
-	if m.isStored() || h.interests != nil && !h.interests.tryAcquire(n) {
+	if m.isStored() || from.Since != nil && m.stream.isBehind(*from.Since) || h.interests != nil && !h.interests.tryAcquire(n) {
 		return false, nil
 	}
 	if err = m.join(n, from, joined); err != nil && h.interests != nil {

@@ -68,20 +68,17 @@ func (s *SessionSnapshot) check(last uint64) error {
 	if s.ID == "" || len(s.PID) != pidLength {
 		return errors.New("an ID is missing")
 	}
-	if max(s.Start, s.Blurred) > last || s.Expelled > last+1 {
+	if s.newest() > last {
 		return errors.New("it is from after the last message")
 	}
 	seen := make(map[string]struct{}, len(s.Channels))
 	for _, c := range s.Channels {
-		if _, twice := seen[c.Channel]; twice || c.Since > last {
-			return fmt.Errorf("channel %q: it is there twice, or from after the last message", c.Channel)
+		if _, twice := seen[c.Channel]; twice {
+			return fmt.Errorf("channel %q: it is there twice", c.Channel)
 		}
 		seen[c.Channel] = struct{}{}
 	}
 	for _, r := range s.Replays {
-		if r.At > last {
-			return errors.New("a replay is from after the last message")
-		}
 		var before uint64
 		for b := r.Offsets; len(b) > 0; {
 			d, n := binary.Uvarint(b)
@@ -92,4 +89,19 @@ func (s *SessionSnapshot) check(last uint64) error {
 		}
 	}
 	return nil
+}
+
+// newest returns the newest offset that the session knows of.
+func (s *SessionSnapshot) newest() uint64 {
+	newest := max(s.Start, s.Blurred)
+	if s.Expelled > 0 {
+		newest = max(newest, s.Expelled-1)
+	}
+	for _, c := range s.Channels {
+		newest = max(newest, c.Since)
+	}
+	for _, r := range s.Replays {
+		newest = max(newest, r.At)
+	}
+	return newest
 }

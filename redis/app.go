@@ -185,7 +185,11 @@ func (a *app) deliverAll(queue []item) {
 		if a.broker.ctx.Err() != nil {
 			return
 		}
-		if it.fill != nil {
+		switch {
+		case it.fill != nil && it.sub == nil:
+			a.stand(it.fill)
+			continue
+		case it.fill != nil:
 			a.finishFill(it.sub, it.fill)
 			continue
 		}

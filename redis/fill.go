@@ -20,7 +20,8 @@ var fillScript = rueidis.NewLuaScript(fillSource)
 // maxEarly bounds the messages of a channel that wait for its history.
 const maxEarly = maxQueue
 
-// A filling is the history of a channel up to a position, on its way to the hub.
+// A filling is the history of a channel up to a position, on its way to the hub. One of
+// no channel is the position alone.
 type filling struct {
 	at     hub.Position
 	floor  uint64 // everything after it is in past
@@ -42,7 +43,7 @@ func (a *app) expectFill(s *subscription) (breaks uint64) {
 // fill gives the hub the history of a channel that is subscribed to. at is where the app
 // stood then. It returns false without an error if that must be tried again.
 func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
-	if at.Epoch == "" || at.Offset < offsetIn(at.Epoch, a.lastKnown()) {
+	if a.isLost(at) {
 		return false, a.beginEpoch(ctx) // subscribers are told where they stand
 	}
 	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
@@ -56,9 +57,20 @@ func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks
 		}
 		f.roster = &all[0]
 	}
-	a.push(item{sub: s, fill: f})
+	return a.place(ctx, item{sub: s, fill: f})
+}
+
+// isLost reports whether Redis has lost the app's messages, or a part of them, if that is
+// where the app stands there.
+func (a *app) isLost(at hub.Position) bool {
+	return at.Epoch == "" || at.Offset < offsetIn(at.Epoch, a.lastKnown())
+}
+
+// place puts a filling into the queue, and waits for it.
+func (a *app) place(ctx context.Context, i item) (done bool, err error) {
+	a.push(i)
 	select {
-	case done := <-f.done:
+	case done := <-i.fill.done:
 		return done, nil
 	case <-ctx.Done():
 		return false, ctx.Err()
@@ -122,23 +134,14 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 func (a *app) finishFill(s *subscription, f *filling) {
 	a.mu.Lock()
 	early := s.early
-	again := f.breaks != a.breaks || a.behind || len(early) > maxEarly
-	if a.at.Epoch != "" && a.at.Epoch != f.at.Epoch {
-		a.behind, again = true, true // the epoch is new to one of both
-	}
+	again := !a.settle(f) || len(early) > maxEarly || a.subs[s.channel] != s
 	if r := f.roster; r != nil && s.heard.Epoch != "" && (s.heard.Epoch != r.at.Epoch || s.heard.Offset > r.at.Offset) {
 		again = true // a change since the members were read
 	}
-	if again || a.subs[s.channel] != s {
+	if again {
 		a.mu.Unlock()
 		f.done <- false
 		return
-	}
-	if f.at.Offset >= a.at.Offset {
-		a.at = f.at
-	}
-	if f.at.Offset > offsetIn(f.at.Epoch, a.known) || a.known.Epoch == "" {
-		a.known = f.at
 	}
 	at := a.at
 	s.since, s.filled, s.early = at, true, nil
@@ -153,6 +156,24 @@ func (a *app) finishFill(s *subscription, f *filling) {
 		s.use(f.roster)
 	}
 	f.done <- true
+}
+
+// settle notes that the app has got to a filling's position, and reports whether all
+// messages before it were received. The caller holds mu.
+func (a *app) settle(f *filling) bool {
+	if a.at.Epoch != "" && a.at.Epoch != f.at.Epoch {
+		a.behind = true // the epoch is new to one of both
+	}
+	if a.behind || f.breaks != a.breaks {
+		return false
+	}
+	if f.at.Offset >= a.at.Offset {
+		a.at = f.at
+	}
+	if f.at.Offset > offsetIn(f.at.Epoch, a.known) || a.known.Epoch == "" {
+		a.known = f.at
+	}
+	return true
 }
 
 // add adds a message that was received after the history had been read, as the hub

@@ -54,6 +54,52 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 	return nil
 }
 
+// Sync implements hub.Interested.
+func (b *broker) Sync(ctx context.Context, id string) error {
+	done, err := b.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
+	a := b.app(id)
+	err = b.lane(id).persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
+		breaks := a.countBreaks()
+		at, err := positionIn(conn.Do(ctx, a.position(conn)))
+		switch {
+		case err != nil:
+			return false, err
+		case a.isLost(at):
+			return false, a.beginEpoch(ctx)
+		}
+		return a.place(ctx, item{fill: &filling{at: at, breaks: breaks, done: make(chan bool, 1)}})
+	})
+	if err != nil {
+		return b.server.explain(err)
+	}
+	return nil
+}
+
+// countBreaks returns the app's breaks.
+func (a *app) countBreaks() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.breaks
+}
+
+// stand tells the hub where the app stands.
+func (a *app) stand(f *filling) {
+	a.mu.Lock()
+	settled, at := a.settle(f), a.at
+	a.mu.Unlock()
+	if settled {
+		a.broker.handler.Stand(a.id, at)
+	}
+	f.done <- settled
+}
+
 func (l *lane) add(name string, s *subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,24 +123,33 @@ func (l *lane) remove(name, channel string) {
 // subscribe returns once the hub has the channel's history, and the connection that is
 // there afterwards has the subscription.
 func (l *lane) subscribe(ctx context.Context, name string, s *subscription) error {
+	return l.persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
+		breaks := s.app.expectFill(s)
+		answers := conn.DoMulti(ctx, conn.B().Ssubscribe().Channel(name).Build(), s.app.position(conn))
+		if err := answers[0].Error(); err != nil {
+			return false, err
+		}
+		at, err := positionIn(answers[1])
+		if err != nil {
+			return false, err
+		}
+		return s.app.fill(ctx, s, at, breaks)
+	})
+}
+
+// persist tries something over the lane's connection until it is done, Redis refuses it
+// or ctx ends.
+func (l *lane) persist(ctx context.Context, try func(rueidis.DedicatedClient) (done bool, err error)) error {
 	for {
 		conn, err := l.await(ctx)
 		if err != nil {
 			return err
 		}
-		breaks := s.app.expectFill(s)
-		answers := conn.DoMulti(ctx, conn.B().Ssubscribe().Channel(name).Build(), s.app.position(conn))
-		if err = answers[0].Error(); err == nil {
-			var at hub.Position
-			if at, err = positionIn(answers[1]); err == nil {
-				var done bool
-				if done, err = s.app.fill(ctx, s, at, breaks); done {
-					return nil
-				}
-			}
-		}
+		done, err := try(conn)
 		_, refused := rueidis.IsRedisErr(err)
 		switch {
+		case done && err == nil:
+			return nil
 		case refused && !moving(err), ctx.Err() != nil:
 			return cmp.Or(err, ctx.Err())
 		case err != nil && !refused:

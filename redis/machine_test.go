@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ type machine struct {
 	fills    []filled
 	lost     []string // channels, with offsets
 	moved    []string // epochs
+	stands   map[string]hub.Position
 }
 
 // A filled is a call of Fill.
@@ -56,7 +58,7 @@ func joinServer(t testing.TB, server Server) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{broker: opened.(*broker), t: t, got: make(map[string][]*hub.Message), busy: make(map[string]bool), interest: make(map[string]int)}
+	m := &machine{broker: opened.(*broker), t: t, got: make(map[string][]*hub.Message), busy: make(map[string]bool), interest: make(map[string]int), stands: make(map[string]hub.Position)}
 	if err := m.Start(m); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +94,13 @@ func (m *machine) Fill(_, channel string, at hub.Position, floor uint64, past []
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fills = append(m.fills, filled{channel, at, floor, past})
+}
+
+// Stand implements hub.Handler.
+func (m *machine) Stand(app string, at hub.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stands[app] = at
 }
 
 // Lost implements hub.Handler.
@@ -201,16 +210,7 @@ func (l *ledger) load(machines []*machine, app string, publishers int, channels 
 // there can be more: messages that Publish reported as failed.
 func (l *ledger) expect(m *machine, app string, channels ...string) {
 	m.t.Helper()
-	l.mu.Lock()
-	want := make(map[string]string)
-	for id, text := range l.all {
-		for _, c := range channels {
-			if len(text) > len(c) && text[:len(c)+1] == c+" " {
-				want[id] = text
-			}
-		}
-	}
-	l.mu.Unlock()
+	want := l.of(channels...)
 	until(m.t, fmt.Sprintf("all of %d messages, of which %d are there", len(want), len(m.delivered(app))), func() bool {
 		return m.missing(app, want) == 0
 	})
@@ -224,6 +224,19 @@ func (l *ledger) expect(m *machine, app string, channels ...string) {
 			m.t.Fatalf("got a message of %q", got.Channel)
 		}
 	}
+}
+
+// of returns the messages of these channels, by ID.
+func (l *ledger) of(channels ...string) map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make(map[string]string)
+	for id, text := range l.all {
+		if channel, _, _ := strings.Cut(text, " "); slices.Contains(channels, channel) {
+			all[id] = text
+		}
+	}
+	return all
 }
 
 // missing returns how many of the wanted messages, by ID, were not delivered.

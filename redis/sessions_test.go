@@ -259,14 +259,14 @@ func loseMachine(t *testing.T, machine, other gateway, presses map[string]*press
 	} else if !taken {
 		return hub.NoSession
 	}
-	if err := other.hub.Adopt(t.Context(), r, time.Minute); err != nil {
-		t.Fatal(err)
-	}
 	position := ""
 	for _, item := range received {
 		if id, _, _ := strings.Cut(item, " "); id[0] != '+' {
 			position = id
 		}
+	}
+	if err := other.hub.Adopt(t.Context(), r, position, time.Minute); err != nil {
+		t.Fatal(err)
 	}
 	back := &wire{id: w.id}
 	member, outcome := other.hub.Recover(&hub.Return[string]{

@@ -116,6 +116,9 @@ func (s *slow) Interest(ctx context.Context, app, channel string, on bool) error
 	return nil
 }
 
+// Sync does nothing: what was published is delivered whether somebody waits or not.
+func (s *slow) Sync(context.Context, string) error { return nil }
+
 func (s *slow) Forget(app string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
