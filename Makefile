@@ -7,7 +7,7 @@ CADDY := $(shell awk '$$1 == "github.com/caddyserver/caddy/v2" {print $$2}' go.m
 TOOL := go tool -modfile=tools/go.mod
 
 SOURCES := $(shell find . \( -path ./bench -o -name node_modules -o -name build -o -name run -o -name '.?*' \) -prune \
-	-o -type f \( -name '*.go' ! -name '*_test.go' -o -path './portal/*' -o -name openapi.yaml \) -print) go.mod go.sum redis/go.mod redis/go.sum tools/go.mod
+	-o -type f \( -name '*.go' ! -name '*_test.go' -o -name '*.lua' -o -path './portal/*' -o -name openapi.yaml \) -print) go.mod go.sum redis/go.mod redis/go.sum tools/go.mod
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests tests/clients examples examples/orders)
 
 # The binary under test: build/caddy or build/caddy-race.

@@ -28,7 +28,7 @@ local count -- of the messages of the publish at hand
 local lifetime, maxKeys = 300000, 100000 -- as in the package idempotent
 
 local clock = redis.call('TIME')
-local function text(n) return string.format('%.0f', n) end
+local function text(n) return string.format('%d', n) end
 
 -- The rolling limit is that of the package limit, which describes it. Its log is a list,
 -- oldest entry first. An entry is a number of events (n) that count as if they happened
@@ -124,34 +124,32 @@ end
 
 local rate = limit and limiter()
 local time = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
-local epoch, offset, marked -- where the app stands, once it is known; when it was noted
+local epoch, offset, reserved -- where the app stands, once it is known, and what is noted
 
--- locate reads where the app stands, and begins a new epoch if necessary. It returns false
--- if there is none to begin.
+-- locate reads where the app stands, begins a new epoch if necessary, and notes where the
+-- app stands after all publishes. It returns false if there is no epoch to begin. This is
+-- the first write: with no memory left it is refused, and nothing has happened.
 local function locate()
-	if epoch then return true end
 	local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
-	epoch, offset, marked = at[1], tonumber(at[2] or 0), {at[3] or 0, at[4] or 0}
+	local begun, last, marked, place = at[1], tonumber(at[2] or 0), at[3] or 0, at[4] or 0
 	-- A failover or an old snapshot can have lost offsets that were already given.
-	if not epoch or (epoch == ARGV[3] and offset < tonumber(ARGV[4])) or string.find(ARGV[2], epoch, 17, true) then
-		epoch, offset, marked = string.sub(ARGV[2], 1, 16), 0, {0, 0}
-		if not string.find(epoch, '^%w') then return false end
+	if not begun or (begun == ARGV[3] and last < tonumber(ARGV[4])) or string.find(ARGV[2], begun, 17, true) then
+		begun, last, marked, place = string.sub(ARGV[2], 1, 16), 0, 0, 0
+		if not string.find(begun, '^%w') then return false end
+	end
+	epoch, offset, reserved = begun, last, last
+	local i = 7
+	while i <= #ARGV do
+		local n = tonumber(ARGV[i + 3])
+		reserved, i = reserved + n, i + 4 + 5 * n
+	end
+	if clock[1] - marked >= 1800 then
+		-- Where the app stood half an hour to an hour ago, see fill.lua.
+		redis.call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved), 'p', marked, 'q', place, 'r', clock[1], 's', text(offset))
+	else
+		redis.call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved))
 	end
 	return true
-end
-
--- advance notes where the app stands after the publish. It is the first write: with no
--- memory left it is refused, and nothing has happened.
-local function advance()
-	local position = {'e', epoch, 'o', text(offset + count)}
-	if clock[1] - marked[1] >= 1800 then
-		-- Where the app stood half an hour to an hour ago, see fill.lua.
-		for _, field in ipairs({'p', marked[1], 'q', marked[2], 'r', clock[1], 's', text(offset)}) do
-			table.insert(position, field)
-		end
-		marked = {clock[1], text(offset)}
-	end
-	redis.call('HSET', KEYS[1], unpack(position))
 end
 
 -- remember keeps what a repetition with the key is answered.
@@ -170,62 +168,61 @@ local function remember(key, digest, counts)
 	end
 end
 
--- send keeps a message, and sends it to all machines that want it.
-local function send(channel, body, keep, age, skip)
-	offset = offset + 1
-	local number = text(offset)
-	local place, before = base .. 'p:' .. epoch .. ':' .. channel, nil
-	if skip == '1' then
-		before = redis.call('GET', place)
-	else
-		-- Longer than a machine is cut off, and still tries to fill the gap.
-		before = redis.call('SET', place, number, 'PX', math.max(3600000, tonumber(age)), 'GET')
-	end
-	local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (before or '0') .. ' ' .. time .. '\n' .. body
-	if keep ~= '0' then
-		local stream = base .. 's:' .. epoch .. ':' .. channel
-		redis.call('XADD', stream, 'MAXLEN', keep, number .. '-0', 'm', envelope)
-		if redis.call('PTTL', stream) < tonumber(age) then
-			redis.call('PEXPIRE', stream, age)
-		end
-	end
-	redis.call('SPUBLISH', base .. 'c:' .. channel, envelope)
-end
-
--- publish returns the answer of a publish whose messages begin at an index of ARGV, or
--- nil if a new epoch is needed.
-local function publish(key, digest, counts, first)
+-- repetition returns the answer of a publish whose key is known, or nil.
+local function repetition(key, digest)
 	local claim = base .. 'i:' .. key
-	local kept = key ~= '' and redis.call('GET', claim)
-	if kept then
-		if string.sub(kept, 1, 32) ~= digest then return {'mismatch'} end
-		-- A write, so that WAIT waits for what is repeated, too.
-		redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
-		local record = string.sub(kept, 33)
-		return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
-	end
-	local events = rate and rate.read()
-	if rate and events + count > limit then return rate.refuse(events) end
-	if not locate() then return nil end
-	advance()
-	local published = {'published', epoch, text(offset)}
-	if rate then
-		rate.add()
-		published = rate.answer('published', epoch, text(offset), events + count, 0)
-	end
-	if key ~= '' then remember(key, digest, counts) end
-	for i = first, first + 5 * count - 1, 5 do
-		send(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
-	end
-	return published
+	local kept = redis.call('GET', claim)
+	if not kept then return nil end
+	if string.sub(kept, 1, 32) ~= digest then return {'mismatch'} end
+	-- A write, so that WAIT waits for what is repeated, too.
+	redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
+	local record = string.sub(kept, 33)
+	return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
 end
 
+-- What follows runs for each publish and each message. It has no functions of its own,
+-- because to make one costs as much as a command.
 local answers, i = {}, 7
 while i <= #ARGV do
+	local key, digest, counts = ARGV[i], ARGV[i + 1], ARGV[i + 2]
 	count = tonumber(ARGV[i + 3])
-	local answer = publish(ARGV[i], ARGV[i + 1], ARGV[i + 2], i + 4)
-	if not answer then return {} end
+	local answer = key ~= '' and repetition(key, digest)
+	local events = not answer and rate and rate.read()
+	if events and events + count > limit then answer = rate.refuse(events) end
+	if not answer and not epoch and not locate() then return {} end
+	local first, last = i + 4, i + 3 + 5 * count
+	if answer then
+		first = last + 1
+	elseif rate then
+		rate.add()
+		answer = rate.answer('published', epoch, text(offset), events + count, 0)
+	else
+		answer = {'published', epoch, text(offset)}
+	end
+	if first <= last and key ~= '' then remember(key, digest, counts) end
+	for m = first, last, 5 do
+		local channel, body, keep, age = ARGV[m], ARGV[m + 1], ARGV[m + 2], tonumber(ARGV[m + 3])
+		offset = offset + 1
+		local number, name = text(offset), ':' .. epoch .. ':' .. channel
+		local before
+		if ARGV[m + 4] == '1' then
+			before = redis.call('GET', base .. 'p' .. name)
+		else
+			-- Longer than a machine is cut off, and still tries to fill the gap.
+			before = redis.call('SET', base .. 'p' .. name, number, 'PX', math.max(3600000, age), 'GET')
+		end
+		local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (before or '0') .. ' ' .. time .. '\n' .. body
+		if keep ~= '0' then
+			local stream = base .. 's' .. name
+			redis.call('XADD', stream, 'MAXLEN', keep, number, 'm', envelope)
+			if redis.call('PTTL', stream) < age then
+				redis.call('PEXPIRE', stream, age + math.floor(math.min(age / 4, 60000))) -- so it is not needed each time
+			end
+		end
+		redis.call('SPUBLISH', base .. 'c:' .. channel, envelope)
+	end
 	table.insert(answers, answer)
-	i = i + 4 + 5 * count
+	i = last + 1
 end
+if epoch and offset < reserved then redis.call('HSET', KEYS[1], 'o', text(offset)) end
 return answers
