@@ -22,6 +22,8 @@ const (
 	maxWaiting = 10_000
 )
 
+var errUnanswered = errors.New("it was not answered; the log has the panic of a publish that it was sent with")
+
 var errTooMany = errors.New("too many publishes of this app wait for Redis on this machine: publish less at once, or several messages in one request")
 
 // A sender sends the publishes of an app to Redis: those that come while it waits for an
@@ -45,12 +47,12 @@ type publication struct {
 	turn    chan struct{} // closed when it is answered, or is the one to send; nil if it never waits
 	done    bool          // answered
 	outcome hub.Outcome
-	err     error
+	err     error // errUnanswered until it is
 }
 
 // newPublication returns a publication of messages.
 func newPublication(all []*hub.Message, t hub.Terms) *publication {
-	p := &publication{all: all, terms: t, args: make([]string, 0, 4+5*len(all))}
+	p := &publication{all: all, terms: t, args: make([]string, 0, 4+5*len(all)), err: errUnanswered}
 	p.args = appendKey(p.args, all, t)
 	p.args = append(p.args, strconv.Itoa(len(all)))
 	for _, m := range all {
@@ -94,7 +96,13 @@ func (s *sender) publish(ctx context.Context, p *publication) (hub.Outcome, erro
 // waits does the same.
 func (s *sender) lead(ctx context.Context, p *publication) (hub.Outcome, error) {
 	together := s.join(p)
+	defer s.pass(together[1:]) // a panic must not hold up the others
 	s.app.send(ctx, together)
+	return p.outcome, p.err
+}
+
+// pass answers those that were sent with another one, and lets the next one send.
+func (s *sender) pass(answered []*publication) {
 	s.mu.Lock()
 	var next *publication
 	if len(s.waiting) > 0 {
@@ -103,14 +111,13 @@ func (s *sender) lead(ctx context.Context, p *publication) (hub.Outcome, error) 
 		s.busy, s.waiting = false, nil
 	}
 	s.mu.Unlock()
-	for _, other := range together[1:] {
-		other.done = true
-		close(other.turn)
+	for _, p := range answered {
+		p.done = true
+		close(p.turn)
 	}
 	if next != nil {
 		close(next.turn)
 	}
-	return p.outcome, p.err
 }
 
 // join takes the next ones that wait, as far as they can be sent with a publication.
