@@ -10,12 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// An app's queue of received messages is forgotten when one of these is exceeded. The
-// app then catches up from the streams.
-const (
-	maxQueue      = 10_000
-	maxQueueBytes = 64 << 20
-)
+// maxQueue bounds an app's queue of received messages, in bytes. When it is exceeded, the
+// queue is forgotten, and the app catches up from the streams, which can be shorter.
+const maxQueue = 64 << 20
 
 // An app delivers the messages of one app, in the order of their offsets.
 type app struct {
@@ -30,7 +27,7 @@ type app struct {
 	left    []string     // epochs before that of the last delivery, the latest last; see moveTo
 	at      hub.Position // the last message that was delivered or passed over
 	queue   []item       // in the order of the connection, which is that of offsets
-	bytes   int          // of the messages in queue
+	bytes   int          // of queue, see item.size
 	up      bool         // the lane is connected, and subscribed to all of subs
 	behind  bool         // messages that are not in queue may be missing
 	breaks  uint64       // how often messages may have been lost between Redis and queue
@@ -44,6 +41,9 @@ type item struct {
 	text string
 	fill *filling // nil for a message
 }
+
+// size returns what the item takes in memory, in bytes.
+func (i *item) size() int { return 32 + len(i.text) }
 
 // exec runs a script that uses keys of the app which it does not name.
 func (a *app) exec(ctx context.Context, script *rueidis.Lua, args ...string) rueidis.RedisResult {
@@ -94,13 +94,13 @@ func (a *app) remove(channel string) {
 func (a *app) push(i item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.queue) == maxQueue || a.bytes+len(i.text) > maxQueueBytes {
+	if a.bytes+i.size() > maxQueue {
 		cancelFills(a.queue)
 		a.queue, a.bytes, a.behind = nil, 0, true
 		a.breaks++
 	} else {
 		a.queue = append(a.queue, i)
-		a.bytes += len(i.text)
+		a.bytes += i.size()
 	}
 	a.start()
 }
@@ -215,8 +215,8 @@ func (a *app) putBack(rest []item) {
 	defer a.mu.Unlock()
 	a.queue = append(slices.Clip(rest), a.queue...)
 	a.bytes = 0
-	for _, i := range a.queue {
-		a.bytes += len(i.text)
+	for i := range a.queue {
+		a.bytes += a.queue[i].size()
 	}
 	a.behind = true
 }

@@ -111,18 +111,19 @@ func (a *app) takeUntil(to hub.Position) []item {
 	n := 0
 	for ; n < len(a.queue); n++ {
 		if a.queue[n].fill != nil {
+			a.bytes -= a.queue[n].size()
 			cancelFills(a.queue[n : n+1])
 			continue
 		}
 		if isNotice(a.queue[n].text) { // all members are read afterwards
-			a.bytes -= len(a.queue[n].text)
+			a.bytes -= a.queue[n].size()
 			continue
 		}
 		e, err := readHeader(a.queue[n].text)
 		if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
 			break
 		}
-		a.bytes -= len(a.queue[n].text)
+		a.bytes -= a.queue[n].size()
 		taken = append(taken, a.queue[n])
 	}
 	a.queue = a.queue[n:]

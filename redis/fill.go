@@ -18,7 +18,7 @@ var fillSource string
 var fillScript = rueidis.NewLuaScript(fillSource)
 
 // maxEarly bounds the messages of a channel that wait for its history.
-const maxEarly = maxQueue
+const maxEarly = 10_000
 
 // A filling is the history of a channel up to a position, on its way to the hub. One of
 // no channel is the position alone.

@@ -218,20 +218,21 @@ func TestMachineThatIsBehindCatchesUp(t *testing.T) {
 	m.hold = hold
 	m.mu.Unlock()
 	var l ledger
-	for i := range (2*maxQueue + 1000) / 100 {
-		var all []*hub.Message
-		for j := range 100 {
-			all = append(all, message("app", string(rune('a'+j%2)), fmt.Sprint(i, ".", j)))
-		}
-		publisher.publish(all...)
-		l.add(all...)
-	}
-	a := m.app("app")
-	until(t, "the queue was forgotten", func() bool {
+	a, data := m.app("app"), []byte(`"`+strings.Repeat("x", 64<<10)+`"`)
+	forgotten := func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.behind
-	})
+	}
+	for i := 0; !forgotten(); i++ {
+		if i > 3*maxQueue/len(data) {
+			t.Fatal("the queue has no bound")
+		}
+		sent := message("app", string(rune('a'+i%2)), fmt.Sprint(i))
+		sent.Data = data
+		publisher.publish(sent)
+		l.add(sent)
+	}
 	m.mu.Lock()
 	m.hold = nil
 	m.mu.Unlock()
