@@ -75,6 +75,7 @@ func parse() (*settings, error) {
 	before := flag.String("before", "", "another build of ours, for the peers before and before+redis")
 	node := flag.String("node", "bench/node", "the directory of server.mjs")
 	lines := flag.String("settings", "", "more for the realtime option of ours, such as 'max_queue 16MiB'")
+	share := flag.Float64("redis-share", 0, "the part of a core that the machines' Redis has; 0 is as much as it needs")
 	raw := flag.String("json", "", "file for every single measurement")
 	profile := flag.String("profile", "", "directory for CPU profiles of ours, one a work")
 	flag.Parse()
@@ -94,7 +95,7 @@ func parse() (*settings, error) {
 	s := &settings{
 		works: strings.Split(*works, ","), rounds: *rounds, duration: *duration,
 		interval: *interval, settle: *settle, json: *raw, profile: *profile,
-		paths: server.Paths{Settings: *lines},
+		paths: server.Paths{Settings: *lines, RedisShare: *share},
 	}
 	return s, errors.Join(s.find(*caddy, *before, *node), s.choose(*peers))
 }

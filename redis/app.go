@@ -173,7 +173,7 @@ func (a *app) fail(err error) {
 	a.mu.Lock()
 	a.behind = true
 	a.mu.Unlock()
-	if a.broker.ctx.Err() == nil {
+	if a.broker.ctx.Err() == nil && a.broker.stuck.Now() { // while Cluster moves the app's slot, too
 		a.broker.log.Warn("cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.server.explain(err)))
 	}
 	_ = sleep(a.broker.ctx, minPause)

@@ -61,6 +61,7 @@ type broker struct {
 	prefix  string
 	log     *zap.Logger
 	seldom  limit.Seldom // log lines about what is unreadable
+	stuck   limit.Seldom // and about what cannot be read at the moment
 	handler hub.Handler
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join

@@ -27,26 +27,31 @@ type filling struct {
 	floor  uint64 // everything after it is in past
 	past   []hub.Filled
 	roster *roster   // the members, if the channel has them
-	breaks uint64    // of the app, before the channel was subscribed to
 	done   chan bool // gets false if it must be read again
+
+	known  hub.Position // of the app, before Redis was asked
+	breaks uint64       // likewise
 }
 
-// expectFill has the messages of a channel wait for its history, and returns the app's
-// breaks.
-func (a *app) expectFill(s *subscription) (breaks uint64) {
+// expectFill begins a filling. The messages of the channel, if there is one, wait for it.
+func (a *app) expectFill(s *subscription) *filling {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s.early, s.heard = nil, hub.Position{}
-	return a.breaks
+	if s != nil {
+		s.early, s.heard = nil, hub.Position{}
+	}
+	return &filling{done: make(chan bool, 1), known: a.known, breaks: a.breaks}
 }
 
-// fill gives the hub the history of a channel that is subscribed to. at is where the app
-// stood then. It returns false without an error if that must be tried again.
-func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks uint64) (done bool, err error) {
-	if a.isLost(at) {
+// fill gives the hub the history of a channel that is subscribed to, or only where the
+// app stands. It returns false without an error if that must be tried again.
+func (a *app) fill(ctx context.Context, s *subscription, f *filling) (done bool, err error) {
+	if f.at.Epoch == "" || f.at.Offset < offsetIn(f.at.Epoch, f.known) {
 		return false, a.beginEpoch(ctx) // subscribers are told where they stand
 	}
-	f := &filling{at: at, breaks: breaks, done: make(chan bool, 1)}
+	if s == nil {
+		return a.place(ctx, item{fill: f})
+	}
 	if err := a.readPast(ctx, s.channel, f); err != nil {
 		return false, err
 	}
@@ -58,12 +63,6 @@ func (a *app) fill(ctx context.Context, s *subscription, at hub.Position, breaks
 		f.roster = &all[0]
 	}
 	return a.place(ctx, item{sub: s, fill: f})
-}
-
-// isLost reports whether Redis has lost the app's messages, or a part of them, if that is
-// where the app stands there.
-func (a *app) isLost(at hub.Position) bool {
-	return at.Epoch == "" || at.Offset < offsetIn(at.Epoch, a.lastKnown())
 }
 
 // place puts a filling into the queue, and waits for it.

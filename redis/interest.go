@@ -66,27 +66,16 @@ func (b *broker) Sync(ctx context.Context, id string) error {
 	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	a := b.app(id)
 	err = b.lane(id).persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
-		breaks := a.countBreaks()
-		at, err := positionIn(conn.Do(ctx, a.position(conn)))
-		switch {
-		case err != nil:
+		f := a.expectFill(nil)
+		if f.at, err = positionIn(conn.Do(ctx, a.position(conn))); err != nil {
 			return false, err
-		case a.isLost(at):
-			return false, a.beginEpoch(ctx)
 		}
-		return a.place(ctx, item{fill: &filling{at: at, breaks: breaks, done: make(chan bool, 1)}})
+		return a.fill(ctx, nil, f)
 	})
 	if err != nil {
 		return b.server.explain(err)
 	}
 	return nil
-}
-
-// countBreaks returns the app's breaks.
-func (a *app) countBreaks() uint64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.breaks
 }
 
 // stand tells the hub where the app stands.
@@ -124,16 +113,15 @@ func (l *lane) remove(name, channel string) {
 // there afterwards has the subscription.
 func (l *lane) subscribe(ctx context.Context, name string, s *subscription) error {
 	return l.persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
-		breaks := s.app.expectFill(s)
+		f := s.app.expectFill(s)
 		answers := conn.DoMulti(ctx, conn.B().Ssubscribe().Channel(name).Build(), s.app.position(conn))
 		if err := answers[0].Error(); err != nil {
 			return false, err
 		}
-		at, err := positionIn(answers[1])
-		if err != nil {
+		if f.at, err = positionIn(answers[1]); err != nil {
 			return false, err
 		}
-		return s.app.fill(ctx, s, at, breaks)
+		return s.app.fill(ctx, s, f)
 	})
 }
 

@@ -22,7 +22,7 @@ func (p *Peer) StartMachines(n int, paths Paths) (*Machines, error) {
 	m := &Machines{}
 	if p.Shares {
 		var err error
-		if m.Redis, err = startRedis(); err != nil {
+		if m.Redis, err = startRedis(paths.RedisShare); err != nil {
 			return nil, err
 		}
 		paths.Redis = m.Redis.Target.Addr
@@ -52,8 +52,8 @@ func (m *Machines) Stop() {
 }
 
 // startRedis runs a Redis of its own, which keeps nothing on disk.
-func startRedis() (*Process, error) {
-	return startIn("redis", func(dir, addr string) (*Process, error) {
+func startRedis(share float64) (*Process, error) {
+	redis, err := startIn("redis", func(dir, addr string) (*Process, error) {
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			return nil, err
@@ -61,6 +61,14 @@ func startRedis() (*Process, error) {
 		return listener(dir, addr, load.SocketIO, "redis-server",
 			"--bind", host, "--port", port, "--dir", dir, "--save", "", "--appendonly", "no")
 	})
+	if err != nil || share == 0 {
+		return redis, err
+	}
+	if err := redis.confine(share); err != nil {
+		redis.Stop()
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return redis, nil
 }
 
 // oursOverRedis is ours with its keystore and its broker in the Redis, and with

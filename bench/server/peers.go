@@ -22,6 +22,9 @@ type Paths struct {
 	// the machine that was first; it made them.
 	Redis string
 	Apps  *load.Target
+
+	// RedisShare is the part of a core that this Redis has. 0 is as much as it needs.
+	RedisShare float64
 }
 
 // A Peer is one of the servers that are compared.

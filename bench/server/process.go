@@ -28,6 +28,7 @@ type Process struct {
 	ended chan struct{}
 
 	receiver func() // closes the receiver of its webhooks; nil if there is none
+	group    string // the directory of its control group, or ""
 }
 
 // start runs a command in a directory of its own, with its output in a file
@@ -82,6 +83,9 @@ func (p *Process) Stop() {
 	<-p.ended
 	if p.receiver != nil {
 		p.receiver()
+	}
+	if p.group != "" {
+		_ = os.Remove(p.group)
 	}
 	_ = os.RemoveAll(p.dir)
 }
