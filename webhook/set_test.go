@@ -43,12 +43,13 @@ func TestRemovedHookLosesItsQueue(t *testing.T) {
 
 func TestDisabledHookKeepsItsQueue(t *testing.T) {
 	r := newReceiver(t, answering(http.StatusInternalServerError))
-	dir := t.TempDir()
-	m := start(t, Options{Dir: dir})
+	dir, timing := t.TempDir(), quickly
+	timing.FirstRetry, timing.LastRetry = time.Hour, time.Hour // no attempt is under way when the answer changes
+	m := start(t, Options{Dir: dir, Timing: timing})
 	hook := hookTo(r.URL)
 	set(t, m, hook)
 	emit(m, "shop", 0, 3)
-	until(t, "an attempt", func() bool { return len(r.all()) > 0 })
+	until(t, "next attempt", func() bool { s, _ := m.State("shop", hook.ID); return time.Until(s.NextAttempt) > 50*time.Minute })
 	hook.Enabled = false
 	set(t, m, hook)
 	r.answers(nil)
