@@ -34,10 +34,10 @@ func (h *Hub[P]) Adopt(ctx context.Context, r *SessionRecord, position string, w
 }
 
 // reached returns the newest position that the session or its client knows of.
-func (r *SessionRecord) reached(position string) Position {
-	newest := Position{r.Epoch, r.newest()}
+func (r *SessionRecord) reached(position string) *Position {
+	newest := &Position{r.Epoch, r.newest()}
 	if p, ok := ParseID(position); ok && p.isOf(r.App) && (p.Epoch != r.Epoch || p.Offset > newest.Offset) {
-		return p
+		return &p
 	}
 	return newest
 }

@@ -83,10 +83,7 @@ func (s *stream[P]) prepare(ctx context.Context, n name, from From) error {
 	if err := interests.acquire(ctx, n); err != nil {
 		return err
 	}
-	if from.Since == nil {
-		return nil
-	}
-	err := s.reach(ctx, *from.Since)
+	err := s.reach(ctx, from.Since)
 	if err != nil {
 		interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 	}
@@ -123,7 +120,7 @@ func (m *Member[P]) TrySubscribe(channel string, limit int, from From, joined fu
 		return true, err
 	}
 	h, n := m.stream.hub, name{m.stream.app, channel}
-	if m.isStored() || from.Since != nil && m.stream.isBehind(*from.Since) || h.interests != nil && !h.interests.tryAcquire(n) {
+	if m.isStored() || m.stream.isBehind(from.Since) || h.interests != nil && !h.interests.tryAcquire(n) {
 		return false, nil
 	}
 	if err = m.join(n, from, joined); err != nil && h.interests != nil {

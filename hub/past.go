@@ -46,10 +46,8 @@ func (h *Hub[P]) Past(ctx context.Context, app, channel string, since *Position,
 		defer h.interests.release(n) //nolint:contextcheck // nobody waits for the call that it begins
 	}
 	s := h.stream(app)
-	if since != nil {
-		if err := s.reach(ctx, *since); err != nil {
-			return Past{}, err
-		}
+	if err := s.reach(ctx, since); err != nil {
+		return Past{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,10 +16,10 @@ func (h *Hub[P]) Stand(app string, at Position) {
 	s.stand(at)
 }
 
-// reach has the hub know where the app stands if a position is not before that: its
-// client may know more than this machine, which gets messages late if it was cut off
-// from the broker, and not at all those of channels without subscribers here.
-func (s *stream[P]) reach(ctx context.Context, p Position) error {
+// reach has the hub know where the app stands if a position, which may be nil, is not
+// before that: its client may know more than this machine, which gets messages late if it
+// was cut off from the broker, and not at all those of channels without subscribers here.
+func (s *stream[P]) reach(ctx context.Context, p *Position) error {
 	if !s.isBehind(p) {
 		return nil
 	}
@@ -27,8 +27,8 @@ func (s *stream[P]) reach(ctx context.Context, p Position) error {
 }
 
 // isBehind reports whether the hub may not know yet of a message at that position.
-func (s *stream[P]) isBehind(p Position) bool {
-	if s.hub.interests == nil || !p.isOf(s.app) {
+func (s *stream[P]) isBehind(p *Position) bool {
+	if s.hub.interests == nil || p == nil || !p.isOf(s.app) {
 		return false
 	}
 	s.mu.Lock()

@@ -185,11 +185,7 @@ func (a *app) deliverAll(queue []item) {
 		if a.broker.ctx.Err() != nil {
 			return
 		}
-		switch {
-		case it.fill != nil && it.sub == nil:
-			a.stand(it.fill)
-			continue
-		case it.fill != nil:
+		if it.fill != nil {
 			a.finishFill(it.sub, it.fill)
 			continue
 		}

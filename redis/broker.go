@@ -111,6 +111,17 @@ func (b *broker) begin() (done func(), err error) {
 	return b.work.Done, nil
 }
 
+// beginWithin is begin for a call that ends in time, and with Close.
+func (b *broker) beginWithin(ctx context.Context, timeout time.Duration) (_ context.Context, done func(), err error) {
+	end, err := b.begin()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	stop := context.AfterFunc(b.ctx, cancel)
+	return ctx, func() { stop(); cancel(); end() }, nil
+}
+
 // app returns the record of an app.
 func (b *broker) app(id string) *app {
 	b.mu.Lock()

@@ -110,22 +110,17 @@ func (a *app) takeUntil(to hub.Position) []item {
 	var taken []item
 	n := 0
 	for ; n < len(a.queue); n++ {
-		if a.queue[n].fill != nil {
-			a.bytes -= a.queue[n].size()
-			cancelFills(a.queue[n : n+1])
-			continue
+		i := &a.queue[n]
+		if i.fill == nil && !isNotice(i.text) { // all members are read afterwards
+			e, err := readHeader(i.text)
+			if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
+				break
+			}
+			taken = append(taken, *i)
 		}
-		if isNotice(a.queue[n].text) { // all members are read afterwards
-			a.bytes -= a.queue[n].size()
-			continue
-		}
-		e, err := readHeader(a.queue[n].text)
-		if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
-			break
-		}
-		a.bytes -= a.queue[n].size()
-		taken = append(taken, a.queue[n])
+		a.bytes -= i.size()
 	}
+	cancelFills(a.queue[:n])
 	a.queue = a.queue[n:]
 	return taken
 }

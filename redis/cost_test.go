@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bufio"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,25 +13,17 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
 )
 
-// info returns numbers of INFO, added up.
-func (s *redisServer) info(tb testing.TB, names ...string) (sum float64) {
-	tb.Helper()
-	text, err := s.do("INFO", "everything").ToString()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		for _, wanted := range names {
-			if number, found := strings.CutPrefix(lines.Text(), wanted+":"); found {
-				n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-				if err != nil {
-					tb.Fatal(err)
-				}
-				sum += n
-			}
+// info returns the numbers of INFO.
+func (s *redisServer) info() map[string]float64 {
+	s.t.Helper()
+	all := make(map[string]float64)
+	for line := range strings.Lines(s.cli("INFO")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = n
 		}
 	}
-	return sum
+	return all
 }
 
 // measure runs do for 1 to b.N from so many goroutines, and reports what it costs Redis:
@@ -41,8 +32,7 @@ func (s *redisServer) measure(b *testing.B, goroutines int, do func(i int64)) {
 	b.Helper()
 	var working sync.WaitGroup
 	var n atomic.Int64
-	cpu := func() float64 { return s.info(b, "used_cpu_user", "used_cpu_sys") }
-	before, memory := cpu(), s.info(b, "used_memory")
+	before := s.info()
 	b.ResetTimer()
 	for range goroutines {
 		working.Go(func() {
@@ -53,8 +43,10 @@ func (s *redisServer) measure(b *testing.B, goroutines int, do func(i int64)) {
 	}
 	working.Wait()
 	b.StopTimer()
-	b.ReportMetric((cpu()-before)*1e6/float64(b.N), "redis-µs/op")
-	b.ReportMetric((s.info(b, "used_memory")-memory)/float64(b.N), "redis-B/op")
+	after := s.info()
+	used := func(name string) float64 { return (after[name] - before[name]) / float64(b.N) }
+	b.ReportMetric(1e6*(used("used_cpu_user")+used("used_cpu_sys")), "redis-µs/op")
+	b.ReportMetric(used("used_memory"), "redis-B/op")
 }
 
 // BenchmarkCost measures what things cost Redis, as docs/cluster.md has it.

@@ -131,6 +131,10 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 // finishFill gives the hub a channel's history, with the messages that were received
 // since it was read. The app stands where the worker does.
 func (a *app) finishFill(s *subscription, f *filling) {
+	if s == nil {
+		a.stand(f)
+		return
+	}
 	a.mu.Lock()
 	early := s.early
 	again := !a.settle(f) || len(early) > maxEarly || a.subs[s.channel] != s

@@ -25,14 +25,11 @@ type subscription struct {
 
 // Interest implements hub.Interested.
 func (b *broker) Interest(ctx context.Context, id, channel string, on bool) error {
-	done, err := b.begin()
+	ctx, done, err := b.beginWithin(ctx, requestTimeout)
 	if err != nil {
 		return err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	a, l := b.app(id), b.lane(id)
 	name := a.pubsubName(channel)
 	if !on {
@@ -56,26 +53,19 @@ func (b *broker) Interest(ctx context.Context, id, channel string, on bool) erro
 
 // Sync implements hub.Interested.
 func (b *broker) Sync(ctx context.Context, id string) error {
-	done, err := b.begin()
+	ctx, done, err := b.beginWithin(ctx, requestTimeout)
 	if err != nil {
 		return err
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)() //nolint:contextcheck // Close ends all calls
 	a := b.app(id)
-	err = b.lane(id).persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
+	return b.server.explain(b.lane(id).persist(ctx, func(conn rueidis.DedicatedClient) (done bool, err error) {
 		f := a.expectFill(nil)
 		if f.at, err = positionIn(conn.Do(ctx, a.position(conn))); err != nil {
 			return false, err
 		}
 		return a.fill(ctx, nil, f)
-	})
-	if err != nil {
-		return b.server.explain(err)
-	}
-	return nil
+	}))
 }
 
 // stand tells the hub where the app stands.

@@ -3,8 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -65,17 +63,8 @@ func (c *counter) get() (count, members int) {
 // sent.
 func (s *redisServer) cost() (commands, bytes int64) {
 	s.t.Helper()
-	for line := range strings.Lines(s.cli("INFO", "stats")) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		n, _ := strconv.ParseInt(value, 10, 64)
-		switch name {
-		case "total_commands_processed":
-			commands = n
-		case "total_net_input_bytes", "total_net_output_bytes":
-			bytes += n
-		}
-	}
-	return commands, bytes
+	info := s.info()
+	return int64(info["total_commands_processed"]), int64(info["total_net_input_bytes"] + info["total_net_output_bytes"])
 }
 
 func TestLargeChannelIsCountedOverMachines(t *testing.T) {

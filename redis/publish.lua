@@ -189,17 +189,18 @@ while i <= #ARGV do
 	local answer = key ~= '' and repetition(key, digest)
 	local events = not answer and rate and rate.read()
 	if events and events + count > limit then answer = rate.refuse(events) end
-	if not answer and not epoch and not locate() then return {} end
 	local first, last = i + 4, i + 3 + 5 * count
 	if answer then
-		first = last + 1
-	elseif rate then
-		rate.add()
-		answer = rate.answer('published', epoch, text(offset), events + count, 0)
+		first = last + 1 -- it sends nothing
 	else
+		if not epoch and not locate() then return {} end
 		answer = {'published', epoch, text(offset)}
+		if rate then
+			rate.add()
+			answer = rate.answer('published', epoch, text(offset), events + count, 0)
+		end
+		if key ~= '' then remember(key, digest, counts) end
 	end
-	if first <= last and key ~= '' then remember(key, digest, counts) end
 	for m = first, last, 5 do
 		local channel, body, keep, age = ARGV[m], ARGV[m + 1], ARGV[m + 2], tonumber(ARGV[m + 3])
 		offset = offset + 1

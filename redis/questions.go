@@ -67,7 +67,7 @@ func (q *questions) init() {
 // Ask implements cluster.Cluster. A question and an answer have at most 16 MB. The
 // answer is waited for at most a minute.
 func (b *broker) Ask(ctx context.Context, machine, question string, body []byte) ([]byte, error) {
-	ctx, done, err := b.beginAsking(ctx)
+	ctx, done, err := b.beginWithin(ctx, askTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -79,21 +79,10 @@ func (b *broker) Ask(ctx context.Context, machine, question string, body []byte)
 	return m.ask(ctx, machine, question, body)
 }
 
-// beginAsking is begin for a question, which Close ends.
-func (b *broker) beginAsking(ctx context.Context) (_ context.Context, done func(), err error) {
-	end, err := b.begin()
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	stop := context.AfterFunc(b.ctx, cancel) // Close ends all calls
-	return ctx, func() { stop(); cancel(); end() }, nil
-}
-
 // AskAll implements cluster.Cluster. A machine that leaves or is lost meanwhile is not
 // waited for.
 func (b *broker) AskAll(ctx context.Context, question string, body []byte) ([]cluster.Answer, error) {
-	ctx, done, err := b.beginAsking(ctx)
+	ctx, done, err := b.beginWithin(ctx, askTimeout)
 	if err != nil {
 		return nil, err
 	}

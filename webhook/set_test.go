@@ -41,15 +41,24 @@ func TestRemovedHookLosesItsQueue(t *testing.T) {
 	}
 }
 
-func TestDisabledHookKeepsItsQueue(t *testing.T) {
-	r := newReceiver(t, answering(http.StatusInternalServerError))
-	dir, timing := t.TempDir(), quickly
-	timing.FirstRetry, timing.LastRetry = time.Hour, time.Hour // no attempt is under way when the answer changes
+// startPostponed starts a manager that has not been able to send three events, and tries
+// again in an hour: no attempt is under way.
+func startPostponed(t *testing.T, dir string, hook Hook) *Manager {
+	t.Helper()
+	timing := quickly
+	timing.FirstRetry, timing.LastRetry = time.Hour, time.Hour
 	m := start(t, Options{Dir: dir, Timing: timing})
-	hook := hookTo(r.URL)
 	set(t, m, hook)
 	emit(m, "shop", 0, 3)
 	until(t, "next attempt", func() bool { s, _ := m.State("shop", hook.ID); return time.Until(s.NextAttempt) > 50*time.Minute })
+	return m
+}
+
+func TestDisabledHookKeepsItsQueue(t *testing.T) {
+	r := newReceiver(t, answering(http.StatusInternalServerError))
+	dir := t.TempDir()
+	hook := hookTo(r.URL)
+	m := startPostponed(t, dir, hook)
 	hook.Enabled = false
 	set(t, m, hook)
 	r.answers(nil)
@@ -77,13 +86,8 @@ func TestDisabledHookKeepsItsQueue(t *testing.T) {
 func TestChangedURLIsUsedAtOnce(t *testing.T) {
 	down := newReceiver(t, answering(http.StatusInternalServerError))
 	up := newReceiver(t, nil)
-	timing := quickly
-	timing.FirstRetry, timing.LastRetry = time.Hour, time.Hour
-	m := start(t, Options{Timing: timing})
 	hook := hookTo(down.URL)
-	set(t, m, hook)
-	emit(m, "shop", 0, 3)
-	until(t, "next attempt", func() bool { s, _ := m.State("shop", hook.ID); return time.Until(s.NextAttempt) > 50*time.Minute })
+	m := startPostponed(t, t.TempDir(), hook)
 	hook.URL = up.URL
 	set(t, m, hook)
 	checkUsers(t, up.untilEvents(3), 0)
