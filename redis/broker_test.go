@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,23 +150,40 @@ func TestForgottenAppBeginsANewEpoch(t *testing.T) {
 
 func TestHistoryIsBoundedInMessagesAndAge(t *testing.T) {
 	s := startRedis(t)
-	m := s.join("")
-	for i := range 20 {
-		sent := message("app", "a", fmt.Sprint(i))
-		sent.Keep = hub.Keep{Messages: 5, Age: time.Minute}
-		m.publish(sent)
+	m, reader := s.join(""), s.join("")
+	a := m.app("app")
+	for _, c := range []struct {
+		channel string
+		keep    []int // of each message
+		want    int   // in the history after the last one
+	}{
+		{"few", slices.Repeat([]int{5}, 20), 5},
+		{"one", slices.Repeat([]int{1}, 300), 1},
+		{"many", slices.Repeat([]int{100}, 350), 100},
+		{"fewer since", append(slices.Repeat([]int{100}, 20), 3, 100, 100), 5},
+		{"more since", append(slices.Repeat([]int{3}, 20), 100, 100), 5},
+	} {
+		var last *hub.Message
+		for i, keep := range c.keep {
+			last = message("app", c.channel, fmt.Sprint(i))
+			last.Keep = hub.Keep{Messages: keep, Age: time.Minute}
+			m.publish(last)
+		}
+		past := reader.fill("app", c.channel).past
+		if n := len(past); n != c.want || past[n-1].Offset != last.Offset || past[0].Event != fmt.Sprint(len(c.keep)-n) {
+			t.Errorf("%s: %d messages, want %d", c.channel, n, c.want)
+		}
+		key := a.streamKey(last.Epoch, c.channel)
+		if n, err := s.do("XLEN", key).AsInt64(); err != nil || int(n) > c.want+200 {
+			t.Errorf("%s: Redis keeps %d messages, %v", c.channel, n, err)
+		}
+		if ms, err := s.do("PTTL", key).AsInt64(); err != nil || ms < 60_000 || ms > 75_000 {
+			t.Errorf("%s: they are kept for %d ms, %v", c.channel, ms, err)
+		}
 	}
 	unkept := message("app", "b", "e")
 	unkept.NoHistory = true
 	m.publish(unkept)
-	a := m.app("app")
-	key := a.streamKey(unkept.Epoch, "a")
-	if n, err := s.do("XLEN", key).AsInt64(); err != nil || n != 5 {
-		t.Errorf("%d messages, %v", n, err)
-	}
-	if ms, err := s.do("PTTL", key).AsInt64(); err != nil || ms < 60_000 || ms > 75_000 {
-		t.Errorf("they are kept for %d ms, %v", ms, err)
-	}
 	if n, err := s.do("EXISTS", a.streamKey(unkept.Epoch, "b")).AsInt64(); err != nil || n != 0 {
 		t.Errorf("%d streams of a channel that keeps nothing, %v", n, err)
 	}

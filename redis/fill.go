@@ -101,14 +101,16 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 	if last > 0 {
 		f.floor = last
 	}
-	// From the newest on, as long as each is the one before the next.
+	// From the newest on, as long as each is the one before the next, and all that were
+	// published since have left room for it.
+	most := len(entries)
 	for _, entry := range slices.Backward(entries) {
 		e, err := readHeader(entry)
 		if err != nil || e.Epoch != f.at.Epoch {
 			a.unreadable(cmp.Or(err, errEnvelope))
 			break
 		}
-		if e.Offset != f.floor {
+		if e.Offset != f.floor || len(f.past) >= most {
 			break
 		}
 		f.floor = e.before
@@ -121,6 +123,7 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 			f.floor = e.Offset
 			break
 		}
+		most = min(most, len(f.past)+m.Keep.Messages)
 		f.past = append(f.past, hub.Filled{Message: m, Old: max(0, time.Duration(now-e.time)*time.Millisecond)})
 	}
 	slices.Reverse(f.past)

@@ -210,12 +210,14 @@ while i <= #ARGV do
 			before = redis.call('GET', base .. 'p' .. name)
 		else
 			-- Longer than a machine is cut off, and still tries to fill the gap.
-			before = redis.call('SET', base .. 'p' .. name, number, 'PX', math.max(3600000, age), 'GET')
+			before = redis.call('SET', base .. 'p' .. name, number, 'PX', age > 3600000 and ARGV[m + 3] or '3600000', 'GET')
 		end
 		local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (before or '0') .. ' ' .. time .. '\n' .. body
 		if keep ~= '0' then
 			local stream = base .. 's' .. name
-			redis.call('XADD', stream, 'MAXLEN', keep, number, 'm', envelope)
+			-- Redis frees memory by nodes of several messages. To cut exactly would free no more,
+			-- and search the node for messages that were cut each time; so readers do.
+			redis.call('XADD', stream, 'MAXLEN', '~', keep, number, 'm', envelope)
 			if redis.call('PTTL', stream) < age then
 				redis.call('PEXPIRE', stream, age + math.floor(math.min(age / 4, 60000))) -- so it is not needed each time
 			end
