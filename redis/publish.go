@@ -4,7 +4,9 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -35,6 +37,64 @@ func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hu
 		m.Subscribers = b.handler.Subscribers(m.App, m.Channel)
 	}
 	return b.app(all[0].App).sender.publish(ctx, newPublication(all, t))
+}
+
+// A kind is what messages have in common for publish.lua.
+type kind struct {
+	keep int   // how many messages of a channel are kept; 0 for none of this kind
+	age  int64 // for how many milliseconds
+	skip bool  // it is not part of the history
+}
+
+func kindOf(m *hub.Message) kind {
+	k := kind{max(0, m.Keep.Messages), max(0, m.Keep.Age.Milliseconds()), m.NoHistory}
+	if k.skip || k.age == 0 {
+		k.keep = 0
+	}
+	return k
+}
+
+// append appends a kind's arguments of publish.lua.
+func (k kind) append(args []string) []string {
+	skip := "0"
+	if k.skip {
+		skip = "1"
+	}
+	return append(
+		args, strconv.Itoa(k.keep), strconv.FormatInt(k.age, 10),
+		strconv.FormatInt(k.age+min(k.age/4, 60_000), 10),           // so it is not set each time
+		strconv.FormatInt(max(time.Hour.Milliseconds(), k.age), 10), // longer than a machine is cut off, and still tries to fill the gap
+		skip)
+}
+
+// publishArgs returns the arguments of publish.lua for publications.
+func (a *app) publishArgs(together []*publication) []string {
+	var kinds []kind // few: those of the app's rules
+	messages := 0
+	for _, p := range together {
+		messages += len(p.all)
+		for _, m := range p.all {
+			if k := kindOf(m); !slices.Contains(kinds, k) {
+				kinds = append(kinds, k)
+			}
+		}
+	}
+	known := a.lastKnown()
+	args := make([]string, 0, 8+5*len(kinds)+4*len(together)+3*messages)
+	args = append(args, a.base, a.leftEpochs(""), known.Epoch, strconv.FormatUint(known.Offset, 10))
+	args = appendLimit(args, together[0].terms)
+	args = append(args, strconv.Itoa(messages), strconv.Itoa(len(kinds)))
+	for _, k := range kinds {
+		args = k.append(args)
+	}
+	for _, p := range together {
+		args = append(args, strconv.Itoa(len(p.all)))
+		args = appendKey(args, p.all, p.terms)
+		for i, m := range p.all {
+			args = append(args, strconv.Itoa(1+slices.Index(kinds, kindOf(m))), m.Channel, p.bodies[i])
+		}
+	}
+	return args
 }
 
 var errPosition = errors.New("redis has something else than the position of an app; keys with this prefix belong to the broker alone")

@@ -10,25 +10,28 @@
 -- ARGV[4]   and its offset
 -- ARGV[5]   how many messages are accepted in a window, or '' for no limit
 -- ARGV[6]   the window in microseconds
--- ARGV[7…]  of each publish, four, and then its messages:
---           the name of its idempotency key, or '' for none; the digest of the body that
---           it came with, 32 bytes; the messages' numbers of subscribers, which a
---           repetition is answered; and how many messages it has.
---           Of each message, five: channel, body, number of messages that its channel
---           keeps (0: this one is not kept), their age in milliseconds, and 1 if it is
---           not part of the history
+-- ARGV[7]   how many messages all publishes have
+-- ARGV[8]   how many kinds of messages there are
+-- ARGV[9…]  of each kind, five: how many messages of a channel are kept (0: none of this
+--           kind); their age, how long Redis keeps them, and how long the offset of the
+--           channel's last message, in milliseconds; and 1 if it is not part of the history.
+--           Then of each publish: how many messages it has; and the name of its idempotency key,
+--           or ''. If it has one, also the digest of the body that it came with, 32 bytes;
+--           and the messages' numbers of subscribers, which a repetition is answered. Then
+--           of each of its messages, three: the number of its kind, channel and body.
 --
--- Returns of each publish what has happened: 'published', 'replayed', 'limited' or
--- 'mismatch'. Then the epoch, and the offset before that of the first message; for a
--- replay, what is kept with the key. Then, if there is a limit, how many more are
--- accepted; in how many microseconds all are; and in how many as many as these are.
+-- Returns of each publish a text of words: what has happened: 'published', 'replayed',
+-- 'limited' or 'mismatch'; if there is a limit, how many more are accepted, in how many
+-- microseconds all are, and in how many as many as these are; then the epoch, and the
+-- offset before that of the first message, or for a replay, what is kept with the key.
 -- Returns nothing, and does nothing, if a new epoch is needed and ARGV[2] has none.
+local call, format = redis.call, string.format
 local base, limit, window = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
 local count -- of the messages of the publish at hand
 local lifetime, maxKeys = 300000, 100000 -- as in the package idempotent
 
 local clock = redis.call('TIME')
-local function text(n) return string.format('%d', n) end
+local function text(n) return format('%d', n) end
 
 -- The rolling limit is that of the package limit, which describes it. Its log is a list,
 -- oldest entry first. An entry is a number of events (n) that count as if they happened
@@ -54,7 +57,7 @@ local function limiter()
 		while i < found do
 			local probe = math.min(i + step, found) - 1
 			if entry then probe = math.floor((i + found - 1) / 2) end
-			local e = unpack(redis.call('LINDEX', log, probe))
+			local e = unpack(call('LINDEX', log, probe))
 			if right(e) then
 				found, entry = probe, e
 			else
@@ -67,23 +70,24 @@ local function limiter()
 	-- read reads the clock and the log, and returns how many events are in the window.
 	local function read()
 		now = clock[1] * 1000000 + clock[2]
-		local last = redis.call('LINDEX', log, -1)
+		local last = call('LINDEX', log, -1)
 		if not last then return 0 end
 		newest = unpack(last)
 		skew = newest.skew
 		now = now + skew
 		if now < newest.at then
 			skew, now = skew + newest.at - now, newest.at
-			redis.call('LSET', log, -1, pack(newest))
+			call('LSET', log, -1, pack(newest))
 		end
-		length = redis.call('LLEN', log)
+		length = call('LLEN', log)
 		local oldest
 		oldest, first = search(0, function(e) return e.at > now - window end)
 		return oldest and newest.before + newest.n - oldest.before or 0
 	end
 
-	-- answer returns what the script returns. events are in the window; n were refused.
-	local function answer(what, epoch, offset, events, n)
+	-- answer returns an answer with the state of the limit, and whatever rest it has. events
+	-- are in the window; n were refused.
+	local function answer(what, rest, events, n)
 		local reset, after = 0, 0
 		if events > 0 then reset = window - (now - newest.at) end
 		if events > 0 and n > 0 then
@@ -91,12 +95,12 @@ local function limiter()
 			local blocker = search(first, function(e) return total - e.before - e.n <= limit - n end) or newest
 			after = window - (now - blocker.at)
 		end
-		return {what, epoch, offset, text(math.max(0, limit - events)), text(reset), text(after)}
+		return what .. ' ' .. text(math.max(0, limit - events)) .. ' ' .. text(reset) .. ' ' .. text(after) .. ' ' .. rest
 	end
 
 	-- expire keeps the log until its last event has left the window, however long this
 	-- script takes.
-	local function expire() redis.call('PEXPIRE', log, math.ceil(window / 1000) + 1000) end
+	local function expire() call('PEXPIRE', log, math.ceil(window / 1000) + 1000) end
 
 	-- add adds the publish to the log, and drops what has left the window.
 	local function add()
@@ -104,50 +108,46 @@ local function limiter()
 		local since = first < length and newest.at - newest.span
 		if since and (now - since < granule or now == newest.at or length - first == maxEntries) then
 			newest.at, newest.n, newest.span = now, newest.n + count, now - since
-			redis.call('LSET', log, -1, pack(newest))
+			call('LSET', log, -1, pack(newest))
 		else
 			newest = {at = now, n = count, before = since and newest.before + newest.n or 0, span = 0}
-			redis.call('RPUSH', log, pack(newest))
+			call('RPUSH', log, pack(newest))
 		end
-		if first > 0 then redis.call('LTRIM', log, first, -1) end
+		if first > 0 then call('LTRIM', log, first, -1) end
 		expire()
 	end
 
 	-- refuse refuses the publish. Only a window that has become longer changes the log.
 	local function refuse(events)
-		if events > 0 and redis.call('PTTL', log) < window / 1000 then expire() end
-		return answer('limited', '', '', events, count)
+		if events > 0 and call('PTTL', log) < window / 1000 then expire() end
+		return answer('limited', '', events, count)
 	end
 
 	return {read = read, add = add, answer = answer, refuse = refuse}
 end
 
 local rate = limit and limiter()
-local time = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
 local epoch, offset, reserved -- where the app stands, once it is known, and what is noted
+local number -- the offset as a text
 
 -- locate reads where the app stands, begins a new epoch if necessary, and notes where the
 -- app stands after all publishes. It returns false if there is no epoch to begin. This is
 -- the first write: with no memory left it is refused, and nothing has happened.
 local function locate()
-	local at = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
-	local begun, last, marked, place = at[1], tonumber(at[2] or 0), at[3] or 0, at[4] or 0
+	local at = call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
+	local begun, last, marked, place = at[1], at[2] or '0', at[3] or 0, at[4] or 0
 	-- A failover or an old snapshot can have lost offsets that were already given.
-	if not begun or (begun == ARGV[3] and last < tonumber(ARGV[4])) or string.find(ARGV[2], begun, 17, true) then
-		begun, last, marked, place = string.sub(ARGV[2], 1, 16), 0, 0, 0
+	local lost = begun == ARGV[3] and last ~= ARGV[4] and tonumber(last) < tonumber(ARGV[4])
+	if not begun or lost or (#ARGV[2] > 16 and string.find(ARGV[2], begun, 17, true)) then
+		begun, last, marked, place = string.sub(ARGV[2], 1, 16), '0', 0, 0
 		if not string.find(begun, '^%w') then return false end
 	end
-	epoch, offset, reserved = begun, last, last
-	local i = 7
-	while i <= #ARGV do
-		local n = tonumber(ARGV[i + 3])
-		reserved, i = reserved + n, i + 4 + 5 * n
-	end
+	epoch, offset, number, reserved = begun, tonumber(last), last, last + ARGV[7]
 	if clock[1] - marked >= 1800 then
 		-- Where the app stood half an hour to an hour ago, see fill.lua.
-		redis.call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved), 'p', marked, 'q', place, 'r', clock[1], 's', text(offset))
+		call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved), 'p', marked, 'q', place, 'r', clock[1], 's', number)
 	else
-		redis.call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved))
+		call('HSET', KEYS[1], 'e', epoch, 'o', text(reserved))
 	end
 	return true
 end
@@ -155,77 +155,94 @@ end
 -- remember keeps what a repetition with the key is answered.
 local function remember(key, digest, counts)
 	local position = epoch .. ' ' .. text(offset + 1) .. ' '
-	redis.call('SET', base .. 'i:' .. key, digest .. position .. counts, 'PX', lifetime)
+	call('SET', base .. 'i:' .. key, digest .. position .. counts, 'PX', lifetime)
 	-- Beyond the maximum, the oldest key is forgotten, unless it has expired and was used
 	-- again.
 	local queue = base .. 'q'
-	local keys = redis.call('RPUSH', queue, key .. ' ' .. position)
-	redis.call('PEXPIRE', queue, lifetime)
+	local keys = call('RPUSH', queue, key .. ' ' .. position)
+	call('PEXPIRE', queue, lifetime)
 	if keys > maxKeys then
-		local name, of = string.match(redis.call('LPOP', queue), '^(%S+) (.*)$')
+		local name, of = string.match(call('LPOP', queue), '^(%S+) (.*)$')
 		local old = base .. 'i:' .. name
-		if redis.call('GETRANGE', old, 32, 31 + #of) == of then redis.call('DEL', old) end
+		if call('GETRANGE', old, 32, 31 + #of) == of then call('DEL', old) end
 	end
 end
 
 -- repetition returns the answer of a publish whose key is known, or nil.
 local function repetition(key, digest)
 	local claim = base .. 'i:' .. key
-	local kept = redis.call('GET', claim)
+	local kept = call('GET', claim)
 	if not kept then return nil end
-	if string.sub(kept, 1, 32) ~= digest then return {'mismatch'} end
+	if string.sub(kept, 1, 32) ~= digest then return 'mismatch' end
 	-- A write, so that WAIT waits for what is repeated, too.
-	redis.call('PEXPIRE', claim, math.max(1, redis.call('PTTL', claim)))
+	call('PEXPIRE', claim, math.max(1, call('PTTL', claim)))
 	local record = string.sub(kept, 33)
-	return rate and rate.answer('replayed', record, '', rate.read(), 0) or {'replayed', record, ''}
+	return rate and rate.answer('replayed', record, rate.read(), 0) or 'replayed ' .. record
 end
 
--- What follows runs for each publish and each message. It has no functions of its own,
--- because to make one costs as much as a command.
-local answers, i = {}, 7
+local kinds, i = {}, 9
+for kind = 1, tonumber(ARGV[8]) do
+	kinds[text(kind)] = {
+		keep = ARGV[i] ~= '0' and ARGV[i], age = tonumber(ARGV[i + 1]), ttl = ARGV[i + 2],
+		offsetTTL = ARGV[i + 3], skip = ARGV[i + 4] == '1',
+	}
+	i = i + 5
+end
+
+-- What follows runs for each publish and each message. It makes no functions and no
+-- tables, because to make one costs as much as a command.
+local answers, n = {}, 0
+local time, places, streams, head
 while i <= #ARGV do
-	local key, digest, counts = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-	count = tonumber(ARGV[i + 3])
-	local answer = key ~= '' and repetition(key, digest)
+	local key, digest, counts = ARGV[i + 1], nil, nil
+	count, i = tonumber(ARGV[i]), i + 2
+	local answer
+	if key ~= '' then
+		digest, counts, i = ARGV[i], ARGV[i + 1], i + 2
+		answer = repetition(key, digest)
+	end
 	local events = not answer and rate and rate.read()
 	if events and events + count > limit then answer = rate.refuse(events) end
-	local first, last = i + 4, i + 3 + 5 * count
+	local first, last = i, i + 3 * count - 1
 	if answer then
 		first = last + 1 -- it sends nothing
 	else
-		if not epoch and not locate() then return {} end
-		answer = {'published', epoch, text(offset)}
+		if not epoch then
+			if not locate() then return {} end
+			places, streams, head = base .. 'p:' .. epoch .. ':', base .. 's:' .. epoch .. ':', '\1' .. epoch .. ' '
+			time = format(' %s%03d\n', clock[1], clock[2] / 1000)
+		end
+		local position = epoch .. ' ' .. number
 		if rate then
 			rate.add()
-			answer = rate.answer('published', epoch, text(offset), events + count, 0)
+			answer = rate.answer('published', position, events + count, 0)
+		else
+			answer = 'published ' .. position
 		end
 		if key ~= '' then remember(key, digest, counts) end
 	end
-	for m = first, last, 5 do
-		local channel, body, keep, age = ARGV[m], ARGV[m + 1], ARGV[m + 2], tonumber(ARGV[m + 3])
+	for m = first, last, 3 do
+		local kind, channel, body = kinds[ARGV[m]], ARGV[m + 1], ARGV[m + 2]
+		local place, before = places .. channel, nil
 		offset = offset + 1
-		local number, name = text(offset), ':' .. epoch .. ':' .. channel
-		local before
-		if ARGV[m + 4] == '1' then
-			before = redis.call('GET', base .. 'p' .. name)
+		number = format('%d', offset)
+		if kind.skip then
+			before = call('GET', place)
 		else
-			-- Longer than a machine is cut off, and still tries to fill the gap.
-			before = redis.call('SET', base .. 'p' .. name, number, 'PX', age > 3600000 and ARGV[m + 3] or '3600000', 'GET')
+			before = call('SET', place, number, 'PX', kind.offsetTTL, 'GET')
 		end
-		local envelope = '\1' .. epoch .. ' ' .. number .. ' ' .. (before or '0') .. ' ' .. time .. '\n' .. body
-		if keep ~= '0' then
-			local stream = base .. 's' .. name
+		local envelope = head .. number .. ' ' .. (before or '0') .. time .. body
+		if kind.keep then
 			-- Redis frees memory by nodes of several messages. To cut exactly would free no more,
 			-- and search the node for messages that were cut each time; so readers do.
-			redis.call('XADD', stream, 'MAXLEN', '~', keep, number, 'm', envelope)
-			if redis.call('PTTL', stream) < age then
-				redis.call('PEXPIRE', stream, age + math.floor(math.min(age / 4, 60000))) -- so it is not needed each time
-			end
+			local stream = streams .. channel
+			call('XADD', stream, 'MAXLEN', '~', kind.keep, number, 'm', envelope)
+			if call('PTTL', stream) < kind.age then call('PEXPIRE', stream, kind.ttl) end
 		end
-		redis.call('SPUBLISH', base .. 'c:' .. channel, envelope)
+		call('SPUBLISH', base .. 'c:' .. channel, envelope)
 	end
-	table.insert(answers, answer)
-	i = last + 1
+	n, i = n + 1, last + 1
+	answers[n] = answer
 end
-if epoch and offset < reserved then redis.call('HSET', KEYS[1], 'o', text(offset)) end
+if epoch and offset < reserved then call('HSET', KEYS[1], 'o', text(offset)) end
 return answers

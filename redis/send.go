@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,10 +38,10 @@ type sender struct {
 
 // A publication is a publish on its way to Redis.
 type publication struct {
-	all   []*hub.Message
-	terms hub.Terms
-	args  []string // what publish.lua needs of it
-	bytes int
+	all    []*hub.Message
+	terms  hub.Terms
+	bodies []string // of all
+	bytes  int      // of the bodies
 
 	turn    chan struct{} // closed when it is answered, or is the one to send; nil if it never waits
 	done    bool          // answered
@@ -52,20 +51,10 @@ type publication struct {
 
 // newPublication returns a publication of messages.
 func newPublication(all []*hub.Message, t hub.Terms) *publication {
-	p := &publication{all: all, terms: t, args: make([]string, 0, 4+5*len(all)), err: errUnanswered}
-	p.args = appendKey(p.args, all, t)
-	p.args = append(p.args, strconv.Itoa(len(all)))
-	for _, m := range all {
-		keep, skip := m.Keep.Messages, "0"
-		if m.NoHistory {
-			keep, skip = 0, "1"
-		}
-		if m.Keep.Age.Milliseconds() <= 0 {
-			keep = 0
-		}
-		body := encodeBody(m)
-		p.bytes += len(body)
-		p.args = append(p.args, m.Channel, body, strconv.Itoa(max(0, keep)), strconv.FormatInt(max(0, m.Keep.Age.Milliseconds()), 10), skip)
+	p := &publication{all: all, terms: t, bodies: make([]string, len(all)), err: errUnanswered}
+	for i, m := range all {
+		p.bodies[i] = encodeBody(m)
+		p.bytes += len(p.bodies[i])
 	}
 	return p
 }
@@ -169,16 +158,7 @@ func (a *app) exchange(ctx context.Context, together []*publication) ([]rueidis.
 	// Others wait for it, too: neither a caller who goes away nor Close ends it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	known, n := a.lastKnown(), 6
-	for _, p := range together {
-		n += len(p.args)
-	}
-	args := make([]string, 4, n)
-	args[0], args[1], args[2], args[3] = a.base, a.leftEpochs(""), known.Epoch, strconv.FormatUint(known.Offset, 10)
-	args = appendLimit(args, together[0].terms)
-	for _, p := range together {
-		args = append(args, p.args...)
-	}
+	args := a.publishArgs(together)
 	answers, err := a.write(ctx, publishScript, args...).ToArray()
 	if err == nil && len(answers) == 0 {
 		args[1] = a.leftEpochs(hub.NewEpoch(a.id))
@@ -192,24 +172,28 @@ func (a *app) exchange(ctx context.Context, together []*publication) ([]rueidis.
 
 // conclude reads the answer to a publication.
 func (a *app) conclude(p *publication, answer rueidis.RedisMessage) (o hub.Outcome, err error) {
-	words, err := answer.AsStrSlice()
+	text, err := answer.ToString()
 	if err != nil {
 		return o, errPosition
 	}
-	o.Rate, err = readRate(words, p.terms)
+	what, rest, _ := strings.Cut(text, " ")
+	if what == "mismatch" {
+		return o, hub.ErrIdempotencyMismatch
+	}
+	o.Rate, rest, err = readRate(rest, p.terms)
 	if err != nil {
 		return o, err
 	}
-	switch words[0] {
+	switch what {
 	case "limited":
+		o.Rate.OK = false
 		return o, hub.ErrRateLimited
-	case "mismatch":
-		return o, hub.ErrIdempotencyMismatch
 	case "replayed":
 		o.Replayed = true
-		return o, hub.Replay(words[1], p.all)
+		return o, hub.Replay(rest, p.all)
 	}
-	at, err := readPosition(words[1:3])
+	epoch, offset, _ := strings.Cut(rest, " ")
+	at, err := readPosition([]string{epoch, offset})
 	if err != nil {
 		return o, err
 	}

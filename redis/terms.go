@@ -24,7 +24,7 @@ func appendLimit(args []string, t hub.Terms) []string {
 // appendKey appends the arguments of publish.lua about the idempotency key.
 func appendKey(args []string, all []*hub.Message, t hub.Terms) []string {
 	if t.Key.Value == "" {
-		return append(args, "", "", "")
+		return append(args, "")
 	}
 	return append(args, keyName(t.Key.Value), string(t.Key.Body[:]), string(hub.AppendCounts(nil, all)))
 }
@@ -62,24 +62,24 @@ func (a *app) forget(ctx context.Context) error {
 	return nil
 }
 
-// readRate reads the state of the limit from the answer of publish.lua.
-func readRate(answer []string, t hub.Terms) (r limit.Result, err error) {
-	switch {
-	case len(answer) == 1 && answer[0] == "mismatch":
-		return r, nil
-	case len(answer) == 3:
-		return limit.Result{OK: true}, nil
-	case len(answer) != 6:
-		return r, errPosition
+// readRate reads the state of the limit, if there is one, from the answer of publish.lua,
+// and returns the rest.
+func readRate(answer string, t hub.Terms) (r limit.Result, rest string, err error) {
+	if t.Limit <= 0 || t.Window <= 0 {
+		return limit.Result{OK: true}, answer, nil
+	}
+	words := strings.SplitN(answer, " ", 4)
+	if len(words) != 4 {
+		return r, "", errPosition
 	}
 	var numbers [3]int64
 	for i := range numbers {
-		if numbers[i], err = strconv.ParseInt(answer[3+i], 10, 64); err != nil {
-			return r, errPosition
+		if numbers[i], err = strconv.ParseInt(words[i], 10, 64); err != nil {
+			return r, "", errPosition
 		}
 	}
 	return limit.Result{
-		OK: answer[0] != "limited", Limit: t.Limit, Remaining: int(numbers[0]),
+		OK: true, Limit: t.Limit, Remaining: int(numbers[0]),
 		Reset: time.Duration(numbers[1]) * time.Microsecond, RetryAfter: time.Duration(numbers[2]) * time.Microsecond,
-	}, nil
+	}, words[3], nil
 }
