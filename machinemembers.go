@@ -1,10 +1,7 @@
 package realtime
 
 import (
-	"cmp"
 	"encoding/json"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/cluster"
@@ -98,10 +95,10 @@ func (m allMembers) Members(app, channel string) []presence.Member {
 	}
 	add(m.presence.MembersHere(app, channel))
 	others, _ := askAll[[]presence.Member](m.others, questionMembers, viewQuestion{App: app, Channel: channel})
-	for _, machine := range slices.Sorted(maps.Keys(others)) {
-		add(others[machine])
+	for _, members := range ordered(others) {
+		add(members)
 	}
-	return slices.SortedFunc(maps.Values(all), func(a, b presence.Member) int { return cmp.Compare(a.ID, b.ID) })
+	return ordered(all)
 }
 
 // Count implements manage.Presence.

@@ -184,33 +184,42 @@ func (o *others) counts() map[string]map[string]int {
 // askAll asks all other machines, and returns their answers by machine. The error, for
 // people, names those that have not answered.
 func askAll[A any](o *others, name string, body any) (map[string]A, error) {
-	before := o.cluster.Machines()
-	if len(before) < 2 {
-		return nil, nil
+	all := make(map[string]A)
+	err := o.ask(name, body, func(machine string, answer []byte) error {
+		var a A
+		if err := json.Unmarshal(answer, &a); err != nil {
+			return err
+		}
+		all[machine] = a
+		return nil
+	})
+	return all, err
+}
+
+// ask asks all other machines, and reads their answers.
+func (o *others) ask(name string, body any, read func(machine string, answer []byte) error) error {
+	if o.alone() {
+		return nil
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), machineTimeout)
 	defer cancel()
 	answers, err := o.cluster.AskAll(ctx, name, text)
-	all := make(map[string]A, len(answers))
 	for _, answer := range answers {
-		var a A
-		if failed := json.Unmarshal(answer.Body, &a); failed != nil {
+		if failed := read(answer.Machine, answer.Body); failed != nil {
 			err = errors.Join(err, fmt.Errorf("machine %s: %w", answer.Machine, failed))
-			continue
 		}
-		all[answer.Machine] = a
 	}
 	if err == nil {
-		return all, nil
+		return nil
 	}
 	if o.seldom.Now() {
 		o.log.Warn("another machine has not answered, so that lists and numbers lack what it has", zap.String("question", name), zap.Error(err))
 	}
-	return all, errUnanswered(err)
+	return errUnanswered(err)
 }
 
 // errUnanswered says which machines have not answered, and what to do.

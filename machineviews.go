@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -129,17 +128,31 @@ func (s allSockets) List(app, channel, after string, limit int) ([]manage.Connec
 // mergeSockets returns the first sockets of several pages, the ID to go on after, and
 // how many sockets there are.
 func mergeSockets(own socketPage, others map[string]socketPage, limit int) (page []manage.Connection, next string, all int) {
-	page, more, all := own.Page, own.More, own.All
-	for _, other := range others {
-		page = append(page, other.Page...)
-		more = more || other.More
-		all += other.All
+	found, more := make(map[string]manage.Connection), false
+	add := func(p socketPage) {
+		for _, c := range p.Page {
+			found[c.ID] = c
+		}
+		more = more || p.More
+		all += p.All
 	}
-	slices.SortFunc(page, func(a, b manage.Connection) int { return cmp.Compare(a.ID, b.ID) })
-	if page, more = cut(page, limit, more); more {
+	add(own)
+	for _, other := range others {
+		add(other)
+	}
+	if page, more = cut(ordered(found), limit, more); more {
 		next = page[len(page)-1].ID
 	}
 	return page, next, all
+}
+
+// ordered returns the values of a map in the order of its keys.
+func ordered[T any](all map[string]T) []T {
+	list := make([]T, 0, len(all))
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, all[key])
+	}
+	return list
 }
 
 // cut returns the first entries of a merged list, and whether there are more.
@@ -203,8 +216,7 @@ func (s allSockets) Users(app, after string, limit, perUser int) ([]manage.UserS
 			users[u.User] = of
 		}
 	}
-	page = slices.SortedFunc(maps.Values(users), func(a, b manage.UserSockets) int { return cmp.Compare(a.User, b.User) })
-	if page, more = cut(page, limit, more); more {
+	if page, more = cut(ordered(users), limit, more); more {
 		return page, page[len(page)-1].User
 	}
 	return page, ""

@@ -44,20 +44,30 @@ func (e HangingError) Error() string { return e.refusal.Error() }
 // Unwrap returns the error to show, for errors.As.
 func (e HangingError) Unwrap() error { return e.refusal }
 
-// complete makes a change and waits for it. A hanging disk must not block requests
-// forever, because an exit waits for them: if no change completes within
-// changeTimeout, complete returns a HangingError and the change continues. do must
-// not use the request.
-func complete[T any](o Operator, do func() (T, error)) (T, error) {
+// complete makes a change that has a result, as wait does. After an error there is none.
+func complete[T any](o Operator, do func() (T, error)) (result T, err error) {
+	var made T // a change that continues still sets it
+	err = o.wait(func() (err error) {
+		made, err = do()
+		return err
+	})
+	if err == nil {
+		result = made
+	}
+	return result, err
+}
+
+// wait makes a change and waits for it. A hanging disk must not block requests forever,
+// because an exit waits for them: if no change completes within changeTimeout, wait
+// returns a HangingError and the change continues. do must not use the request.
+func (o Operator) wait(do func() error) error {
 	type outcome struct {
-		value T
 		err   error
 		panic string
 	}
-	var none T
 	c := &o.gateway.changes
 	if n := c.hanging.Load(); n >= maxHangingChanges {
-		return none, apierr.Unavailable(fmt.Sprintf("%d changes have not been written yet, the disk of the keystore hangs. Nothing was changed. "+
+		return apierr.Unavailable(fmt.Sprintf("%d changes have not been written yet, the disk of the keystore hangs. Nothing was changed. "+
 			"See to the disk of %s.", n, o.gateway.KeystorePlace), changeTimeout)
 	}
 	ended := make(chan outcome, 1)
@@ -72,7 +82,7 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 			}
 			ended <- made
 		}()
-		made.value, made.err = do()
+		made.err = do()
 	}()
 	tick := time.NewTicker(changeTick)
 	defer tick.Stop()
@@ -84,7 +94,7 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 			if made.panic != "" {
 				panic(made.panic)
 			}
-			return made.value, made.err
+			return made.err
 		case <-tick.C:
 			took += changeTick
 			if n := c.completed.Load(); n != seen {
@@ -107,6 +117,6 @@ func complete[T any](o Operator, do func() (T, error)) (T, error) {
 		}
 		o.logger.Warn("an abandoned change has ended", zap.NamedError("result", made.err))
 	}()
-	return none, HangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
+	return HangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
 		"see to the disk of %s, and look before you repeat it.", o.gateway.KeystorePlace), changeTimeout)}
 }

@@ -183,14 +183,13 @@ func (o Operator) PatchHook(app, id string, patch *HookPatch) (keystore.Hook, er
 
 // RemoveHook removes a webhook. What has not been sent to it is dropped.
 func (o Operator) RemoveHook(app, id string) error {
-	_, err := complete(o, func() (none struct{}, err error) {
+	return o.wait(func() error {
 		if _, err := o.gateway.Registry.RemoveHook(app, id); err != nil {
-			return none, hookError(err, app, id)
+			return hookError(err, app, id)
 		}
 		o.audit("webhook removed", app, zap.String("webhook", id))
-		return none, nil
+		return nil
 	})
-	return err
 }
 
 // RotateHookSecret gives a webhook a new secret. The one before also signs for the

@@ -72,14 +72,13 @@ func (o Operator) PatchApp(id string, patch *Patch, match func(*keystore.App) er
 
 // DeleteApp deletes the app and its keys, and disconnects its sockets.
 func (o Operator) DeleteApp(id string) error {
-	_, err := complete(o, func() (none struct{}, err error) {
+	return o.wait(func() error {
 		if err := o.gateway.Registry.Delete(id); err != nil {
-			return none, appError(err, id)
+			return appError(err, id)
 		}
 		o.audit("app deleted", id)
-		return none, nil
+		return nil
 	})
-	return err
 }
 
 // A NewKey says which key to add.
@@ -160,14 +159,13 @@ func (o Operator) RotateKey(app, key, overlap string) (keystore.Issued, error) {
 // RevokeKey revokes a key: the next publish with it is refused, and its sockets are
 // disconnected.
 func (o Operator) RevokeKey(app, key string) error {
-	_, err := complete(o, func() (none struct{}, err error) {
+	return o.wait(func() error {
 		if _, err := o.gateway.Registry.RevokeKey(app, key); err != nil {
-			return none, keyError(err, app, key)
+			return keyError(err, app, key)
 		}
 		o.audit("key revoked", app, zap.String("key", key))
-		return none, nil
+		return nil
 	})
-	return err
 }
 
 // Disconnect closes a connection. Its credentials stay valid: a stock client does
