@@ -39,7 +39,7 @@ func (s *stream[P]) fill(channel string, at Position, floor uint64, past []Fille
 	now := time.Since(s.hub.began)
 	for _, f := range past {
 		k := kept{offset: f.Offset, at: now - f.Old, until: now - f.Old + f.Keep.Age}
-		if k.until > now {
+		if k.until > now || r.len() > 0 { // see expire
 			c.add(k, f.Except, s.hub.codec.Text(s.hub.codec.Encode(f.Message)))
 		} else {
 			r.floor = f.Offset

@@ -140,3 +140,35 @@ func TestFilledHistoryGrowsWithWhatIsDelivered(t *testing.T) {
 		t.Errorf("%d messages are kept for nobody", kept.Messages)
 	}
 }
+
+// A rule that keeps messages for less time came in between.
+func TestFilledMessageIsNotMissingBetweenOlderOnes(t *testing.T) {
+	f := &filling{at: hub.Position{Epoch: hub.NewEpoch("app"), Offset: 3}, past: make(map[string][]hub.Filled)}
+	for i, age := range []time.Duration{time.Hour, time.Second, time.Hour} {
+		m := f.message("a", uint64(i+1))
+		m.Keep.Age = age
+		f.past["a"] = append(f.past["a"], hub.Filled{Message: m, Old: time.Minute})
+	}
+	h := newHubOn(t, f, func() {})
+	since := func(offset uint64) hub.Past {
+		t.Helper()
+		past, err := h.Past(background, "app", "a", &hub.Position{Epoch: f.at.Epoch, Offset: offset}, 10, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return past
+	}
+	if past := since(0); past.Missing != "" || len(past.Messages) != 3 {
+		t.Errorf("%+v", past)
+	}
+	m := h.Join("app", &inbox{id: "s"})
+	defer m.Close()
+	subscribe(t, m, "a")
+	f.at.Offset = 4
+	sent := f.message("a", 4)
+	sent.Keep.Messages = 2 // the oldest leave
+	f.handler.Deliver(sent).Flush()
+	if past := since(1); past.Missing != hub.MissingExpired || len(past.Messages) != 2 {
+		t.Errorf("after the next message: %+v", past)
+	}
+}

@@ -155,8 +155,9 @@ func (c *channel[P]) payload(offset uint64, text []byte) P {
 	return p
 }
 
-// expire removes the messages that are too old. The caller holds the channel's
-// mu.
+// expire removes the messages that are too old. One that would have to go before an older
+// one stays as long as that, so that there is no gap in what is kept. The caller holds
+// the channel's mu.
 func (c *channel[P]) expire(now time.Duration) {
 	if c.ring == nil {
 		return

@@ -169,7 +169,7 @@ func (s *stream[P]) restore(from ChannelSnapshot, elapsed, now time.Duration) {
 	defer c.mu.Unlock()
 	c.ring = &ring[P]{floor: from.Floor, era: s.era}
 	for _, m := range from.Messages {
-		if m.Left <= elapsed {
+		if m.Left <= elapsed && c.ring.len() == 0 { // see expire
 			c.ring.floor = m.Offset
 			continue
 		}
