@@ -31,6 +31,13 @@ func (b *inbox) all() []string {
 	return slices.Clone(b.got)
 }
 
+// textCodec makes payloads of a message's channel and data.
+var textCodec = hub.Codec[string]{
+	Encode:  func(m *hub.Message) string { return m.Channel + " " + string(m.Data) },
+	Text:    func(s string) []byte { return []byte(s) },
+	Payload: func(text []byte, _ string) (string, error) { return string(text), nil },
+}
+
 // hub returns a hub whose broker is on the server.
 func (s *redisServer) hub() *hub.Hub[string] {
 	s.t.Helper()
@@ -42,11 +49,7 @@ func (s *redisServer) hub() *hub.Hub[string] {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	h, err := hub.New(b, hub.Codec[string]{
-		Encode:  func(m *hub.Message) string { return m.Channel + " " + string(m.Data) },
-		Text:    func(s string) []byte { return []byte(s) },
-		Payload: func(text []byte, _ string) (string, error) { return string(text), nil },
-	})
+	h, err := hub.New(b, textCodec)
 	if err != nil {
 		s.t.Fatal(err)
 	}
