@@ -236,8 +236,11 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		a.known = e.Position
 	}
 	m, err := e.message(a.id, s.channel)
-	early := err == nil && !s.filled
+	early := !s.filled
 	if early {
+		if err != nil {
+			m = &hub.Message{Position: e.Position} // the history begins after it
+		}
 		if len(s.early) <= maxEarly {
 			s.early = append(s.early, m)
 		}

@@ -171,6 +171,46 @@ func TestMessagesOfALaterVersionThatWereMissedAreSaidAsLost(t *testing.T) {
 	}
 }
 
+func TestMessageOfALaterVersionThatComesWhileTheHistoryIsReadEndsIt(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	first := message("app", "a", "first")
+	m.publish(first)
+	a, l := m.app("app"), m.lane("app")
+	sub, name := &subscription{app: a, channel: "a"}, a.pubsubName("a")
+	l.add(name, sub)
+	conn, err := l.await(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := a.expectFill(sub)
+	if err := l.do(conn, conn.B().Ssubscribe().Channel(name).Build()); err != nil {
+		t.Fatal(err)
+	}
+	if f.at, err = positionIn(conn.Do(t.Context(), a.position(conn))); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.readPast(t.Context(), "a", f); err != nil || len(f.past) != 1 {
+		t.Fatal(f.past, err)
+	}
+	s.inject(m, fmt.Sprintf("\x03%s 2 1 1764300000000\n?", first.Epoch))
+	third := message("app", "a", "third")
+	m.publish(third)
+	until(t, "both have come", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.at == third.Position
+	})
+	if done, err := a.place(t.Context(), item{sub: sub, fill: f}); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if got := m.fills[0]; got.floor != 2 || len(got.past) != 1 || got.past[0].Offset != 3 {
+		t.Errorf("filled %+v", got)
+	}
+}
+
 func TestSessionOfALaterVersionBeginsAgain(t *testing.T) {
 	s := startRedis(t)
 	m := newNode(t, s.url(), "", "a", time.Hour)
