@@ -95,7 +95,7 @@ func (a *app) push(i item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.bytes+i.size() > maxQueue {
-		cancelFills(a.queue)
+		cancelFills(append(a.queue, i))
 		a.queue, a.bytes, a.behind = nil, 0, true
 		a.breaks++
 	} else {

@@ -231,3 +231,14 @@ func (m *machine) publishUnheard(sent *hub.Message) {
 		}
 	}
 }
+
+// The queue has no room for the history itself.
+func TestHistoryThatFindsTheQueueFullIsReadAgain(t *testing.T) {
+	t.Parallel()
+	a := &app{bytes: maxQueue, working: true} // no worker begins
+	f := a.expectFill(nil)
+	done, err := a.place(t.Context(), item{fill: f})
+	if done || err != nil || !a.behind || a.bytes != 0 {
+		t.Errorf("done %t, %v, behind %t, %d bytes", done, err, a.behind, a.bytes)
+	}
+}
