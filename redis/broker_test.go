@@ -189,6 +189,41 @@ func TestHistoryIsBoundedInMessagesAndAge(t *testing.T) {
 	}
 }
 
+func TestOffsetOfAChannelIsKnownAsLongAsItsHistory(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	a := m.app("app")
+	left := func(key string) time.Duration {
+		t.Helper()
+		ms, err := s.do("PTTL", key).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ms) * time.Millisecond
+	}
+	for name, ages := range map[string][]time.Duration{
+		"short":         {time.Minute, time.Minute},
+		"long":          {3 * time.Hour, 3 * time.Hour},
+		"shorter since": {3 * time.Hour, time.Minute},
+		"longer since":  {time.Minute, 3 * time.Hour},
+	} {
+		var last *hub.Message
+		for _, age := range ages {
+			last = message("app", name, "e")
+			last.Keep.Age = age
+			m.publish(last)
+		}
+		place := left(a.base + "p:" + last.Epoch + ":" + name)
+		if stream := left(a.streamKey(last.Epoch, name)); place < stream {
+			t.Errorf("%s: the offset expires after %s, the messages after %s", name, place, stream)
+		}
+		// The marks of fill.lua are in seconds, and clocks of servers differ.
+		if place < time.Hour+time.Minute-patience/2 {
+			t.Errorf("%s: the offset expires after %s", name, place)
+		}
+	}
+}
+
 func TestClosedBrokerRefuses(t *testing.T) {
 	m := startRedis(t).join("")
 	m.subscribe("app", "a")

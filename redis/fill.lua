@@ -12,7 +12,7 @@
 local time = redis.call('TIME')
 local at = redis.call('HMGET', KEYS[1], 'o', 'p', 'q', 'r', 's')
 local name = ':' .. ARGV[2] .. ':' .. ARGV[3]
--- The offset of the last message expires an hour later, at the earliest. Where it is
+-- The offset of the last message expires more than an hour later. Where it is
 -- absent, all messages were published before the first mark of the last hour.
 local hour = tonumber(time[1]) - 3600
 local floor = at[1] or '0'

@@ -39,6 +39,12 @@ func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hu
 	return b.app(all[0].App).sender.publish(ctx, newPublication(all, t))
 }
 
+// offsetTime is how long the offset of a channel's last message is kept, at least: longer
+// than a machine is cut off, and still tries to fill the gap; and by a minute longer than
+// the hour that fill.lua counts on, because its marks are in whole seconds, and a server
+// that takes over has another clock.
+const offsetTime = time.Hour + time.Minute
+
 // A kind is what messages have in common for publish.lua.
 type kind struct {
 	keep int   // how many messages of a channel are kept; 0 for none of this kind
@@ -60,11 +66,10 @@ func (k kind) append(args []string) []string {
 	if k.skip {
 		skip = "1"
 	}
+	ttl := k.age + min(k.age/4, 60_000) // so it is not set each time
 	return append(
-		args, strconv.Itoa(k.keep), strconv.FormatInt(k.age, 10),
-		strconv.FormatInt(k.age+min(k.age/4, 60_000), 10),           // so it is not set each time
-		strconv.FormatInt(max(time.Hour.Milliseconds(), k.age), 10), // longer than a machine is cut off, and still tries to fill the gap
-		skip)
+		args, strconv.Itoa(k.keep), strconv.FormatInt(k.age, 10), strconv.FormatInt(ttl, 10),
+		strconv.FormatInt(max(offsetTime.Milliseconds(), ttl), 10), skip)
 }
 
 // publishArgs returns the arguments of publish.lua for publications.

@@ -184,7 +184,7 @@ local kinds, i = {}, 9
 for kind = 1, tonumber(ARGV[8]) do
 	kinds[text(kind)] = {
 		keep = ARGV[i] ~= '0' and ARGV[i], age = tonumber(ARGV[i + 1]), ttl = ARGV[i + 2],
-		offsetTTL = ARGV[i + 3], skip = ARGV[i + 4] == '1',
+		offsetTTL = ARGV[i + 3], longest = tonumber(ARGV[i + 3]), skip = ARGV[i + 4] == '1',
 	}
 	i = i + 5
 end
@@ -237,7 +237,12 @@ while i <= #ARGV do
 			-- and search the node for messages that were cut each time; so readers do.
 			local stream = streams .. channel
 			call('XADD', stream, 'MAXLEN', '~', kind.keep, number, 'm', envelope)
-			if call('PTTL', stream) < kind.age then call('PEXPIRE', stream, kind.ttl) end
+			local left = call('PTTL', stream)
+			if left < kind.age then
+				call('PEXPIRE', stream, kind.ttl)
+			elseif left > kind.longest then
+				call('PEXPIRE', place, left) -- it has messages of a rule that kept them longer
+			end
 		end
 		call('SPUBLISH', base .. 'c:' .. channel, envelope)
 	end
