@@ -18,6 +18,10 @@ const (
 	// sayBatch bounds the users in one script, except those of one channel.
 	sayBatch = 500
 
+	// maxChanged bounds the changes that wait while Redis is away; with more, everything is
+	// compared.
+	maxChanged = 100_000
+
 	// maxSayPause bounds the pause between attempts to tell Redis.
 	maxSayPause = time.Second
 )
@@ -87,9 +91,20 @@ func (l *lane) occupied(app, channel string) {
 
 func (r *register) note(at place) {
 	r.mu.Lock()
-	r.changed[at] = struct{}{}
+	r.add(at)
 	r.mu.Unlock()
 	r.look()
+}
+
+// add adds to what Redis is to be told. The caller holds mu.
+func (r *register) add(at place) {
+	if len(r.changed) >= maxChanged {
+		clear(r.changed)
+		r.compare = true
+	}
+	if !r.compare {
+		r.changed[at] = struct{}{}
+	}
 }
 
 // doubt has everything compared.
@@ -228,10 +243,10 @@ func (r *register) take() (changed map[place]struct{}, compare bool) {
 func (r *register) putBack(changed map[place]struct{}, compare bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for at := range changed {
-		r.changed[at] = struct{}{}
-	}
 	r.compare = r.compare || compare
+	for at := range changed {
+		r.add(at)
+	}
 	r.look()
 }
 

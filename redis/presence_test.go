@@ -341,3 +341,19 @@ func TestAllMachinesTellTheSame(t *testing.T) {
 		}
 	}
 }
+
+// While Redis is away, clients try ever other channels.
+func TestWhatRedisIsToBeToldIsBounded(t *testing.T) {
+	r := &register{wake: make(chan struct{}, 1), changed: make(map[place]struct{})}
+	for i := range maxChanged + 10 {
+		r.note(place{"app", fmt.Sprint(i), ""})
+	}
+	changed, compare := r.take()
+	if len(changed) > maxChanged || !compare {
+		t.Errorf("%d wait, compare %t", len(changed), compare)
+	}
+	changed = map[place]struct{}{{"app", "a", "ann"}: {}}
+	if r.putBack(changed, false); len(r.changed) != 1 || r.compare {
+		t.Errorf("%v, compare %t", r.changed, r.compare)
+	}
+}
