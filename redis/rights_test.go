@@ -184,6 +184,10 @@ func usePresence(t *testing.T, url string) {
 	watcher.expect("ann")
 	there.close()
 	watcher.expect("")
+	until(t, "what the machine has said that has left is forgotten", func() bool {
+		all, err := here.sayers(t.Context(), here.lane("app").name)
+		return err == nil && !slices.Contains(all, there.id)
+	})
 	here.close()
 }
 
