@@ -255,10 +255,7 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		a.broker.handler.Lost(a.id, s.channel, e.Position)
 		return true
 	case lost:
-		a.broker.measures.lost.Add(1)
-		a.broker.log.Error("messages were lost between redis and this machine: they are no longer kept; clients that can recover begin again",
-			zap.String("app", a.id))
-		a.broker.handler.Lost(a.id, s.channel, hub.Position{Epoch: e.Epoch, Offset: e.before})
+		a.tellLost(s.channel, hub.Position{Epoch: e.Epoch, Offset: e.before})
 	}
 	if !early {
 		a.broker.handler.Deliver(m).Flush()

@@ -47,6 +47,13 @@ func (a *app) catchUp() error {
 	a.mu.Unlock()
 	a.announce(moved, to.Epoch)
 	subs, after := a.unread(to)
+	var latest []uint64
+	if after < to.Offset {
+		if latest, err = a.readLatest(ctx, subs, to.Epoch); err != nil {
+			a.putBack(received)
+			return err
+		}
+	}
 	for low := after; low < to.Offset; low += window {
 		high := min(low+window, to.Offset)
 		all, err := a.read(ctx, subs, to.Epoch, low, high)
@@ -62,6 +69,9 @@ func (a *app) catchUp() error {
 			a.broker.measures.filled.Add(1)
 			a.deliver(all[i].sub, &all[i].envelope, false)
 		}
+	}
+	if latest != nil {
+		a.tellUnsaid(subs, latest, to)
 	}
 	a.finish(received)
 	a.pass(to)

@@ -214,6 +214,37 @@ func TestMessagesThatCannotBeFilledAreReported(t *testing.T) {
 	}
 }
 
+// No later message of the channel says so.
+func TestMessagesThatAGapHasLostAreReportedInAQuietChannel(t *testing.T) {
+	s := startRedis(t)
+	machines := ofMachines(s, 2)
+	m := machines[1]
+	m.subscribe("app", "a", "b", "quiet")
+	machines[0].publish(message("app", "quiet", "first"), message("app", "a", "second"))
+	until(t, "they arrive", func() bool { return len(m.delivered("app")) == 2 })
+	machines[0].publishUnheard(message("app", "a", "lost"))
+	for range 2 {
+		if err := s.do("CLIENT", "KILL", "TYPE", "pubsub").Error(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the loss is told", func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return len(m.lost) > 0
+		})
+		sent := message("app", "b", "after the gap") // nothing follows in a
+		machines[0].publish(sent)
+		var l ledger
+		l.add(sent)
+		l.expect(m, "app", "a", "b", "quiet")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if fmt.Sprint(m.lost) != "[a 3]" {
+		t.Errorf("lost %v", m.lost)
+	}
+}
+
 // publishUnheard publishes a message that no machine gets, and that is not kept.
 func (m *machine) publishUnheard(sent *hub.Message) {
 	m.t.Helper()

@@ -54,6 +54,9 @@ func (a *app) claimKey(name string) string { return a.base + "i:" + name }
 
 func (a *app) streamKey(epoch, channel string) string { return a.base + "s:" + epoch + ":" + channel }
 
+// placeKey has the offset of the last message of a channel, see publish.lua.
+func (a *app) placeKey(epoch, channel string) string { return a.base + "p:" + epoch + ":" + channel }
+
 func (a *app) pubsubName(channel string) string { return a.base + "c:" + channel }
 
 // offsetIn returns the offset of a position, or 0 if it is of another epoch.
