@@ -94,14 +94,26 @@ func (s *stream[P]) channel(of string) *channel[P] {
 	return c
 }
 
+// unheld drops the record of a channel in which nobody has an interest any longer.
+func (h *Hub[P]) unheld(n name) {
+	if c := h.find(n); c != nil && c.enter() {
+		c.drop()
+		c.mu.Unlock()
+	}
+}
+
 // drop removes the record from the map if nothing is left of it. The history of
-// an Interested broker's channel ends with the last subscriber, because the hub
-// does not get its messages any longer. The caller holds mu.
+// an Interested broker's channel ends with the last interest in it, because the hub
+// does not get its messages any longer. Those who wait to subscribe count on it, too:
+// the broker does not fill it again for them. The caller holds mu.
 func (c *channel[P]) drop() {
 	if c.gone || len(c.subs) > 0 || c.pins > 0 || c.filled > 0 {
 		return
 	}
 	h := c.stream.hub
+	if h.interests != nil && h.interests.isHeld(c.name) {
+		return
+	}
 	if c.ring != nil {
 		if c.ring.len() > 0 && h.interests == nil {
 			return

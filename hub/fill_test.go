@@ -172,3 +172,47 @@ func TestFilledMessageIsNotMissingBetweenOlderOnes(t *testing.T) {
 		t.Errorf("after the next message: %+v", past)
 	}
 }
+
+// The broker does not fill the history again for those who come before the last one has
+// left.
+func TestHistoryStaysForThoseWhoComeWhileTheLastSubscriberLeaves(t *testing.T) {
+	type answer struct {
+		missing hub.Missing
+		n       int
+	}
+	for name, ask := range map[string]func(*testHub, *hub.Position) (answer, error){
+		"a subscriber": func(h *testHub, since *hub.Position) (a answer, err error) {
+			m := h.Join("app", &inbox{id: "second"})
+			defer m.Close()
+			err = m.Subscribe(background, "a", 10, hub.From{Since: since}, func(s hub.Standing[string]) { a = answer{s.Missing, len(s.Replayed)} })
+			return a, err
+		},
+		"a reader": func(h *testHub, since *hub.Position) (answer, error) {
+			past, err := h.Past(background, "app", "a", since, 10, false)
+			return answer{past.Missing, len(past.Messages)}, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &filling{at: hub.Position{Epoch: hub.NewEpoch("app"), Offset: 5}, floor: 1, past: make(map[string][]hub.Filled)}
+			h := newHubOn(t, f, func() {})
+			first := h.Join("app", &inbox{id: "first"})
+			subscribe(t, first, "a")
+			f.deliver("a", 6)
+			f.at.Offset = 7 // of a channel that this machine does not get
+			f.beforeSync = func() {
+				first.Close()
+				f.deliver("a", 8)
+			}
+			got, err := ask(h, new(hub.Position{Epoch: f.at.Epoch, Offset: 7}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != (answer{"", 1}) || f.fills != 1 {
+				t.Errorf("%+v after %d fills", got, f.fills)
+			}
+			if kept := h.History(); kept.Messages != 0 {
+				t.Errorf("%d messages are kept for nobody", kept.Messages)
+			}
+		})
+	}
+}

@@ -111,7 +111,7 @@ func New[P any](broker Broker, codec Codec[P]) (*Hub[P], error) {
 	h := &Hub[P]{codec: codec, broker: broker, seed: maphash.MakeSeed(), began: time.Now(), closed: make(chan struct{})}
 	h.Configure(Limits{})
 	if interested, ok := broker.(Interested); ok {
-		h.interests = newInterests(interested)
+		h.interests = newInterests(interested, h.unheld)
 		if store, ok := broker.(SessionStore); ok {
 			h.saver = newSaver(h, store)
 		}

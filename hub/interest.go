@@ -14,11 +14,12 @@ import (
 // to subscribe.
 type interests struct {
 	broker Interested
+	unheld func(name)      // called without mu once nobody holds an interest any longer
 	ctx    context.Context // for calls that nobody waits for; ends with close
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // calls to the broker
 
-	mu     sync.Mutex // guards everything below
+	mu     sync.Mutex // guards everything below; locked after a channel's
 	byName lean.Map[name, *interest]
 	syncs  map[string]*syncCall // by app, while calls run: the next one, or nil
 }
@@ -38,9 +39,9 @@ type interestCall struct {
 	err       error // of a call that is on and not abandoned; set before ended is closed
 }
 
-func newInterests(broker Interested) *interests {
+func newInterests(broker Interested, unheld func(name)) *interests {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &interests{broker: broker, ctx: ctx, cancel: cancel, syncs: make(map[string]*syncCall)}
+	return &interests{broker: broker, unheld: unheld, ctx: ctx, cancel: cancel, syncs: make(map[string]*syncCall)}
 }
 
 // close cancels the calls and waits for them.
@@ -95,11 +96,25 @@ func (i *interests) acquire(ctx context.Context, n name) error {
 	return nil
 }
 
-// release undoes one acquire, after the subscriber has left. It does not wait.
+// release undoes one acquire, after the subscriber has left. It does not wait. The caller
+// does not hold the channel's mu.
 func (i *interests) release(n name) {
 	i.mu.Lock()
+	in := i.byName.Get(n)
+	i.leave(n, in)
+	held := in.count > 0
+	i.mu.Unlock()
+	if !held {
+		i.unheld(n)
+	}
+}
+
+// isHeld reports whether a channel has subscribers, or clients that wait to subscribe.
+func (i *interests) isHeld(n name) bool {
+	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.leave(n, i.byName.Get(n))
+	in := i.byName.Get(n)
+	return in != nil && in.count > 0
 }
 
 // leave counts one subscriber fewer. The caller holds mu.
