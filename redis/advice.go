@@ -27,6 +27,16 @@ func (e *versionError) Error() string {
 func (s *Server) inspect(client rueidis.Client, log *zap.Logger, keystore bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
+	text, unknown := client.Do(ctx, client.B().Info().Build()).ToString()
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	if err := s.checkVersion(info["redis_version"]); err != nil { // first, because earlier versions lack what follows
+		return err
+	}
 	commands := brokerCommands
 	if keystore {
 		commands = keystoreCommands
@@ -34,19 +44,9 @@ func (s *Server) inspect(client rueidis.Client, log *zap.Logger, keystore bool) 
 	if err := s.checkRights(ctx, client, commands); err != nil {
 		return err
 	}
-	text, err := client.Do(ctx, client.B().Info().Build()).ToString()
-	if err != nil {
-		log.Debug("the server's version and settings are not known: the user may not run INFO", zap.Error(s.explain(err)))
+	if unknown != nil {
+		log.Debug("the server's version and settings are not known: the user may not run INFO", zap.Error(s.explain(unknown)))
 		return nil
-	}
-	info := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[name] = value
-		}
-	}
-	if err := s.checkVersion(info["redis_version"]); err != nil {
-		return err
 	}
 	config, err := client.Do(ctx, client.B().ConfigGet().Parameter("save", "client-output-buffer-limit").Build()).AsStrMap()
 	if err != nil {

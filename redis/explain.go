@@ -12,6 +12,9 @@ import (
 
 const tooManyClients = "max number of clients reached"
 
+// unknownProtocol is in the client's error for an answer that is not Redis'.
+const unknownProtocol = "received unknown message type"
+
 const missingRight = "the user lacks a right; docs/configuration.md has the line that allows all that is needed: ACL SETUSER"
 
 // cures are what to do about Redis' errors, by how their texts begin.
@@ -30,6 +33,13 @@ var cures = []struct{ prefix, cure string }{
 	{"CLUSTERDOWN", "the cluster is not complete; see CLUSTER INFO"},
 	{"TRYAGAIN", "the cluster moves a slot; wait until that is done, see CLUSTER NODES"},
 	{"MASTERDOWN", "it is a replica without its primary"},
+	{"SELECT is not allowed in cluster mode", "Cluster has the database 0 only; remove the number from the URL, and choose another prefix instead"},
+	{"DB index is out of range", "it has no database of that number; choose a lower one, or raise its databases"},
+	{"No such master with that name", "the sentinels watch no primary of that name; correct master_set, see SENTINEL MASTERS"},
+	{"unknown command 'SENTINEL'", "it is no sentinel; name the sentinels in the URL, or remove master_set"},
+	{"unknown command 'EVAL'", "it is a sentinel; add ?master_set=<name> to the URL"},
+	{"cluster support disabled", "it is no node of Cluster; remove addr from the URL, or add master_set=<name> if it names sentinels"},
+	{"acl_check_cmd", "Redis 7.0 or Valkey is needed; upgrade it"}, // unknown to scripts of earlier versions
 }
 
 // temporary are errors of a server that is there but serves nobody yet.
@@ -63,6 +73,8 @@ func (s *Server) explain(err error) error {
 		return &serverError{err, fmt.Sprintf("redis at %s: %s: %v", at, cure, err), wrong}
 	}
 	switch {
+	case strings.Contains(err.Error(), unknownProtocol):
+		return &serverError{err, fmt.Sprintf("redis at %s: what answers there is not Redis; correct host and port in the URL: %v", at, err), true}
 	case errors.Is(err, errUnconfirmed):
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s: no replica has the change after %s, and a failover can lose it: start a replica, see INFO replication, or remove durability replica", at, replicaTime)}
 	case errors.Is(err, context.DeadlineExceeded):
