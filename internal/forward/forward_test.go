@@ -3,6 +3,7 @@ package forward_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/internal/forward"
@@ -42,6 +44,7 @@ type gateways struct {
 	forwarder     *forward.Forwarder
 	ending        chan struct{}
 	refusedByNode chan string
+	logs          *observer.ObservedLogs
 }
 
 func start(t *testing.T, knows string) *gateways {
@@ -58,7 +61,8 @@ func start(t *testing.T, knows string) *gateways {
 		Machine: machine, Secret: secret("s"), Server: server,
 		Refused: func(r *http.Request) { g.refusedByNode <- r.RequestURI },
 	})
-	g.forwarder = forward.New(secret(knows), zap.NewNop())
+	core, logs := observer.New(zap.WarnLevel)
+	g.logs, g.forwarder = logs, forward.New(secret(knows), zap.New(core))
 	address, err := url.Parse(g.node.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -200,9 +204,12 @@ func TestAPollIsAnsweredWhenTheServerBetweenStops(t *testing.T) {
 const unknown = `{"code":1,"message":"Session ID unknown"`
 
 func TestAMachineThatCannotBeReachedMakesTheClientReconnect(t *testing.T) {
-	for name, fail := range map[string]func(*gateways){
-		"gone":  func(g *gateways) { g.node.Close() },
-		"other": func(*gateways) {},
+	for name, c := range map[string]struct {
+		fail func(*gateways)
+		says string
+	}{
+		"gone":  {func(g *gateways) { g.node.Close() }, "connection refused"},
+		"other": {func(*gateways) {}, "give each machine a node_address of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			knows := "s"
@@ -211,13 +218,16 @@ func TestAMachineThatCannotBeReachedMakesTheClientReconnect(t *testing.T) {
 			}
 			g := start(t, knows)
 			query := g.open()
-			fail(g)
+			c.fail(g)
 			body, response := g.ask(g.front, http.MethodGet, "/?"+query, "")
 			if response.StatusCode != http.StatusBadRequest || !strings.HasPrefix(body, unknown) {
 				t.Errorf("%s %s", response.Status, body)
 			}
 			if n := g.forwarder.Stats().Failed.Load(); n != 1 {
 				t.Errorf("%d failures are counted", n)
+			}
+			if lines := g.logs.All(); len(lines) != 1 || lines[0].ContextMap()["node_address"] != g.node.URL || !strings.Contains(fmt.Sprint(lines[0].ContextMap()["error"]), c.says) {
+				t.Errorf("logged %v", lines)
 			}
 		})
 	}

@@ -150,7 +150,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, machine stri
 	defer f.inFlight.Add(-1)
 	secret, err := f.secret(r.Context())
 	if err != nil {
-		f.failed(machine, err)
+		f.failed(machine, address, err)
 		engineio.RefuseUnknownSession(w)
 		return
 	}
@@ -247,7 +247,8 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.Host = t.address.Host
 }
 
-var errRefused = errors.New("the other machine does not take forwarded requests from this one; do both have the same Redis and prefix, and the right node_address?")
+var errRefused = errors.New("another process or machine answers at this address; give each machine a node_address of its own, and the same Redis and prefix. " +
+	"If the machine was killed, it is known for 15 seconds more")
 
 // answered checks that an answer is from Engine.IO, and waits while answers are on hold.
 func (f *Forwarder) answered(response *http.Response) error {
@@ -270,15 +271,15 @@ func (f *Forwarder) fail(w http.ResponseWriter, r *http.Request, err error) {
 		engineio.RefuseUnknownSession(w)
 		return
 	}
-	f.failed(t.machine, err)
+	f.failed(t.machine, t.address, err)
 	engineio.RefuseUnknownSession(w)
 }
 
-func (f *Forwarder) failed(machine string, err error) {
+func (f *Forwarder) failed(machine string, address *url.URL, err error) {
 	f.stats.Failed.Add(1)
 	if f.mayLog(machine) {
 		f.log.Warn("a request could not be forwarded to the machine that has its session; the client has to reconnect",
-			zap.String("machine", machine), zap.Error(err))
+			zap.String("machine", machine), zap.String("node_address", address.String()), zap.Error(err))
 	}
 }
 
