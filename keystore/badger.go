@@ -191,7 +191,7 @@ func explain(dir string, err error) error {
 func errInUse(dir string) error {
 	return fmt.Errorf("the keystore in %s is in use, most likely by another running Caddy: "+
 		"change its configuration with `caddy reload` instead of a second start, "+
-		"or give this one another directory with `keystore badger <dir>`", dir)
+		"give this one another directory with `keystore badger <dir>`, or stop that Caddy to copy its keystore", dir)
 }
 
 // whole returns an error if Badger has found the store damaged.

@@ -117,7 +117,7 @@ func TestSecondProcessGetsAdvice(t *testing.T) {
 	if !c.lines.Scan() {
 		t.Fatal("the child did not open the store")
 	}
-	wantRefusal(t, dir, dir, "in use", "caddy reload", "keystore badger <dir>")
+	wantRefusal(t, dir, dir, "in use", "caddy reload", "keystore badger <dir>", "stop that Caddy to copy")
 }
 
 // Two configurations of one process must not either.
