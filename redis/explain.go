@@ -64,7 +64,8 @@ func (s *Server) explain(err error) error {
 	if answer := answerOf(err); answer != "" {
 		for _, c := range cures {
 			if strings.Contains(answer, c.prefix) { // a script's error begins with ERR
-				return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s: %s", at, c.cure, answer)}
+				why, _, _ := strings.Cut(answer, " script: ") // its hash and line tell an operator nothing
+				return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s: %s", at, c.cure, strings.TrimSuffix(why, "."))}
 			}
 		}
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s", at, answer)}

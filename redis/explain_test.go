@@ -87,9 +87,11 @@ func (s *redisServer) asRedis6(user string) string {
 				continue
 			}
 			work.Go(func() { carry(server, client, lacking.Replace) })
-			work.Go(func() { carry(client, server, func(line string) string {
-				return version.ReplaceAllString(named.Replace(line), "redis_version:6")
-			}) })
+			work.Go(func() {
+				carry(client, server, func(line string) string {
+					return version.ReplaceAllString(named.Replace(line), "redis_version:6")
+				})
+			})
 		}
 	})
 	return fmt.Sprintf("redis://%s@%s", user, listener.Addr())

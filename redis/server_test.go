@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -156,6 +158,16 @@ func TestServerThatIsNotThereIsNamedWithoutItsPassword(t *testing.T) {
 	_, err := s.connect(nil)
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte("redis at 127.0.0.1:")) || bytes.Contains([]byte(err.Error()+s.Identity()), []byte("hunter2")) {
 		t.Errorf("%v, identity %s", err, s.Identity())
+	}
+}
+
+func TestServerAnswersAtAUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "redis.sock")
+	startRedis(t, "--unixsocket", path)
+	m := newHolder(t, "unix://realtime:password@"+path)
+	m.open()
+	if at := m.Identity(); !strings.Contains(at, path) {
+		t.Errorf("the keystore is at %s", at)
 	}
 }
 
