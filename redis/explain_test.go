@@ -48,6 +48,7 @@ func TestURLOfAnotherKindOfServerIsNamedWithTheCure(t *testing.T) {
 		"a server in the place of a sentinel":   {single.url() + "?master_set=shop", "remove master_set"},
 		"a sentinel in the place of a server":   {"redis://:guard@" + sentinelHost, "add ?master_set=<name>"},
 		"further nodes of what is no Cluster":   {single.url() + "?addr=" + strings.TrimPrefix(single.defaultURL(), "redis://"), "remove addr"},
+		"a web server, with TLS":                {strings.Replace(site.URL, "http", "rediss", 1), "there is no TLS at this port"},
 		"a web server in the place of a server": {strings.Replace(site.URL, "http", "redis", 1), "correct host and port"},
 	} {
 		t.Run(name, func(t *testing.T) { wantError(t, refusal(t, c.url), c.cure) })

@@ -163,6 +163,9 @@ func tlsCure(err error) (cure string, wrong bool) {
 	case errors.Is(err, errPlainThen):
 		return "check that it runs, and that it has TLS at this port, its tls-port; without TLS, write redis://", false
 	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "there is no TLS at this port; correct host and port, or write redis://", true
+	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "its certificate is of no authority that is trusted here; add ?ca_file=<the authority's certificate> to the URL", true
 	}
