@@ -3,6 +3,7 @@ package manage
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,8 +68,8 @@ func (o Operator) wait(do func() error) error {
 	}
 	c := &o.gateway.changes
 	if n := c.hanging.Load(); n >= maxHangingChanges {
-		return apierr.Unavailable(fmt.Sprintf("%d changes have not been written yet, the disk of the keystore hangs. Nothing was changed. "+
-			"See to the disk of %s.", n, o.gateway.KeystorePlace), changeTimeout)
+		what, see := o.gateway.hang()
+		return apierr.Unavailable(fmt.Sprintf("%d changes have not been written yet, %s. Nothing was changed. First %s.", n, what, see), changeTimeout)
 	}
 	ended := make(chan outcome, 1)
 	go func() {
@@ -107,7 +108,7 @@ func (o Operator) wait(do func() error) error {
 		break
 	}
 	c.hanging.Add(1)
-	o.logger.Error("a change has not been written and was abandoned; the keystore's disk hangs", zap.String("dir", o.gateway.KeystorePlace))
+	o.logger.Error("a change has not been written and was abandoned; the keystore hangs", zap.String("keystore", o.gateway.KeystorePlace))
 	go func() {
 		made := <-ended
 		c.hanging.Add(-1)
@@ -117,6 +118,15 @@ func (o Operator) wait(do func() error) error {
 		}
 		o.logger.Warn("an abandoned change has ended", zap.NamedError("result", made.err))
 	}()
-	return HangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, the disk of the keystore hangs. It may still be made: "+
-		"see to the disk of %s, and look before you repeat it.", o.gateway.KeystorePlace), changeTimeout)}
+	what, see := o.gateway.hang()
+	return HangingError{apierr.Unavailable(fmt.Sprintf("The change has not been written, %s. It may still be made: %s, and look before you repeat it.", what, see), changeTimeout)}
+}
+
+// hang says what hangs while no change is written, and what to see to: a directory's disk,
+// or a server.
+func (g *Gateway) hang() (what, see string) {
+	if strings.Contains(g.KeystorePlace, "://") {
+		return "the server of the keystore does not answer", "see to " + g.KeystorePlace
+	}
+	return "the disk of the keystore hangs", "see to the disk of " + g.KeystorePlace
 }

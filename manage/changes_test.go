@@ -36,6 +36,18 @@ func hangs(o Operator, end <-chan struct{}) error {
 	return err
 }
 
+func TestServerOfTheKeystoreThatHangsIsNoDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := (&Gateway{KeystorePlace: "redis://10.0.0.5:6379/0 rt", Draining: func() bool { return false }}).Operator(zap.NewNop())
+		end := make(chan struct{})
+		err := hangs(o, end)
+		if text := err.Error(); strings.Contains(text, "disk") || !strings.Contains(text, "see to redis://10.0.0.5:6379/0 rt") {
+			t.Error(text)
+		}
+		close(end)
+	})
+}
+
 func TestChangeThatHangsIsNotWaitedFor(t *testing.T) {
 	for name, c := range map[string]struct {
 		draining bool
