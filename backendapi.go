@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,9 +22,7 @@ func (h *Handler) serveAPI(rt *runtime, w http.ResponseWriter, r *http.Request) 
 	if err == nil {
 		return
 	}
-	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // otherwise the client has left
-		h.logger.Error("a backend's request failed", zap.Error(err))
-	}
+	logFault(h.logger, &rt.apiFaults, "a backend's request failed", r, err)
 	refusal := apierr.As(err)
 	if refusal.Status == http.StatusUnauthorized {
 		rate := h.app.AuthFailures

@@ -54,9 +54,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.trace(r, subscribers, nil)
 		return
 	}
-	if _, ok := errors.AsType[*apierr.Error](err); !ok && r.Context().Err() == nil { // otherwise the client has left
-		e.logger.Error("publish failed", zap.Error(err))
-	}
+	logFault(e.logger, &e.publisher.faults, "publish failed", r, err)
 	refusal := e.docs.explain(apierr.As(err))
 	if refusal.Status == http.StatusUnauthorized {
 		rate := e.settings.AuthFailures

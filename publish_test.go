@@ -330,6 +330,10 @@ func TestPublishWhileUnavailable(t *testing.T) {
 	if strings.Contains(body, "secret") || s.logs.FilterMessage("publish failed").Len() != 1 {
 		t.Errorf("answered %s, logged %v", body, s.logs.All())
 	}
+	s.do(t, s.request(t, goodBody))
+	if n := s.logs.FilterMessage("publish failed").Len(); n != 1 {
+		t.Errorf("%d lines for what fails again and again", n)
+	}
 }
 
 func TestStalledBodiesAreCutOff(t *testing.T) {

@@ -29,6 +29,7 @@ type publisher struct {
 	stats    *stats.Stats
 	feeds    *live.Feeds
 	hooks    *hooks
+	faults   limit.Seldom // log lines
 }
 
 // Publish implements manage.Publisher. It does not retain p.Data: the bytes belong
