@@ -22,7 +22,7 @@ func (h *Handler) serveAPI(rt *runtime, w http.ResponseWriter, r *http.Request) 
 	if err == nil {
 		return
 	}
-	logFault(h.logger, &rt.apiFaults, "a backend's request failed", r, err)
+	logFailed(&rt.faults.api, h.logger, "a backend's request failed", r, err)
 	refusal := apierr.As(err)
 	if refusal.Status == http.StatusUnauthorized {
 		rate := h.app.AuthFailures

@@ -386,6 +386,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, place place, exa
 		live:       &rt.live,
 		failed:     &rt.failed,
 		arrived:    &rt.arrived,
+		faults:     &rt.faults,
 		docs:       h.docsPlace(r),
 		logger:     h.logger,
 	}.ServeHTTP(w, r)

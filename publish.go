@@ -40,6 +40,7 @@ type publishEndpoint struct {
 	live       *live.Feeds
 	failed     *access.Failures
 	arrived    *arrivals
+	faults     *faults
 	docs       docsPlace
 	logger     *zap.Logger
 }
@@ -54,7 +55,7 @@ func (e publishEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.trace(r, subscribers, nil)
 		return
 	}
-	logFault(e.logger, &e.publisher.faults, "publish failed", r, err)
+	logFailed(&e.faults.publish, e.logger, "publish failed", r, err)
 	refusal := e.docs.explain(apierr.As(err))
 	if refusal.Status == http.StatusUnauthorized {
 		rate := e.settings.AuthFailures

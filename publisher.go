@@ -29,7 +29,6 @@ type publisher struct {
 	stats    *stats.Stats
 	feeds    *live.Feeds
 	hooks    *hooks
-	faults   limit.Seldom // log lines
 }
 
 // Publish implements manage.Publisher. It does not retain p.Data: the bytes belong

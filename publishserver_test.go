@@ -100,7 +100,7 @@ func newPublishServer(tb testing.TB, change func(*publishEndpoint)) *publishServ
 			registry: s.shop.registry, stats: stats.New(), feeds: feeds,
 		},
 		origins: new(access.Origins), appOrigins: new(access.AppOrigins), refused: new(access.RefusedOrigins),
-		failed: new(access.Failures), arrived: new(arrivals),
+		failed: new(access.Failures), arrived: new(arrivals), faults: new(faults),
 		logger: zap.New(core),
 	}
 	if change != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
-	"github.com/seed-c079cc48/caddy-realtime/internal/limit"
 	"github.com/seed-c079cc48/caddy-realtime/internal/live"
 	"github.com/seed-c079cc48/caddy-realtime/internal/logging"
 	"github.com/seed-c079cc48/caddy-realtime/internal/random"
@@ -76,8 +75,7 @@ type runtime struct {
 
 	current atomic.Pointer[Settings]
 	refused access.RefusedOrigins
-
-	apiFaults limit.Seldom // log lines
+	faults  faults
 
 	appOrigins access.AppOrigins
 	sites      atomic.Pointer[siteOrigins]

@@ -15,10 +15,10 @@
 -- ARGV[9…]  of each kind, five: how many messages of a channel are kept (0: none of this
 --           kind); their age, how long Redis keeps them, and how long the offset of the
 --           channel's last message, in milliseconds; and 1 if it is not part of the history.
---           Then of each publish: how many messages it has; and the name of its idempotency key,
---           or ''. If it has one, also the digest of the body that it came with, 32 bytes;
---           and the messages' numbers of subscribers, which a repetition is answered. Then
---           of each of its messages, three: the number of its kind, channel and body.
+--           Then of each publish: how many messages it has; and the name of its idempotency
+--           key, or ''. If it has one, also the digest of the body that it came with, 32
+--           bytes; and the messages' numbers of subscribers, which a repetition is answered.
+--           Then of each of its messages, three: the number of its kind, channel and body.
 --
 -- Returns of each publish a text of words: what has happened: 'published', 'replayed',
 -- 'limited' or 'mismatch'; if there is a limit, how many more are accepted, in how many
@@ -132,7 +132,8 @@ local number -- the offset as a text
 
 -- locate reads where the app stands, begins a new epoch if necessary, and notes where the
 -- app stands after all publishes. It returns false if there is no epoch to begin. This is
--- the first write: with no memory left it is refused, and nothing has happened.
+-- the first write, except for a repetition's: with no memory left it is refused, and
+-- nothing has happened.
 local function locate()
 	local at = call('HMGET', KEYS[1], 'e', 'o', 'r', 's')
 	local begun, last, marked, place = at[1], at[2] or '0', at[3] or 0, at[4] or 0
