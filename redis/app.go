@@ -225,7 +225,7 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		a.mu.Unlock()
 		return true
 	}
-	lost := s.filled && e.before > max(offsetIn(e.Epoch, s.since), offsetIn(e.Epoch, s.last))
+	lost := s.filled && e.before > s.reached(e.Epoch)
 	if lost && fill && e.before > offsetIn(e.Epoch, a.at) {
 		a.mu.Unlock()
 		return false

@@ -213,7 +213,7 @@ func TestOffsetOfAChannelIsKnownAsLongAsItsHistory(t *testing.T) {
 			last.Keep.Age = age
 			m.publish(last)
 		}
-		place := left(a.base + "p:" + last.Epoch + ":" + name)
+		place := left(a.placeKey(last.Epoch, name))
 		if stream := left(a.streamKey(last.Epoch, name)); place < stream {
 			t.Errorf("%s: the offset expires after %s, the messages after %s", name, place, stream)
 		}

@@ -16,7 +16,7 @@ const (
 	// one message.
 	window = 10_000
 
-	// readChunk bounds the streams that are asked for in one round trip.
+	// readChunk bounds the subscriptions that are asked about in one round trip.
 	readChunk = 500
 )
 
@@ -178,32 +178,42 @@ func (a *app) unread(to hub.Position) (subs []*subscription, after uint64) {
 
 // read returns the messages of the streams with offsets above low, up to high.
 func (a *app) read(ctx context.Context, subs []*subscription, epoch string, low, high uint64) (all []found, err error) {
+	c := a.broker.client
+	err = a.readEach(ctx, subs, func(s *subscription) rueidis.Completed {
+		first := max(low, offsetIn(epoch, s.since)) + 1
+		return c.B().Xrange().Key(a.streamKey(epoch, s.channel)).Start(strconv.FormatUint(first, 10)).End(strconv.FormatUint(high, 10)).Build()
+	}, func(s *subscription, answer rueidis.RedisResult) error {
+		entries, err := answer.AsXRange()
+		for _, entry := range entries {
+			e, failed := readHeader(entry.FieldValues["m"])
+			if failed != nil {
+				a.unreadable(failed)
+				continue
+			}
+			all = append(all, found{s, e})
+		}
+		return err
+	})
+	return all, err
+}
+
+// readEach has a command of each subscription answered, and read.
+func (a *app) readEach(ctx context.Context, subs []*subscription, command func(*subscription) rueidis.Completed, read func(*subscription, rueidis.RedisResult) error) (err error) {
 	for chunk := range slices.Chunk(subs, readChunk) {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		c := a.broker.client
 		commands := make([]rueidis.Completed, len(chunk))
 		for i, s := range chunk {
-			first := max(low, offsetIn(epoch, s.since)) + 1
-			commands[i] = c.B().Xrange().Key(a.streamKey(epoch, s.channel)).Start(strconv.FormatUint(first, 10)).End(strconv.FormatUint(high, 10)).Build()
+			commands[i] = command(s)
 		}
-		for i, answer := range c.DoMulti(ctx, commands...) {
-			entries, failed := answer.AsXRange()
-			err = errors.Join(err, failed)
-			for _, entry := range entries {
-				e, failed := readHeader(entry.FieldValues["m"])
-				if failed != nil {
-					a.unreadable(failed)
-					continue
-				}
-				all = append(all, found{chunk[i], e})
-			}
+		for i, answer := range a.broker.client.DoMulti(ctx, commands...) {
+			err = errors.Join(err, read(chunk[i], answer))
 		}
 		cancel()
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // merge adds the received messages up to an offset, and sorts all. It returns those

@@ -255,7 +255,7 @@ func (m *machine) publishUnheard(sent *hub.Message) {
 	offset := strconv.FormatUint(position.Offset+1, 10)
 	for _, answer := range c.DoMulti(ctx,
 		c.B().Hset().Key(a.positionKey()).FieldValue().FieldValue("o", offset).Build(),
-		c.B().Set().Key(a.base+"p:"+position.Epoch+":"+sent.Channel).Value(offset).Build(),
+		c.B().Set().Key(a.placeKey(position.Epoch, sent.Channel)).Value(offset).Build(),
 	) {
 		if err := answer.Error(); err != nil {
 			m.t.Fatal(err)

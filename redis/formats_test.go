@@ -98,7 +98,7 @@ func (s *redisServer) inject(m *machine, text string) {
 	epoch, offset := head[0], head[1]
 	for _, command := range [][]string{
 		{"HSET", a.positionKey(), "e", epoch, "o", offset},
-		{"SET", a.base + "p:" + epoch + ":a", offset},
+		{"SET", a.placeKey(epoch, "a"), offset},
 		{"XADD", a.base + "s:" + epoch + ":a", offset + "-0", "m", text},
 		{"SPUBLISH", a.base + "c:a", text},
 	} {
@@ -155,7 +155,7 @@ func TestMessagesOfALaterVersionThatWereMissedAreSaidAsLost(t *testing.T) {
 	a := m.app("app")
 	for _, command := range [][]string{
 		{"HSET", a.positionKey(), "o", "2"},
-		{"SET", a.base + "p:" + first.Epoch + ":a", "2"},
+		{"SET", a.placeKey(first.Epoch, "a"), "2"},
 		{"XADD", a.base + "s:" + first.Epoch + ":a", "2-0", "m", text},
 	} {
 		if err := s.do(command...).Error(); err != nil {

@@ -23,6 +23,12 @@ type subscription struct {
 	copy rosterCopy // of the channel's members
 }
 
+// reached returns the offset up to which the hub has got the channel's history in an
+// epoch. The caller holds app.mu.
+func (s *subscription) reached(epoch string) uint64 {
+	return max(offsetIn(epoch, s.since), offsetIn(epoch, s.last))
+}
+
 // Interest implements hub.Interested.
 func (b *broker) Interest(ctx context.Context, id, channel string, on bool) error {
 	ctx, done, err := b.beginWithin(ctx, requestTimeout)

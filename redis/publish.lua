@@ -250,5 +250,5 @@ while i <= #ARGV do
 	n, i = n + 1, last + 1
 	answers[n] = answer
 end
-if epoch and offset < reserved then call('HSET', KEYS[1], 'o', text(offset)) end
+if epoch and offset < reserved then call('HSET', KEYS[1], 'o', number) end
 return answers

@@ -192,8 +192,7 @@ func (a *app) conclude(p *publication, answer rueidis.RedisMessage) (o hub.Outco
 		o.Replayed = true
 		return o, hub.Replay(rest, p.all)
 	}
-	epoch, offset, _ := strings.Cut(rest, " ")
-	at, err := readPosition([]string{epoch, offset})
+	at, err := readPosition(strings.Split(rest, " "))
 	if err != nil {
 		return o, err
 	}

@@ -2,9 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"strconv"
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -14,30 +11,18 @@ import (
 // readLatest returns the offsets of the channels' latest messages, apart from those that
 // are never kept. An offset is 0 if Redis does not know it, or no longer.
 func (a *app) readLatest(ctx context.Context, subs []*subscription, epoch string) (all []uint64, err error) {
-	for chunk := range slices.Chunk(subs, readChunk) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		c := a.broker.client
-		commands := make([]rueidis.Completed, len(chunk))
-		for i, s := range chunk {
-			commands[i] = c.B().Get().Key(a.placeKey(epoch, s.channel)).Build()
+	c := a.broker.client
+	err = a.readEach(ctx, subs, func(s *subscription) rueidis.Completed {
+		return c.B().Get().Key(a.placeKey(epoch, s.channel)).Build()
+	}, func(_ *subscription, answer rueidis.RedisResult) error {
+		offset, err := answer.AsUint64()
+		if rueidis.IsRedisNil(err) {
+			err = nil
 		}
-		for _, answer := range c.DoMulti(ctx, commands...) {
-			text, failed := answer.ToString()
-			var offset uint64
-			if failed == nil {
-				offset, failed = strconv.ParseUint(text, 10, 64)
-			}
-			if !rueidis.IsRedisNil(failed) {
-				err = errors.Join(err, failed)
-			}
-			all = append(all, offset)
-		}
-		cancel()
-		if err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+		all = append(all, offset)
+		return err
+	})
+	return all, err
 }
 
 // tellUnsaid tells the hub of which channels there were messages, up to a position, that
@@ -56,8 +41,7 @@ func (a *app) tellUnsaid(subs []*subscription, latest []uint64, to hub.Position)
 func (a *app) skipTo(s *subscription, latest, to hub.Position) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known := max(offsetIn(to.Epoch, s.since), offsetIn(to.Epoch, s.last))
-	if latest.Offset <= known || latest.Offset > to.Offset || a.subs[s.channel] != s {
+	if latest.Offset <= s.reached(to.Epoch) || latest.Offset > to.Offset || a.subs[s.channel] != s {
 		return false
 	}
 	s.last = latest
