@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"io/fs"
 	"os"
 	"reflect"
 	"regexp"
@@ -130,45 +129,6 @@ func TestLimitsPageHasTheDefaults(t *testing.T) {
 	for _, row := range rows {
 		if want := globalForms()[row[1]].def.caddyfile; row[2] != want {
 			t.Errorf("the default of %s is %q, and %q in the table", row[1], want, row[2])
-		}
-	}
-}
-
-// TestLogLinesInTheDocumentsExist checks that the messages in docs/operating.md are in
-// the code, where a message can continue.
-func TestLogLinesInTheDocumentsExist(t *testing.T) {
-	var code strings.Builder
-	err := fs.WalkDir(os.DirFS("."), ".", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && slices.Contains([]string{"node_modules", ".git", "tests", "bench"}, entry.Name()):
-			return fs.SkipDir
-		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		code.Write(text)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile("docs/operating.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(page), "\n## Logs\n")
-	section, _, _ := strings.Cut(after, "\n## ")
-	rows := regexp.MustCompile("(?m)^\\| (`.*?) \\| (?:info|warn|error) \\|").FindAllStringSubmatch(section, -1)
-	if len(rows) < 20 {
-		t.Fatalf("only found %q", rows)
-	}
-	for _, row := range rows {
-		for _, match := range regexp.MustCompile("`(.*?)`").FindAllStringSubmatch(row[1], -1) {
-			if !strings.Contains(code.String(), match[1]) {
-				t.Errorf("docs/operating.md has the log line %q, which the code has not", match[1])
-			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (s *socket) fetch(app *keystore.App, asked recoverRequest) bool {
 		return true
 	}
 	if !errors.Is(err, errNoSession) {
-		logSeldom(&rt.faults.fetch, rt.log.Warn, "a session could not be taken from another machine; its client begins again", zap.String("app", app.ID), zap.Error(err))
+		rt.faults.fetch.Log(rt.log.Warn, "a session could not be taken from another machine; its client begins again", zap.String("app", app.ID), zap.Error(err))
 	}
 	return false
 }
@@ -91,7 +91,7 @@ func (rt *runtime) askForSession(ctx context.Context, machine string, q sessionQ
 	case errors.Is(err, cluster.ErrUnknown):
 		return nil, nil
 	case err != nil:
-		logSeldom(&rt.faults.release, rt.log.Info, "a machine does not release a session, which is taken from it", zap.String("machine", machine), zap.Error(err))
+		rt.faults.release.Log(rt.log.Info, "a machine does not release a session, which is taken from it", zap.String("machine", machine), zap.Error(err))
 		return nil, nil
 	}
 	var r *hub.SessionRecord

@@ -216,9 +216,7 @@ func (o *others) ask(name string, body any, read func(machine string, answer []b
 	if err == nil {
 		return nil
 	}
-	if o.seldom.Now() {
-		o.log.Warn("another machine has not answered, so that lists and numbers lack what it has", zap.String("question", name), zap.Error(err))
-	}
+	o.seldom.Log(o.log.Warn, "another machine has not answered, so that lists and numbers lack what it has", zap.String("question", name), zap.Error(err))
 	return errUnanswered(err)
 }
 

@@ -81,8 +81,8 @@ func (h *sharedHooks) State(app, hook string) (manage.HookState, bool) {
 	if err == nil {
 		err = json.Unmarshal(answer, &a)
 	}
-	if err != nil && others.seldom.Now() {
-		h.log.Warn("the machine that sends a webhook has not said how its deliveries are going", zap.String("machine", sender), zap.Error(err))
+	if err != nil {
+		others.seldom.Log(h.log.Warn, "the machine that sends a webhook has not said how its deliveries are going", zap.String("machine", sender), zap.Error(err))
 	}
 	return a.State, a.Known
 }

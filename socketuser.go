@@ -34,7 +34,7 @@ func (s *socket) joinUser(joined func()) error {
 	defer cancel()
 	err := s.member.Subscribe(ctx, userChannel(user), math.MaxInt, hub.From{}, func(hub.Standing[*socketio.Broadcast]) { joined() })
 	if err != nil {
-		logSeldom(&s.runtime.faults.join, s.runtime.log.Error, "a socket could not join those of its user", zap.String("app", s.app), zap.Error(err))
+		s.runtime.faults.join.Log(s.runtime.log.Error, "a socket could not join those of its user", zap.String("app", s.app), zap.Error(err))
 		return apierr.Unavailable("The server could not prepare what is published to the user. Try again.", time.Second)
 	}
 	s.settleUser() // its token may have been revoked meanwhile

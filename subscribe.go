@@ -128,7 +128,7 @@ func (s *socket) subscribed(e *socketio.Event, channel string, limit int, err er
 	case errors.Is(err, hub.ErrTooMany):
 		s.refuse(e, channel, apierr.TooManyChannels(limit))
 	default:
-		logSeldom(&s.runtime.faults.subscribe, s.runtime.log.Error, "subscribe failed", zap.String("app", s.app), zap.Error(err))
+		s.runtime.faults.subscribe.Log(s.runtime.log.Error, "subscribe failed", zap.String("app", s.app), zap.Error(err))
 		s.refuse(e, channel, apierr.As(err))
 	}
 }

@@ -173,8 +173,8 @@ func (a *app) fail(err error) {
 	a.mu.Lock()
 	a.behind = true
 	a.mu.Unlock()
-	if a.broker.ctx.Err() == nil && a.broker.stuck.Now() { // while Cluster moves the app's slot, too
-		a.broker.log.Warn("cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.server.explain(err)))
+	if a.broker.ctx.Err() == nil { // while Cluster moves the app's slot, too
+		a.broker.stuck.Log(a.broker.log.Warn, "cannot read what was missed", zap.String("app", a.id), zap.Error(a.broker.server.explain(err)))
 	}
 	_ = sleep(a.broker.ctx, minPause)
 }
@@ -265,9 +265,7 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 
 // unreadable logs that a message cannot be read.
 func (a *app) unreadable(err error) {
-	if a.broker.seldom.Now() {
-		a.broker.log.Error("a message is unreadable; clients that can recover begin again", zap.String("app", a.id), zap.Error(err))
-	}
+	a.broker.seldom.Log(a.broker.log.Error, "a message is unreadable; clients that can recover begin again", zap.String("app", a.id), zap.Error(err))
 }
 
 // moveTo makes an epoch that of the app, and reports whether it had another one before.

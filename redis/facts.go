@@ -211,8 +211,8 @@ func (b *broker) ReadFacts(ctx context.Context, app string, after webhook.FactID
 		if err != nil {
 			return p, err
 		}
-		if f.Event.Type == "" && b.seldom.Now() {
-			b.log.Error("what happened in an app has a type that this version does not know; its webhooks do not get it; all machines need the same version of the gateway",
+		if f.Event.Type == "" {
+			b.seldom.Log(b.log.Error, "what happened in an app has a type that this version does not know; its webhooks do not get it; all machines need the same version of the gateway",
 				zap.String("app", app), zap.String("type", entry.FieldValues["t"]))
 		}
 		p.Facts = append(p.Facts, f)

@@ -240,9 +240,7 @@ func (a *app) takeNotice(s *subscription, text string) {
 	}
 	n, err := readNotice(text)
 	if err != nil { // of another version: what Redis has of the members may be readable
-		if a.broker.seldom.Now() {
-			a.broker.log.Error("a change of a channel's members is unreadable; all of them are read again", zap.String("app", a.id), zap.Error(err))
-		}
+		a.broker.seldom.Log(a.broker.log.Error, "a change of a channel's members is unreadable; all of them are read again", zap.String("app", a.id), zap.Error(err))
 		n.at = hub.Position{Epoch: "unreadable"} // unlike any that is known
 	}
 	a.mu.Lock()

@@ -51,9 +51,8 @@ func (a *app) skipTo(s *subscription, latest, to hub.Position) bool {
 // tellLost tells the hub that messages of a channel, up to a position, are lost.
 func (a *app) tellLost(channel string, at hub.Position) {
 	a.broker.measures.lost.Add(1)
-	if suppressed, ok := a.broker.losses.Allow(); ok {
-		a.broker.log.Error("messages were lost between redis and this machine: they are no longer kept; clients that can recover begin again",
-			zap.String("app", a.id), zap.Int64("suppressed", suppressed))
-	}
+	a.broker.losses.Log(a.broker.log.Error,
+		"messages were lost between redis and this machine: they are no longer kept; clients that can recover begin again",
+		zap.String("app", a.id))
 	a.broker.handler.Lost(a.id, channel, at)
 }

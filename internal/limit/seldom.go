@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
 
@@ -39,4 +40,12 @@ func (s *Seldom) Allow() (suppressed int64, ok bool) {
 		return 0, false
 	}
 	return s.suppressed.Swap(0), true
+}
+
+// Log writes the line, if it should be written, with the number of those that were
+// suppressed since the last one. log is a method of a logger.
+func (s *Seldom) Log(log func(string, ...zap.Field), what string, fields ...zap.Field) {
+	if suppressed, ok := s.Allow(); ok {
+		log(what, append(fields, zap.Int64("suppressed", suppressed))...)
+	}
 }
