@@ -130,7 +130,7 @@ func (l *lane) persist(ctx context.Context, try func(rueidis.DedicatedClient) (d
 			return err
 		}
 		done, err := try(conn)
-		_, refused := rueidis.IsRedisErr(err)
+		refused := answerOf(err) != ""
 		switch {
 		case done && err == nil:
 			return nil

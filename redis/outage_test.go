@@ -206,6 +206,20 @@ func TestServerWithoutMemoryAcceptsNothingOfABatch(t *testing.T) {
 	})
 }
 
+func TestServerWithoutMemoryRefusesTheFirstSubscriptionOfAnApp(t *testing.T) {
+	s := startRedis(t)
+	m := s.join("")
+	if err := s.do("CONFIG", "SET", "maxmemory", "1").Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Interest(t.Context(), "app", "a", true); err == nil || !strings.Contains(err.Error(), "maxmemory") {
+		t.Errorf("%v, not what Redis answered", err)
+	}
+	if err := m.Sync(t.Context(), "other"); err == nil || !strings.Contains(err.Error(), "maxmemory") {
+		t.Errorf("%v, not what Redis answered", err)
+	}
+}
+
 func TestMachineThatIsBehindCatchesUp(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)

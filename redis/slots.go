@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/rueidis"
 )
@@ -46,7 +47,7 @@ func patiently(ctx context.Context, f func() error) error {
 
 // moving reports whether an error means that a slot of Cluster is being moved.
 func moving(err error) bool {
-	answer, ok := rueidis.IsRedisErr(err)
+	answer, ok := errors.AsType[*rueidis.RedisError](err) // it may be explained
 	if !ok {
 		return false
 	}
