@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
 
 // A durable is a machine that answers once a replica has what it has written.
@@ -69,6 +70,37 @@ func TestDurableWriteIsAnsweredWhenAReplicaHasIt(t *testing.T) {
 	if n := len(one.delivered("app")); n != 2 {
 		t.Errorf("%d messages, not 2", n)
 	}
+}
+
+func TestChangeThatNoReplicaHasIsKnownToAllGateways(t *testing.T) {
+	t.Parallel()
+	primary := startRedis(t)
+	replica := primary.replica()
+	mayWait(t, primary)
+	registries := make([]*keystore.Registry, 2)
+	for i := range registries {
+		m := newHolder(t, primary.url())
+		m.Durability = "replica"
+		m.provision()
+		registries[i], _ = m.open()
+	}
+	one, other := registries[0], registries[1]
+	kept, doomed := create(t, one, "kept").App, create(t, one, "doomed").App
+	knows(t, other, doomed.ID, "doomed")
+
+	replica.signal(syscall.SIGSTOP)
+	defer replica.signal(syscall.SIGCONT)
+	_, err := one.RevokeKey(kept.ID, kept.Keys[0].ID)
+	wantUnconfirmed(t, err)
+	wantUnconfirmed(t, one.Delete(doomed.ID))
+	if n, err := primary.do("ZCARD", "rt:{apps}:pending").AsInt64(); n != 0 || err != nil {
+		t.Errorf("%d changes are pending, %v", n, err)
+	}
+	until(t, "the other gateway knows of both", func() bool {
+		_, found := other.App(doomed.ID)
+		app, _ := other.App(kept.ID)
+		return !found && !app.Key(kept.Keys[0].ID).Revoked.IsZero()
+	})
 }
 
 func TestFailoverLosesNothingThatADurableMachineHasAnswered(t *testing.T) {

@@ -169,7 +169,8 @@ func (s *store) advance(version int64) {
 	}
 }
 
-// endPending ends a change, "<number> <id>", for the gateway that began it.
+// endPending ends a change, "<number> <id>", whose answer is not known, most often for
+// another gateway.
 func (s *store) endPending(change string) error {
 	text, id, ok := strings.Cut(change, " ")
 	number, err := strconv.ParseInt(text, 10, 64)
@@ -181,7 +182,7 @@ func (s *store) endPending(change string) error {
 		return err
 	}
 	_, exists := records[id]
-	return s.end(s.ctx, id, number, !exists, true)
+	return s.end(s.ctx, run, id, number, !exists, true)
 }
 
 // subscribe receives notifications, over a connection of its own, which is opened again

@@ -205,7 +205,7 @@ func TestDeletionLeavesALaterAppInTheIndex(t *testing.T) {
 	if err := s.Put(t.Context(), nil, app); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.end(t.Context(), app.ID, number, true, true); err != nil {
+	if err := s.end(t.Context(), run, app.ID, number, true, true); err != nil {
 		t.Fatal(err)
 	}
 	if apps, err := s.Load(t.Context()); err != nil || len(apps) != 1 {

@@ -375,11 +375,14 @@ func (s *store) change(ctx context.Context, id string, before *keystore.App, rem
 		}
 		result, err = write(ctx, string(kept))
 	}
+	if errors.Is(err, errUnconfirmed) { // it was made, and the other gateways must know
+		_ = s.endPending(fmt.Sprintf("%d %s", number, id))
+	}
 	if err != nil {
 		return err // the change stays pending, and is ended later
 	}
 	gone := result == vanished || result == swapped && remove
-	if err := s.end(ctx, id, number, gone, result == swapped); err != nil {
+	if err := s.end(ctx, s.server.write, id, number, gone, result == swapped); err != nil {
 		return err
 	}
 	if result == swapped || result == vanished && remove {
@@ -418,11 +421,12 @@ func (s *store) begin(ctx context.Context, id string) (number int64, err error) 
 	return number, err
 }
 
-// end is the last step of a change.
-func (s *store) end(ctx context.Context, id string, number int64, gone, changed bool) error {
+// end is the last step of a change. write is [Server.write], or run where nobody waits for
+// an answer.
+func (s *store) end(ctx context.Context, write writer, id string, number int64, gone, changed bool) error {
 	n := s.names
 	return s.call(ctx, func(ctx context.Context, c rueidis.Client) error {
-		answer, err := s.server.write(ctx, c, scriptEnd, []string{n.index, n.pending, n.version},
+		answer, err := write(ctx, c, scriptEnd, []string{n.index, n.pending, n.version},
 			[]string{id, strconv.FormatInt(number, 10), flag(gone), flag(changed), n.channel}).ToArray()
 		if err != nil {
 			return err
