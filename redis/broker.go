@@ -63,6 +63,7 @@ type broker struct {
 	seldom  limit.Seldom // log lines about what is unreadable
 	stuck   limit.Seldom // and about what cannot be read at the moment
 	losses  limit.Seldom // and about what is lost, which is most often so in many channels
+	ends    limit.Seldom // and about connections that end, which all lanes have at once
 	handler hub.Handler
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join

@@ -78,7 +78,9 @@ func (l *lane) run() {
 			return
 		}
 		l.broker.measures.reconnects.Add(1)
-		l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
+		if l.broker.ends.Now() {
+			l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
+		}
 		if time.Since(began) > maxPause {
 			pause = minPause
 		}

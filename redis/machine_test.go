@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 )
 
@@ -50,11 +51,16 @@ func join(t testing.TB, url, prefix string) *machine {
 
 func joinServer(t testing.TB, server Server) *machine {
 	t.Helper()
+	return joinLogged(t, server, zaptest.NewLogger(t, zaptest.Level(zapLevel)))
+}
+
+func joinLogged(t testing.TB, server Server, log *zap.Logger) *machine {
+	t.Helper()
 	module := Broker{server}
 	if err := module.provision("broker"); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := module.Open(zaptest.NewLogger(t, zaptest.Level(zapLevel)))
+	opened, err := module.Open(log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // progress waits until n more messages have been accepted.
@@ -217,6 +219,23 @@ func TestServerWithoutMemoryRefusesTheFirstSubscriptionOfAnApp(t *testing.T) {
 	}
 	if err := m.Sync(t.Context(), "other"); err == nil || !strings.Contains(err.Error(), "maxmemory") {
 		t.Errorf("%v, not what Redis answered", err)
+	}
+}
+
+func TestConnectionsThatEndAreOneLineIn10Seconds(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	core, logs := observer.New(zap.WarnLevel)
+	m := joinLogged(t, Server{URL: s.url()}, zap.New(core))
+	began := time.Now()
+	for i := range 20 {
+		m.subscribe(fmt.Sprint("app", i), "a")
+	}
+	s.kill()
+	until(t, "all lanes have tried to connect some times", func() bool { return m.measures.reconnects.Load() > 40 })
+	lines := logs.FilterMessage("connection lost; subscribing again").Len()
+	if most := 1 + int(time.Since(began)/(10*time.Second)); lines < 1 || lines > most {
+		t.Errorf("%d lines, not 1 to %d", lines, most)
 	}
 }
 
