@@ -53,9 +53,7 @@ func (s *store) poll() {
 		if err != nil {
 			continue
 		}
-		if err := s.compare(version, known, wasAway); err != nil {
-			s.log.Error("the keystore cannot be used; apps and keys stay as they are known", zap.Error(err))
-		}
+		s.compare(version, known, wasAway)
 		for _, change := range pending {
 			if err := s.endPending(change); err != nil {
 				s.log.Warn("a change of a gateway that crashed cannot be ended; it is tried again", zap.String("change", change), zap.Error(err))
@@ -105,14 +103,11 @@ func (s *store) noteAway(err error) (back bool) {
 }
 
 // compare finds out whether changes were missed. known is the version that was known
-// before the poll. The error, that Redis has lost the keystore, is returned once.
-func (s *store) compare(version, known int64, doubt bool) error {
+// before the poll.
+func (s *store) compare(version, known int64, doubt bool) {
 	wasLost := s.isLost()
-	if err := s.checkVersion(version); err != nil {
-		if wasLost {
-			return nil
-		}
-		return err
+	if s.checkVersion(version) != nil {
+		return
 	}
 	reverted := version < known
 	if reverted {
@@ -122,16 +117,15 @@ func (s *store) compare(version, known int64, doubt bool) error {
 	missed := s.behind(version)
 	if missed && !doubt {
 		if !s.wait(grace) {
-			return nil
+			return
 		}
 		missed = s.behind(version)
 	}
 	if !missed && !doubt {
-		return nil
+		return
 	}
 	s.catchUp(version, missed)
 	s.changed("")
-	return nil
 }
 
 // behind reports whether changes up to a version may be unknown.

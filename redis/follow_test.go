@@ -289,6 +289,27 @@ func TestServerThatLostItsDataEmptiesNoGateway(t *testing.T) {
 	}
 }
 
+func TestAppIsKeptThatIsChangedWhileTheLossOfItsDataIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	m := newHolder(t, server.url())
+	registry, s := m.open()
+	id := create(t, registry, "shop").App.ID
+	until(t, "the copy has the app", func() bool { return strings.Contains(m.copyText(), id) })
+	server.do("FLUSHALL")
+	_, err := s.Get(t.Context(), id)
+	wantError(t, err, "has lost the keystore")
+	_, err = registry.Update(id, func(a *keystore.App) error { a.Name = "store"; return nil })
+	wantError(t, err, "has lost the keystore")
+	m.logged("the keystore cannot be used")
+	if err := registry.Close(); err != nil { // after what it had to look up
+		t.Fatal(err)
+	}
+	if _, ok := registry.App(id); !ok || !strings.Contains(m.copyText(), id) {
+		t.Error("the app is gone")
+	}
+}
+
 // A failover loses what was not replicated: every machine then has what Redis has.
 func TestServerThatLostChangesIsFollowed(t *testing.T) {
 	t.Parallel()

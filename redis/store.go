@@ -197,9 +197,14 @@ func (s *store) checkVersion(version int64) error {
 	if s.kept != nil {
 		known = max(known, s.kept.Version)
 	}
+	wasLost := s.lost
 	s.lost = version == 0 && known > 0
 	if s.lost {
-		return s.errLost()
+		err := s.errLost()
+		if !wasLost && s.loaded { // otherwise it is the error of the start
+			s.log.Error("the keystore cannot be used; apps and keys stay as they are known", zap.Error(err))
+		}
+		return err
 	}
 	if version < known && s.kept != nil {
 		s.log.Warn("redis has lost changes of the keystore: it is older than the last copy",
@@ -251,6 +256,14 @@ func (s *store) Get(ctx context.Context, id string) (*keystore.App, error) {
 	}
 	record, ok := records[id]
 	if !ok {
+		// It is deleted, or all are lost.
+		version, _, err := s.look(ctx)
+		if err == nil {
+			err = s.checkVersion(version)
+		}
+		if err != nil {
+			return nil, err
+		}
 		s.note(id, nil)
 		return nil, nil
 	}
