@@ -86,11 +86,11 @@ func (s *sockets) userNames(app, after string, limit int) (page []string, next s
 }
 
 // Find implements manage.Sockets.
-func (s *sockets) Find(app, id string) (manage.Connection, bool) {
+func (s *sockets) Find(app, id string) (manage.Connection, bool, error) {
 	if sock := s.find(app, id); sock != nil {
-		return sock.view(), true
+		return sock.view(), true, nil
 	}
-	return manage.Connection{}, false
+	return manage.Connection{}, false, nil
 }
 
 // Disconnect implements manage.Sockets.

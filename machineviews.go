@@ -63,10 +63,11 @@ func questionsTo(s manage.Sockets, c manage.Channels, counted *sockets, p *prese
 			return socketPage{Page: page, More: next != ""}, nil
 		}),
 		questionFind: answering(func(q viewQuestion) (socketPage, error) {
-			if found, ok := s.Find(q.App, q.ID); ok {
-				return socketPage{Page: []manage.Connection{found}}, nil
+			found, ok, err := s.Find(q.App, q.ID)
+			if !ok {
+				return socketPage{}, err
 			}
-			return socketPage{}, nil
+			return socketPage{Page: []manage.Connection{found}}, nil
 		}),
 		questionDisconnect: answering(func(q viewQuestion) (bool, error) { return s.Disconnect(q.App, q.ID, q.Reason) }),
 		questionUsers: answering(func(q viewQuestion) (userPage, error) {
@@ -164,17 +165,17 @@ func cut[T any](page []T, limit int, more bool) ([]T, bool) {
 }
 
 // Find implements manage.Sockets.
-func (s allSockets) Find(app, id string) (manage.Connection, bool) {
-	if found, ok := s.Sockets.Find(app, id); ok {
-		return found, true
+func (s allSockets) Find(app, id string) (manage.Connection, bool, error) {
+	if found, ok, err := s.Sockets.Find(app, id); ok || err != nil {
+		return found, ok, err
 	}
-	others, _ := askAll[socketPage](s.others, questionFind, viewQuestion{App: app, ID: id})
+	others, err := askAll[socketPage](s.others, questionFind, viewQuestion{App: app, ID: id})
 	for _, other := range others {
 		if len(other.Page) > 0 {
-			return other.Page[0], true
+			return other.Page[0], true, nil
 		}
 	}
-	return manage.Connection{}, false
+	return manage.Connection{}, false, err
 }
 
 // Disconnect implements manage.Sockets.

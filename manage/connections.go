@@ -60,8 +60,11 @@ func (a *API) listConnections(g *Gateway, app *keystore.App, w http.ResponseWrit
 
 func (a *API) showConnection(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("socket")
-	socket, ok := g.Sockets.Find(app.ID, id)
-	if !ok {
+	socket, ok, err := g.Sockets.Find(app.ID, id)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
 		return noConnection(id)
 	}
 	respond.JSON(w, http.StatusOK, socket)

@@ -95,8 +95,9 @@ type Sockets interface {
 	// "". next is "" on the last page.
 	List(app, channel, after string, limit int) (page []Connection, next string)
 
-	// Find returns a socket of an app.
-	Find(app, id string) (Connection, bool)
+	// Find returns a socket of an app. The error, of type *apierr.Error, says that the
+	// socket was not found everywhere it may be.
+	Find(app, id string) (Connection, bool, error)
 
 	// Disconnect closes a socket, logs the reason, and reports whether the socket
 	// existed. Stock clients do not reconnect automatically. The error, of type

@@ -124,8 +124,9 @@ describe("three gateways with one Redis", () => {
   test("a machine that hangs is named, and after kill -9 the numbers are right again", async () => {
     const [one, other, lost] = machines;
     await socketOf(one, "zoe", "a");
-    const gone = [];
-    for (const user of ["zoe", "yan"]) gone.push(once(await socketOf(lost, user, "a"), "disconnect"));
+    const away = [];
+    for (const user of ["zoe", "yan"]) away.push(await socketOf(lost, user, "a"));
+    const gone = away.map((socket) => once(socket, "disconnect"));
     await until("all are counted", async () => (await connections(other)) === 3);
     process.kill(lost.pid, "SIGSTOP");
     try {
@@ -133,6 +134,7 @@ describe("three gateways with one Redis", () => {
       assert.equal(answer.status, 503, answer.text);
       assert.match(answer.json.error.message, /machine [0-9A-Za-z]{8}: .*has not answered.*Try again in 15 seconds/);
       assert.equal(answer.headers["retry-after"], "15");
+      assert.equal((await one.admin("GET", `/realtime/connections/${app.id}/${away[0].id}`)).status, 503, "it may be there");
       // Only the first question waits 2 s for it.
       const began = Date.now();
       for (const path of ["connections", "channels", "users"]) await get(one, `/realtime/${path}/${app.id}`);

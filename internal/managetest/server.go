@@ -196,9 +196,11 @@ func StoredText(tb testing.TB, app *keystore.App) string {
 // noSockets implements manage.Sockets for a server without clients.
 type noSockets struct{}
 
-func (noSockets) Count(string) int                                        { return 0 }
-func (noSockets) CountByKey(string) map[string]int                        { return nil }
-func (noSockets) Find(string, string) (manage.Connection, bool)           { return manage.Connection{}, false }
+func (noSockets) Count(string) int                 { return 0 }
+func (noSockets) CountByKey(string) map[string]int { return nil }
+func (noSockets) Find(string, string) (manage.Connection, bool, error) {
+	return manage.Connection{}, false, nil
+}
 func (noSockets) Disconnect(string, string, string) (found bool, _ error) { return false, nil }
 func (noSockets) List(string, string, string, int) (page []manage.Connection, next string) {
 	return nil, ""
