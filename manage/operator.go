@@ -188,7 +188,7 @@ func appError(err error, id string) error {
 	case errors.Is(err, keystore.ErrNotFound):
 		return errNoSuchApp(id)
 	case errors.Is(err, keystore.ErrConflict): // repeatedly
-		return apierr.PreconditionFailed()
+		return apierr.Unavailable("Other machines have changed the app again and again in the meantime. Nothing was changed. Try again.", time.Second)
 	case errors.Is(err, keystore.ErrInvalidName):
 		return apierr.InvalidRequest("%s", err)
 	}
