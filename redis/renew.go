@@ -25,14 +25,11 @@ func (s *Server) setAccess() {
 
 // renew has all further connections of a running keystore or broker made as a new
 // configuration of the same server says. It fails, and changes nothing, if the server
-// refuses that.
-func (s *Server) renew(latest *Server) error {
+// refuses that, or if the user may not run all commands.
+func (s *Server) renew(latest *Server, commands []string) error {
 	now := latest.access.Load()
 	if now.url != s.access.Load().url {
-		client, err := latest.connect(nil)
-		if err == nil {
-			client.Close()
-		} else if !unreachable(err) {
+		if err := latest.try(commands); err != nil && !unreachable(err) {
 			return err
 		}
 	}
@@ -40,12 +37,26 @@ func (s *Server) renew(latest *Server) error {
 	return nil
 }
 
+// try connects once, and checks that the user may run these commands.
+func (s *Server) try(commands []string) error {
+	client, err := s.connect(nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	return s.checkRights(ctx, client, commands)
+}
+
 // Renew implements hub.Renewer.
-func (b *Broker) Renew(running hub.Broker) error { return running.(*broker).server.renew(&b.Server) }
+func (b *Broker) Renew(running hub.Broker) error {
+	return running.(*broker).server.renew(&b.Server, brokerCommands)
+}
 
 // Renew implements keystore.Renewer.
 func (k *Keystore) Renew(running keystore.Store) error {
-	return running.(*store).server.renew(&k.Server)
+	return running.(*store).server.renew(&k.Server, keystoreCommands)
 }
 
 // useAccess has each connection of a client made with the access of the time.

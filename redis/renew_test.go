@@ -67,3 +67,35 @@ func TestReloadWithAnotherPasswordIsUsedFromThenOn(t *testing.T) {
 		})
 	}
 }
+
+func TestReloadWithAUserThatLacksARightIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := join(t, s.url(), "")
+	_, kept := newHolder(t, s.url()).open()
+	m.subscribe("app", "a")
+	for name, c := range map[string]struct {
+		rights []string
+		lacks  string
+	}{
+		"commands":          {documentedUser(t, "-time")[1:], "may not run TIME"},
+		"EVAL":              {documentedUser(t, "-eval")[1:], "the user lacks a right"},
+		"keys and channels": {documentedUser(t, "resetkeys", "~other:*", "resetchannels", "&other:*")[1:], "begin with rt"},
+	} {
+		if err := s.do(append([]string{"ACL", "SETUSER", "poor", "reset"}, c.rights...)...).Error(); err != nil {
+			t.Fatal(err)
+		}
+		k, b := renewed(t, m, kept, strings.Replace(s.url(), "realtime:", "poor:", 1))
+		for _, err := range []error{k, b} {
+			if err == nil || !strings.Contains(err.Error(), c.lacks) {
+				t.Errorf("%s: %v; want an error with %q", name, err, c.lacks)
+			}
+		}
+	}
+	if err := s.do("CLIENT", "KILL", "USER", "realtime").Error(); err != nil {
+		t.Fatal(err)
+	}
+	var l ledger
+	m.publishUntilAccepted(&l, "app", "a", "with the user that has the rights")
+	until(t, "it arrives", func() bool { return len(m.delivered("app")) > 0 })
+}
