@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -42,8 +44,18 @@ const hookDelay = 3 * time.Second
 // closeHooks bounds how long an exit waits for requests to webhooks.
 const closeHooks = 5 * time.Second
 
+// hooksDir returns the directory of the webhooks' queues. Each keystore has its own, because
+// a reload with another keystore opens the new one before it closes the old one.
+func (rt *runtime) hooksDir() string {
+	if rt.keystoreDir != "" {
+		return filepath.Join(rt.keystoreDir, "webhooks")
+	}
+	sum := sha256.Sum256([]byte(rt.key.keystore))
+	return filepath.Join(caddy.AppDataDir(), "realtime.webhooks-"+hex.EncodeToString(sum[:8]))
+}
+
 // newHooks opens the queues. Without them, everything but webhooks works.
-func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, settings *Settings, shared *sharedHooks) *hooks {
+func newHooks(log *zap.Logger, registry *keystore.Registry, dir string, settings *Settings, shared *sharedHooks) *hooks {
 	h := &hooks{log: log, registry: registry, caddy: newCaddyEvents(log), byApp: make(map[string][]keystore.Hook), shared: shared != nil}
 	options := webhook.Options{Logger: log, AllowPrivate: settings.allowsPrivateHooks(), Disabled: h.disabled}
 	if h.shared {
@@ -54,10 +66,6 @@ func newHooks(log *zap.Logger, registry *keystore.Registry, keystoreDir string, 
 		return h
 	}
 	h.later = webhook.NewDebounce(h.send, hookDelay)
-	dir := filepath.Join(caddy.AppDataDir(), "realtime.webhooks")
-	if keystoreDir != "" {
-		dir = filepath.Join(keystoreDir, "webhooks")
-	}
 	options.Dir = dir
 	manager, err := webhook.Open(options)
 	if err != nil {

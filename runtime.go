@@ -125,7 +125,7 @@ func openRuntime(first *App) (*runtime, error) {
 		return nil, errors.Join(fmt.Errorf("opening the broker: %w", err), rt.registry.Close())
 	}
 	rt.broker = broker
-	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.keystoreDir, &first.Settings, rt.shareHooks(broker))
+	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.hooksDir(), &first.Settings, rt.shareHooks(broker))
 	rt.hub.Interrupted(interrupt)
 	rt.presence = rt.newPresence()
 	rt.hub.Observe(rt.hooks.occupied)
