@@ -105,6 +105,9 @@ func openRuntime(first *App) (*runtime, error) {
 	}
 	rt.log = rt.lasting.Logger("realtime")
 	rt.current.Store(&first.Settings)
+	if err := rt.checkDir(); err != nil {
+		return nil, err
+	}
 	store, err := first.keystore.Open(rt.lasting.Logger("realtime.keystore"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the keystore: %w", err)
@@ -175,6 +178,17 @@ func openRuntime(first *App) (*runtime, error) {
 	}
 	rt.hooks.begin(hooked)
 	return rt, nil
+}
+
+// checkDir returns an error if the running configuration has the keystore's directory open,
+// as it does when only the broker is another one.
+func (rt *runtime) checkDir() error {
+	running, err := activeRuntime()
+	if err != nil || rt.keystoreDir == "" || running.keystoreDir != rt.keystoreDir {
+		return nil //nolint:nilerr // nothing runs
+	}
+	return fmt.Errorf("a reload cannot change the broker while the keystore stays in %s, which two brokers cannot use at once: "+
+		"stop Caddy and start it with the new configuration, or change the keystore as well, as `redis <url>` does", rt.keystoreDir)
 }
 
 // activeRuntime returns the runtime of the running configuration.

@@ -30,3 +30,18 @@ test("webhooks of another keystore are sent after the reload", async (t) => {
   assert.deepEqual(receiver.events(hook.secret).map(({ type, channel }) => [type, channel]), [["channel.occupied", "orders"]]);
   assert.deepEqual(caddy.logged(/"level":"error"/), []);
 });
+
+test("a reload to another broker with the same directory is refused with the cure, and changes nothing", async (t) => {
+  const { redis, caddy } = await start(t);
+  const app = await caddy.app();
+  const socket = await caddy.subscriber(app, "orders");
+  const got = [];
+  socket.on("m", (data) => got.push(data));
+  caddy.configure({ global: `broker redis ${redis.url}` });
+  const { code, output } = await caddy.reload();
+  assert.notEqual(code, 0);
+  assert.match(output, /a reload cannot change the broker while the keystore stays in .*: stop Caddy and start it/);
+  await caddy.published(app, { channel: "orders", event: "m", data: 1 });
+  await until("the event arrives", () => got.length > 0);
+  assert.equal(socket.connected, true);
+});
