@@ -65,8 +65,13 @@ const (
 	saveTimeout = 5 * time.Second
 )
 
-// save writes the recovery file, once nothing is published any longer.
+// save writes the recovery file, once nothing is published any longer. After a reload to
+// another keystore or broker it does not: a later reload back would take the file for what
+// was published last, although the other one has published since.
 func (rt *runtime) save() {
+	if next, err := activeRuntime(); err == nil && next != rt {
+		return
+	}
 	path, snapshot := rt.recoveryPath(), rt.hub.Snapshot()
 	if path == "" || snapshot == nil || len(snapshot.Sessions) == 0 && len(snapshot.Streams) == 0 {
 		return

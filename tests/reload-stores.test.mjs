@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Caddy } from "./lib/caddy.mjs";
 import { Receiver } from "./lib/receiver.mjs";
 import { Redis } from "./lib/redis.mjs";
-import { until } from "./lib/wait.mjs";
+import { once, until } from "./lib/wait.mjs";
 
 const global = "webhook_targets any";
 
@@ -44,4 +44,28 @@ test("a reload to another broker with the same directory is refused with the cur
   await caddy.published(app, { channel: "orders", event: "m", data: 1 });
   await until("the event arrives", () => got.length > 0);
   assert.equal(socket.connected, true);
+});
+
+test("a client that was away while another broker was in use is not recovered", async (t) => {
+  const memory = ({ url }) => `redis ${url}`;
+  const { redis, caddy } = await start(t, memory);
+  const app = await caddy.app();
+  const socket = await caddy.subscriber(app, [], { auth: { appId: app.id, subscribeKey: app.subscribe_key, recover: true }, reconnection: false });
+  await socket.timeout(10_000).emitWithAck("subscribe", "orders");
+  const first = once(socket, "m");
+  await caddy.published(app, { channel: "orders", event: "m" });
+  await first;
+  const ended = once(socket, "disconnect");
+  socket.io.engine.close();
+  await ended;
+
+  caddy.configure({ keystore: "", global: `redis ${redis.url}` });
+  assert.equal((await caddy.reload()).code, 0);
+  await caddy.published(app, { channel: "orders", event: "m" });
+  caddy.configure({ keystore: memory(redis) });
+  assert.equal((await caddy.reload()).code, 0);
+  const back = once(socket, "connect");
+  socket.connect();
+  await back;
+  assert.equal(socket.recovered, false);
 });
