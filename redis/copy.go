@@ -112,6 +112,21 @@ func (f copyFile) write(c *copied) (err error) {
 	return nil
 }
 
+// useCopy has the copy written to another file from now on. The previous one stays as it is.
+func (s *store) useCopy(path string) {
+	now := *s.copy.Load()
+	if now.path == path {
+		return
+	}
+	now.path = path
+	s.copy.Store(&now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.records != nil { // otherwise Load does so
+		s.markDirty()
+	}
+}
+
 // markDirty schedules a write of the copy.
 func (s *store) markDirty() {
 	select {
@@ -124,10 +139,10 @@ func (s *store) markDirty() {
 func (s *store) keepCopy() {
 	failed := false
 	write := func() {
-		err := s.copy.write(s.snapshot())
+		err := s.copy.Load().write(s.snapshot())
 		if err != nil && !failed {
 			s.log.Warn("the copy of the keystore cannot be written, so a start without redis is not possible; name another file with `copy <file>`",
-				zap.String("copy", s.copy.path), zap.Error(err))
+				zap.String("copy", s.copy.Load().path), zap.Error(err))
 		}
 		failed = err != nil
 	}

@@ -19,6 +19,24 @@ func (m *holder) copyText() string {
 	return string(text)
 }
 
+func TestReloadWithAnotherCopyWritesThatOne(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	m, next := newHolder(t, server.url()), newHolder(t, server.url())
+	registry, s := m.open()
+	create(t, registry, "shop")
+	until(t, "the copy is written", func() bool { return strings.Contains(m.copyText(), "shop") })
+	if err := next.Renew(s); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the other copy is written", func() bool { return strings.Contains(next.copyText(), "shop") })
+	create(t, registry, "later")
+	until(t, "the other copy has changes", func() bool { return strings.Contains(next.copyText(), "later") })
+	if strings.Contains(m.copyText(), "later") {
+		t.Error("the copy that is no longer configured has changes, too")
+	}
+}
+
 func TestStartWithoutRedisServesTheCopy(t *testing.T) {
 	t.Parallel()
 	server := startRedis(t, "--appendonly", "yes", "--appendfsync", "always")

@@ -69,8 +69,8 @@ func (k *Keystore) Provision(caddy.Context) error {
 // case.
 func (k *Keystore) Open(logger *zap.Logger) (keystore.Store, error) {
 	s := k.store(logger)
-	s.copy = copyFile{path: k.Copy, identity: k.place()}
-	s.kept, s.copyErr = s.copy.read()
+	s.copy.Store(&copyFile{path: k.Copy, identity: k.place()})
+	s.kept, s.copyErr = s.copy.Load().read()
 	if err := s.reach(); err != nil {
 		if !unreachable(err) || s.kept == nil {
 			return nil, s.withoutCopy(err)
@@ -93,13 +93,15 @@ func (k *Keystore) OpenToCopy(logger *zap.Logger, _ bool) (keystore.Store, error
 }
 
 func (k *Keystore) store(logger *zap.Logger) *store {
-	return &store{
+	s := &store{
 		server: &k.Server,
 		names:  namesOf(&k.Server),
 		log:    logger,
 		dirty:  make(chan struct{}, 1),
 		seen:   unknownVersion,
 	}
+	s.copy.Store(new(copyFile))
+	return s
 }
 
 // UnmarshalCaddyfile sets up the module:

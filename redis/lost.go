@@ -10,7 +10,7 @@ import (
 func (s *store) errLost() error {
 	return fmt.Errorf("redis at %s has lost the keystore, or the URL names another server or database: its keys %s:* are gone. "+
 		"Restore Redis' data. To begin without any app, remove the copy %s and restart",
-		s.server.place(), s.server.Prefix, s.copy.path)
+		s.server.place(), s.server.Prefix, s.copy.Load().path)
 }
 
 // checkVersion compares a version with what is known: a keystore that has ever had an app

@@ -54,9 +54,14 @@ func (b *Broker) Renew(running hub.Broker) error {
 	return running.(*broker).server.renew(&b.Server, brokerCommands)
 }
 
-// Renew implements keystore.Renewer.
+// Renew implements keystore.Renewer. The copy on disk moves, too.
 func (k *Keystore) Renew(running keystore.Store) error {
-	return running.(*store).server.renew(&k.Server, keystoreCommands)
+	s := running.(*store)
+	if err := s.server.renew(&k.Server, keystoreCommands); err != nil {
+		return err
+	}
+	s.useCopy(k.Copy)
+	return nil
 }
 
 // useAccess has each connection of a client made with the access of the time.

@@ -11,7 +11,7 @@ import (
 // of keystore and broker.
 func renewed(t testing.TB, m *machine, s *store, url string) (keystore, broker error) {
 	t.Helper()
-	k, b := &Keystore{Server: Server{URL: url}, Copy: "unused"}, &Broker{Server{URL: url}}
+	k, b := &Keystore{Server: Server{URL: url}, Copy: s.copy.Load().path}, &Broker{Server{URL: url}}
 	if err := k.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}

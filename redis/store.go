@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -33,7 +34,7 @@ const (
 type store struct {
 	server *Server
 	names  names
-	copy   copyFile
+	copy   atomic.Pointer[copyFile]
 	log    *zap.Logger
 
 	ctx     context.Context // ends when the store is closed
@@ -109,8 +110,8 @@ func (s *store) withoutCopy(err error) error {
 	if s.copyErr != nil {
 		return errors.Join(err, s.copyErr)
 	}
-	if unreachable(err) && s.copy.path != "" {
-		return fmt.Errorf("%w; there is no copy of the keystore in %s to start with", err, s.copy.path)
+	if unreachable(err) && s.copy.Load().path != "" {
+		return fmt.Errorf("%w; there is no copy of the keystore in %s to start with", err, s.copy.Load().path)
 	}
 	return err
 }
@@ -129,11 +130,11 @@ func (s *store) Load(ctx context.Context) ([]*keystore.App, error) {
 	}
 	apps, copyErr := s.kept.apps()
 	if copyErr != nil {
-		return nil, errors.Join(err, fmt.Errorf("the copy %s cannot be used: %w", s.copy.path, copyErr))
+		return nil, errors.Join(err, fmt.Errorf("the copy %s cannot be used: %w", s.copy.Load().path, copyErr))
 	}
 	s.loaded, s.stale, s.awaySince = true, true, time.Now()
 	s.log.Warn("redis cannot be reached: the apps and keys are those of the last copy, and cannot be changed until it is back",
-		zap.String("copy", s.copy.path), zap.Int("apps", len(apps)), zap.Error(err))
+		zap.String("copy", s.copy.Load().path), zap.Int("apps", len(apps)), zap.Error(err))
 	return apps, nil
 }
 
