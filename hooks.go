@@ -247,6 +247,15 @@ func (h *hooks) close() {
 	}
 }
 
+// tellLeft logs that events are left in the queues of this machine, after a reload to another
+// keystore or broker.
+func (h *hooks) tellLeft() {
+	if waiting := h.stats().Waiting; waiting > 0 && !h.shared {
+		h.log.Warn("events for webhooks are left in the queues of the previous configuration: they are sent if a configuration has its keystore and broker again",
+			zap.Int64("events", waiting))
+	}
+}
+
 // State implements manage.Webhooks.
 func (h *hooks) State(app, hook string) (manage.HookState, bool) {
 	if h.manager == nil {

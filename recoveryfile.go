@@ -69,7 +69,7 @@ const (
 // another keystore or broker it does not: a later reload back would take the file for what
 // was published last, although the other one has published since.
 func (rt *runtime) save() {
-	if next, err := activeRuntime(); err == nil && next != rt {
+	if rt.replaced() {
 		return
 	}
 	path, snapshot := rt.recoveryPath(), rt.hub.Snapshot()

@@ -191,6 +191,12 @@ func (rt *runtime) checkDir() error {
 		"stop Caddy and start it with the new configuration, or change the keystore as well, as `redis <url>` does", rt.keystoreDir)
 }
 
+// replaced reports whether a reload has put another keystore or broker in place of this one.
+func (rt *runtime) replaced() bool {
+	next, err := activeRuntime()
+	return err == nil && next != rt
+}
+
 // activeRuntime returns the runtime of the running configuration.
 func activeRuntime() (*runtime, error) {
 	ctx := caddy.ActiveContext()
@@ -466,6 +472,9 @@ func (rt *runtime) Destruct() error {
 	// the broker forget an app.
 	rt.presence.Close()
 	rt.hooks.close() // a receiver may have its hook disabled until then
+	if rt.replaced() {
+		rt.hooks.tellLeft()
+	}
 	closed := rt.registry.Close()
 	if err := rt.hub.Close(); err != nil {
 		rt.log.Error("the broker could not be closed", zap.Error(err))

@@ -69,3 +69,18 @@ test("a client that was away while another broker was in use is not recovered", 
   await back;
   assert.equal(socket.recovered, false);
 });
+
+test("the log says which events of webhooks a reload to another broker leaves behind", async (t) => {
+  const memory = ({ url }) => `redis ${url}`;
+  const { redis, caddy } = await start(t, memory);
+  const app = await caddy.app();
+  const receiver = await new Receiver().listen();
+  await receiver.close(); // it refuses connections
+  const { json: hook } = await caddy.admin("POST", `/realtime/webhooks/${app.id}`, { url: receiver.url, events: ["channel.occupied"] });
+  await caddy.subscriber(app, ["a", "b"]);
+  const path = `/realtime/webhooks/${app.id}/${hook.id}`;
+  await until("the events wait", async () => (await caddy.admin("GET", path)).json.state.waiting === 2);
+  caddy.configure({ keystore: "", global: `redis ${redis.url}` });
+  assert.equal((await caddy.reload()).code, 0);
+  await until("the log says so", () => caddy.logged(/events for webhooks are left in the queues.*"events":2/).length === 1, 30_000);
+});
