@@ -394,7 +394,7 @@ func (rt *runtime) start(a *App) error {
 func (rt *runtime) stop(a *App) {
 	if back := rt.remove(a); back != nil {
 		if err := rt.renew(back); err != nil {
-			rt.log.Error("the previous configuration's keystore or broker is refused", zap.Error(err))
+			rt.log.Error("the keystore or the broker refuses the previous configuration, so connections are made as the one that failed says; correct the configuration before the next reload or restart", zap.Error(err))
 		}
 	}
 }
