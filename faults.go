@@ -12,7 +12,7 @@ import (
 
 // faults limit log lines about what happens to many clients at once while something is
 // away.
-type faults struct{ publish, api, subscribe, join, fetch, release limit.Seldom }
+type faults struct{ publish, api, subscribe, join, fetch, release, confirm limit.Seldom }
 
 // logFailed logs a request that failed for a reason which is not the client's, as long as
 // the client waits for its answer.

@@ -20,6 +20,10 @@ const (
 	fetchTimeout   = 4 * time.Second
 	releaseTimeout = time.Second
 
+	// confirmTimeout bounds how long a client that comes back to its machine waits while
+	// Redis does not answer.
+	confirmTimeout = time.Second
+
 	questionSession = "session"
 )
 
@@ -29,6 +33,20 @@ type sessionQuestion struct {
 	App  string `json:"app"`
 	PID  string `json:"pid"`
 	User string `json:"user,omitempty"`
+}
+
+// confirm ends a session here that another machine has taken: its client is to continue
+// with what it has there. Without Redis, the session continues as it is here.
+func (s *socket) confirm(app *keystore.App, asked recoverRequest) {
+	rt := s.runtime
+	if rt.sessions == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
+	defer cancel()
+	if err := rt.hub.Confirm(ctx, app.ID, asked.pid, rt.machineID); err != nil {
+		logSeldom(&rt.faults.confirm, rt.log.Warn, "it cannot be known whether another machine has a session; its client continues here", zap.String("app", app.ID), zap.Error(err))
+	}
 }
 
 // fetch makes a session that another machine has, or had, one of this machine.

@@ -50,6 +50,7 @@ func (s *socket) recover(app *keystore.App, asked recoverRequest) bool {
 	if !asked.recover || asked.pid == "" || rt.settings().recovery(app) <= 0 {
 		return false
 	}
+	s.confirm(app, asked)
 	// The session has a place, whether it is away or not.
 	rt.sockets.hold(app.ID)
 	r := hub.Return[*socketio.Broadcast]{

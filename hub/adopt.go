@@ -101,6 +101,24 @@ func (h *Hub[P]) adopt(r *SessionRecord, within time.Duration) error {
 	return nil
 }
 
+// Confirm ends a session here if the store does not have it as that of this machine, whose
+// ID is machine: another one has taken it while this one did not answer, and may have
+// changed or ended it. After an error, nothing is known, and the session stays.
+func (h *Hub[P]) Confirm(ctx context.Context, app, pid, machine string) error {
+	h.sessions.mu.Lock()
+	s := h.sessions.byPID.Get(pid)
+	h.sessions.mu.Unlock()
+	if s == nil || s.stream.app != app || s.saved.Load() == 0 {
+		return nil
+	}
+	_, at, err := h.saver.store.FindSession(ctx, app, pid)
+	if err != nil || at == machine || at == "" && s.record() == nil { // see saveJoin
+		return err
+	}
+	s.yield()
+	return nil
+}
+
 // Release ends a session here for another machine, which continues it, and returns it
 // as it is; or nil if there is no such session, or owns says that it is not that of the
 // client. replaced is the subscriber that the hub took for connected until now, if there

@@ -130,11 +130,16 @@ func (v *saver[P]) put(ctx context.Context, s *Session[P], r *SessionRecord) err
 	case err == nil:
 		s.saved.Store(time.Now().Unix())
 	case errors.Is(err, ErrTaken):
-		s.saved.Store(0)
-		v.hub.interrupt([]*Session[P]{s})
-		s.endAway()
+		s.yield()
 	}
 	return err
+}
+
+// yield ends a session that another machine has taken, or ended after that.
+func (s *Session[P]) yield() {
+	s.saved.Store(0)
+	s.stream.hub.interrupt([]*Session[P]{s})
+	s.endAway()
 }
 
 // record returns what the store keeps of a session; nil if it has ended, or can no

@@ -6,12 +6,13 @@ import jwt from "jsonwebtoken";
 import { Caddy } from "./lib/caddy.mjs";
 import { Follower, Ledger } from "./lib/follower.mjs";
 import { Redis } from "./lib/redis.mjs";
-import { until } from "./lib/wait.mjs";
+import { Relay } from "./lib/relay.mjs";
+import { once, until } from "./lib/wait.mjs";
 
 describe("recovery on another machine", () => {
   let redis, app, key, ledger, home;
 
-  const start = () => Caddy.start({ keystore: "", global: `redis ${redis.url}\n\t\trecovery 2m` });
+  const start = (url = redis.url) => Caddy.start({ keystore: "", global: `redis ${url}\n\t\trecovery 2m` });
   const knows = (caddy) => until("the app and its key are known", async () => {
     const { status, json } = await caddy.admin("GET", `/realtime/apps/${app.id}`);
     return status === 200 && json.keys?.some(({ kind }) => kind === "sign");
@@ -19,8 +20,8 @@ describe("recovery on another machine", () => {
   /** The socket IDs that a machine knows itself. */
   const connections = async (caddy) => (await caddy.admin("GET", `/realtime/connections/${app.id}`)).json.connections.map(({ id }) => id);
   /** A machine, and a client on it that has got some events. */
-  const away = async (t, channels, options) => {
-    const caddy = await start();
+  const away = async (t, channels, { url, ...options } = {}) => {
+    const caddy = await start(url);
     t.after(() => caddy.close());
     await knows(caddy);
     const client = await Follower.start(t, new Ledger(caddy, app), channels, options);
@@ -114,6 +115,55 @@ describe("recovery on another machine", () => {
     await client.recovers();
     await client.settles();
     await until("the socket is only here", async () => (await connections(home)).filter((id) => id === client.id).length === 1);
+  });
+
+  /** A client whose machine is cut off from Redis, so that another one has taken its session. */
+  const taken = async (t, channel) => {
+    const relay = await Relay.start(redis.port);
+    const { caddy, client } = await away(t, [channel], { url: relay.origin.replace("http", "redis") });
+    t.after(() => relay.close());
+    relay.hold();
+    await move(client, { meanwhile: () => ledger.several(channel, 2) });
+    await client.settles();
+    const back = async () => {
+      relay.appear();
+      await until("Redis is back", async () => (await caddy.publish(app, { channel: "nobody", event: "m" })).status === 200);
+      client.cutter.port = caddy.port;
+    };
+    return { caddy, client, back };
+  };
+
+  test("a machine that is cut off from Redis: its client leaves it, changes its channels and returns", async (t) => {
+    const { client, back } = await taken(t, "cut");
+    await client.subscribe("cut.2");
+    await ledger.publish("cut.2");
+    await client.settles();
+    await back();
+    await client.recovers({
+      meanwhile: async () => {
+        await ledger.several("cut.2", 2); // before what the machine knows of
+        await ledger.several("cut", 2);
+      },
+    });
+    await client.settles();
+    assert.equal(client.connects.length, 3);
+  });
+
+  test("a machine that is cut off from Redis: its client is disconnected elsewhere, and returns", async (t) => {
+    const { caddy, client, back } = await taken(t, "ended");
+    const lost = once(client.socket, "disconnect");
+    assert.equal((await home.admin("DELETE", `/realtime/connections/${app.id}/${client.id}`)).status, 204);
+    await lost;
+    await back();
+    const { id } = client.connects.at(-1);
+    const other = await caddy.subscriber(app, ["ended"]);
+    const heard = once(other, "m");
+    await ledger.publish("ended");
+    await heard; // the machine knows all that the client has got
+    other.disconnect();
+    client.socket.connect();
+    await once(client.socket, "connect");
+    await client.isNew(id);
   });
 
   test("events of a replay that was on its way", async (t) => {
