@@ -223,6 +223,6 @@ func (o *others) ask(name string, body any, read func(machine string, answer []b
 // errUnanswered says which machines have not answered, and what to do.
 func errUnanswered(err error) error {
 	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
-	return apierr.Unavailable(fmt.Sprintf("It was not done on all machines: %s. Try again in %.0f seconds: a machine that does not answer until then is lost, with its connections.",
+	return apierr.Unavailable(fmt.Sprintf("It was not done on all machines: %s. Try again in %.0f seconds: a machine that does not answer until then is lost for the others. If it is only cut off from Redis, its connections stay open; disconnect them once it is back, or revoke what they use.",
 		reason, leaseEnd.Seconds()), leaseEnd)
 }
