@@ -18,7 +18,8 @@ import (
 var saveSource string
 
 // Scripts of sessions. A session is dropped or taken only if it is the one of a machine:
-// that is ARGV[1], and its new machine ARGV[2].
+// that is ARGV[1], and its new machine ARGV[2]. The new machine counts the versions from
+// where it has found the session, which the other one may have saved again since.
 var (
 	saveScript = rueidis.NewLuaScript(saveSource)
 	dropScript = rueidis.NewLuaScript(`
@@ -26,7 +27,7 @@ if redis.call('HMGET', KEYS[1], 'm')[1] ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`)
 	takeScript = rueidis.NewLuaScript(`
 if redis.call('HMGET', KEYS[1], 'm')[1] ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'm', ARGV[2])
+redis.call('HSET', KEYS[1], 'm', ARGV[2], 'v', 0)
 return 1`)
 	findScript = rueidis.NewLuaScript(`return redis.call('HMGET', KEYS[1], 'm', 'r')`)
 )

@@ -131,6 +131,33 @@ func TestSessionIsThatOfOneMachineAtATime(t *testing.T) {
 	}
 }
 
+func TestMachineThatTakesASessionSavesItWhateverTheOtherOneSavedMeanwhile(t *testing.T) {
+	s := startRedis(t)
+	one, other := s.gateway().store, s.gateway().store
+	save := func(b *broker, version uint64) {
+		t.Helper()
+		if err := b.SaveSession(t.Context(), record("p", version), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(one, 5)
+	r, from, err := other.FindSession(t.Context(), "app", "p")
+	if err != nil || r == nil {
+		t.Fatal(r, err)
+	}
+	save(one, 6) // it does not answer questions, but goes on
+	save(one, 7)
+	if taken, err := other.TakeSession(t.Context(), "app", "p", from); err != nil || !taken {
+		t.Fatal(taken, err)
+	}
+	for version := r.Version + 1; version < r.Version+4; version++ {
+		save(other, version)
+		if r, _, err := other.FindSession(t.Context(), "app", "p"); err != nil || r == nil || r.Version != version {
+			t.Fatalf("the record is %v, %v; want version %d", r, err, version)
+		}
+	}
+}
+
 // A wire is what a client was sent, in order: "+channel ID" once it is subscribed, with
 // where the app stood, and payloads.
 type wire struct {
