@@ -103,7 +103,8 @@ func (h *Hub[P]) adopt(r *SessionRecord, within time.Duration) error {
 
 // Confirm ends a session here if the store does not have it as that of this machine, whose
 // ID is machine: another one has taken it while this one did not answer, and may have
-// changed or ended it. After an error, nothing is known, and the session stays.
+// changed or ended it. After an error, nothing is known, and the session stays; if another
+// machine has it, it ends everywhere once the store answers.
 func (h *Hub[P]) Confirm(ctx context.Context, app, pid, machine string) error {
 	h.sessions.mu.Lock()
 	s := h.sessions.byPID.Get(pid)
@@ -112,11 +113,14 @@ func (h *Hub[P]) Confirm(ctx context.Context, app, pid, machine string) error {
 		return nil
 	}
 	_, at, err := h.saver.store.FindSession(ctx, app, pid)
-	if err != nil || at == machine || at == "" && s.record() == nil { // see saveJoin
-		return err
+	switch {
+	case err != nil:
+		s.doubtful.Store(true)
+	case at == machine:
+	case at != "" || s.record() != nil: // see saveJoin
+		s.yield()
 	}
-	s.yield()
-	return nil
+	return err
 }
 
 // Release ends a session here for another machine, which continues it, and returns it

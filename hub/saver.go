@@ -129,10 +129,30 @@ func (v *saver[P]) put(ctx context.Context, s *Session[P], r *SessionRecord) err
 	switch {
 	case err == nil:
 		s.saved.Store(time.Now().Unix())
+		s.doubtful.Store(false)
 	case errors.Is(err, ErrTaken):
+		if s.doubtful.Load() && s.isConnected() {
+			if err := v.discard(ctx, s); err != nil {
+				return err
+			}
+		}
 		s.yield()
 	}
 	return err
+}
+
+// discard has the store forget a session that two machines have continued: its client is
+// here, and its position says nothing about what it has got of the other's channels.
+func (v *saver[P]) discard(ctx context.Context, s *Session[P]) error {
+	r, machine, err := v.store.FindSession(ctx, s.stream.app, s.pid)
+	if err != nil || r == nil {
+		return err
+	}
+	taken, err := v.store.TakeSession(ctx, s.stream.app, s.pid, machine)
+	if err != nil || !taken {
+		return err
+	}
+	return v.store.DropSession(ctx, s.stream.app, s.pid)
 }
 
 // yield ends a session that another machine has taken, or ended after that.

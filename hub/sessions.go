@@ -41,6 +41,10 @@ type Session[P any] struct {
 	version atomic.Uint64 // of the last record
 	saved   atomic.Int64  // when it was last saved, in Unix seconds; 0: not, or no longer
 
+	// doubtful means that the client has come back while the store could not say whether
+	// another machine has the session.
+	doubtful atomic.Bool
+
 	mu     sync.Mutex // guards everything below; locked before a member's mu
 	member *Member[P] // nil while away
 	ended  bool
@@ -98,6 +102,12 @@ func (h *Hub[P]) Begin(m *Member[P], position string, within time.Duration, owne
 
 // PID returns the session's private ID, a secret of its client.
 func (s *Session[P]) PID() string { return s.pid }
+
+func (s *Session[P]) isConnected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.member != nil
+}
 
 // ID returns the ID of the session's subscriber.
 func (s *Session[P]) ID() string { return s.id }

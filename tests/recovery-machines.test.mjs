@@ -118,19 +118,19 @@ describe("recovery on another machine", () => {
   });
 
   /** A client whose machine is cut off from Redis, so that another one has taken its session. */
-  const taken = async (t, channel) => {
+  const taken = async (t, channel, events = 3) => {
     const relay = await Relay.start(redis.port);
     const { caddy, client } = await away(t, [channel], { url: relay.origin.replace("http", "redis") });
     t.after(() => relay.close());
     relay.hold();
-    await move(client, { meanwhile: () => ledger.several(channel, 2) });
-    await client.settles();
+    await move(client, { meanwhile: () => ledger.several(channel, events) });
+    if (events > 0) await client.settles();
     const back = async () => {
       relay.appear();
       await until("Redis is back", async () => (await caddy.publish(app, { channel: "nobody", event: "m" })).status === 200);
       client.cutter.port = caddy.port;
     };
-    return { caddy, client, back };
+    return { caddy, client, back, relay };
   };
 
   test("a machine that is cut off from Redis: its client leaves it, changes its channels and returns", async (t) => {
@@ -147,6 +147,17 @@ describe("recovery on another machine", () => {
     });
     await client.settles();
     assert.equal(client.connects.length, 3);
+  });
+
+  test("a machine that is cut off from Redis: its client returns while it is", async (t) => {
+    const { caddy, client, relay } = await taken(t, "early", 0);
+    await client.subscribe("early.2");
+    client.cutter.port = caddy.port;
+    await client.recovers({ meanwhile: () => ledger.publish("early.2") });
+    await ledger.publish("early");
+    relay.appear();
+    await until("it is told", () => client.connects.length > 3);
+    await client.isNew(client.connects[0].id);
   });
 
   test("a machine that is cut off from Redis: its client is disconnected elsewhere, and returns", async (t) => {
