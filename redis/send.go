@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,13 +18,18 @@ const (
 	maxTogether      = 100
 	maxTogetherBytes = 256 << 10
 
-	// maxWaiting bounds the publishes of an app that wait to be sent.
-	maxWaiting = 10_000
+	// maxWaiting and maxWaitingBytes bound the publishes of an app that wait to be sent,
+	// and waitTimeout for how long each of them does.
+	maxWaiting      = 10_000
+	maxWaitingBytes = 64 << 20
+	waitTimeout     = requestTimeout
 )
 
 var errUnanswered = errors.New("it was not answered; the log has the panic of a publish that it was sent with")
 
 var errTooMany = errors.New("too many publishes of this app wait for Redis on this machine: publish less at once, or several messages in one request")
+
+var errWaited = errors.New("it was not published, because publishes of this app wait too long for Redis on this machine: publish less at once, and see why Redis or the network is slow")
 
 // A sender sends the publishes of an app to Redis: those that come while it waits for an
 // answer are sent together. So the more is published, the less a publish costs, and one
@@ -34,6 +40,7 @@ type sender struct {
 	mu      sync.Mutex // guards everything below
 	busy    bool       // a publish is sending
 	waiting []*publication
+	bytes   int // of waiting
 }
 
 // A publication is a publish on its way to Redis.
@@ -67,18 +74,50 @@ func (s *sender) publish(ctx context.Context, p *publication) (hub.Outcome, erro
 		s.mu.Unlock()
 		return s.lead(ctx, p)
 	}
-	if len(s.waiting) == maxWaiting {
+	if len(s.waiting) == maxWaiting || len(s.waiting) > 0 && s.bytes+p.bytes > maxWaitingBytes {
 		s.mu.Unlock()
 		return hub.Outcome{}, errTooMany
 	}
 	p.turn = make(chan struct{})
 	s.waiting = append(s.waiting, p)
+	s.bytes += p.bytes
 	s.mu.Unlock()
-	<-p.turn // the calls to Redis end in time, and Close waits for them
+	timer := time.NewTimer(waitTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.turn:
+	case <-timer.C:
+		if s.withdraw(p) {
+			return hub.Outcome{}, errWaited
+		}
+		<-p.turn // the calls to Redis end in time, and Close waits for them
+	}
 	if p.done {
 		return p.outcome, p.err
 	}
 	return s.lead(ctx, p)
+}
+
+// drop removes the first n publications that wait. The caller holds mu.
+func (s *sender) drop(n int) {
+	for _, p := range s.waiting[:n] {
+		s.bytes -= p.bytes
+	}
+	clear(s.waiting[:n]) // the array remains, but must not keep them
+	s.waiting = s.waiting[n:]
+}
+
+// withdraw removes a publication that waits. It returns false if it no longer does.
+func (s *sender) withdraw(p *publication) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.waiting, p)
+	if i < 0 {
+		return false
+	}
+	s.waiting = slices.Delete(s.waiting, i, i+1)
+	s.bytes -= p.bytes
+	return true
 }
 
 // lead sends a publication, and those that wait and go with it. Then the next one that
@@ -95,7 +134,8 @@ func (s *sender) pass(answered []*publication) {
 	s.mu.Lock()
 	var next *publication
 	if len(s.waiting) > 0 {
-		next, s.waiting = s.waiting[0], s.waiting[1:]
+		next = s.waiting[0]
+		s.drop(1)
 	} else {
 		s.busy, s.waiting = false, nil
 	}
@@ -123,7 +163,7 @@ func (s *sender) join(p *publication) []*publication {
 		together = append(together, next)
 		n++
 	}
-	s.waiting = s.waiting[n:]
+	s.drop(n)
 	return together
 }
 

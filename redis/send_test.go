@@ -3,6 +3,8 @@ package redis
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
@@ -33,4 +35,43 @@ func TestPublishesAreAnsweredAlthoughTheOneThatSendsThemPanics(t *testing.T) {
 	if next.done || !s.busy || len(s.waiting) > 0 {
 		t.Errorf("it is not the next one's turn: done %t, busy %t, %d wait", next.done, s.busy, len(s.waiting))
 	}
+}
+
+func TestPublishThatWaitsTooLongForOthersIsRefusedAndNotSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &sender{busy: true} // another publish sends, and has no answer yet
+		p := newPublication([]*hub.Message{message("app", "a", "event")}, hub.Terms{})
+		began := time.Now()
+		_, err := s.publish(t.Context(), p)
+		if took := time.Since(began); !errors.Is(err, errWaited) || took != waitTimeout {
+			t.Errorf("after %s: %v", took, err)
+		}
+		if s.pass(nil); s.busy || len(s.waiting) > 0 || s.bytes != 0 {
+			t.Errorf("it is still sent: busy %t, %d wait with %d bytes", s.busy, len(s.waiting), s.bytes)
+		}
+	})
+}
+
+func TestPublishesThatWaitAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &sender{busy: true}
+		large := func() *publication {
+			m := message("app", "a", "event")
+			m.Data = make([]byte, maxWaitingBytes*2/3)
+			return newPublication([]*hub.Message{m}, hub.Terms{})
+		}
+		go func() { _, _ = s.publish(t.Context(), large()) }()
+		synctest.Wait()
+		if _, err := s.publish(t.Context(), large()); !errors.Is(err, errTooMany) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		time.Sleep(waitTimeout) // of the first
+		synctest.Wait()
+		if s.bytes != 0 {
+			t.Errorf("%d bytes wait", s.bytes)
+		}
+	})
 }
