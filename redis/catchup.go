@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// window bounds the messages that are read at once, because an offset is that of
-	// one message.
-	window = 10_000
+	// firstWindow and maxWindow bound the messages that are read at once, because an
+	// offset is that of one message. It is fewer after a window of more than maxRead bytes,
+	// or one that could not be read in time, and more after a small one.
+	firstWindow = 16
+	maxWindow   = 10_000
+	maxRead     = 8 << 20
 
 	// readChunk bounds the subscriptions that are asked about in one round trip.
 	readChunk = 500
@@ -54,9 +57,10 @@ func (a *app) catchUp() error {
 			return err
 		}
 	}
-	for low := after; low < to.Offset; low += window {
-		high := min(low+window, to.Offset)
-		all, err := a.read(ctx, subs, to.Epoch, low, high)
+	for low, high := after, uint64(0); low < to.Offset; low = high {
+		high = min(low+a.window, to.Offset)
+		all, err := a.read(ctx, withMessages(subs, latest, low), to.Epoch, low, high)
+		a.resize(all, err)
 		if err != nil {
 			a.putBack(received)
 			return err
@@ -76,6 +80,32 @@ func (a *app) catchUp() error {
 	a.finish(received)
 	a.pass(to)
 	return nil
+}
+
+// resize chooses how many messages are read next. Those that cannot be read in time are
+// fewer at each attempt, so that a slow connection is enough.
+func (a *app) resize(read []found, err error) {
+	bytes := 0
+	for i := range read {
+		bytes += len(read[i].body)
+	}
+	switch {
+	case err != nil || bytes > maxRead:
+		a.window = max(1, a.window/4)
+	case bytes < maxRead/4:
+		a.window = min(4*a.window, maxWindow)
+	}
+}
+
+// withMessages returns the channels that may have messages after an offset, by the
+// offsets of their latest ones.
+func withMessages(subs []*subscription, latest []uint64, low uint64) (some []*subscription) {
+	for i, s := range subs {
+		if latest[i] == 0 || latest[i] > low {
+			some = append(some, s)
+		}
+	}
+	return some
 }
 
 // pass notes that there is nothing left to deliver up to a position.

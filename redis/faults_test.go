@@ -63,6 +63,30 @@ func TestMachineThatRedisCutsOffCatchesUpOrIsTold(t *testing.T) {
 	}
 }
 
+// What was missed takes longer over the network than a request to Redis may.
+func TestMachineWithASlowNetworkReadsWhatItMissedInSeveralRequests(t *testing.T) {
+	t.Parallel()
+	const messages, size = 30, 1 << 20
+	s := startRedis(t)
+	p := s.through(4 * time.Millisecond) // 4 MiB/s
+	slow, publisher := join(t, p.url(), ""), s.join("")
+	slow.subscribe("app", "a", "b")
+	p.suspend()
+	var l ledger
+	for i := range messages {
+		sent := message("app", []string{"a", "b"}[i%2], fmt.Sprint(i))
+		sent.Data = []byte(`"` + strings.Repeat("x", size) + `"`)
+		publisher.publish(sent)
+		l.add(sent)
+	}
+	s.do("CLIENT", "KILL", "TYPE", "pubsub")
+	p.resume()
+	l.expect(slow, "app", "a", "b")
+	if len(slow.lost) > 0 {
+		t.Errorf("told of %v", slow.lost)
+	}
+}
+
 func TestSlowRedisIsSlowerAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
