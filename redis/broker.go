@@ -65,6 +65,7 @@ type broker struct {
 	losses  limit.Seldom // and about what is lost, which is most often so in many channels
 	ends    limit.Seldom // and about connections that end, which all lanes have at once
 	handler hub.Handler
+	fills   chan struct{} // has one element for each large history that is read, see maxPast
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join
 
@@ -88,7 +89,7 @@ type broker struct {
 func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
 	b := &broker{
 		client: client, server: s, prefix: brokerPrefix(s), log: logger,
-		probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
+		fills: make(chan struct{}, largeFills), probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b

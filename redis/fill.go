@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -17,8 +18,17 @@ var fillSource string
 
 var fillScript = rueidis.NewLuaScript(fillSource)
 
-// maxEarly bounds the messages of a channel that wait for its history.
-const maxEarly = 10_000
+const (
+	// maxEarly bounds the messages of a channel that wait for its history.
+	maxEarly = 10_000
+
+	// maxPast bounds the part of a channel's history that is read, in bytes: Redis answers
+	// nobody else meanwhile. What is older counts as expired. largeFills bounds how many
+	// parts of more than smallPast are read at once.
+	maxPast    = 8 << 20
+	smallPast  = 256 << 10
+	largeFills = 2
+)
 
 // A filling is the history of a channel up to a position, on its way to the hub. One of
 // no channel is the position alone.
@@ -78,14 +88,34 @@ func (a *app) place(ctx context.Context, i item) (done bool, err error) {
 
 var errFill = errors.New("redis has something else than a channel's history; keys with this prefix belong to the broker alone")
 
+// askPast reads what Redis has of the channel's history: its answer to fill.lua.
+func (a *app) askPast(ctx context.Context, channel string, f *filling) ([]rueidis.RedisMessage, error) {
+	for most := smallPast; ; most = maxPast {
+		answer, err := a.exec(ctx, fillScript, a.base, f.at.Epoch, channel, strconv.Itoa(most)).ToArray()
+		if err != nil {
+			return nil, err
+		}
+		if len(answer) != 5 {
+			return nil, errFill
+		}
+		more, err := answer[4].AsInt64()
+		if more == 0 || err != nil || most == maxPast {
+			return answer, err
+		}
+		select {
+		case a.broker.fills <- struct{}{}:
+			defer func() { <-a.broker.fills }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // readPast reads the channel's history up to f.at. Later messages are received.
 func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
-	answer, err := a.exec(ctx, fillScript, a.base, f.at.Epoch, channel).ToArray()
+	answer, err := a.askPast(ctx, channel, f)
 	if err != nil {
 		return err
-	}
-	if len(answer) != 4 {
-		return errFill
 	}
 	now, err1 := answer[0].AsInt64()
 	floor, err2 := answer[1].AsUint64()
@@ -104,7 +134,7 @@ func (a *app) readPast(ctx context.Context, channel string, f *filling) error {
 	// From the newest on, as long as each is the one before the next, and all that were
 	// published since have left room for it.
 	most := len(entries)
-	for _, entry := range slices.Backward(entries) {
+	for _, entry := range entries {
 		e, err := readHeader(entry)
 		if err != nil || e.Epoch != f.at.Epoch {
 			a.unreadable(cmp.Or(err, errEnvelope))

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -271,5 +272,44 @@ func TestHistoryThatFindsTheQueueFullIsReadAgain(t *testing.T) {
 	done, err := a.place(t.Context(), item{fill: f})
 	if done || err != nil || !a.behind || a.bytes != 0 {
 		t.Errorf("done %t, %v, behind %t, %d bytes", done, err, a.behind, a.bytes)
+	}
+}
+
+// Redis answers nobody else while a script reads.
+func TestLargeHistoryIsReadUpToABound(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := s.join("")
+	const size = 1 << 20
+	var sent []*hub.Message
+	for range maxPast/size + 4 {
+		large := message("app", "large", "event")
+		large.Data = []byte(`"` + strings.Repeat("x", size) + `"`)
+		m.publish(large)
+		sent = append(sent, large)
+	}
+	many := make([]*hub.Message, 2500)
+	for i := range many {
+		many[i] = message("app", "many", strconv.Itoa(i))
+	}
+	for some := range slices.Chunk(many, 100) {
+		m.publish(some...)
+	}
+	m.subscribe("app", "large", "many")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, want := range [][]*hub.Message{sent[len(sent)-maxPast/size+1:], many} { // its frame takes room, too
+		got := m.fills[i]
+		if len(got.past) != len(want) {
+			t.Fatalf("%s: %d messages, want %d", got.channel, len(got.past), len(want))
+		}
+		for k, m := range got.past {
+			if m.Position != want[k].Position || m.Event != want[k].Event {
+				t.Fatalf("%s: message %d is %v, want %v", got.channel, k, m.Position, want[k].Position)
+			}
+		}
+	}
+	if want := sent[len(sent)-maxPast/size].Offset; m.fills[0].floor != want {
+		t.Errorf("all after %d are there, want %d", m.fills[0].floor, want)
 	}
 }
