@@ -45,7 +45,7 @@ func (s *socket) confirm(app *keystore.App, asked recoverRequest) {
 	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
 	defer cancel()
 	if err := rt.hub.Confirm(ctx, app.ID, asked.pid, rt.machineID); err != nil {
-		logSeldom(&rt.faults.confirm, rt.log.Warn, "it cannot be known whether another machine has a session; its client continues here", zap.String("app", app.ID), zap.Error(err))
+		rt.faults.confirm.Log(rt.log.Warn, "it cannot be known whether another machine has a session; its client continues here", zap.String("app", app.ID), zap.Error(err))
 	}
 }
 
