@@ -242,8 +242,8 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		if err != nil {
 			m = &hub.Message{Position: e.Position} // the history begins after it
 		}
-		if len(s.early) <= maxEarly {
-			s.early = append(s.early, m)
+		if !s.tooEarly() {
+			s.early, s.earlyBytes = append(s.early, m), s.earlyBytes+len(m.Data)
 		}
 	} else if err != nil || !m.NoHistory {
 		s.last = e.Position

@@ -19,8 +19,9 @@ var fillSource string
 var fillScript = rueidis.NewLuaScript(fillSource)
 
 const (
-	// maxEarly bounds the messages of a channel that wait for its history.
-	maxEarly = 10_000
+	// maxEarly and maxEarlyBytes bound the messages of a channel that wait for its history.
+	maxEarly      = 10_000
+	maxEarlyBytes = 32 << 20
 
 	// maxPast bounds the part of a channel's history that is read, in bytes: Redis answers
 	// nobody else meanwhile. What is older counts as expired. largeFills bounds how many
@@ -48,7 +49,7 @@ func (a *app) expectFill(s *subscription) *filling {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s != nil {
-		s.early, s.heard = nil, hub.Position{}
+		s.early, s.earlyBytes, s.heard = nil, 0, hub.Position{}
 	}
 	return &filling{done: make(chan bool, 1), known: a.known, breaks: a.breaks}
 }
@@ -170,7 +171,7 @@ func (a *app) finishFill(s *subscription, f *filling) {
 	}
 	a.mu.Lock()
 	early := s.early
-	again := !a.settle(f) || len(early) > maxEarly || a.subs[s.channel] != s
+	again := !a.settle(f) || s.tooEarly() || a.subs[s.channel] != s
 	if r := f.roster; r != nil && s.heard.Epoch != "" && (s.heard.Epoch != r.at.Epoch || s.heard.Offset > r.at.Offset) {
 		again = true // a change since the members were read
 	}
@@ -180,7 +181,7 @@ func (a *app) finishFill(s *subscription, f *filling) {
 		return
 	}
 	at := a.at
-	s.since, s.filled, s.early = at, true, nil
+	s.since, s.filled, s.early, s.earlyBytes = at, true, nil, 0
 	a.mu.Unlock()
 	for _, m := range early {
 		if m.Offset > f.at.Offset {

@@ -313,3 +313,23 @@ func TestLargeHistoryIsReadUpToABound(t *testing.T) {
 		t.Errorf("all after %d are there, want %d", m.fills[0].floor, want)
 	}
 }
+
+func TestMessagesThatWaitForTheHistoryAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	a := startRedis(t).join("").app("app")
+	s := &subscription{app: a, channel: "a"}
+	a.add(s, true)
+	f := a.expectFill(s)
+	large := message("app", "a", "event")
+	large.Data = make([]byte, maxEarlyBytes/4)
+	for i := range 20 {
+		a.deliver(s, &envelope{Position: hub.Position{Epoch: "e", Offset: uint64(i + 1)}, body: encodeBody(large)}, true)
+	}
+	if len(s.early) > 5 {
+		t.Errorf("%d messages of %d bytes wait", len(s.early), len(large.Data))
+	}
+	f.at = a.at
+	if a.finishFill(s, f); <-f.done {
+		t.Error("the history is complete without those that did not wait")
+	}
+}

@@ -14,13 +14,20 @@ type subscription struct {
 	channel string
 
 	// Guarded by app.mu.
-	since  hub.Position   // where the app stood when the hub got the channel's history
-	last   hub.Position   // the newest message of the history that was delivered since
-	filled bool           // the hub has got the history
-	early  []*hub.Message // received before that
-	heard  hub.Position   // the last notice that was received before that
+	since      hub.Position   // where the app stood when the hub got the channel's history
+	last       hub.Position   // the newest message of the history that was delivered since
+	filled     bool           // the hub has got the history
+	early      []*hub.Message // received before that
+	earlyBytes int            // of their data
+	heard      hub.Position   // the last notice that was received before that
 
 	copy rosterCopy // of the channel's members
+}
+
+// tooEarly reports whether so much waits for the history that it must be read again. The
+// caller holds app.mu.
+func (s *subscription) tooEarly() bool {
+	return len(s.early) > maxEarly || s.earlyBytes > maxEarlyBytes
 }
 
 // reached returns the offset up to which the hub has got the channel's history in an
