@@ -57,8 +57,8 @@ func (a *app) catchUp() error {
 			return err
 		}
 	}
-	for low, high := after, uint64(0); low < to.Offset; low = high {
-		high = min(low+a.window, to.Offset)
+	for low := after; low < to.Offset; {
+		high := min(low+a.window, to.Offset)
 		all, err := a.read(ctx, withMessages(subs, latest, low), to.Epoch, low, high)
 		a.resize(all, err)
 		if err != nil {
@@ -73,6 +73,7 @@ func (a *app) catchUp() error {
 			a.broker.measures.filled.Add(1)
 			a.deliver(all[i].sub, &all[i].envelope, false)
 		}
+		low = high
 	}
 	if latest != nil {
 		a.tellUnsaid(subs, latest, to)
