@@ -53,8 +53,12 @@ func (a *app) exec(ctx context.Context, script *rueidis.Lua, args ...string) rue
 
 // write is exec, within ctx, for changes that must be as durable as the configuration says.
 func (a *app) write(ctx context.Context, script *rueidis.Lua, args ...string) (result rueidis.RedisResult) {
+	client, err := a.broker.connection()
+	if err != nil {
+		return rueidis.NewErrorResult(err)
+	}
 	_ = patiently(ctx, func() error {
-		result = a.broker.server.write(ctx, a.broker.client, script, a.keys(), args)
+		result = a.broker.server.write(ctx, client, script, a.keys(), args)
 		return result.Error()
 	})
 	return result

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
@@ -33,6 +34,9 @@ func (b *broker) refusal() error {
 // watch asks again and again whether Redis answers, until the broker is closed.
 func (b *broker) watch() {
 	pause := pingInterval
+	if b.away.Load() { // since the start
+		pause = awayInterval
+	}
 	for sleep(b.ctx, pause) == nil {
 		err := b.ping()
 		if b.ctx.Err() != nil {
@@ -52,8 +56,16 @@ func (b *broker) watch() {
 	}
 }
 
+// ping returns an error unless Redis answers, and connects to it if it was never reached.
 func (b *broker) ping() error {
+	if _, err := b.connection(); err != nil {
+		err = b.reach()
+		if err != nil && !unreachable(err) { // which would have refused the start
+			b.refused.Log(b.log.Error, "redis cannot be used; publishes are refused until it can", zap.Error(err))
+		}
+		return err
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, pingTimeout)
 	defer cancel()
-	return b.client.Do(ctx, b.client.B().Ping().Build()).Error()
+	return b.do(ctx, func(c rueidis.Builder) rueidis.Completed { return c.Ping().Build() }).Error()
 }

@@ -37,31 +37,16 @@ func (b *Broker) Provision(caddy.Context) error { return b.provision("broker") }
 // connection.
 const requestTimeout = 5 * time.Second
 
-// Open implements hub.Opener.
-func (b *Broker) Open(logger *zap.Logger) (hub.Broker, error) {
-	client, err := b.connect(func(o *rueidis.ClientOption) {
-		// A script whose answer was lost may have run: nothing is sent twice.
-		o.DisableRetry = true
-		o.ConnWriteTimeout = requestTimeout
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := b.inspect(client, logger, false); err != nil {
-		client.Close()
-		return nil, err
-	}
-	return newBroker(client, &b.Server, logger), nil
-}
-
 // A broker connects one hub with Redis.
 type broker struct {
-	client  rueidis.Client
+	client  rueidis.Client // nil until reached is closed
+	reached chan struct{}  // closed once Redis was reached
 	server  *Server
 	prefix  string
 	log     *zap.Logger
 	seldom  limit.Seldom // log lines about what is unreadable
 	stuck   limit.Seldom // and about what cannot be read at the moment
+	refused limit.Seldom // and about what Redis refuses since the start
 	losses  limit.Seldom // and about what is lost, which is most often so in many channels
 	ends    limit.Seldom // and about connections that end, which all lanes have at once
 	handler hub.Handler
@@ -86,9 +71,9 @@ type broker struct {
 	self   *member // nil before Join
 }
 
-func newBroker(client rueidis.Client, s *Server, logger *zap.Logger) *broker {
+func newBroker(s *Server, logger *zap.Logger) *broker {
 	b := &broker{
-		client: client, server: s, prefix: brokerPrefix(s), log: logger,
+		reached: make(chan struct{}), server: s, prefix: brokerPrefix(s), log: logger,
 		fills: make(chan struct{}, largeFills), probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -166,7 +151,9 @@ func (b *broker) Close() error {
 	b.mu.Unlock()
 	b.cancel()
 	b.work.Wait()
-	b.client.Close()
+	if client, _ := b.connection(); client != nil {
+		client.Close()
+	}
 	return nil
 }
 

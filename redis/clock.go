@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/cluster"
 )
 
@@ -18,7 +19,7 @@ func (b *broker) Now(ctx context.Context) (time.Time, error) {
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	fields, err := b.client.Do(ctx, b.client.B().Time().Build()).AsStrSlice()
+	fields, err := b.do(ctx, func(c rueidis.Builder) rueidis.Completed { return c.Time().Build() }).AsStrSlice()
 	if err != nil {
 		return time.Time{}, b.server.explain(err)
 	}

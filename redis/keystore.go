@@ -28,8 +28,7 @@ func init() {
 // must not evict keys (`maxmemory-policy noeviction`, the default).
 //
 // Without Redis, a gateway that runs serves the apps it knows, and one that starts
-// serves the last copy on disk, unless it also needs Redis as its broker, without which it
-// does not start. Changes are refused until Redis is back.
+// serves the last copy on disk. Changes are refused until Redis is back.
 type Keystore struct {
 	Server
 

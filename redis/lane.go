@@ -70,6 +70,11 @@ func (b *broker) newLane(name string) *lane {
 
 // run connects again and again until the broker is closed.
 func (l *lane) run() {
+	select {
+	case <-l.broker.reached:
+	case <-l.broker.ctx.Done():
+		return
+	}
 	pause := minPause
 	for {
 		began := time.Now()

@@ -423,3 +423,41 @@ func TestEpochThatWasLeftDoesNotGoOn(t *testing.T) {
 		t.Errorf("%d epochs, not 3", len(epochs))
 	}
 }
+
+func TestMachineThatStartsWithoutRedisGoesOnOnceItIsThere(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	s.kill()
+	m := newNode(t, s.url(), "", "a", leaseTime)
+	if err := m.Publish(t.Context(), []*hub.Message{message("app", "a", "early")}); err == nil || !strings.Contains(err.Error(), "redis at 127.0.0.1:") {
+		t.Errorf("%v is not the error of a server that is away", err)
+	}
+	if _, err := m.Now(t.Context()); err == nil {
+		t.Error("it has the time of a server that is away")
+	}
+	m.Forget("forgotten")
+	subscribed := make(chan error, 1)
+	go func() { subscribed <- m.Interest(t.Context(), "app", "a", true) }()
+	s.start()
+	if err := <-subscribed; err != nil {
+		t.Error(err)
+	}
+	last := message("app", "a", "last")
+	until(t, "publishing goes on", func() bool { return m.Publish(t.Context(), []*hub.Message{last}) == nil })
+	until(t, "the message arrives", func() bool { return len(m.delivered("app")) == 1 })
+	until(t, "the machine has joined", func() bool {
+		secret, err := m.Secret(t.Context())
+		return err == nil && len(secret) > 0
+	})
+}
+
+func TestMachineThatNeverReachedRedisCloses(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	s.kill()
+	m := s.join("")
+	m.lane("app") // runs
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}

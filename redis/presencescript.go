@@ -85,7 +85,9 @@ func (b *broker) say(ctx context.Context, lane, app, machine, mark string, says 
 func (b *broker) markOf(ctx context.Context, lane, machine string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := b.client.Do(ctx, b.client.B().Hmget().Key(saysKey(lane, machine)).Field("").Build()).AsStrSlice()
+	answer, err := b.do(ctx, func(c rueidis.Builder) rueidis.Completed {
+		return c.Hmget().Key(saysKey(lane, machine)).Field("").Build()
+	}).AsStrSlice()
 	if err != nil || len(answer) != 1 {
 		return "", err
 	}

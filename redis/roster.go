@@ -91,9 +91,12 @@ var errRoster = errors.New("redis has something else than a channel's members; k
 func (a *app) readRosters(ctx context.Context, channels ...string) ([]roster, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c := a.broker.client
+	c, err := a.broker.connection()
+	if err != nil {
+		return nil, err
+	}
 	var answers []rueidis.RedisResult
-	err := patiently(ctx, func() (err error) {
+	err = patiently(ctx, func() (err error) {
 		commands := make([]rueidis.Completed, len(channels))
 		for i, channel := range channels {
 			commands[i] = c.B().Eval().Script(scriptRoster).Numkeys(2).Key(a.changesKey(), a.membersKey(channel)).Build()

@@ -24,8 +24,7 @@ import (
 // defaultPrefix begins all keys and channels.
 const defaultPrefix = "rt"
 
-// openTimeout bounds the first connection: a configuration that names a server which
-// does not answer is refused.
+// openTimeout bounds an attempt to connect for the first time.
 const openTimeout = 5 * time.Second
 
 // A Server is where a keystore or a broker finds Redis.

@@ -26,10 +26,14 @@ func (b *broker) call(ctx context.Context, script *rueidis.Lua, keys []string, a
 // then refused as long as the slot is moved. Otherwise it would run with the keys of one
 // server, and create those that are still on the other.
 func (b *broker) exec(ctx context.Context, script *rueidis.Lua, keys []string, args ...string) (result rueidis.RedisResult) {
+	client, err := b.connection()
+	if err != nil {
+		return rueidis.NewErrorResult(err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	_ = patiently(ctx, func() error {
-		result = script.Exec(ctx, b.client, keys, args)
+		result = script.Exec(ctx, client, keys, args)
 		return result.Error()
 	})
 	return result

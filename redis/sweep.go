@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/redis/rueidis"
 	"go.uber.org/zap"
 )
 
@@ -82,7 +83,7 @@ func (b *broker) sweepOnce(ctx context.Context, missing map[string]time.Time) ti
 func (b *broker) sayers(ctx context.Context, lane string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return b.client.Do(ctx, b.client.B().Smembers().Key(sayersKey(lane)).Build()).AsStrSlice()
+	return b.do(ctx, func(c rueidis.Builder) rueidis.Completed { return c.Smembers().Key(sayersKey(lane)).Build() }).AsStrSlice()
 }
 
 // clear removes what a machine has said in a lane.

@@ -42,7 +42,10 @@ func microseconds(d time.Duration) int64 {
 
 // forget removes the app's position, its limit and its idempotency keys.
 func (a *app) forget(ctx context.Context) error {
-	client := a.broker.client
+	client, err := a.broker.connection()
+	if err != nil {
+		return err
+	}
 	gone := []string{a.positionKey(), a.limitKey(), factsKey(a.base), senderKey(a.base), writersKey(a.base)}
 	for len(gone) > 0 {
 		err := patiently(ctx, func() error { return client.Do(ctx, client.B().Unlink().Key(gone...).Build()).Error() })
