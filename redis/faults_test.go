@@ -140,7 +140,7 @@ func TestRedisWithoutFreeConnectionsIsNamed(t *testing.T) {
 		err := open()
 		wantError(t, err, "maxclients")
 		if !unreachable(err) && name == "broker" {
-			t.Error("a gateway would not start from its copy")
+			t.Error("a gateway would not start")
 		}
 	}
 	do("CLIENT", "KILL", "TYPE", "pubsub")

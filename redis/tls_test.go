@@ -93,18 +93,16 @@ func local() *x509.Certificate {
 	return &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 }
 
-// tryBroker opens a broker, and closes it again.
+// tryBroker has a broker connect once, and closes it again.
 func tryBroker(t *testing.T, url string) error {
 	t.Helper()
 	module := Broker{Server{URL: url}}
 	if err := module.Provision(caddy.Context{}); err != nil {
 		return err
 	}
-	opened, err := module.Open(zaptest.NewLogger(t))
-	if err == nil {
-		_ = opened.Close()
-	}
-	return err
+	b := newBroker(&module.Server, zaptest.NewLogger(t))
+	defer func() { _ = b.Close() }()
+	return b.reach()
 }
 
 func TestTLSWithAnAuthorityOfOnesOwn(t *testing.T) {
@@ -169,7 +167,7 @@ func TestEachErrorOfTLSNamesItsCure(t *testing.T) {
 	for _, c := range []struct {
 		name, url string
 		words     []string
-		away      bool // a gateway starts from its copy
+		away      bool // a gateway starts all the same
 	}{
 		{"no CA", at("rediss", open, ""), []string{"no authority", "?ca_file="}, false},
 		{"another CA", at("rediss", open, "ca_file="+stranger.file("ca.pem")), []string{"no authority", "?ca_file="}, false},
