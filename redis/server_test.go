@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -130,14 +131,26 @@ func (s *redisServer) do(words ...string) rueidis.RedisResult {
 	return client.Do(context.Background(), client.B().Arbitrary(words...).Build())
 }
 
+// freePort returns a port that nothing listens on, and that is this test's as long as it
+// runs: an abstract Unix socket reserves it, also from tests/lib/ports.mjs. It is below
+// Linux's range for outgoing connections.
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 20_000 + rand.N(12_768)
+		reserved, err := net.Listen("unix", fmt.Sprintf("@realtime-test-port-%d", port))
+		if err != nil {
+			continue
+		}
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			_ = reserved.Close()
+			continue
+		}
+		_ = listener.Close()
+		t.Cleanup(func() { _ = reserved.Close() })
+		return port
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // until waits for a condition.
