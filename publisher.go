@@ -91,6 +91,9 @@ func (p *publisher) publishAll(ctx context.Context, app *keystore.App, all []mes
 
 // refusal explains why the hub did not accept n messages.
 func refusal(err error, n int, t hub.Terms, o hub.Outcome) (hub.Outcome, error) {
+	if tooLarge, ok := errors.AsType[*hub.TooLargeError](err); ok {
+		return hub.Outcome{}, apierr.BatchTooLarge(n, tooLarge.Size, tooLarge.Limit)
+	}
 	switch {
 	case errors.Is(err, hub.ErrRateLimited) && n > 1 && n > t.Limit:
 		return hub.Outcome{}, apierr.BatchOverLimit(n, t.Limit, t.Window)

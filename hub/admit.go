@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/internal/idempotent"
@@ -14,8 +15,8 @@ import (
 type Admitter interface {
 	Broker
 
-	// Admit is Publish on terms: it also returns ErrRateLimited or
-	// ErrIdempotencyMismatch, or replays an earlier publish. With these errors, nothing
+	// Admit is Publish on terms: it also returns ErrRateLimited, ErrIdempotencyMismatch
+	// or a TooLargeError, or replays an earlier publish. With these errors, nothing
 	// was published or counted. After another error, the messages may have been
 	// published all the same; a repetition with the same key then replays them.
 	Admit(ctx context.Context, all []*Message, t Terms) (Outcome, error)
@@ -57,3 +58,12 @@ var (
 	ErrIdempotencyInProgress = idempotent.ErrInProgress
 	ErrIdempotencyMismatch   = idempotent.ErrMismatch
 )
+
+// A TooLargeError is the error of Admit for several messages whose data is together
+// larger than the broker publishes at once. It has the sizes in bytes.
+type TooLargeError struct{ Size, Limit int }
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the messages have %d bytes of data; the limit of a publish is %d", e.Size, e.Limit)
+}

@@ -31,7 +31,7 @@ func Errors() []Error {
 		{"not_found", http.StatusNotFound, "Nothing exists at this path", "Check the path"},
 		{"method_not_allowed", http.StatusMethodNotAllowed, "The path does not allow this method", "The Allow header lists the allowed methods"},
 		{"idempotency_in_progress", http.StatusConflict, "A publish with the same Idempotency-Key is in progress", "Repeat the request after Retry-After seconds to get its answer"},
-		{"payload_too_large", http.StatusRequestEntityTooLarge, "The body is over the limit, which the message names", "Send less, for example an id to fetch"},
+		{"payload_too_large", http.StatusRequestEntityTooLarge, "What was sent is over the limit, which the message names", "Send less, for example an id to fetch"},
 		{"unsupported_media_type", http.StatusUnsupportedMediaType, "The body is not sent as application/json", "Set Content-Type"},
 		{"invalid_channel", http.StatusUnprocessableEntity, "A character or length that is not allowed in channel names", "1 to 200 of A-Z a-z 0-9 _ - = @ , . ; : /"},
 		{"invalid_event", http.StatusUnprocessableEntity, "An empty, too long or unprintable event name", "1 to 200 printable characters"},

@@ -24,10 +24,22 @@ func (b *broker) Publish(ctx context.Context, all []*hub.Message) error {
 	return err
 }
 
+// maxRequestBytes bounds the data of messages that are published together, all copies
+// counted. Redis sends it to each machine, cuts off those that cannot read it within
+// its limit for subscribers (32 MB by default), and answers nobody else meanwhile.
+const maxRequestBytes = 16 << 20
+
 // Admit implements hub.Admitter. The messages come back from Redis in the same way as
 // those of other machines, so that all deliver them in the same order. After an error of
 // the connection, they may have been published all the same.
 func (b *broker) Admit(ctx context.Context, all []*hub.Message, t hub.Terms) (hub.Outcome, error) {
+	size := 0
+	for _, m := range all {
+		size += len(m.Data)
+	}
+	if len(all) > 1 && size > maxRequestBytes {
+		return hub.Outcome{}, &hub.TooLargeError{Size: size, Limit: maxRequestBytes}
+	}
 	done, err := b.begin()
 	if err != nil {
 		return hub.Outcome{}, err

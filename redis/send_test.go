@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,34 @@ func TestPublishThatWaitsTooLongForOthersIsRefusedAndNotSent(t *testing.T) {
 			t.Errorf("it is still sent: busy %t, %d wait with %d bytes", s.busy, len(s.waiting), s.bytes)
 		}
 	})
+}
+
+// Redis would cut off the machines that cannot read it at once.
+func TestPublishOfSeveralIsBoundedInBytesTogether(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a", "b")
+	sized := func(channel string, size int) *hub.Message {
+		large := message("app", channel, "event")
+		large.Data, large.NoHistory = []byte(`"`+strings.Repeat("x", size-2)+`"`), true
+		return large
+	}
+	const half = maxRequestBytes / 2
+	_, err := m.Admit(t.Context(), []*hub.Message{sized("a", half), sized("b", half+1)}, hub.Terms{Limit: 1000, Window: time.Hour})
+	if tooLarge, ok := errors.AsType[*hub.TooLargeError](err); !ok || tooLarge.Size != maxRequestBytes+1 || tooLarge.Limit != maxRequestBytes {
+		t.Fatalf("one byte too many: %v", err)
+	}
+	o, err := m.Admit(t.Context(), []*hub.Message{sized("a", half), sized("b", half)}, hub.Terms{Limit: 1000, Window: time.Hour})
+	if err != nil || o.Rate.Remaining != 998 {
+		t.Fatalf("the bound: %v, %d left", err, o.Rate.Remaining)
+	}
+	until(t, "both arrive", func() bool { return len(m.delivered("app")) == 2 })
+	m.publish(sized("a", maxRequestBytes+1<<20))
+	until(t, "a single one arrives", func() bool { return len(m.delivered("app")) == 3 })
+	if got := m.delivered("app")[0]; got.Channel != "a" || got.Offset != 1 {
+		t.Errorf("the first one is %s %d", got.Channel, got.Offset)
+	}
 }
 
 func TestPublishesThatWaitAreBoundedInBytes(t *testing.T) {

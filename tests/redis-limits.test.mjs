@@ -52,6 +52,23 @@ describe("three gateways with one Redis", () => {
     }
   });
 
+  test("a large event for many channels is refused before any of them gets it", async () => {
+    const app = await appOfAll();
+    const socket = await machines[1].subscriber(app, ["c0"]);
+    const got = [];
+    socket.on("e", (data) => got.push(data.length ?? data));
+    const channels = Array.from({ length: 20 }, (_, n) => `c${n}`);
+    const refused = await machines[0].publish(app, { channels, event: "e", data: "x".repeat(1_000_000), history: false });
+    assert.deepEqual([refused.status, refused.json.error.code], [413, "payload_too_large"], refused.text);
+    assert.match(refused.json.error.message, /20 messages .* 20000040 bytes .* limit is 16777216\. Send fewer channels/);
+    const accepted = await machines[0].publish(app, { channels: channels.slice(0, 16), event: "e", data: "x".repeat(1_000_000) });
+    assert.deepEqual([accepted.status, accepted.headers["ratelimit-remaining"]], [200, String(limit - 16)], accepted.text);
+    await machines[0].publish(app, { channel: "c0", event: "e", data: 1 });
+    await until("the last event arrives", () => got.includes(1));
+    assert.deepEqual(got, [1_000_000, 1]);
+    socket.close();
+  });
+
   test("a batch that does not fit is refused as a whole on each machine", async () => {
     const app = await appOfAll();
     const batch = (n) => ({ messages: Array.from({ length: n }, (_, i) => event(i)) });

@@ -140,6 +140,13 @@ func PayloadTooLarge(limit int64, size string) *Error {
 		"The body is %s bytes; the limit is %d. Send less, or raise max_body for the app or in the Caddyfile.", size, limit)
 }
 
+// BatchTooLarge refuses n messages of one request whose data has size bytes together.
+func BatchTooLarge(n, size, limit int) *Error {
+	return newError(http.StatusRequestEntityTooLarge, "payload_too_large",
+		"The %d messages of this request have %d bytes of data together, counted for each channel; the limit is %d. Send fewer channels or messages in one request, or smaller data.",
+		n, size, limit)
+}
+
 func UnsupportedMediaType(format string, a ...any) *Error {
 	return newError(http.StatusUnsupportedMediaType, "unsupported_media_type", format, a...)
 }
