@@ -3,6 +3,7 @@ package redis
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -374,6 +375,46 @@ func TestFactsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 	if rest, err := n.ReadFacts(t.Context(), "shop", page.Facts[4].ID, webhook.UnknownIndex, 2); err != nil || rest.Index != 5 || len(rest.Facts) != 2 || rest.Facts[0].ID != page.Facts[5].ID {
 		t.Error(err, rest)
+	}
+}
+
+// Redis answers nobody else while a script reads.
+func TestLargeFactsAreReadInSmallPages(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	n := newNode(t, s.url(), "", "a", shortLease)
+	const count, size, most = 200, 64 << 10, 512 << 10
+	facts := make([]webhook.Fact, count)
+	for i := range facts {
+		data := "1"
+		if i >= count/2 { // the first ones are small
+			data = `"` + strings.Repeat("x", size-2) + `"`
+		}
+		facts[i].Event = webhook.Event{Type: webhook.ClientEvent, Channel: strconv.Itoa(i), Data: []byte(data)}
+	}
+	if err := n.AppendFacts(t.Context(), "shop", n.id, 1, facts); err != nil {
+		t.Fatal(err)
+	}
+	var after webhook.FactID
+	for read, index := 0, webhook.UnknownIndex; read < count; {
+		page, err := n.ReadFacts(t.Context(), "shop", after, index, count)
+		if err != nil || page.Index != uint64(read) || len(page.Facts) == 0 {
+			t.Fatalf("after %d: %d facts, index %d, %v", read, len(page.Facts), page.Index, err)
+		}
+		bytes := 0
+		for i, f := range page.Facts {
+			if f.Event.Channel != strconv.Itoa(read+i) {
+				t.Fatalf("fact %d is %s", read+i, f.Event.Channel)
+			}
+			bytes += len(f.Event.Data)
+		}
+		if bytes > most+size {
+			t.Fatalf("a page has %d facts of %d bytes", len(page.Facts), bytes)
+		}
+		read, after = read+len(page.Facts), page.Facts[len(page.Facts)-1].ID
+		if index = uint64(read); read == count/2+count/4 {
+			index = webhook.UnknownIndex
+		}
 	}
 }
 
