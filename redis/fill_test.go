@@ -275,6 +275,35 @@ func TestHistoryThatFindsTheQueueFullIsReadAgain(t *testing.T) {
 	}
 }
 
+// How many messages are read at a time must not go by the small ones before them.
+func TestLargeMessagesAfterSmallOnesAreReadFewAtATime(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := s.join("")
+	publish := func(size int) {
+		some := make([]*hub.Message, 4)
+		for i := range some {
+			some[i] = message("app", "a", "event")
+			some[i].Data = []byte(`"` + strings.Repeat("x", size) + `"`)
+			some[i].Keep.Messages = 10_000
+		}
+		m.publish(some...)
+	}
+	for range 20 {
+		publish(1 << 20)
+	}
+	for range 500 { // the latest, which are read first
+		publish(1)
+	}
+	before := s.info()["used_memory_peak"]
+	if past := m.fill("app", "a").past; len(past) < 2000 || len(past) > 2000+maxPast>>20 {
+		t.Errorf("%d messages", len(past))
+	}
+	if grown := s.info()["used_memory_peak"] - before; grown > 60<<20 {
+		t.Errorf("Redis took %.0f more bytes", grown)
+	}
+}
+
 // Redis answers nobody else while a script reads.
 func TestLargeHistoryIsReadUpToABound(t *testing.T) {
 	t.Parallel()
