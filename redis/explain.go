@@ -76,6 +76,8 @@ func (s *Server) explain(err error) error {
 	switch {
 	case strings.Contains(err.Error(), unknownProtocol):
 		return &serverError{err, fmt.Sprintf("redis at %s: what answers there is not Redis; correct host and port in the URL: %v", at, err), true}
+	case errors.Is(err, errFormer):
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %v; it is made again", at, err)}
 	case errors.Is(err, errUnconfirmed):
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s: no replica has the change after %s, and a failover can lose it: start a replica, see INFO replication, or remove durability replica", at, replicaTime)}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -1,8 +1,10 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync/atomic"
 
@@ -75,19 +77,25 @@ func (s *Server) useAccess(option *rueidis.ClientOption) {
 		}
 		return rueidis.AuthCredentials{Username: latest.Username, Password: latest.Password}, nil
 	}
-	if option.DialCtxFn != nil { // a Unix socket
-		return
-	}
-	option.DialCtxFn = func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		latest := s.access.Load().option
-		if dialer.Resolver != sentinels {
-			return connectTo(ctx, address, dialer, latest.TLSConfig)
+	socket := option.DialCtxFn // nil unless it is a Unix socket
+	option.DialCtxFn = func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (conn net.Conn, err error) {
+		latest := s.access.Load()
+		switch {
+		case socket != nil:
+			conn, err = socket(ctx, address, dialer, nil)
+		case dialer.Resolver == sentinels:
+			conn, err = connectTo(ctx, address, dialer, latest.option.Sentinel.TLSConfig)
+		default:
+			conn, err = connectTo(ctx, address, dialer, latest.option.TLSConfig)
 		}
-		conn, err := connectTo(ctx, address, dialer, latest.Sentinel.TLSConfig)
 		if err != nil {
 			return nil, err
 		}
-		return sentinelConn{conn}, nil
+		conn = &accessConn{conn, s, latest.url}
+		if dialer.Resolver == sentinels {
+			conn = sentinelConn{conn}
+		}
+		return conn, nil
 	}
 }
 
@@ -97,6 +105,42 @@ func connectTo(ctx context.Context, address string, dialer *net.Dialer, config *
 	}
 	secure := tls.Dialer{NetDialer: dialer, Config: config}
 	return secure.DialContext(ctx, "tcp", address)
+}
+
+var errFormer = errors.New("the connection was made with the user of an earlier configuration, who lacks a right by now")
+
+// An accessConn is a connection that ends when Redis denies something, if another access
+// has become the current one since it was made: an operator who has taken an old user's
+// rights away does not have to close the connections that it still has.
+type accessConn struct {
+	net.Conn
+	server *Server
+	url    string // of the access that it was made with
+}
+
+// Read implements net.Conn. An answer that comes in two parts may be missed, but on such a
+// connection it is not the last of its kind.
+func (c *accessConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.server.access.Load().url != c.url && denies(b[:n]) {
+		return 0, errFormer
+	}
+	return n, err
+}
+
+// denies reports whether one of Redis' answers is that the user lacks a right.
+func denies(answers []byte) bool {
+	for line := range bytes.Lines(answers) {
+		if line[0] != '-' { // it is no error
+			continue
+		}
+		for _, c := range cures {
+			if c.cure == missingRight && bytes.Contains(line, []byte(c.prefix)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // A sentinelConn is a connection to a sentinel, whose users are not those of the servers.

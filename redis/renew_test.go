@@ -1,10 +1,14 @@
 package redis
 
 import (
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
 
 // renewed is what a reload with another URL does to what is open. It returns the errors
@@ -21,20 +25,27 @@ func renewed(t testing.TB, m *machine, s *store, url string) (keystore, broker e
 	return k.Renew(s), b.Renew(m.broker)
 }
 
+// starts have a URL each, whose user can be changed on all servers.
+var starts = map[string]func(testing.TB) (url string, servers []*redisServer){
+	"standalone": func(t testing.TB) (string, []*redisServer) {
+		s := startRedis(t)
+		return s.url(), []*redisServer{s}
+	},
+	"Sentinel": func(t testing.TB) (string, []*redisServer) {
+		w := startSentinel(t)
+		return w.url, []*redisServer{w.primary, w.replica}
+	},
+	"Unix socket": func(t testing.TB) (string, []*redisServer) {
+		path := filepath.Join(t.TempDir(), "redis.sock")
+		return "unix://realtime:password@" + path, []*redisServer{startRedis(t, "--unixsocket", path)}
+	},
+}
+
 func TestReloadWithAnotherPasswordIsUsedFromThenOn(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func() (url string, servers []*redisServer){
-		"standalone": func() (string, []*redisServer) {
-			s := startRedis(t)
-			return s.url(), []*redisServer{s}
-		},
-		"Sentinel": func() (string, []*redisServer) {
-			w := startSentinel(t)
-			return w.url, []*redisServer{w.primary, w.replica}
-		},
-	} {
+	for name, start := range starts {
 		t.Run(name, func(t *testing.T) {
-			url, servers := start()
+			url, servers := start(t)
 			all := func(words ...string) {
 				for _, s := range servers {
 					if err := s.do(words...).Error(); err != nil {
@@ -65,6 +76,78 @@ func TestReloadWithAnotherPasswordIsUsedFromThenOn(t *testing.T) {
 			})
 			until(t, "apps can be changed", func() bool { _, err := registry.Create("shop"); return err == nil })
 		})
+	}
+}
+
+func TestFormerUserCanLoseItsRightsAfterAReload(t *testing.T) {
+	t.Parallel()
+	for name, start := range starts {
+		for _, loses := range []string{"reset", "-@all"} { // what it listens to goes on with the second
+			t.Run(name+" "+loses, func(t *testing.T) {
+				t.Parallel()
+				url, servers := start(t)
+				set := func(words ...string) {
+					for _, s := range servers {
+						if err := s.do(append([]string{"ACL", "SETUSER"}, words...)...).Error(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				m := join(t, url, "")
+				registry, s := newHolder(t, url).open()
+				m.subscribe("app", "a")
+				for range 50 {
+					m.publish(message("app", "a", "before"))
+				}
+
+				set(append([]string{"two"}, documentedUser(t, ">password")[1:]...)...)
+				if k, b := renewed(t, m, s, strings.Replace(url, "realtime:", "two:", 1)); k != nil || b != nil {
+					t.Fatal(k, b)
+				}
+				set("realtime", loses)
+				var l ledger
+				m.publishUntilAccepted(&l, "app", "a", "after")
+				until(t, "nothing is refused", func() bool {
+					for range 50 {
+						if m.Publish(t.Context(), []*hub.Message{message("app", "a", "after")}) != nil {
+							return false
+						}
+					}
+					return true
+				})
+				m.subscribe("app", "b")
+				m.publishUntilAccepted(&l, "app", "b", "after")
+				l.expect(m, "app", "a", "b")
+				until(t, "apps can be changed", func() bool { _, err := registry.Create("shop"); return err == nil })
+			})
+		}
+	}
+}
+
+func TestUserThatLosesARightKeepsItsConnections(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := join(t, s.url(), "")
+	m.publish(message("app", "a", "before"))
+	ids := func() (all []string) {
+		for _, client := range regexp.MustCompile(`(?m)^id=(\d+) .* name=caddy-realtime `).FindAllStringSubmatch(s.cli("CLIENT", "LIST"), -1) {
+			all = append(all, client[1])
+		}
+		return all
+	}
+	before := ids()
+	s.setUser("-xadd")
+	for range 20 {
+		wantError(t, m.Publish(t.Context(), []*hub.Message{message("app", "a", "denied")}), "the user lacks a right")
+	}
+	after := ids()
+	for _, id := range before {
+		if !slices.Contains(after, id) {
+			t.Errorf("the connection %s was closed: %v before, and %v after", id, before, after)
+		}
+	}
+	if len(before) == 0 {
+		t.Error("there was no connection")
 	}
 }
 
