@@ -353,21 +353,6 @@ func (rt *runtime) forget(a *App) {
 	}
 }
 
-// renew has the keystore and the broker connect as a configuration says.
-func (rt *runtime) renew(a *App) error {
-	if opener, ok := a.keystore.(keystore.Renewer); ok {
-		if err := opener.Renew(rt.store); err != nil {
-			return fmt.Errorf("keystore: %w", err)
-		}
-	}
-	if opener, ok := a.broker.(hub.Renewer); ok {
-		if err := opener.Renew(rt.broker); err != nil {
-			return fmt.Errorf("broker: %w", err)
-		}
-	}
-	return nil
-}
-
 // start makes a configuration the one in force. It fails if the configuration's
 // node_address cannot be listened on, or if what it says of the keystore or the broker is
 // refused.

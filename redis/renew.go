@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
@@ -39,9 +40,13 @@ func (s *Server) renew(latest *Server, commands []string) error {
 	return nil
 }
 
+// tryTimeout bounds the connection that a reload makes. If Redis hangs, the reload goes on
+// without an answer, unlike a start.
+const tryTimeout = 3 * time.Second
+
 // try connects once, and checks that the user may run these commands.
 func (s *Server) try(commands []string) error {
-	client, err := s.connect(nil)
+	client, err := s.connect(func(o *rueidis.ClientOption) { o.Dialer.Timeout = tryTimeout })
 	if err != nil {
 		return err
 	}

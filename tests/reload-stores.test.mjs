@@ -46,6 +46,26 @@ test("a reload to another broker with the same directory is refused with the cur
   assert.equal(socket.connected, true);
 });
 
+test("a reload with another password while Redis hangs waits for Redis once, and only for a short time", async (t) => {
+  const redis = await Redis.start();
+  t.after(() => redis.close());
+  const caddy = await Caddy.start({ keystore: `redis ${redis.url}`, global: `broker redis ${redis.url}` });
+  t.after(() => caddy.close());
+  const app = await caddy.app();
+  const socket = await caddy.subscriber(app, "orders");
+  const next = redis.url.replace("//", "//default:another@");
+  caddy.configure({ keystore: `redis ${next}`, global: `broker redis ${next}` });
+  redis.child.kill("SIGSTOP");
+  const began = performance.now();
+  assert.equal((await caddy.reload()).code, 0);
+  const took = performance.now() - began;
+  redis.child.kill("SIGCONT");
+  assert.ok(took < 10_000, `it took ${took} ms`);
+  const arrived = once(socket, "m");
+  await until("publishing goes on", async () => (await caddy.publish(app, { channel: "orders", event: "m" })).status === 200, 30_000);
+  await arrived;
+});
+
 test("a client that was away while another broker was in use is not recovered", async (t) => {
   const memory = ({ url }) => `redis ${url}`;
   const { redis, caddy } = await start(t, memory);
