@@ -359,7 +359,11 @@ func (r *remote) remove(ctx context.Context) error {
 	r.taken = false
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return r.lead.Load().save(ctx, r.epoch, r.queue.hook.Load().ID, "")
+	err := r.lead.Load().save(ctx, r.epoch, r.queue.hook.Load().ID, "")
+	if errors.Is(err, ErrFenced) { // the app is deleted, or another sender does it
+		return nil
+	}
+	return err
 }
 
 // release forgets the record: this machine is not the sender any longer.
