@@ -277,6 +277,8 @@ func (l *lead) endWriters(ctx context.Context, writers []string) {
 // report logs that Shared is away, and that it is back, once.
 func (l *lead) report(err error) {
 	switch {
+	case errors.Is(err, context.Canceled): // the app has no hooks any longer
+		return
 	case err != nil && !l.failing:
 		l.manager.log.Warn("it cannot be known which machine sends the webhooks of an app; they wait", zap.String("app", l.app), zap.Error(err))
 	case err == nil && l.failing:
