@@ -201,6 +201,21 @@ func TestWhatHappensWhileRedisIsAwayIsSentAfterwards(t *testing.T) {
 	r.gapless()
 }
 
+func TestWhatHappensWhileAnAnswerOfRedisIsLostIsSent(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	r := newReceiver(t)
+	n := newNode(t, s.url(), "", "a", shortLease)
+	u := &unanswered{Shared: n.broker, made: make(chan struct{}), held: make(chan struct{})}
+	m := n.tell(t, u, hookTo(r.URL))
+	m.say(0, 1)
+	<-u.made
+	m.say(1, 50) // the call is repeated, these are not in it
+	close(u.held)
+	r.complete(51, m)
+	r.gapless()
+}
+
 func TestRedisThatLostItsDataMakesAReset(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)

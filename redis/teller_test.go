@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -136,10 +137,16 @@ var hookTiming = webhook.Timing{
 func newTeller(t *testing.T, url, name string, hooks ...webhook.Hook) *teller {
 	t.Helper()
 	n := newNode(t, url, "", name, shortLease)
+	return n.tell(t, n.broker, hooks...)
+}
+
+// tell makes the machine one that sends webhooks, with its broker as shared.
+func (n *node) tell(t *testing.T, shared webhook.Shared, hooks ...webhook.Hook) *teller {
+	t.Helper()
 	m := &teller{node: n}
 	var err error
 	m.Manager, err = webhook.Open(webhook.Options{
-		Logger: zaptest.NewLogger(t, zaptest.Level(zapLevel)), AllowPrivate: true, Shared: n.broker, Machine: n.id,
+		Logger: zaptest.NewLogger(t, zaptest.Level(zapLevel)), AllowPrivate: true, Shared: shared, Machine: n.id,
 		Machines: func() (ids []string) {
 			for _, other := range n.Machines() {
 				ids = append(ids, other.ID)
@@ -261,6 +268,25 @@ func (p *pausing) SaveRecord(ctx context.Context, app, owner, epoch, hook, recor
 	}
 	p.wait()
 	return p.Shared.SaveRecord(context.WithoutCancel(ctx), app, owner, epoch, hook, record)
+}
+
+// unanswered is a Shared that does not get the answer to its first AppendFacts until held
+// is closed.
+type unanswered struct {
+	webhook.Shared
+	once sync.Once
+	made chan struct{} // closed once the call was made
+	held chan struct{}
+}
+
+func (u *unanswered) AppendFacts(ctx context.Context, app, machine string, number uint64, facts []webhook.Fact) error {
+	err := u.Shared.AppendFacts(ctx, app, machine, number, facts)
+	u.once.Do(func() {
+		close(u.made)
+		<-u.held
+		err = cmp.Or(err, context.DeadlineExceeded)
+	})
+	return err
 }
 
 // added returns how many facts there were.

@@ -48,6 +48,7 @@ type outgoing struct {
 	bytes   int
 	dropped bool   // facts after pending found no room
 	number  uint64 // of the last call
+	calling int    // facts in the call that is under way or to be repeated; 0 without one
 	running bool
 }
 
@@ -115,10 +116,14 @@ func (o *outbox) run(app string, a *outgoing) {
 	}
 }
 
-// next returns the first facts, always the same until remove, and the number of the call.
+// next returns the first facts, always the same until remove, and the number of the call:
+// Shared ignores a repetition, whatever is in it.
 func (o *outbox) next(app string, a *outgoing) ([]Fact, uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if a.calling > 0 {
+		return a.pending[:a.calling:a.calling], a.number + 1
+	}
 	if len(a.pending) == 0 && a.dropped {
 		a.dropped = false
 		a.pending = append(a.pending, Fact{Event: Event{Type: StateReset, App: app}})
@@ -132,6 +137,7 @@ func (o *outbox) next(app string, a *outgoing) ([]Fact, uint64) {
 	if n == 0 {
 		a.pending, a.bytes, a.running = nil, 0, false
 	}
+	a.calling = n
 	return a.pending[:n:n], a.number + 1
 }
 
@@ -140,6 +146,7 @@ func (o *outbox) remove(a *outgoing, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	a.number++
+	a.calling = 0
 	for i := range a.pending[:n] {
 		a.bytes -= a.pending[i].Event.size()
 		a.pending[i] = Fact{}
