@@ -280,8 +280,8 @@ func TestLargeMessagesAfterSmallOnesAreReadFewAtATime(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	m := s.join("")
-	publish := func(size int) {
-		some := make([]*hub.Message, 4)
+	publish := func(n, size int) {
+		some := make([]*hub.Message, n)
 		for i := range some {
 			some[i] = message("app", "a", "event")
 			some[i].Data = []byte(`"` + strings.Repeat("x", size) + `"`)
@@ -289,11 +289,11 @@ func TestLargeMessagesAfterSmallOnesAreReadFewAtATime(t *testing.T) {
 		}
 		m.publish(some...)
 	}
-	for range 20 {
-		publish(1 << 20)
+	for range 80 {
+		publish(1, 1<<20)
 	}
-	for range 500 { // the latest, which are read first
-		publish(1)
+	for range 20 { // the latest, which are read first
+		publish(100, 1)
 	}
 	before := s.info()["used_memory_peak"]
 	if past := m.fill("app", "a").past; len(past) < 2000 || len(past) > 2000+maxPast>>20 {
