@@ -28,14 +28,17 @@ func renewed(t testing.TB, m *machine, s *store, url string) (keystore, broker e
 // starts have a URL each, whose user can be changed on all servers.
 var starts = map[string]func(testing.TB) (url string, servers []*redisServer){
 	"standalone": func(t testing.TB) (string, []*redisServer) {
+		t.Helper()
 		s := startRedis(t)
 		return s.url(), []*redisServer{s}
 	},
 	"Sentinel": func(t testing.TB) (string, []*redisServer) {
+		t.Helper()
 		w := startSentinel(t)
 		return w.url, []*redisServer{w.primary, w.replica}
 	},
 	"Unix socket": func(t testing.TB) (string, []*redisServer) {
+		t.Helper()
 		path := filepath.Join(t.TempDir(), "redis.sock")
 		return "unix://realtime:password@" + path, []*redisServer{startRedis(t, "--unixsocket", path)}
 	},
