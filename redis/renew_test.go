@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -40,7 +41,9 @@ var starts = map[string]func(testing.TB) (url string, servers []*redisServer){
 	"Unix socket": func(t testing.TB) (string, []*redisServer) {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "redis.sock")
-		return "unix://realtime:password@" + path, []*redisServer{startRedis(t, "--unixsocket", path)}
+		s := startRedis(t, "--unixsocket", path)
+		until(t, "the socket is there", func() bool { _, err := os.Stat(path); return err == nil })
+		return "unix://realtime:password@" + path, []*redisServer{s}
 	},
 }
 
