@@ -173,7 +173,11 @@ func (l *lane) unsubscribe(ctx context.Context, name string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_ = conn.Do(ctx, conn.B().Sunsubscribe().Channel(name).Build()).Error()
+	// rueidis sends a PING of its own behind the command, and panics where the server answers
+	// both with an error (BUSY), or that with one that it does not know (MISCONF).
+	if conn.Do(ctx, conn.B().Ping().Build()).Error() == nil {
+		_ = conn.Do(ctx, conn.B().Sunsubscribe().Channel(name).Build()).Error()
+	}
 }
 
 // position asks for where the app stands. On the connection that gets the messages, all
