@@ -185,7 +185,7 @@ func (s *store) subscribe() {
 	refused := ""
 	for first := true; s.ctx.Err() == nil; first = false {
 		err := s.receive(!first)
-		if answer := answerOf(err); answer != "" && answer != refused && s.ctx.Err() == nil {
+		if answer := answerOf(err); strings.HasPrefix(answer, "NOPERM") && answer != refused {
 			refused = answer
 			s.log.Warn("redis refuses a subscription, so all apps are loaded after each change; allow the command SUBSCRIBE and the channel",
 				zap.String("channel", s.names.channel), zap.Error(s.server.explain(err)))
