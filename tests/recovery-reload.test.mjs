@@ -91,7 +91,7 @@ test("a reload that turns recovery off ends it, also for a client that was away 
   await client.starts({ meanwhile: () => load({ global: "recovery 0s" }) });
 });
 
-test("a reload with another keystore closes all sockets and refuses them; back at the first, they recover", async (t) => {
+test("a reload with another keystore closes all sockets and refuses them; back at the first, they begin again", async (t) => {
   const ledger = new Ledger(caddy, app);
   const client = await Follower.start(t, ledger, ["store"]);
   const { id } = client;
@@ -101,11 +101,10 @@ test("a reload with another keystore closes all sockets and refuses them; back a
   client.socket.on("connect_error", (err) => codes.push(err.data?.code));
   await load({ keystore: `badger ${join(caddy.dir, "other")}` });
   await until("it is refused", () => codes.includes("unknown_app"));
-  assert.match(caddy.logTail(60), /wrote the recovery file/);
   await load({});
   client.socket.connect();
   await until("it is back", () => client.socket.connected);
-  // Nothing was published to the first store meanwhile: it is as after a planned restart.
-  assert.deepEqual(client.connects.at(-1), { id, recovered: true });
-  await client.settles();
+  // The other keystore could have had the app, too, and have published to it meanwhile.
+  assert.equal(client.connects.at(-1).recovered, false);
+  assert.notEqual(client.connects.at(-1).id, id);
 });
