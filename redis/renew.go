@@ -73,10 +73,11 @@ func (k *Keystore) Renew(running keystore.Store) error {
 
 // useAccess has each connection of a client made with the access of the time.
 func (s *Server) useAccess(option *rueidis.ClientOption) {
+	current := s.access
 	sentinels := new(net.Resolver) // tells the sentinels' dialer from that of the servers
 	option.Sentinel.Dialer.Resolver = sentinels
 	option.AuthCredentialsFn = func(c rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
-		latest := s.access.Load().option
+		latest := current.Load().option
 		if _, ok := c.Address.(sentinelAddress); ok {
 			return rueidis.AuthCredentials{Username: latest.Sentinel.Username, Password: latest.Sentinel.Password}, nil
 		}
@@ -84,7 +85,7 @@ func (s *Server) useAccess(option *rueidis.ClientOption) {
 	}
 	socket := option.DialCtxFn // nil unless it is a Unix socket
 	option.DialCtxFn = func(ctx context.Context, address string, dialer *net.Dialer, _ *tls.Config) (conn net.Conn, err error) {
-		latest := s.access.Load()
+		latest := current.Load()
 		switch {
 		case socket != nil:
 			conn, err = socket(ctx, address, dialer, nil)
@@ -96,7 +97,7 @@ func (s *Server) useAccess(option *rueidis.ClientOption) {
 		if err != nil {
 			return nil, err
 		}
-		conn = &accessConn{conn, s, latest.url}
+		conn = &accessConn{conn, current, latest.url}
 		if dialer.Resolver == sentinels {
 			conn = sentinelConn{conn}
 		}
@@ -119,15 +120,15 @@ var errFormer = errors.New("the connection was made with the user of an earlier 
 // rights away does not have to close the connections that it still has.
 type accessConn struct {
 	net.Conn
-	server *Server
-	url    string // of the access that it was made with
+	current *atomic.Pointer[access]
+	url     string // of the access that it was made with
 }
 
 // Read implements net.Conn. An answer that comes in two parts may be missed, but on such a
 // connection it is not the last of its kind.
 func (c *accessConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.server.access.Load().url != c.url && denies(b[:n]) {
+	if c.current.Load().url != c.url && denies(b[:n]) {
 		return 0, errFormer
 	}
 	return n, err
