@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redis/rueidis"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
@@ -58,7 +57,8 @@ func (b *broker) watch() {
 
 // ping returns an error unless Redis answers, and connects to it if it was never reached.
 func (b *broker) ping() error {
-	if _, err := b.connection(); err != nil {
+	client, err := b.connection()
+	if err != nil {
 		err = b.reach()
 		if err != nil && !unreachable(err) { // which would have refused the start
 			b.refused.Log(b.log.Error, "redis cannot be used; publishes are refused until it can", zap.Error(err))
@@ -67,5 +67,5 @@ func (b *broker) ping() error {
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, pingTimeout)
 	defer cancel()
-	return b.do(ctx, func(c rueidis.Builder) rueidis.Completed { return c.Ping().Build() }).Error()
+	return client.Do(ctx, client.B().Ping().Build()).Error()
 }

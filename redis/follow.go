@@ -163,14 +163,18 @@ func (s *store) advance(version int64) {
 	}
 }
 
-// endPending ends a change, "<number> <id>", whose answer is not known, most often for
-// another gateway.
+// endPending ends a change, "<number> <id>", for the gateway that began it.
 func (s *store) endPending(change string) error {
 	text, id, ok := strings.Cut(change, " ")
 	number, err := strconv.ParseInt(text, 10, 64)
 	if !ok || err != nil {
 		return errors.New("it is not a number and an id")
 	}
+	return s.endUnanswered(id, number)
+}
+
+// endUnanswered ends a change of an app that may have been made.
+func (s *store) endUnanswered(id string, number int64) error {
 	records, err := s.read(s.ctx, []string{id})
 	if err != nil {
 		return err

@@ -83,9 +83,7 @@ func (l *lane) run() {
 			return
 		}
 		l.broker.measures.reconnects.Add(1)
-		if l.broker.ends.Now() {
-			l.broker.log.Warn("connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
-		}
+		l.broker.ends.Log(l.broker.log.Warn, "connection lost; subscribing again", zap.String("lane", l.name), zap.Error(l.broker.server.explain(err)))
 		if time.Since(began) > maxPause {
 			pause = minPause
 		}

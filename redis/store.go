@@ -352,7 +352,7 @@ func (s *store) change(ctx context.Context, id string, before *keystore.App, rem
 		result, err = write(ctx, string(kept))
 	}
 	if errors.Is(err, errUnconfirmed) { // it was made, and the other gateways must know
-		_ = s.endPending(fmt.Sprintf("%d %s", number, id))
+		_ = s.endUnanswered(id, number)
 	}
 	if err != nil {
 		return err // the change stays pending, and is ended later
