@@ -19,7 +19,8 @@ var fillSource string
 var fillScript = rueidis.NewLuaScript(fillSource)
 
 const (
-	// maxEarly and maxEarlyBytes bound the messages of a channel that wait for its history.
+	// maxEarly and maxEarlyBytes bound what waits for a channel's history: its messages, and
+	// changes of its members.
 	maxEarly      = 10_000
 	maxEarlyBytes = 32 << 20
 
@@ -49,7 +50,7 @@ func (a *app) expectFill(s *subscription) *filling {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s != nil {
-		s.early, s.earlyBytes, s.heard = nil, 0, hub.Position{}
+		s.early, s.news, s.earlyBytes = nil, nil, 0
 	}
 	return &filling{done: make(chan bool, 1), known: a.known, breaks: a.breaks}
 }
@@ -170,18 +171,15 @@ func (a *app) finishFill(s *subscription, f *filling) {
 		return
 	}
 	a.mu.Lock()
-	early := s.early
+	early, news := s.early, s.news
 	again := !a.settle(f) || s.tooEarly() || a.subs[s.channel] != s
-	if r := f.roster; r != nil && s.heard.Epoch != "" && (s.heard.Epoch != r.at.Epoch || s.heard.Offset > r.at.Offset) {
-		again = true // a change since the members were read
-	}
 	if again {
 		a.mu.Unlock()
 		f.done <- false
 		return
 	}
 	at := a.at
-	s.since, s.filled, s.early, s.earlyBytes = at, true, nil, 0
+	s.since, s.filled, s.early, s.news, s.earlyBytes = at, true, nil, nil, 0
 	a.mu.Unlock()
 	for _, m := range early {
 		if m.Offset > f.at.Offset {
@@ -191,6 +189,7 @@ func (a *app) finishFill(s *subscription, f *filling) {
 	a.broker.handler.Fill(a.id, s.channel, at, f.floor, f.past)
 	if f.roster != nil {
 		s.use(f.roster)
+		a.change(s, news...)
 	}
 	f.done <- true
 }

@@ -43,7 +43,7 @@ func TestWhatEarlierVersionsWroteIsRead(t *testing.T) {
 	if read, err := readNotice(goldenNotice); err != nil || !reflect.DeepEqual(read, want) {
 		t.Errorf("a notice: %+v, %v", read, err)
 	}
-	if read := membersIn(strings.Split("n|4|u|abcdefgh |uann|abcdefghijklmnop "+`{"name":"Ann"}`, "|")); len(read) != 1 || read[0].User != "ann" || string(read[0].Info) != `{"name":"Ann"}` {
+	if read := membersIn(map[string]string{"n": "4", "u": "abcdefgh ", "uann": "abcdefghijklmnop " + `{"name":"Ann"}`}); len(read) != 1 || read[0].User != "ann" || string(read[0].Info) != `{"name":"Ann"}` {
 		t.Errorf("members: %+v", read)
 	}
 	fact, err := decodeFact("1764300000000-3", map[string]string{"t": "client", "c": "orders", "u": "ann", "i": "{}", "k": "sid", "e": "client-x", "d": "[1]", "r": "why", "o": "code", "n": "2", "h": "hook_1"})

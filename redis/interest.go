@@ -18,8 +18,8 @@ type subscription struct {
 	last       hub.Position   // the newest message of the history that was delivered since
 	filled     bool           // the hub has got the history
 	early      []*hub.Message // received before that
+	news       []notice       // likewise
 	earlyBytes int            // of their data
-	heard      hub.Position   // the last notice that was received before that
 
 	copy rosterCopy // of the channel's members
 }
@@ -27,7 +27,7 @@ type subscription struct {
 // tooEarly reports whether so much waits for the history that it must be read again. The
 // caller holds app.mu.
 func (s *subscription) tooEarly() bool {
-	return len(s.early) > maxEarly || s.earlyBytes > maxEarlyBytes
+	return len(s.early)+len(s.news) > maxEarly || s.earlyBytes > maxEarlyBytes
 }
 
 // reached returns the offset up to which the hub has got the channel's history in an

@@ -2,8 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -15,7 +13,7 @@ import (
 )
 
 const (
-	// sayBatch bounds the users in one script, except those of one channel.
+	// sayBatch bounds the users in one script.
 	sayBatch = 500
 
 	// maxChanged bounds the changes that wait while Redis is away; with more, everything is
@@ -263,73 +261,6 @@ func (r *register) sayOf(m cluster.Members, at place) say {
 	if is {
 		s.what = sayAdd
 	}
-	s.users = []cluster.ChannelMember{u}
+	s.user = u
 	return s
-}
-
-// compareAll makes what Redis has of this machine in the lane what is.
-func (r *register) compareAll(ctx context.Context, m cluster.Members) error {
-	id := r.broker.member().id
-	if r.lost {
-		for _, s := range r.lane.all() {
-			s.doubt()
-		}
-		r.lost = false
-	}
-	r.mark = "m" + rand.Text()
-	has, err := r.broker.beginSaying(ctx, r.lane.name, id, r.mark)
-	if err != nil {
-		return err
-	}
-	all := make(map[string]map[string][]cluster.ChannelMember) // by app and channel
-	for _, at := range has {
-		all[at.app] = withUsers(all[at.app], at.channel)
-	}
-	for _, s := range r.lane.all() {
-		if !hub.IsHidden(s.channel) {
-			all[s.app.id] = withUsers(all[s.app.id], s.channel, cluster.ChannelMember{})
-		}
-	}
-	m.EachHere(func(app, name string, members []cluster.ChannelMember) {
-		if r.broker.lane(app) == r.lane {
-			all[app] = withUsers(all[app], name, members...)
-		}
-	})
-	for app, channels := range all {
-		var says []say
-		size := 0
-		flush := func() error {
-			known, err := r.broker.say(ctx, r.lane.name, app, id, r.mark, says)
-			if err == nil && !known {
-				err = errMark
-			}
-			says, size = nil, 0
-			return err
-		}
-		for name, users := range channels {
-			says = append(says, say{what: sayReplace, channel: name, facts: factsOf(m, app, name), users: users})
-			if size += 1 + len(users); size < sayBatch {
-				continue
-			}
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		if len(says) > 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-var errMark = errors.New("another machine has removed what this one has said meanwhile")
-
-func withUsers(channels map[string][]cluster.ChannelMember, name string, more ...cluster.ChannelMember) map[string][]cluster.ChannelMember {
-	if channels == nil {
-		channels = make(map[string][]cluster.ChannelMember)
-	}
-	channels[name] = append(channels[name], more...)
-	return channels
 }

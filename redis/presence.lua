@@ -8,10 +8,9 @@
 -- ARGV[3]   the machine
 -- ARGV[4]   the machine's mark
 -- ARGV[5]   the epoch to begin if a new one is needed
--- ARGV[6…]  the changes, each: what it is ('+' adds a user, '-' removes one, '=' removes
---           all and adds these), the channel, which facts are kept ('o' that the channel
---           is occupied or vacated, 'm' that members join and leave), the number of users,
---           and for each its name and info
+-- ARGV[6…]  the changes, each: what it is ('+' adds a user, '-' removes one), the channel,
+--           which facts are kept ('o' that the channel is occupied or vacated, 'm' that
+--           members join and leave), the user's name and info
 --
 -- The keys, besides: "v:<channel>" of an app is a hash of the users ("u<user>": the IDs of
 -- the machines that have it, all together, a space, and the info) and the number of the
@@ -105,25 +104,12 @@ local function remove(channel, facts, user)
 	if redis.call('HLEN', key) == 1 and redis.call('HGET', key, 'n') then redis.call('UNLINK', key) end
 end
 
-local i = 6
-while i <= #ARGV do
-	local what, channel, facts, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-	i = i + 4
-	if what == '=' then
-		local kept = {}
-		for j = i, i + 2 * count - 1, 2 do kept['u' .. ARGV[j]] = true end
-		local all = redis.call('HGETALL', base .. 'v:' .. channel)
-		for j = 1, #all, 2 do
-			if string.sub(all[j], 1, 1) == 'u' and not kept[all[j]] then remove(channel, facts, string.sub(all[j], 2)) end
-		end
+for i = 6, #ARGV, 5 do
+	local what, channel, facts, user, info = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+	if what == '-' then
+		remove(channel, facts, user)
+	else
+		add(channel, facts, user, info)
 	end
-	for j = i, i + 2 * count - 1, 2 do
-		if what == '-' then
-			remove(channel, facts, ARGV[j])
-		else
-			add(channel, facts, ARGV[j], ARGV[j + 1])
-		end
-	end
-	i = i + 2 * count
 end
 return 1

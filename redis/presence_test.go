@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
 )
 
 func TestUserOnSeveralMachinesIsOneMember(t *testing.T) {
@@ -55,6 +57,40 @@ func TestFirstSubscriberOfAMachineKnowsWhoIsThere(t *testing.T) {
 	until(t, "redis knows", func() bool { return len(all[0].facts()) == 5 })
 	if got := all[1].enter("c", "").knows(); got != "\x00\xff :\n u ann" {
 		t.Errorf("knows %q", got)
+	}
+}
+
+// Where many come and go all the time, the members are never read without a change
+// meanwhile.
+func TestMembersWhoComeWhileTheOthersAreReadAreKnown(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	all := venues(t, s.url(), "a", "b")
+	all[0].enter("c", "")
+	all[0].enter("c", "ann")
+	all[0].caughtUp("c")
+	a := all[1].app("app")
+	sub := &subscription{app: a, channel: "c"}
+	a.add(sub, true)
+	f := a.expectFill(sub)
+	rosters, err := a.readRosters(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.at, f.roster = a.at, &rosters[0]
+	at := f.roster.at
+	for i, what := range []string{"+bob", "+cyd", "-ann"} {
+		a.takeNotice(sub, fmt.Sprintf("\x02%s %s %d %d 3\n%s{}", what[:1], at.Epoch, at.Offset+uint64(i), at.Offset+uint64(i)+1, what[1:]))
+	}
+	if a.finishFill(sub, f); !<-f.done {
+		t.Fatal("the members must be read again")
+	}
+	var users []string
+	for _, m := range all[1].presence.Members("app", "c") {
+		users = append(users, m.ID)
+	}
+	if !slices.Equal(users, []string{"bob", "cyd"}) {
+		t.Errorf("the members are %q", users)
 	}
 }
 
@@ -212,11 +248,12 @@ func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
 	lane := laneName(defaultPrefix, laneOf("app"))
 	until(t, "redis knows", func() bool { return len(all[0].facts()) == 2*21 })
 	// One has begun, and ends.
-	answer, err := all[0].exec(t.Context(), scriptEntomb, []string{saysKey(lane, all[2].id)}, "x1").AsStrMap()
+	mark, _, err := all[0].entomb(t.Context(), lane, all[2].id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if known, err := all[0].say(t.Context(), lane, "app", all[2].id, answer[""], []say{{what: sayReplace, channel: "c", facts: "om"}}); !known || err != nil {
+	gone := map[string][]cluster.ChannelMember{"c": nil}
+	if known, err := all[0].sayAll(t.Context(), lane, "app", all[2].id, mark, gone); !known || err != nil {
 		t.Fatal(known, err)
 	}
 	w.expect("")
@@ -238,7 +275,7 @@ func TestRemovalOfAMachineCanBeginAndStopAtAnyTime(t *testing.T) {
 		all[1].enter(fmt.Sprint(i), "").expect("ann")
 	}
 	// The first one goes on, too late.
-	if known, err := all[0].say(t.Context(), lane, "app", all[2].id, answer[""], []say{{what: sayReplace, channel: "c", facts: "om"}}); known || err != nil {
+	if known, err := all[0].sayAll(t.Context(), lane, "app", all[2].id, mark, gone); known || err != nil {
 		t.Error("what a machine has said again is removed", err)
 	}
 	joined, left := 0, 0

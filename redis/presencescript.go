@@ -3,10 +3,10 @@ package redis
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -21,9 +21,8 @@ var presenceScript = rueidis.NewLuaScript(presenceSource)
 
 // What a say is, as in presence.lua.
 const (
-	sayAdd     = "+"
-	sayRemove  = "-"
-	sayReplace = "="
+	sayAdd    = "+"
+	sayRemove = "-"
 )
 
 // A say is what a machine says of a channel.
@@ -31,7 +30,7 @@ type say struct {
 	what    string
 	channel string
 	facts   string
-	users   []cluster.ChannelMember
+	user    cluster.ChannelMember
 }
 
 // Names of keys of a lane, as in presence.lua. IDs of machines have no colon, so that no
@@ -69,13 +68,10 @@ func comparePlaces(a, b place) int {
 // machine has another mark.
 func (b *broker) say(ctx context.Context, lane, app, machine, mark string, says []say) (bool, error) {
 	base := baseName(b.prefix, app)
-	args := make([]string, 5, 5+6*len(says))
+	args := make([]string, 5, 5+5*len(says))
 	args[0], args[1], args[2], args[3], args[4] = lane, strings.TrimPrefix(base, lane), machine, mark, hub.NewEpoch(app)
 	for _, s := range says {
-		args = append(args, s.what, s.channel, s.facts, strconv.Itoa(len(s.users)))
-		for _, u := range s.users {
-			args = append(args, u.User, string(u.Info))
-		}
+		args = append(args, s.what, s.channel, s.facts, s.user.User, string(s.user.Info))
 	}
 	n, err := b.exec(ctx, presenceScript, []string{base + "n", absentKey(base)}, args...).AsInt64()
 	return n == 1, err
@@ -94,22 +90,50 @@ func (b *broker) markOf(ctx context.Context, lane, machine string) (string, erro
 	return answer[0], nil
 }
 
-// scriptBeginSaying gives a machine another mark, and returns where it has said something.
+// scriptBeginSaying gives a machine another mark.
 //
 // KEYS: what the machine has said, the machines. ARGV: machine, mark.
 var scriptBeginSaying = rueidis.NewLuaScript(`
 redis.call('HSET', KEYS[1], '', ARGV[2])
 redis.call('SADD', KEYS[2], ARGV[1])
-return redis.call('HGETALL', KEYS[1])
+return ARGV[2]
 `)
 
-func (b *broker) beginSaying(ctx context.Context, lane, machine, mark string) ([]place, error) {
-	keys := []string{saysKey(lane, machine), sayersKey(lane)}
-	answer, err := b.exec(ctx, scriptBeginSaying, keys, machine, mark).AsStrMap()
-	if err != nil {
-		return nil, err
+// beginSaying gives a machine another mark, and returns it, and where the machine has said
+// something.
+func (b *broker) beginSaying(ctx context.Context, lane, machine string) (mark string, has []place, err error) {
+	return b.mark(ctx, scriptBeginSaying, lane, machine, "m"+rand.Text())
+}
+
+// scriptEntomb gives a machine that is gone a mark that it does not know, the same for all
+// that remove what it has said.
+//
+// KEYS: what the machine has said. ARGV: machine, mark.
+var scriptEntomb = rueidis.NewLuaScript(`
+local mark = redis.call('HGET', KEYS[1], '')
+if mark and string.sub(mark, 1, 1) == 'x' then return mark end
+redis.call('HSET', KEYS[1], '', ARGV[2])
+return ARGV[2]
+`)
+
+// entomb gives a machine that is gone such a mark, and returns it, and where the machine
+// has said something.
+func (b *broker) entomb(ctx context.Context, lane, machine string) (mark string, has []place, err error) {
+	return b.mark(ctx, scriptEntomb, lane, machine, "x"+rand.Text())
+}
+
+// mark runs one of both scripts.
+func (b *broker) mark(ctx context.Context, script *rueidis.Lua, lane, machine, begun string) (mark string, has []place, err error) {
+	key := saysKey(lane, machine)
+	if mark, err = b.exec(ctx, script, []string{key, sayersKey(lane)}, machine, begun).ToString(); err != nil {
+		return "", nil, err
 	}
-	return placesIn(answer)
+	hashes, err := b.readHashes(ctx, key)
+	if err != nil {
+		return "", nil, err
+	}
+	has, err = placesIn(hashes[0])
+	return mark, has, err
 }
 
 var errSays = errors.New("redis has something else than what a machine has said of its channels; keys with this prefix belong to the broker alone")
@@ -130,16 +154,6 @@ func placesIn(answer map[string]string) ([]place, error) {
 	}
 	return all, nil
 }
-
-// scriptEntomb gives a machine that is gone a mark that it does not know, the same for all
-// that remove what it has said, and returns where that is, and the mark.
-//
-// KEYS: what the machine has said. ARGV: the mark.
-var scriptEntomb = rueidis.NewLuaScript(`
-local mark = redis.call('HGET', KEYS[1], '')
-if not mark or string.sub(mark, 1, 1) ~= 'x' then redis.call('HSET', KEYS[1], '', ARGV[1]) end
-return redis.call('HGETALL', KEYS[1])
-`)
 
 // scriptForget forgets a machine of which everything was removed.
 //

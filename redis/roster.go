@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,9 +15,6 @@ import (
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"go.uber.org/zap"
 )
-
-// rosterChunk bounds the channels whose members are read in one round trip.
-const rosterChunk = 50
 
 // A rosterCopy says how much this machine knows of a channel's members. The worker of the app
 // keeps it up to date, with notices that Redis sends among the channel's messages. They
@@ -79,64 +75,60 @@ type roster struct {
 	members []cluster.ChannelMember
 }
 
-// scriptRoster returns the members of a channel, and the epoch and number of the app's
-// last change. It is short enough to be sent each time, so that several are one round trip.
-//
-// KEYS: the app's changes, the channel's members.
-const scriptRoster = `return {redis.call('HMGET', KEYS[1], 'e', 'n'), redis.call('HGETALL', KEYS[2])}`
-
 var errRoster = errors.New("redis has something else than a channel's members; keys with this prefix belong to the broker alone")
 
-// readRosters reads the members of channels.
+// readRosters reads the members of channels. First the number of the app's last change:
+// a change in between is in the members, and applying it once more does nothing.
 func (a *app) readRosters(ctx context.Context, channels ...string) ([]roster, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	c, err := a.broker.connection()
-	if err != nil {
-		return nil, err
+	keys := make([]string, len(channels))
+	for i, channel := range channels {
+		keys[i] = a.membersKey(channel)
 	}
-	var answers []rueidis.RedisResult
-	err = patiently(ctx, func() (err error) {
-		commands := make([]rueidis.Completed, len(channels))
-		for i, channel := range channels {
-			commands[i] = c.B().Eval().Script(scriptRoster).Numkeys(2).Key(a.changesKey(), a.membersKey(channel)).Build()
-		}
-		answers = c.DoMulti(ctx, commands...)
-		for _, answer := range answers {
-			err = cmp.Or(err, answer.Error())
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	all := make([]roster, len(channels))
-	for i, answer := range answers {
-		parts, err := answer.ToArray()
+	for {
+		at, err := a.lastChange(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if len(parts) != 2 {
-			return nil, errRoster
+		hashes, err := a.broker.readHashes(ctx, keys...)
+		if err != nil {
+			return nil, err
 		}
-		at, err1 := parts[0].AsStrSlice()
-		fields, err2 := parts[1].AsStrSlice()
-		if errors.Join(err1, err2) != nil || len(fields)%2 != 0 {
-			return nil, errRoster
+		after, err := a.lastChange(ctx)
+		if err != nil {
+			return nil, err
 		}
-		if all[i].at, err = readPosition(at); err != nil {
-			return nil, errRoster
+		if after.Epoch != at.Epoch { // Redis has lost its data meanwhile
+			continue
 		}
-		all[i].members = membersIn(fields)
+		all := make([]roster, len(channels))
+		for i, hash := range hashes {
+			all[i] = roster{at: at, members: membersIn(hash)}
+		}
+		return all, nil
 	}
-	return all, nil
+}
+
+// lastChange returns the epoch and number of the last change of the app's members.
+func (a *app) lastChange(ctx context.Context) (at hub.Position, err error) {
+	err = patiently(ctx, func() error {
+		at, err = positionIn(a.broker.do(ctx, func(c rueidis.Builder) rueidis.Completed {
+			return c.Hmget().Key(a.changesKey()).Field("e", "n").Build()
+		}))
+		return err
+	})
+	if errors.Is(err, errPosition) {
+		err = errRoster
+	}
+	return at, err
 }
 
 // membersIn reads users and infos from the hash of a channel.
-func membersIn(fields []string) (all []cluster.ChannelMember) {
-	for i := 0; i < len(fields); i += 2 {
-		user, is := strings.CutPrefix(fields[i], "u")
-		_, info, found := strings.Cut(fields[i+1], " ")
+func membersIn(hash map[string]string) (all []cluster.ChannelMember) {
+	for field, value := range hash {
+		user, is := strings.CutPrefix(field, "u")
+		_, info, found := strings.Cut(value, " ")
 		if !is || user == "" || !found {
 			continue
 		}
@@ -248,21 +240,32 @@ func (a *app) takeNotice(s *subscription, text string) {
 	}
 	a.mu.Lock()
 	is, filled := a.subs[s.channel] == s, s.filled
-	if is && !filled { // the members are being read
-		s.heard = n.at
+	if is && !filled && !s.tooEarly() { // the members are being read
+		s.news = append(s.news, n)
+		s.earlyBytes += len(text)
 	}
 	a.mu.Unlock()
-	if !is || !filled || a.broker.shared() == nil || s.apply(&n) {
-		return
+	if is && filled && a.broker.shared() != nil {
+		a.change(s, n)
 	}
-	if err := a.refresh(s); err != nil {
-		a.fail(err)
+}
+
+// change applies notices, or reads the members again.
+func (a *app) change(s *subscription, all ...notice) {
+	for i := range all {
+		if s.apply(&all[i]) {
+			continue
+		}
+		if err := a.refresh(s); err != nil {
+			a.fail(err)
+			return
+		}
 	}
 }
 
 // refresh reads the members of channels again. Only the worker calls it.
 func (a *app) refresh(subs ...*subscription) error {
-	for some := range slices.Chunk(subs, rosterChunk) {
+	for some := range slices.Chunk(subs, hashChunk) {
 		channels := make([]string, len(some))
 		for i, s := range some {
 			channels[i] = s.channel

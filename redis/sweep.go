@@ -2,13 +2,12 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"maps"
 	mathrand "math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
 	"go.uber.org/zap"
 )
 
@@ -17,9 +16,8 @@ const maxGrace = 10 * time.Second
 
 // sweep removes what machines have said that are gone, until the broker is closed. Each
 // machine does it, so that it does not matter which one ends in the middle: the mark of
-// the machine that is gone becomes one that it does not know, each channel is emptied by
-// one script, which does nothing the second time, and what the machine had is forgotten
-// last. If it was not gone, it finds its mark changed and says everything again under
+// the machine that is gone becomes one that it does not know, its users are removed, which
+// does nothing the second time, and what the machine had is forgotten last. If it was not gone, it finds its mark changed and says everything again under
 // another one; the scripts of those who remove it then do nothing.
 func (b *broker) sweep() {
 	m := b.member()
@@ -88,26 +86,18 @@ func (b *broker) sayers(ctx context.Context, lane string) ([]string, error) {
 
 // clear removes what a machine has said in a lane.
 func (b *broker) clear(ctx context.Context, lane, id string) error {
-	key := saysKey(lane, id)
-	answer, err := b.exec(ctx, scriptEntomb, []string{key}, "x"+rand.Text()).AsStrMap()
+	mark, has, err := b.entomb(ctx, lane, id)
 	if err != nil {
 		return err
 	}
-	mark := answer[""]
-	has, err := placesIn(answer)
-	if err != nil {
-		return err
-	}
-	byApp := make(map[string][]say)
+	byApp := make(map[string]map[string][]cluster.ChannelMember)
 	for _, at := range has {
-		byApp[at.app] = append(byApp[at.app], say{what: sayReplace, channel: at.channel, facts: factsOf(b.shared(), at.app, at.channel)})
+		byApp[at.app] = withUsers(byApp[at.app], at.channel)
 	}
-	for app, says := range byApp {
-		for some := range slices.Chunk(says, sayBatch/10) {
-			if known, err := b.say(ctx, lane, app, id, mark, some); err != nil || !known {
-				return err
-			}
+	for app, channels := range byApp {
+		if known, err := b.sayAll(ctx, lane, app, id, mark, channels); err != nil || !known {
+			return err
 		}
 	}
-	return b.exec(ctx, scriptForget, []string{key, sayersKey(lane)}, id, mark).Error()
+	return b.exec(ctx, scriptForget, []string{saysKey(lane, id), sayersKey(lane)}, id, mark).Error()
 }
