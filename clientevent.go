@@ -2,10 +2,12 @@ package realtime
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/internal/jsonscan"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
@@ -55,21 +57,40 @@ func readClientEvent(e *socketio.Event) (c clientEvent, err error) {
 	return c, nil
 }
 
-// relay sends an event of the client to the others in a channel.
-func (s *socket) relay(e *socketio.Event) {
+// relay sends an event of the client to the others in a channel, on all machines. rest is
+// the part that waits for the broker, if any.
+func (s *socket) relay(e *socketio.Event) (rest func(context.Context)) {
 	c, err := readClientEvent(e)
 	if err == nil {
 		err = s.mayRelay(c)
 	}
-	if err != nil {
-		refusal := s.visitor.site.explain(apierr.As(err))
-		s.tellRefused("emit", c.channel, refusal)
-		e.Ack(refused{refusal})
+	switch {
+	case err != nil:
+		s.refuseRelay(e, c.channel, err)
+	case s.runtime.relay == nil:
+		s.relayHere(e, c)
+	default:
+		c.data = bytes.Clone(c.data)
+		return func(ctx context.Context) { s.relayEverywhere(ctx, e, c) }
+	}
+	return nil
+}
+
+// relayEverywhere completes relay where there can be other machines. If they cannot be
+// reached, nobody gets the event, and the client can send it again. It is sent although the
+// client has left since.
+func (s *socket) relayEverywhere(ctx context.Context, e *socketio.Event, c clientEvent) {
+	m := &hub.Message{App: s.app, Channel: c.channel, Event: c.event, Data: c.data, Except: s.ID()}
+	if err := s.runtime.relay.Relay(context.WithoutCancel(ctx), m); err != nil {
+		s.refuseRelay(e, c.channel, apierr.Unavailable("The event cannot be sent now. Try again.", time.Second))
 		return
 	}
-	s.runtime.hub.Announce(s.app, c.channel, s.ID(), func() (*socketio.Broadcast, bool) {
-		return socketio.NewBroadcast(c.event, c.data, ""), true
-	})
+	s.relayHere(e, c)
+}
+
+// relayHere sends an event to the others on this machine, and acknowledges it.
+func (s *socket) relayHere(e *socketio.Event, c clientEvent) {
+	s.runtime.pass(&hub.Message{App: s.app, Channel: c.channel, Event: c.event, Data: c.data, Except: s.ID()})
 	if s.runtime.hooks.wanted(s.app, webhook.ClientEvent, c.channel) {
 		s.runtime.hooks.emit(webhook.Event{
 			Type: webhook.ClientEvent, App: s.app, Channel: c.channel, User: s.rights.Load().name(), Connection: s.ID(),
@@ -77,6 +98,20 @@ func (s *socket) relay(e *socketio.Event) {
 		})
 	}
 	e.Ack(struct{}{})
+}
+
+// refuseRelay answers that an event was not sent.
+func (s *socket) refuseRelay(e *socketio.Event, channel string, err error) {
+	refusal := s.visitor.site.explain(apierr.As(err))
+	s.tellRefused("emit", channel, refusal)
+	e.Ack(refused{refusal})
+}
+
+// pass sends an event of a client to the subscribers of its channel on this machine.
+func (rt *runtime) pass(m *hub.Message) {
+	rt.hub.Announce(m.App, m.Channel, m.Except, func() (*socketio.Broadcast, bool) {
+		return socketio.NewBroadcast(m.Event, m.Data, ""), true
+	})
 }
 
 // mayRelay returns an error if the socket may not send the event, and counts it

@@ -70,6 +70,7 @@ type runtime struct {
 	began     time.Time
 	others    *others          // nil if the broker serves a single machine
 	sessions  hub.SessionStore // nil if the machines do not share sessions
+	relay     hub.Relay        // nil if there are no other machines
 	fetched   atomic.Uint64    // sessions of other machines that were continued here
 	nodes     nodes
 
@@ -171,6 +172,10 @@ func openRuntime(first *App) (*runtime, error) {
 	rt.eio = engineio.NewServer(rt.engineConfig(), rt.open)
 	rt.shrinking.Go(rt.shrink)
 	rt.nodes.runtime = rt
+	if relay, ok := broker.(hub.Relay); ok {
+		rt.relay = relay
+		relay.Relayed(rt.pass)
+	}
 	if shared, ok := broker.(cluster.Cluster); ok {
 		if err := rt.join(shared); err != nil {
 			return nil, errors.Join(fmt.Errorf("joining the other machines: %w", err), rt.Destruct())

@@ -418,7 +418,7 @@ func (s *socket) Event(e *socketio.Event) (rest func(context.Context)) {
 	case e.Name == "authenticate":
 		return s.authenticate(e)
 	case e.Name == "client":
-		s.relay(e)
+		return s.relay(e)
 	default:
 		s.unsubscribe(e)
 	}

@@ -51,6 +51,24 @@ type Interested interface {
 	Sync(ctx context.Context, app string) error
 }
 
+// A Relay is a broker that carries what clients send each other. That is not published: it
+// has no position, is not kept, and does not reach a machine whose connection to the
+// broker's server is interrupted. Only App, Channel, Event, Data and Except of a message
+// are used.
+type Relay interface {
+	Broker
+
+	// Relay gives a message to the other machines that have subscribers in its channel.
+	// What one machine relays arrives in the order of the calls that have returned. The
+	// message and its Data belong to the caller again afterwards.
+	Relay(ctx context.Context, m *Message) error
+
+	// Relayed has the broker call receive with what the other machines relay, one call at a
+	// time for each app. It is called once, before the first subscriber. receive does not
+	// wait, and owns the message.
+	Relayed(receive func(m *Message))
+}
+
 // A Local broker serves a single hub, which gets every message of every app.
 type Local interface {
 	Broker

@@ -198,6 +198,10 @@ func (a *app) deliverAll(queue []item) {
 			a.takeNotice(it.sub, it.text)
 			continue
 		}
+		if isRelayed(it.text) {
+			a.takeRelayed(it.sub, it.text)
+			continue
+		}
 		e, err := readHeader(it.text)
 		if err != nil {
 			a.unreadable(err)

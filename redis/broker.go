@@ -54,7 +54,8 @@ type broker struct {
 	probe   string        // the last part of the probes' channels; no other broker has it
 	lease   time.Duration // leaseTime; tests shorten it before Join
 
-	members atomic.Pointer[cluster.Members] // nil before SharePresence
+	members atomic.Pointer[cluster.Members]    // nil before SharePresence
+	relayed atomic.Pointer[func(*hub.Message)] // nil before Relayed
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

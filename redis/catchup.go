@@ -144,14 +144,19 @@ func (a *app) standing(ctx context.Context) (hub.Position, error) {
 	}
 }
 
-// takeUntil takes the received messages up to a position out of the queue.
+// takeUntil takes the received messages up to a position out of the queue. What clients
+// send each other remains, because it has no position.
 func (a *app) takeUntil(to hub.Position) []item {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var taken []item
+	var taken, relayed []item
 	n := 0
 	for ; n < len(a.queue); n++ {
 		i := &a.queue[n]
+		if isRelayed(i.text) {
+			relayed = append(relayed, *i)
+			continue
+		}
 		if i.fill == nil && !isNotice(i.text) { // all members are read afterwards
 			e, err := readHeader(i.text)
 			if err == nil && (e.Epoch != to.Epoch && e.Epoch != a.at.Epoch || e.Epoch == to.Epoch && e.Offset > to.Offset) {
@@ -162,7 +167,7 @@ func (a *app) takeUntil(to hub.Position) []item {
 		a.bytes -= i.size()
 	}
 	cancelFills(a.queue[:n])
-	a.queue = a.queue[n:]
+	a.queue = append(relayed, a.queue[n:]...)
 	return taken
 }
 
