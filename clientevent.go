@@ -85,7 +85,7 @@ func (s *socket) relayEverywhere(ctx context.Context, e *socketio.Event, c clien
 		s.refuseRelay(e, c.channel, apierr.Unavailable("The event cannot be sent now. Try again.", time.Second))
 		return
 	}
-	s.relayHere(e, c)
+	s.relayHere(e, c) //nolint:contextcheck // the webhooks that it begins outlive the client
 }
 
 // relayHere sends an event to the others on this machine, and acknowledges it.
