@@ -14,8 +14,8 @@ import (
 func appCommand() *cobra.Command {
 	return group("app", "Creates, lists, shows and deletes apps",
 		adminCommand("create <name>", "Creates an app with a publish and a subscribe key", 1, createApp),
-		adminCommand("list", "Lists the apps", 0, listApps),
-		adminCommand("show <app>", "Shows an app and its keys", 1, showApp),
+		adminCommand("list", "Lists the apps", 0, counting(listApps)),
+		adminCommand("show <app>", "Shows an app and its keys", 1, counting(showApp)),
 		adminCommand("delete <app>", "Deletes an app with its keys, and disconnects its sockets", 1, deleteApp),
 	)
 }

@@ -13,12 +13,12 @@ import (
 )
 
 func channelCommand() *cobra.Command {
-	list := adminCommand("list <app>", "Lists the channels that have subscribers", 1, listChannels)
+	list := adminCommand("list <app>", "Lists the channels that have subscribers", 1, counting(listChannels))
 	list.Flags().String("prefix", "", "Only channels whose names begin with this")
-	members := adminCommand("members <app> <channel>", "Lists the users in a channel with presence, in the order in which they have joined", 2, listMembers)
+	members := adminCommand("members <app> <channel>", "Lists the users in a channel with presence, in the order in which they have joined", 2, counting(listMembers))
 	return group("channel", "Lists and shows channels and their members",
 		list, members,
-		adminCommand("show <app> <channel>", "Shows a channel's subscribers", 2, showChannel),
+		adminCommand("show <app> <channel>", "Shows a channel's subscribers", 2, counting(showChannel)),
 	)
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,6 +34,27 @@ func listMachines(c *adminClient, _ []string) error {
 		rows = append(rows, []string{m.ID, connections, m.Started.Format(time.DateTime), orDash(textOf(m.Version)), orDash(textOf(m.Address))})
 	}
 	return c.table(rows...)
+}
+
+// counting wraps a command that prints numbers of all machines: at its end, it notes which
+// machines these lack.
+func counting(run func(*adminClient, []string) error) func(*adminClient, []string) error {
+	return func(c *adminClient, args []string) error {
+		if err := run(c, args); err != nil {
+			return err
+		}
+		var answer struct {
+			Machines []manage.Machine `json:"machines"`
+		}
+		text, err := c.ask(http.MethodGet, "/realtime/machines", nil)
+		if err != nil || json.Unmarshal(text, &answer) != nil {
+			return nil //nolint:nilerr // an earlier version does not know its machines
+		}
+		if lacks := manage.Silence(manage.SilentOf(answer.Machines)); lacks != "" {
+			c.note("%s", lacks)
+		}
+		return nil
+	}
 }
 
 // textOf returns a text that can be null.

@@ -14,7 +14,7 @@ import (
 )
 
 func userCommand() *cobra.Command {
-	list := adminCommand("list <app>", "Lists the users who are connected, and how many sockets each has", 1, listUsers)
+	list := adminCommand("list <app>", "Lists the users who are connected, and how many sockets each has", 1, counting(listUsers))
 	list.Long = `Lists the users who are connected, and how many sockets each has. A user is who a
 token says it is; sockets without one are not listed.`
 	disconnect := adminCommand("disconnect <app> <user>", "Closes a user's sockets", 2, ofUser(disconnectUser))
@@ -26,7 +26,7 @@ sockets. A token that is issued after the command has ended is valid: stop your
 backend from issuing them to a user who must not come back.`
 	return group("user", "Lists, shows, disconnects and revokes users",
 		list,
-		adminCommand("show <app> <user>", "Shows a user's sockets", 2, ofUser(showUser)),
+		adminCommand("show <app> <user>", "Shows a user's sockets", 2, counting(ofUser(showUser))),
 		disconnect, revoke,
 	)
 }

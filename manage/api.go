@@ -115,13 +115,20 @@ func (a *API) answered(serve adminFunc) caddy.AdminHandlerFunc {
 		if err == nil {
 			return nil
 		}
-		refusal := apierr.As(err)
 		if _, told := errors.AsType[*apierr.Error](err); !told {
 			a.Logger.Error("admin request failed", zap.String("path", text.MaskKeys(r.URL.Path)), zap.Error(err))
-			// Clients of the admin API can read the log anyway, and need the reason.
-			refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
 		}
-		refusal.Write(w)
+		Explain(err).Write(w)
 		return nil
 	}
+}
+
+// Explain is [apierr.As] for operators. They control everything, and need the reason of
+// what has failed.
+func Explain(err error) *apierr.Error {
+	refusal := apierr.As(err)
+	if _, told := errors.AsType[*apierr.Error](err); !told {
+		refusal.Message = fmt.Sprintf("It failed: %s. The log has it, too.", err)
+	}
+	return refusal
 }

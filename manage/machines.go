@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -16,6 +17,26 @@ type Machine struct {
 	Version     *string   `json:"version"` // of the gateway; null: not known
 	Started     time.Time `json:"started"`
 	Connections *int      `json:"connections"` // of all apps; null: it has not answered
+}
+
+// SilentOf returns how many machines have not answered, and how many there are. Lists and
+// numbers lack what the silent ones have.
+func SilentOf(machines []Machine) (silent, all int) {
+	for _, m := range machines {
+		if m.Connections == nil {
+			silent++
+		}
+	}
+	return silent, len(machines)
+}
+
+// Silence says what lists and numbers lack, or "" if all machines have answered.
+func Silence(silent, all int) string {
+	if silent == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Machines that do not answer: %d of %d. Lists and numbers lack what they have. "+
+		"If that lasts for more than 15 seconds, /realtime/health on the admin endpoint says why.", silent, all)
 }
 
 func (a *API) machineRoutes() []caddy.AdminRoute {

@@ -27,7 +27,7 @@ func (v *visit) publish(app *keystore.App) error {
 		message.WriteAnswer(v.w, answer)
 		return nil
 	case err != nil:
-		refusal := apierr.As(err)
+		refusal := v.explain(err)
 		refusal.SetHeaders(v.w.Header())
 		page := v.appPage(app)
 		page.Console = console{form.Get("channel"), form.Get("event"), form.Get("data"), v.noHistory()}

@@ -48,6 +48,9 @@ type pageView struct {
 	// Form is the ID of the page's forms, so that none makes a key twice.
 	Form string
 
+	// Silence says what the page lacks, because machines do not answer, or is "".
+	Silence string
+
 	// Notice reports a completed action, Refusal why one was refused.
 	Notice, Refusal string
 

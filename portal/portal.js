@@ -71,6 +71,7 @@ function follow(state) {
   const tail = byId("tail");
   const pause = byId("pause");
   const stream = new EventSource(state.dataset.live);
+  let connections = parseInt(state.textContent);
   stream.onopen = () => {
     byId("broken").textContent = "";
     outdated = true; // by what happened between the page and the stream, or two streams
@@ -103,6 +104,8 @@ function follow(state) {
     const parts = [`${s.connections} connected`];
     if (s.published) parts.push(`${s.published} published a second`, `${s.deliveries} delivered`);
     if (s.refused) parts.push(`${s.refused} refused`);
+    if (s.connections !== connections) outdated = true; // also by what happened on other machines
+    connections = s.connections;
     if (s.skipped) parts.push(`${s.skipped} more not listed`);
     const text = parts.join(", ");
     if (state.textContent !== text) state.textContent = text;

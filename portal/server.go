@@ -242,6 +242,9 @@ func (v *visit) show(status int, name templateName, view pageView) error {
 	view.Root, view.User = v.root(), v.user
 	if v.gateway != nil {
 		view.Form = v.gateway.Forms.ID()
+		if name != messageTemplate {
+			view.Silence = manage.Silence(manage.SilentOf(v.gateway.Machines())) // asked last: it is about what the page has read
+		}
 	}
 	var body bytes.Buffer
 	if err := v.pages.write(&body, name, view); err != nil {
@@ -269,15 +272,20 @@ func (v *visit) root() string {
 
 // fail responds with an error: a page, or JSON for the page's script.
 func (v *visit) fail(err error) {
-	refusal := apierr.As(err)
-	if _, told := errors.AsType[*apierr.Error](err); !told {
-		v.config.Logger.Error("portal request failed", zap.String("path", text.MaskKeys(v.path)), zap.Error(err))
-	}
+	refusal := v.explain(err)
 	if v.wantsJSON() {
 		v.config.Refuse(v.w, v.r, refusal)
 		return
 	}
 	v.page(refusal, "")
+}
+
+// explain returns an error for the user, and logs one that is a fault of the server.
+func (v *visit) explain(err error) *apierr.Error {
+	if _, told := errors.AsType[*apierr.Error](err); !told {
+		v.config.Logger.Error("portal request failed", zap.String("path", text.MaskKeys(v.path)), zap.Error(err))
+	}
+	return manage.Explain(err)
 }
 
 // page shows an error page, with a text to copy if it is not "".

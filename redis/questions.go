@@ -151,6 +151,9 @@ func (m *member) ask(ctx context.Context, machine, question string, body []byte)
 	default:
 		m.broker.work.Go(func() { m.withdraw(machine, id) }) //nolint:contextcheck // ctx has ended
 	}
+	if away := m.broker.refusal(); away != nil { // it is not that machine's fault
+		return nil, fmt.Errorf("%w: %w", cluster.ErrNoAnswer, m.broker.server.explain(away))
+	}
 	return nil, cluster.ErrNoAnswer
 }
 

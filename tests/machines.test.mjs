@@ -86,6 +86,7 @@ describe("three gateways with one Redis", () => {
 
     const page = await machines[2].request("GET", `/realtime/app/${app.id}`, { origin: machines[2].adminOrigin, documented: false });
     for (const { id } of sockets) assert.ok(page.text.includes(id), "the portal lists the sockets of all");
+    assert.ok(!page.text.includes("do not answer"));
     const { code, output } = await machines[0].command("realtime", "machines", "--address", machines[0].adminOrigin.replace("http://", ""));
     assert.equal(code, 0, output);
     for (const { id } of (await get(machines[1], "/realtime/machines")).machines) assert.match(output, new RegExp(`${id} +3 `));
@@ -142,6 +143,16 @@ describe("three gateways with one Redis", () => {
       assert.equal((await get(one, "/realtime/machines")).machines.filter((m) => m.connections === null).length, 1);
       assert.equal((await one.admin("POST", `/realtime/users/${app.id}/yan/revoke`)).status, 503);
       assert.ok(Date.now() - began < 8000, `six questions took ${Date.now() - began} ms`);
+      // Who reads numbers that lack something is told so.
+      for (const page of ["", `app/${app.id}`, `app/${app.id}/users`, `app/${app.id}/webhooks`]) {
+        const { text } = await one.request("GET", `/realtime/${page}`, { origin: one.adminOrigin, documented: false });
+        assert.match(text, /<p class="refusal">Machines that do not answer: 1 of 3\./, page);
+      }
+      for (const args of [["app", "list"], ["app", "show", app.id], ["channel", "list", app.id], ["channel", "show", app.id, "a"], ["user", "list", app.id], ["user", "show", app.id, "zoe"]]) {
+        const { code, output } = await one.command("realtime", ...args, "--address", one.adminOrigin.replace("http://", ""));
+        assert.equal(code, 0, output);
+        assert.match(output, /Machines that do not answer: 1 of 3\./, args.join(" "));
+      }
     } finally {
       process.kill(lost.pid, "SIGCONT");
     }
@@ -161,5 +172,26 @@ describe("three gateways with one Redis", () => {
     }
     await until("the loss is in the log", () => one.logged(/a machine has left, or was lost/).length === 1);
     assert.deepEqual((await one.admin("DELETE", `/realtime/users/${app.id}/zoe/connections`)).json, { user: "zoe", disconnected: 1 });
+  });
+
+  test("while Redis is away, the portal and the admin endpoint say that it is, and what numbers lack", async () => {
+    const [one] = machines;
+    await redis.kill();
+    const away = new RegExp(`redis at 127.0.0.1:${redis.port} cannot be reached; check that it runs`);
+    const portal = (method, path, body) => one.request(method, `/realtime/${path}`, {
+      origin: one.adminOrigin, documented: false, body, headers: body && { "Content-Type": "application/x-www-form-urlencoded" } });
+    await until("it is noticed that Redis is away", () => one.logged(/redis is away: publishes are refused/).length > 0);
+    assert.match((await portal("GET", `app/${app.id}`)).text, /Machines that do not answer: 1 of 2\./);
+    for (const [path, form] of [["app/", "do=create&name=x"], [`app/${app.id}`, "do=save&name=x"], [`app/${app.id}`, "do=publish&channel=a&event=e"], [`app/${app.id}/users`, "do=revoke&user=zoe"]]) {
+      const { status, text } = await portal("POST", path, form);
+      assert.equal(status, 503, text);
+      assert.match(text, away, form);
+    }
+    const answer = await one.admin("DELETE", `/realtime/users/${app.id}/zoe/connections`);
+    assert.equal(answer.status, 503, answer.text);
+    assert.match(answer.json.error.message, away);
+    await redis.boot();
+    await until("all goes on", async () => (await one.admin("GET", "/realtime/health")).status === 200);
+    assert.equal((await get(one, `/realtime/apps/${app.id}`)).name, app.name);
   });
 });

@@ -73,6 +73,7 @@ func New(tb testing.TB) *Server {
 		KeystorePlace: "/store",
 		Registry:      registry,
 		Channels:      channels,
+		Machines:      func() []manage.Machine { return nil },
 		Sockets:       noSockets{},
 		Presence:      noPresence{},
 		Publisher:     publisher{channels},
