@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -79,15 +80,7 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	for _, k := range app.Keys {
 		p.Keys = append(p.Keys, newKeyRow(v.gateway.ViewKey(k), connected[k.ID]))
 	}
-	channels, more := v.gateway.Channels.List(app.ID, "", "", rows)
-	for _, c := range channels {
-		channel := manage.Channel{Channel: c.Channel, Subscribers: c.Subscribers}
-		if app.Rule(c.Channel).Presence {
-			channel.Members = new(v.gateway.Presence.Count(app.ID, c.Channel))
-		}
-		p.Channels = append(p.Channels, channel)
-	}
-	p.MoreChannels = more
+	p.Channels, p.MoreChannels = v.channels(app)
 	var next string
 	p.Connections, next = v.gateway.Sockets.List(app.ID, p.Channel, "", rows)
 	p.MoreConnections = next != ""
@@ -102,6 +95,22 @@ func (v *visit) appPage(app *keystore.App) *appPage {
 	p.choose(v.config.Sites(), query.Get("site"), v.r.Host)
 	p.filling.Signs = slices.ContainsFunc(app.SigningKeys(time.Now()), func(k *keystore.Key) bool { return k.Algorithm == keystore.HS256 })
 	return p
+}
+
+// channels returns the first channels of an app that have subscribers, and whether there
+// are more. Members are counted at the same time: each count can wait for other machines.
+func (v *visit) channels(app *keystore.App) (channels []manage.Channel, more bool) {
+	occupied, more := v.gateway.Channels.List(app.ID, "", "", rows)
+	channels = make([]manage.Channel, len(occupied))
+	var counts sync.WaitGroup
+	for i, c := range occupied {
+		channels[i] = manage.Channel{Channel: c.Channel, Subscribers: c.Subscribers}
+		if app.Rule(c.Channel).Presence {
+			counts.Go(func() { channels[i].Members = new(v.gateway.Presence.Count(app.ID, c.Channel)) })
+		}
+	}
+	counts.Wait()
+	return channels, more
 }
 
 // choose selects the site for the snippets: the requested one, else the site that
