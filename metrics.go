@@ -139,6 +139,17 @@ func (rt *runtime) collectMachines(c collection) {
 	c.out <- prometheus.MustNewConstMetric(brokerLagDesc, prometheus.GaugeValue, m.Lag.Seconds())
 }
 
+// countDelivered counts deliveries when messages arrive, because other machines publish,
+// too.
+func (rt *runtime) countDelivered() {
+	rt.stats.CountDelivered()
+	rt.hub.Delivered(func(app string, size, subscribers int) {
+		if _, known := rt.registry.App(app); known { // a health check's is not
+			rt.stats.Delivered(rt.stats.App(app), size, subscribers)
+		}
+	})
+}
+
 // A collection is one scrape.
 type collection struct{ out chan<- prometheus.Metric }
 

@@ -131,6 +131,9 @@ func openRuntime(first *App) (*runtime, error) {
 	rt.broker = broker
 	rt.hooks = newHooks(rt.lasting.Logger("realtime.webhooks"), rt.registry, rt.hooksDir(), &first.Settings, rt.shareHooks(broker))
 	rt.hub.Interrupted(interrupt)
+	if _, alone := broker.(hub.Local); !alone {
+		rt.countDelivered()
+	}
 	rt.presence = rt.newPresence()
 	rt.hub.Observe(rt.hooks.occupied)
 	rt.presence.Observe(rt.hooks.member)

@@ -29,6 +29,7 @@ type Hub[P any] struct {
 	occupied    atomic.Int64                             // channels that have subscribers
 	observe     func(app, channel string, occupied bool) // can be nil
 	interrupted func(Subscriber[P])                      // can be nil
+	delivered   func(app string, size, subscribers int)  // can be nil
 	free        sync.Pool                                // of *batch[P]
 	ahead       atomic.Int64                             // see Limits
 
@@ -97,6 +98,11 @@ func (h *Hub[P]) Configure(l Limits) {
 // subscriber or no longer has one. f must not block or call the hub. Call it before
 // anybody subscribes.
 func (h *Hub[P]) Observe(f func(app, channel string, occupied bool)) { h.observe = f }
+
+// Delivered has f called for each message that was queued for subscribers here, also for
+// those that were published on other machines. size is that of its data, in bytes. f must
+// not block. Call it before anybody subscribes.
+func (h *Hub[P]) Delivered(f func(app string, size, subscribers int)) { h.delivered = f }
 
 // Interrupted has f called for each subscriber whose session has ended because the
 // broker has lost messages that its client may have missed. f ends its connection, so

@@ -157,6 +157,9 @@ func (h *Hub[P]) Deliver(m *Message) Delivery {
 		s, c = h.stream(m.App), nil
 	}
 	d := s.deliver(m, c)
+	if h.delivered != nil && d.Subscribers > 0 {
+		h.delivered(m.App, len(m.Data), d.Subscribers)
+	}
 	h.history.bound()
 	return d
 }

@@ -94,6 +94,33 @@ describe("three gateways with one Redis", () => {
     for (const caddy of machines) await until("nobody is left", async () => (await connections(caddy)) === 0);
   });
 
+  test("the metrics of all machines together count each message once, and each delivery", async () => {
+    const sockets = [];
+    for (const [i, caddy] of machines.entries()) sockets.push(await socketOf(caddy, "", "counted", `mine.${i}`));
+    let got = 0;
+    for (const socket of sockets) socket.on("e", () => got++);
+    const sum = async (family) => {
+      let sum = 0;
+      for (const caddy of machines) {
+        const { text } = await caddy.request("GET", "/metrics", { origin: caddy.adminOrigin, documented: false });
+        for (const line of text.split("\n")) if (line.startsWith(`${family} `) || line.startsWith(`${family}{app="${app.id}"}`)) sum += Number(line.split(" ").at(-1));
+      }
+      return sum;
+    };
+    const families = ["messages_total", "deliveries_total", "published_bytes_total", "delivered_bytes_total"].flatMap((name) => [`caddy_realtime_${name}`, `caddy_realtime_app_${name}`]);
+    const before = await Promise.all(families.map(sum));
+    for (const caddy of machines) {
+      assert.equal((await caddy.admin("GET", "/realtime/health")).status, 200); // is counted nowhere
+      await caddy.published(app, { channel: "counted", event: "e", data: 1234 });
+      await caddy.published(app, { channel: "mine.0", event: "e", data: 1234 });
+    }
+    await until("all is delivered", () => got >= 12);
+    const counted = (await Promise.all(families.map(sum))).map((n, i) => n - before[i]);
+    assert.deepEqual(counted, [6, 6, 12, 12, 24, 24, 48, 48]);
+    for (const socket of sockets) socket.disconnect();
+    for (const caddy of machines) await until("nobody is left", async () => (await connections(caddy)) === 0);
+  });
+
   test("disconnecting a user on one machine ends the sockets on all", async () => {
     const sockets = await Promise.all(machines.flatMap((caddy) => [socketOf(caddy, "bob", "a"), socketOf(caddy, "bob", "a"), socketOf(caddy, "eve", "a")]));
     const gone = Promise.all(sockets.filter((_, i) => i % 3 < 2).map((socket) => once(socket, "disconnect")));

@@ -17,7 +17,8 @@ type Stats struct {
 	Store   Store
 
 	subscribers, publishing        prometheus.Histogram
-	messages, deliveries           *prometheus.Desc // count and sum of subscribers: see Collect
+	messages, deliveries           *prometheus.Desc   // count and sum of subscribers: see Collect
+	queued                         prometheus.Counter // deliveries; nil: see Collect
 	publishedBytes, deliveredBytes prometheus.Counter
 	refused                        *prometheus.CounterVec // by attempt and code
 	recoveries                     *prometheus.CounterVec // by outcome
@@ -67,18 +68,34 @@ func (s *Stats) App(id string) *App { return s.apps.of(id) }
 // UnknownApp collects requests that name an app that does not exist.
 func (s *Stats) UnknownApp() *App { return s.apps.unknown }
 
-// Published counts a message that was delivered to its subscribers.
+// CountDelivered has deliveries counted by Delivered alone: messages are also published
+// on other machines. Call it before anything is counted.
+func (s *Stats) CountDelivered() { s.queued = newCounter("deliveries_total", "") }
+
+// Published counts a message that was delivered to its subscribers, or, after
+// CountDelivered, that will be.
 func (s *Stats) Published(app *App, size, subscribers int, took time.Duration) {
 	published, deliveries := float64(size), float64(max(0, subscribers))
-	delivered := published * deliveries
 	s.subscribers.Observe(deliveries)
 	s.publishing.Observe(max(0, took).Seconds())
 	s.publishedBytes.Add(published)
-	s.deliveredBytes.Add(delivered)
 	app.messages.Inc()
-	app.deliveries.Add(deliveries)
 	app.publishedBytes.Add(published)
-	app.deliveredBytes.Add(delivered)
+	if s.queued == nil {
+		s.delivered(app, published, deliveries)
+	}
+}
+
+// Delivered counts the deliveries of a message, wherever it was published.
+func (s *Stats) Delivered(app *App, size, subscribers int) {
+	s.queued.Add(float64(subscribers))
+	s.delivered(app, float64(size), float64(subscribers))
+}
+
+func (s *Stats) delivered(app *App, size, subscribers float64) {
+	s.deliveredBytes.Add(size * subscribers)
+	app.deliveries.Add(subscribers)
+	app.deliveredBytes.Add(size * subscribers)
 }
 
 // Refuse counts a refusal. attempt and code must not come from a client: each pair
@@ -101,9 +118,9 @@ func (s *Stats) Describe(out chan<- *prometheus.Desc) {
 	s.apps.other.Describe(out)
 }
 
-// Collect implements prometheus.Collector. It derives the totals of messages and
-// deliveries from the histogram of subscribers: separate counters would be more
-// memory that all cores write for each message.
+// Collect implements prometheus.Collector. It derives the totals of messages and,
+// unless Delivered counts them, deliveries from the histogram of subscribers: separate
+// counters would be more memory that all cores write for each message.
 func (s *Stats) Collect(out chan<- prometheus.Metric) {
 	var subscribers dto.Metric
 	if err := s.subscribers.Write(&subscribers); err != nil {
@@ -111,7 +128,15 @@ func (s *Stats) Collect(out chan<- prometheus.Metric) {
 	}
 	counted := subscribers.GetHistogram()
 	out <- prometheus.MustNewConstMetric(s.messages, prometheus.CounterValue, float64(counted.GetSampleCount()))
-	out <- prometheus.MustNewConstMetric(s.deliveries, prometheus.CounterValue, counted.GetSampleSum())
+	deliveries := counted.GetSampleSum()
+	if s.queued != nil {
+		var all dto.Metric
+		if err := s.queued.Write(&all); err != nil {
+			out <- prometheus.NewInvalidMetric(s.deliveries, err)
+		}
+		deliveries = all.GetCounter().GetValue()
+	}
+	out <- prometheus.MustNewConstMetric(s.deliveries, prometheus.CounterValue, deliveries)
 	for _, collector := range s.collectors() {
 		collector.Collect(out)
 	}
