@@ -134,7 +134,7 @@ func (n *nodes) use(shared cluster.Cluster) {
 	rt := n.runtime
 	n.cluster = shared
 	n.servers = make(map[string]*nodeServer)
-	n.forwarder = forward.New(shared.Secret, rt.log)
+	n.forwarder = forward.New(shared.Secret, func() time.Duration { return time.Duration(rt.settings().WriteTimeout) }, rt.log)
 	n.receiver = &forward.Receiver{
 		Machine: rt.machineID, Secret: shared.Secret, Server: rt.eio,
 		Refused: func(r *http.Request) {

@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -25,10 +26,23 @@ const patience = 20 * time.Second
 
 const machine = "machine1"
 
-// An echo answers each message with itself.
+// largeSize is more than a client's connection takes that is not read; see stalled.
+const largeSize = 512 << 10
+
+// An echo answers each message with itself, "large" with largeSize bytes, and ends at "end".
 type echo struct{ *engineio.Session }
 
-func (e echo) Text(payload []byte)    { e.Send(engineio.TextPacket(payload)) }
+func (e echo) Text(payload []byte) {
+	switch string(payload) {
+	case "large":
+		payload = bytes.Repeat([]byte("x"), largeSize)
+	case "end":
+		e.Abort(engineio.TransportError)
+		return
+	}
+	e.Send(engineio.TextPacket(payload))
+}
+
 func (e echo) Binary(payload []byte)  { e.Send(engineio.BinaryPacket(payload)) }
 func (e echo) Closed(engineio.Reason) {}
 
@@ -42,6 +56,7 @@ type gateways struct {
 	public        *httptest.Server // opens sessions
 	node, front   *httptest.Server
 	forwarder     *forward.Forwarder
+	writeTimeout  time.Duration
 	ending        chan struct{}
 	refusedByNode chan string
 	logs          *observer.ObservedLogs
@@ -49,7 +64,7 @@ type gateways struct {
 
 func start(t *testing.T, knows string) *gateways {
 	t.Helper()
-	g := &gateways{t: t, ending: make(chan struct{}), refusedByNode: make(chan string, 10)}
+	g := &gateways{t: t, writeTimeout: patience, ending: make(chan struct{}), refusedByNode: make(chan string, 10)}
 	server := engineio.NewServer(engineio.Config{
 		PingInterval: time.Minute, PingTimeout: time.Minute, MaxPayload: 1000, MaxQueue: 1 << 20,
 		WriteTimeout: patience, UpgradeTimeout: patience, BodyTimeout: patience, IDPrefix: machine, Logger: zap.NewNop(),
@@ -62,15 +77,20 @@ func start(t *testing.T, knows string) *gateways {
 		Refused: func(r *http.Request) { g.refusedByNode <- r.RequestURI },
 	})
 	core, logs := observer.New(zap.WarnLevel)
-	g.logs, g.forwarder = logs, forward.New(secret(knows), zap.New(core))
+	g.logs, g.forwarder = logs, forward.New(secret(knows), func() time.Duration { return g.writeTimeout }, zap.New(core))
 	address, err := url.Parse(g.node.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g.front = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "https://page.example")
 		g.forwarder.Forward(w, r, machine, address, engineio.Exchange{Ending: g.ending})
 	}))
+	g.front.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		_ = conn.(*net.TCPConn).SetWriteBuffer(smallBuffer)
+		return ctx
+	}
+	g.front.Start()
 	t.Cleanup(func() {
 		server.Close()
 		g.front.Close()
@@ -197,6 +217,69 @@ func TestAPollIsAnsweredWhenTheServerBetweenStops(t *testing.T) {
 	}
 	if body, _ := g.ask(g.public, http.MethodPost, "/?"+query, "4still open"); body != "ok" {
 		t.Errorf("the session has ended: %s", body)
+	}
+}
+
+// smallBuffer is for connections that are to take little while they are not read.
+const smallBuffer = 4 << 10
+
+// stalled opens a connection to the machine between, and sends a request for a session.
+func (g *gateways) stalled(request string) net.Conn {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", g.front.Listener.Addr().String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { conn.Close() })
+	if err := conn.(*net.TCPConn).SetReadBuffer(smallBuffer); err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		g.t.Fatal(err)
+	}
+	return conn
+}
+
+// expectIdle waits until a request was forwarded, and no request is in flight.
+func (g *gateways) expectIdle() {
+	g.t.Helper()
+	for deadline := time.Now().Add(patience); g.forwarder.Stats().Forwarded.Load() == 0 || g.forwarder.InFlight() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			g.t.Fatalf("%d requests are in flight", g.forwarder.InFlight())
+		}
+	}
+}
+
+func TestAPollWhoseAnswerIsNotReadEnds(t *testing.T) {
+	g := start(t, "s")
+	g.writeTimeout = 100 * time.Millisecond
+	query := g.open()
+	g.ask(g.public, http.MethodPost, "/?"+query, "4large")
+	conn := g.stalled("GET /?" + query + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	g.expectIdle()
+	if n, _ := io.Copy(io.Discard, conn); n >= largeSize {
+		t.Errorf("the answer was written in full: %d bytes", n)
+	}
+}
+
+func TestAWebsocketEndsWithoutItsClient(t *testing.T) {
+	for name, message := range map[string]string{"that does not read": "large", "that does not close it": "end"} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, "s")
+			g.writeTimeout = 100 * time.Millisecond
+			query := strings.Replace(g.open(), "polling", "websocket", 1)
+			conn := g.stalled("GET /?" + query + " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+			if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("%v, %v", response, err)
+			}
+			for _, text := range []string{"2probe", "5", "4" + message} { // masked with zeros
+				if _, err := conn.Write(append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.expectIdle()
+		})
 	}
 }
 

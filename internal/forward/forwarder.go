@@ -46,6 +46,7 @@ const IdleTimeout = 4 * idleTimeout
 // Forwarder forwards requests. All its methods may be called concurrently.
 type Forwarder struct {
 	secret    func(context.Context) ([]byte, error)
+	timeout   func() time.Duration
 	log       *zap.Logger
 	transport *http.Transport
 	proxy     httputil.ReverseProxy
@@ -97,10 +98,10 @@ type targetKey struct{}
 
 func targetOf(ctx context.Context) *target { return ctx.Value(targetKey{}).(*target) }
 
-// New returns a Forwarder. secret returns what only the machines of the cluster know.
-// Close releases its connections.
-func New(secret func(context.Context) ([]byte, error), log *zap.Logger) *Forwarder {
-	f := &Forwarder{secret: secret, log: log, loggers: make(map[string]*rate.Limiter)}
+// New returns a Forwarder. secret returns what only the machines of the cluster know, and
+// timeout how long one write to a client may take. Close releases its connections.
+func New(secret func(context.Context) ([]byte, error), timeout func() time.Duration, log *zap.Logger) *Forwarder {
+	f := &Forwarder{secret: secret, timeout: timeout, log: log, loggers: make(map[string]*rate.Limiter)}
 	dialer := &net.Dialer{
 		Timeout: dialTimeout,
 		// A poll is silent for ping_interval; a machine without power is for ever.
@@ -148,10 +149,12 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, machine stri
 		return
 	}
 	defer f.inFlight.Add(-1)
+	client := &clientWriter{ResponseWriter: w, timeout: f.timeout()}
+	defer client.end()
 	secret, err := f.secret(r.Context())
 	if err != nil {
 		f.failed(machine, address, err)
-		engineio.RefuseUnknownSession(w)
+		engineio.RefuseUnknownSession(client)
 		return
 	}
 	query := needed(r.URL.Query())
@@ -170,7 +173,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, machine stri
 	if r.ContentLength != 0 {
 		r.Body = t.body
 	}
-	f.proxy.ServeHTTP(w, r)
+	f.proxy.ServeHTTP(client, r)
 }
 
 func isPoll(r *http.Request) bool {
