@@ -39,20 +39,20 @@ const requestTimeout = 5 * time.Second
 
 // A broker connects one hub with Redis.
 type broker struct {
-	client  rueidis.Client // nil until reached is closed
-	reached chan struct{}  // closed once Redis was reached
-	server  *Server
-	prefix  string
-	log     *zap.Logger
-	seldom  limit.Seldom // log lines about what is unreadable
-	stuck   limit.Seldom // and about what cannot be read at the moment
-	refused limit.Seldom // and about what Redis refuses since the start
-	losses  limit.Seldom // and about what is lost, which is most often so in many channels
-	ends    limit.Seldom // and about connections that end, which all lanes have at once
-	handler hub.Handler
-	fills   chan struct{} // has one element for each large history that is read, see maxPast
-	probe   string        // the last part of the probes' channels; no other broker has it
-	lease   time.Duration // leaseTime; tests shorten it before Join
+	client    rueidis.Client // nil until reached is closed
+	reached   chan struct{}  // closed once Redis was reached
+	server    *Server
+	prefix    string
+	log       *zap.Logger
+	seldom    limit.Seldom // log lines about what is unreadable
+	stuck     limit.Seldom // and about what cannot be read at the moment
+	refused   limit.Seldom // and about what Redis refuses since the start
+	losses    limit.Seldom // and about what is lost, which is most often so in many channels
+	ends      limit.Seldom // and about connections that end, which all lanes have at once
+	handler   hub.Handler
+	pastReads []pastRead
+	probe     string        // the last part of the probes' channels; no other broker has it
+	lease     time.Duration // leaseTime; tests shorten it before Join
 
 	members atomic.Pointer[cluster.Members]    // nil before SharePresence
 	relayed atomic.Pointer[func(*hub.Message)] // nil before Relayed
@@ -75,7 +75,7 @@ type broker struct {
 func newBroker(s *Server, logger *zap.Logger) *broker {
 	b := &broker{
 		reached: make(chan struct{}), server: s, prefix: brokerPrefix(s), log: logger,
-		fills: make(chan struct{}, largeFills), probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
+		pastReads: pastReads(), probe: "probe:" + rand.Text(), began: time.Now(), lease: leaseTime, apps: make(map[string]*app),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b

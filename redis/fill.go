@@ -24,13 +24,24 @@ const (
 	maxEarly      = 10_000
 	maxEarlyBytes = 32 << 20
 
-	// maxPast bounds the part of a channel's history that is read, in bytes: Redis answers
-	// nobody else meanwhile. What is older counts as expired. largeFills bounds how many
-	// parts of more than smallPast are read at once.
-	maxPast    = 8 << 20
-	smallPast  = 256 << 10
-	largeFills = 2
+	// maxPast bounds the part of a channel's history that is read, in bytes. What is older
+	// counts as expired.
+	maxPast = 8 << 20
 )
+
+// A pastRead is a size of the part of a history that is read, and how many of that size are
+// read at once. Redis answers nobody else while it reads one, nor between those that have
+// arrived together.
+type pastRead struct {
+	most  int           // bytes
+	slots chan struct{} // nil without a bound
+}
+
+// pastReads returns the sizes from the smallest on; each is tried if the one before is not
+// enough.
+func pastReads() []pastRead {
+	return []pastRead{{16 << 10, nil}, {256 << 10, make(chan struct{}, 8)}, {maxPast, make(chan struct{}, 2)}}
+}
 
 // A filling is the history of a channel up to a position, on its way to the hub. One of
 // no channel is the position alone.
@@ -91,26 +102,36 @@ func (a *app) place(ctx context.Context, i item) (done bool, err error) {
 var errFill = errors.New("redis has something else than a channel's history; keys with this prefix belong to the broker alone")
 
 // askPast reads what Redis has of the channel's history: its answer to fill.lua.
-func (a *app) askPast(ctx context.Context, channel string, f *filling) ([]rueidis.RedisMessage, error) {
-	for most := smallPast; ; most = maxPast {
-		answer, err := a.exec(ctx, fillScript, a.base, f.at.Epoch, channel, strconv.Itoa(most)).ToArray()
-		if err != nil {
-			return nil, err
-		}
-		if len(answer) != 5 {
-			return nil, errFill
-		}
-		more, err := answer[4].AsInt64()
-		if more == 0 || err != nil || most == maxPast {
-			return answer, err
-		}
-		select {
-		case a.broker.fills <- struct{}{}:
-			defer func() { <-a.broker.fills }()
-		case <-ctx.Done():
-			return nil, ctx.Err()
+func (a *app) askPast(ctx context.Context, channel string, f *filling) (answer []rueidis.RedisMessage, err error) {
+	for _, read := range a.broker.pastReads {
+		var more bool
+		answer, more, err = a.askPart(ctx, channel, f, read)
+		if err != nil || !more {
+			break
 		}
 	}
+	return answer, err
+}
+
+// askPart reads a part of the history. It reports whether there is more.
+func (a *app) askPart(ctx context.Context, channel string, f *filling, read pastRead) (answer []rueidis.RedisMessage, more bool, err error) {
+	if read.slots != nil {
+		select {
+		case read.slots <- struct{}{}:
+			defer func() { <-read.slots }()
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+	answer, err = a.exec(ctx, fillScript, a.base, f.at.Epoch, channel, strconv.Itoa(read.most)).ToArray()
+	if err != nil {
+		return nil, false, err
+	}
+	if len(answer) != 5 {
+		return nil, false, errFill
+	}
+	n, err := answer[4].AsInt64()
+	return answer, n != 0, err
 }
 
 // readPast reads the channel's history up to f.at. Later messages are received.

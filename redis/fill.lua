@@ -38,6 +38,6 @@ while below do
 		all[#all + 1] = text
 	end
 	room = room - size
-	count = math.max(1, math.min(16, math.floor(262144 * #some / math.max(size, 1))))
+	count = math.max(1, math.min(16, math.floor(math.min(262144, room) * #some / math.max(size, 1))))
 end
 return {time[1] .. string.format('%03d', math.floor(time[2] / 1000)), floor, redis.call('GET', ARGV[1] .. 'p' .. name), all, more}

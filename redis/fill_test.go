@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -301,6 +302,38 @@ func TestLargeMessagesAfterSmallOnesAreReadFewAtATime(t *testing.T) {
 	}
 	if grown := s.info()["used_memory_peak"] - before; grown > 60<<20 {
 		t.Errorf("Redis took %.0f more bytes", grown)
+	}
+}
+
+// Redis answers nobody else until it has read all histories that were asked for together,
+// for example by the clients of a machine that has failed.
+func TestFewHistoriesOfSomeSizeAreReadAtOnce(t *testing.T) {
+	t.Parallel()
+	m := startRedis(t).join("")
+	sizes := map[string]int{"small": 1, "medium": 20 << 10, "large": 300 << 10}
+	for channel, size := range sizes {
+		sent := message("app", channel, "event")
+		sent.Data = []byte(`"` + strings.Repeat("x", size) + `"`)
+		m.publish(sent)
+	}
+	for i, channel := range []string{"small", "medium", "large"} {
+		slots := m.pastReads[i].slots
+		for range cap(slots) { // others are being read
+			slots <- struct{}{}
+		}
+		if slots != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			if err := m.Interest(ctx, "app", channel, true); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", channel, err)
+			}
+			cancel()
+		}
+		for range cap(slots) {
+			<-slots
+		}
+		if past := m.fill("app", channel).past; len(past) != 1 || len(past[0].Data) != sizes[channel]+2 {
+			t.Errorf("%s: %d messages", channel, len(past))
+		}
 	}
 }
 
