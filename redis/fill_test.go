@@ -318,6 +318,9 @@ func TestFewHistoriesOfSomeSizeAreReadAtOnce(t *testing.T) {
 	}
 	for i, channel := range []string{"small", "medium", "large"} {
 		slots := m.pastReads[i].slots
+		if (slots == nil) != (channel == "small") {
+			t.Fatalf("%s: %d at once", channel, cap(slots))
+		}
 		for range cap(slots) { // others are being read
 			slots <- struct{}{}
 		}
