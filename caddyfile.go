@@ -234,8 +234,12 @@ func eachSetting(d *caddyfile.Dispenser, set func(name string, args []string) er
 			segment := d.NextSegment()
 			at := caddyfile.NewDispenser(segment)
 			at.Next()
-			if err := guest(caddyfile.NewDispenser(segment)); err != nil {
-				return at.WrapErr(err)
+			err := guest(caddyfile.NewDispenser(segment))
+			if err != nil && !strings.Contains(err.Error(), ", at "+at.File()+":") { // a guest may have named the line
+				err = at.WrapErr(err)
+			}
+			if err != nil {
+				return err
 			}
 			continue
 		}

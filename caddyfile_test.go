@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 )
 
@@ -60,7 +61,7 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 	}{
 		{"argument to the option", "{\n\trealtime badger\n}\n", "takes no argument, but got badger", "2"},
 		{"option twice", "{\n\trealtime {\n\t}\n\trealtime {\n\t\tdrain 1s\n\t}\n}\n", "duplicate global option realtime", "4"},
-		{"unknown setting", global("max_bodies 1"), "unknown setting max_bodies of the global option realtime; valid settings: keystore, broker, rate_limit", "3"},
+		{"unknown setting", global("max_bodies 1"), "unknown setting max_bodies of the global option realtime; valid settings: keystore, broker, redis, rate_limit", "3"},
 		{"setting of the site", global("origins *"), "origins goes into the site's realtime directive", "3"},
 		{"setting twice", global("drain 1s\n\t\tdrain 2s"), "duplicate drain", "4"},
 		{"block in a setting", global("keystore badger /x {\n\t\t\tsync\n\t\t}"), "keystore badger takes no block", "3"},
@@ -124,6 +125,7 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 		{"argument to the directive", "example.com {\n\trealtime socket.io\n}\n", "takes no argument, but got socket.io", "2"},
 		{"unknown setting of the site", site("path /x"), "unknown setting path of the directive realtime; valid settings: publish_path", "3"},
 		{"setting of the process", site("rate_limit 600 1m"), "rate_limit goes into the global option realtime", "3"},
+		{"redis in the site", site("redis redis://localhost"), "redis goes into the global option realtime", "3"},
 		{"path twice", site("docs_path /a\n\t\tdocs_path /a"), "duplicate docs_path", "4"},
 		{"path without value", site("publish_path"), "for example: publish_path /publish", "3"},
 		{"path with more", site("socket_path /a /b"), `an extra value, "/b"`, "3"},
@@ -162,6 +164,22 @@ func TestCaddyfileErrorsNamePlaceAndCure(t *testing.T) {
 				t.Fatalf("got %q, want %q at line %s", err, c.says, c.line)
 			}
 		})
+	}
+}
+
+func TestLineIsNamedOnceIfAModuleNamesIt(t *testing.T) {
+	d := caddyfile.NewTestDispenser("realtime {\n\tbroker other {\n\t\tprefx shop\n\t}\n}")
+	d.Next()
+	err := eachSetting(d, nil, map[string]func(*caddyfile.Dispenser) error{
+		"broker": func(d *caddyfile.Dispenser) error {
+			d.Next()
+			d.NextArg()
+			d.NextBlock(0)
+			return d.Err("unknown setting prefx")
+		},
+	})
+	if err == nil || err.Error() != "unknown setting prefx, at Testfile:3" {
+		t.Errorf("%v", err)
 	}
 }
 

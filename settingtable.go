@@ -69,7 +69,7 @@ func findSetting(name string) (found setting, ok bool) {
 // globalSettings are the names of the global option's lines.
 func globalSettings() []string {
 	all := settingTable()
-	names := append(make([]string, 0, 2+len(all)), "keystore", "broker")
+	names := append(make([]string, 0, 3+len(all)), "keystore", "broker", "redis")
 	for _, s := range all {
 		names = append(names, s.name)
 	}

@@ -273,6 +273,7 @@ func TestBrokerInACaddyfile(t *testing.T) {
 	if got := b.Identity(); got != "redis://10.0.0.5:6379/2 shop durability replica" {
 		t.Errorf("identity %q", got)
 	}
+	wantError(t, b.UnmarshalCaddyfile(caddyfile.NewTestDispenser("redis redis://a {\n copy /x\n}")), "write keystore redis <url> with copy in its block, and broker redis <url>")
 }
 
 func BenchmarkPublish(b *testing.B) {

@@ -20,7 +20,7 @@ const missingRight = "the user lacks a right; docs/configuration.md has the line
 // cures are what to do about Redis' errors, by how their texts begin.
 var cures = []struct{ prefix, cure string }{
 	{"WRONGPASS", "it refuses the user or the password; correct them in the URL"},
-	{"NOAUTH", "it requires a password; put it into the URL: redis://user:password@host:6379"},
+	{"NOAUTH", "it requires a password; put it into the URL: redis://user:password@host:6379, or redis://:password@host:6379 for that of requirepass"},
 	{"NOPERM", missingRight},
 	{"ACL failure in script", missingRight},
 	{"can't run this command", missingRight}, // in a script of Redis 7.0
@@ -64,8 +64,10 @@ func (s *Server) explain(err error) error {
 	if answer := answerOf(err); answer != "" {
 		for _, c := range cures {
 			if strings.Contains(answer, c.prefix) { // a script's error begins with ERR
-				why, _, _ := strings.Cut(answer, " script: ") // its hash and line tell an operator nothing
-				return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s: %s", at, c.cure, strings.TrimSuffix(why, "."))}
+				// A script's hash and line, and a command's arguments, tell an operator nothing.
+				why, _, _ := strings.Cut(answer, " script: ")
+				why, _, _ = strings.Cut(why, ", with args beginning")
+				return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s: %s", at, s.accessCure(c.prefix, c.cure), strings.TrimSuffix(why, "."))}
 			}
 		}
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %s", at, answer)}
@@ -74,6 +76,8 @@ func (s *Server) explain(err error) error {
 		return &serverError{err, fmt.Sprintf("redis at %s: %s: %v", at, cure, err), wrong}
 	}
 	switch {
+	case errors.Is(err, rueidis.ErrNoSlot):
+		return &serverError{err: err, text: fmt.Sprintf("redis at %s: the cluster is not complete; see CLUSTER INFO: %v", at, err)}
 	case strings.Contains(err.Error(), unknownProtocol):
 		return &serverError{err, fmt.Sprintf("redis at %s: what answers there is not Redis; correct host and port in the URL: %v", at, err), true}
 	case errors.Is(err, errFormer):
@@ -86,6 +90,20 @@ func (s *Server) explain(err error) error {
 		return &serverError{err: err, text: fmt.Sprintf("redis at %s: %v", at, err)}
 	}
 	return &serverError{err: err, text: fmt.Sprintf("redis at %s cannot be reached; check that it runs, and that this machine may connect to it: %v", at, err)}
+}
+
+// accessCure returns the cure for a password that is missing or wrong where the URL says
+// more about it than the answer, otherwise the usual one.
+func (s *Server) accessCure(prefix, usual string) string {
+	switch {
+	case prefix != "NOAUTH" && prefix != "WRONGPASS":
+		return usual
+	case s.option.Sentinel.MasterSet != "":
+		return "a sentinel or a server requires another user or password; the servers' stand before the @ of the URL, the sentinels' are sentinel_user and sentinel_password"
+	case s.option.Username != "" && s.option.Password == "":
+		return "it refuses a user without a password; for a password without a user, write redis://:password@host:6379"
+	}
+	return usual
 }
 
 // A serverError has the client's error, and a text with the cure.

@@ -55,6 +55,39 @@ func TestURLOfAnotherKindOfServerIsNamedWithTheCure(t *testing.T) {
 	}
 }
 
+func TestWrongPasswordIsNamedWhereTheURLHasIt(t *testing.T) {
+	t.Parallel()
+	server, sentinel := startRedis(t), startSentinel(t).url
+	server.cli("CONFIG", "SET", "requirepass", "secret")
+	host := strings.TrimPrefix(server.defaultURL(), "redis://")
+	for name, c := range map[string]struct{ url, cure string }{
+		"no password":                      {"redis://" + host, "redis://:password@host:6379 for that of requirepass"},
+		"a password in the user's place":   {"redis://secret@" + host, "for a password without a user, write redis://:password@"},
+		"another password":                 {"redis://:wrong@" + host, "correct them in the URL"},
+		"another password than Sentinel's": {strings.Replace(sentinel, "sentinel_password=guard", "sentinel_password=wrong", 1), "the sentinels' are sentinel_user and sentinel_password"},
+	} {
+		t.Run(name, func(t *testing.T) { wantError(t, refusal(t, c.url), c.cure) })
+	}
+}
+
+func TestClusterWithoutAllSlotsIsNotComplete(t *testing.T) {
+	t.Parallel()
+	node := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(freePort(t)))
+	s := Server{URL: node.url()}
+	if err := s.provision("broker"); err != nil {
+		t.Fatal(err)
+	}
+	client, err := s.connect(nil)
+	if err == nil {
+		defer client.Close()
+		err = s.explain(client.Do(t.Context(), client.B().Get().Key("rt:x").Build()).Error())
+	}
+	wantError(t, err, "the cluster is not complete; see CLUSTER INFO")
+	if !unreachable(err) {
+		t.Error("it may become complete, and a gateway would not start from its copy")
+	}
+}
+
 // asRedis6 returns a URL at which the server answers as Redis 6 does: with such a
 // version, unless the user may not ask for it, and without a function that 7.0 brought.
 func (s *redisServer) asRedis6(user string) string {

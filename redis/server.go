@@ -180,6 +180,9 @@ func (s *Server) unmarshal(d *caddyfile.Dispenser, further ...wordSetting) error
 func unmarshalWord(d *caddyfile.Dispenser, settings []wordSetting) error {
 	name := d.Val()
 	i := slices.IndexFunc(settings, func(s wordSetting) bool { return s.name == name })
+	if i < 0 && name == "copy" {
+		return d.Err("copy is a setting of the keystore; in place of redis <url>, write keystore redis <url> with copy in its block, and broker redis <url>")
+	}
 	if i < 0 {
 		examples := make([]string, 0, len(settings))
 		for _, s := range settings {

@@ -196,3 +196,32 @@ func TestServerAnswers(t *testing.T) {
 	}
 	client.Close()
 }
+
+func TestWrongURLIsNamedWithTheCure(t *testing.T) {
+	for url, cure := range map[string]string{
+		"http://10.0.0.5:6379":                     "write redis://, rediss:// for TLS",
+		"redis-sentinel://10.0.0.5:26379":          "?master_set=<name>",
+		"redis://10.0.0.5:6379,10.0.0.6:6379":      "?addr=10.0.0.6:6379",
+		"redis://10.0.0.5:6379/shop":               "write a number",
+		"redis://10.0.0.5:6379/-1":                 "write a number",
+		"redis://10.0.0.5:6379/0/1":                "write a number",
+		"redis://10.0.0.5:6379?db=shop":            "write a number",
+		"redis://10.0.0.5:6379/1?db=2":             "remove one",
+		"rediss://10.0.0.5:6379?skip_verify=maybe": "write skip_verify=true",
+		"unix://":                          "the path of the socket",
+		"redis://user:pa#ss@10.0.0.5:6379": "special characters escaped",
+	} {
+		s := Server{URL: url}
+		wantError(t, s.provision("broker"), "broker redis: ", cure)
+	}
+}
+
+func TestURLMayEndInASlash(t *testing.T) {
+	s := Server{URL: "redis://user:p%40ss@10.0.0.5:6379/?addr=10.0.0.6:6379"}
+	if err := s.provision("broker"); err != nil {
+		t.Fatal(err)
+	}
+	if s.option.Password != "p@ss" || s.Identity() != "redis://10.0.0.5:6379,10.0.0.6:6379/0 rt" {
+		t.Errorf("password %s, identity %s", s.option.Password, s.Identity())
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +38,13 @@ func (s *Server) parse() error {
 			return fmt.Errorf("the URL has the parameter %s %d times; remove all but one", name, len(values))
 		}
 	}
-	option, err := rueidis.ParseURL(s.URL)
+	if err := checkURL(parsed, query); err != nil {
+		return err
+	}
+	if parsed.Path == "/" { // a URL often ends so, and the library takes it for a database
+		parsed.Path = ""
+	}
+	option, err := rueidis.ParseURL(parsed.String())
 	if err != nil {
 		return err
 	}
@@ -47,6 +54,40 @@ func (s *Server) parse() error {
 	}
 	s.option = option
 	s.setAccess()
+	return nil
+}
+
+// checkURL names the cure for what the client's library would refuse, or read in another
+// way than it was meant.
+func checkURL(u *url.URL, query url.Values) error {
+	database := strings.TrimPrefix(u.Path, "/")
+	switch u.Scheme {
+	case "redis", "rediss", "valkey", "valkeys":
+	case "unix":
+		database = ""
+		if u.Path == "" {
+			return errors.New("the URL lacks the path of the socket, for example: unix:///run/redis/redis.sock")
+		}
+	default:
+		return fmt.Errorf("the URL begins with %s://; write redis://, rediss:// for TLS, or unix:// for a socket; Sentinel and Cluster have parameters, ?master_set=<name> and ?addr=<host>:<port>", u.Scheme)
+	}
+	if strings.Contains(u.Host, ",") {
+		return errors.New("the URL has a list of servers; write the first one there, and each further one as a parameter: ?addr=10.0.0.6:6379&addr=10.0.0.7:6379")
+	}
+	if query.Has("db") {
+		if database != "" {
+			return errors.New("the URL has a database in its path and as db; remove one")
+		}
+		database = query.Get("db")
+	}
+	if _, err := strconv.ParseUint(database, 10, 31); database != "" && err != nil {
+		return fmt.Errorf("the URL has the database %q; write a number, for example redis://10.0.0.5:6379/0, or remove it, and choose a prefix instead", database)
+	}
+	if text := query.Get("skip_verify"); text != "" {
+		if _, err := strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("skip_verify is %q; write skip_verify=true, or remove it", text)
+		}
+	}
 	return nil
 }
 
