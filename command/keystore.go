@@ -54,7 +54,7 @@ runs Caddy. Locations are as in the Caddyfile, and can have placeholders, so tha
 a password need not be in the command line:
 
   caddy realtime keystore copy badger /var/lib/caddy/realtime redis 'redis://user:{env.REDIS_PASSWORD}@10.0.0.5:6379'
-  caddy realtime keystore copy redis redis://10.0.0.5:6379 badger /var/lib/caddy/realtime
+  caddy realtime keystore copy redis redis://10.0.0.5:6379 badger /var/lib/caddy/back
 `,
 		Args: copyArgs,
 		RunE: runE(copyKeystore),
