@@ -99,7 +99,7 @@ func (s *Server) accessCure(prefix, usual string) string {
 	case prefix != "NOAUTH" && prefix != "WRONGPASS":
 		return usual
 	case s.option.Sentinel.MasterSet != "":
-		return "a sentinel or a server requires another user or password; the servers' stand before the @ of the URL, the sentinels' are sentinel_user and sentinel_password"
+		return "it refuses the user or the password, or a sentinel does; the servers' stand before the @ of the URL, the sentinels' are sentinel_user and sentinel_password"
 	case s.option.Username != "" && s.option.Password == "":
 		return "it refuses a user without a password; for a password without a user, write redis://:password@host:6379"
 	}
