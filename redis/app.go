@@ -20,6 +20,7 @@ type app struct {
 	id     string
 	base   string // begins the names of its keys
 	sender sender
+	relays relays
 	window uint64 // how many messages catchUp reads at once; of the worker
 
 	mu      sync.Mutex // guards everything below; locked after a lane's

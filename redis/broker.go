@@ -117,7 +117,7 @@ func (b *broker) app(id string) *app {
 	defer b.mu.Unlock()
 	a := b.apps[id]
 	if a == nil {
-		a = &app{broker: b, id: id, base: baseName(b.prefix, id), window: firstWindow, subs: make(map[string]*subscription)}
+		a = &app{broker: b, id: id, base: baseName(b.prefix, id), window: firstWindow, relays: newRelays(), subs: make(map[string]*subscription)}
 		a.sender.app = a
 		b.apps[id] = a
 	}

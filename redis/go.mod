@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/redis/rueidis v1.0.79
+	golang.org/x/sync v0.23.0
 )
 
 require (

@@ -1,10 +1,15 @@
 package redis
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 )
@@ -100,4 +105,59 @@ func TestRelayIsRefusedWithoutRedis(t *testing.T) {
 	if err := m.Relay(t.Context(), &hub.Message{App: "app", Channel: "room", Event: "client-a"}); err == nil {
 		t.Error("it is accepted")
 	}
+}
+
+// The network carries some 1.6 MB a second, so what was sent at once would take 16 s.
+func TestRelayedEventsOfAnAppDoNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := newNode(t, s.through(10*time.Millisecond).url(), "", "a", leaseTime)
+	m.publish(message("app", "room", "first"), message("another", "room", "first"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var relaying sync.WaitGroup
+	defer relaying.Wait()
+	defer cancel()
+	event := &hub.Message{App: "app", Channel: "room", Event: "client-a", Data: bytes.Repeat([]byte("1"), 64<<10)}
+	for range 400 {
+		relaying.Go(func() { _ = m.Relay(ctx, event) })
+	}
+	until(t, "they wait", func() bool { return m.app("app").relays.bytes.Load() > 20<<20 })
+	for range 3 {
+		if err := m.Publish(t.Context(), []*hub.Message{message("another", "room", "event")}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRelayedEventsThatWaitAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelays()
+		var waiting sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		first, err := r.enter(ctx, maxToRelay/2-relaySize) // it is more than may be sent at a time
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting.Go(func() {
+			if _, err := r.enter(ctx, maxToRelay/2-relaySize); !errors.Is(err, context.Canceled) {
+				t.Errorf("the one that waits: %v", err)
+			}
+		})
+		synctest.Wait()
+		if _, err := r.enter(ctx, 0); !errors.Is(err, errRelays) {
+			t.Errorf("one more: %v", err)
+		}
+		cancel()
+		waiting.Wait()
+		first()
+		release, err := r.enter(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if n := r.bytes.Load(); n != 0 {
+			t.Errorf("%d bytes are counted", n)
+		}
+	})
 }
