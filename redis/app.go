@@ -28,6 +28,7 @@ type app struct {
 	known   hub.Position // the newest that this machine has heard of
 	left    []string     // epochs before that of the last delivery, the latest last; see moveTo
 	at      hub.Position // the last message that was delivered or passed over
+	doubted hub.Position // the last message that the app has caught up for, see doubt
 	queue   []item       // in the order of the connection, which is that of offsets
 	bytes   int          // of queue, see item.size
 	up      bool         // the lane is connected, and subscribed to all of subs
@@ -236,7 +237,7 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 		return true
 	}
 	lost := s.filled && e.before > s.reached(e.Epoch)
-	if lost && fill && e.before > offsetIn(e.Epoch, a.at) {
+	if lost && fill && e.before > offsetIn(e.Epoch, a.at) && a.doubt(e.Position) {
 		a.mu.Unlock()
 		return false
 	}
@@ -270,6 +271,21 @@ func (a *app) deliver(s *subscription, e *envelope, fill bool) bool {
 	if !early {
 		a.broker.handler.Deliver(m).Flush()
 	}
+	return true
+}
+
+// doubt reports whether the app is to catch up before a message is delivered, because those
+// before it are missing. If Redis still does not know of it after that, it has lost it:
+// standing begins a new epoch then. One of another epoch is delivered. The caller holds mu.
+func (a *app) doubt(p hub.Position) bool {
+	if a.doubted != p {
+		a.doubted = p
+		return true
+	}
+	if p.Epoch != a.at.Epoch || p.Offset <= offsetIn(p.Epoch, a.known) {
+		return false
+	}
+	a.known = p
 	return true
 }
 
