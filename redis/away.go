@@ -21,19 +21,32 @@ var errAway = errors.New("it does not answer")
 
 // refusal returns why nothing can be published now.
 func (b *broker) refusal() error {
-	switch {
-	case b.ctx.Err() != nil:
+	if b.ctx.Err() != nil {
 		return hub.ErrStopped
-	case b.away.Load():
-		return errAway
+	}
+	if why := b.away.Load(); why != nil {
+		return *why
 	}
 	return nil
+}
+
+// whyAway returns why publishes are refused after a ping with this error; nil if they are
+// not. What Redis answers says more than that it is away, and that there is no connection
+// to wait for.
+func whyAway(err error) *error {
+	switch {
+	case err == nil:
+		return nil
+	case answerOf(err) != "":
+		return &err
+	}
+	return new(errAway)
 }
 
 // watch asks again and again whether Redis answers, until the broker is closed.
 func (b *broker) watch() {
 	pause := pingInterval
-	if b.away.Load() { // since the start
+	if b.away.Load() != nil { // since the start
 		pause = awayInterval
 	}
 	for sleep(b.ctx, pause) == nil {
@@ -41,7 +54,7 @@ func (b *broker) watch() {
 		if b.ctx.Err() != nil {
 			return
 		}
-		if was := b.away.Swap(err != nil); was != (err != nil) {
+		if was := b.away.Swap(whyAway(err)) != nil; was != (err != nil) {
 			if err != nil {
 				b.log.Warn("redis is away: publishes are refused, sockets stay", zap.Error(b.server.explain(err)))
 			} else {

@@ -63,7 +63,7 @@ type broker struct {
 
 	began    time.Time
 	measures measures
-	away     atomic.Bool // see watch
+	away     atomic.Pointer[error] // why publishes are refused, nil if they are not; see watch
 
 	mu     sync.Mutex // guards everything below
 	closed bool

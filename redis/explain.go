@@ -27,6 +27,7 @@ var cures = []struct{ prefix, cure string }{
 	{"READONLY", "it is a replica; name the primary in the URL, or Sentinel: ?master_set=<name>"},
 	{"OOM", "its memory is full; raise maxmemory"},
 	{"MISCONF", "it cannot write to its disk; free some space, see its log"},
+	{"BUSY", "another application's script keeps it from answering; wait for its end, or end it with SCRIPT KILL or FUNCTION KILL"},
 	{"WRONGTYPE", "another application uses a key of that name; choose another prefix"},
 	{tooManyClients, "it has no free connection; raise maxclients, or close some"},
 	{"LOADING", "it is starting; wait until it has read its data"},
@@ -42,8 +43,9 @@ var cures = []struct{ prefix, cure string }{
 	{"acl_check_cmd", "Redis 7.0 or Valkey is needed; upgrade it"}, // unknown to scripts of earlier versions
 }
 
-// temporary are errors of a server that is there but serves nobody yet.
-var temporary = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", tooManyClients}
+// temporary are errors of a server that is there but serves nobody now. One that cannot
+// write to its disk refuses even a PING.
+var temporary = []string{"LOADING", "BUSY", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", tooManyClients}
 
 // explain turns an error of the client into one that names the server and the cure. Such
 // an error is not explained twice.

@@ -189,6 +189,34 @@ func TestKeysOfAnotherApplicationAreNamed(t *testing.T) {
 	until(t, "it arrives", func() bool { return len(m.delivered("app")) == 1 })
 }
 
+// Redis undoes nothing of a script that fails halfway.
+func TestPublishThatFailedHalfwayIsPublishedWhenItIsRepeated(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	m := s.join("")
+	m.subscribe("app", "a")
+	first := message("app", "a", "first")
+	m.publish(first)
+	stream := baseName("rt", "app") + "s:" + first.Epoch + ":a"
+	s.do("DEL", stream)
+	if err := s.do("SET", stream, "x").Error(); err != nil {
+		t.Fatal(err)
+	}
+	publish := func() (hub.Outcome, error) {
+		return m.Admit(t.Context(), []*hub.Message{message("app", "a", "repeated")}, hub.Terms{Key: hub.IdempotencyKey{Value: "key"}})
+	}
+	_, err := publish()
+	wantError(t, err, "another application")
+	s.do("DEL", stream)
+	if o, err := publish(); err != nil || o.Replayed {
+		t.Errorf("replayed %t, %v", o.Replayed, err)
+	}
+	if o, err := publish(); err != nil || !o.Replayed {
+		t.Errorf("replayed %t, %v", o.Replayed, err)
+	}
+	until(t, "it arrives", func() bool { got := m.delivered("app"); return len(got) == 2 && got[1].Event == "repeated" })
+}
+
 // Channels of Redis, other than keys, are the same in all its databases.
 func TestTwoPrefixesOrDatabasesOnOneRedisShareNothing(t *testing.T) {
 	s := startRedis(t)

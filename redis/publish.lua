@@ -153,9 +153,9 @@ local function locate()
 	return true
 end
 
--- remember keeps what a repetition with the key is answered.
-local function remember(key, digest, counts)
-	local position = epoch .. ' ' .. text(offset + 1) .. ' '
+-- remember keeps what a repetition with the key is answered, for messages from an offset on.
+local function remember(key, digest, counts, from)
+	local position = epoch .. ' ' .. text(from) .. ' '
 	call('SET', base .. 'i:' .. key, digest .. position .. counts, 'PX', lifetime)
 	-- Beyond the maximum, the oldest key is forgotten, unless it has expired and was used
 	-- again.
@@ -220,7 +220,6 @@ while i <= #ARGV do
 		else
 			answer = 'published ' .. position
 		end
-		if key ~= '' then remember(key, digest, counts) end
 	end
 	for m = first, last, 3 do
 		local kind, channel, body = kinds[ARGV[m]], ARGV[m + 1], ARGV[m + 2]
@@ -247,6 +246,9 @@ while i <= #ARGV do
 		end
 		call('SPUBLISH', base .. 'c:' .. channel, envelope)
 	end
+	-- After all that can fail, for example because another application uses the name of a key:
+	-- what failed must not be answered as published when it is repeated.
+	if key ~= '' and first <= last then remember(key, digest, counts, offset - count + 1) end
 	n, i = n + 1, last + 1
 	answers[n] = answer
 end

@@ -19,7 +19,7 @@ func (b *Broker) Open(logger *zap.Logger) (hub.Broker, error) {
 		if !unreachable(err) || reloading() {
 			return nil, err
 		}
-		opened.away.Store(true)
+		opened.away.Store(whyAway(err))
 		logger.Warn("redis cannot be reached: publishes are refused until it is", zap.Error(err))
 	}
 	return opened, nil
