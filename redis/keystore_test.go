@@ -378,3 +378,37 @@ func TestCloseEndsEverything(t *testing.T) {
 		return err == nil && !strings.Contains(list, "name=caddy-realtime")
 	})
 }
+
+// Otherwise all apps are gone on a machine that starts, or once Redis was away.
+func TestAppsWhoseListWasRemovedAreListedAgain(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	h := newHolder(t, s.url())
+	registry, opened := h.open()
+	id := create(t, registry, "shop").App.ID
+	gone := create(t, registry, "gone").App.ID
+	if err := registry.Delete(gone); err != nil {
+		t.Fatal(err)
+	}
+	s.do("DEL", namesOf(&h.Server).index)
+	if apps, err := opened.Load(t.Context()); err != nil || len(apps) != 1 || apps[0].ID != id {
+		t.Errorf("%d apps, %v", len(apps), err)
+	}
+	h.logged("lost an app's entry")
+	if listed, err := opened.ids(t.Context()); err != nil || len(listed) != 1 || listed[0] != id {
+		t.Errorf("listed: %q, %v", listed, err)
+	}
+	s.do("DEL", namesOf(&h.Server).index)
+	until(t, "the copy has the app", func() bool {
+		kept, err := opened.copy.Load().read()
+		return err == nil && kept != nil && len(kept.Apps) == 1
+	})
+	again, _ := h.open()
+	if _, ok := again.App(id); !ok {
+		t.Error("a machine that starts with its copy lacks the app")
+	}
+	fresh, _ := newHolder(t, s.url()).open()
+	if _, ok := fresh.App(id); !ok {
+		t.Error("a machine without a copy lacks the app")
+	}
+}

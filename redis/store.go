@@ -150,6 +150,9 @@ func (s *store) load(ctx context.Context) (apps []*keystore.App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if ids, err = s.withUnlisted(ctx, ids); err != nil {
+		return nil, err
+	}
 	records := make(map[string]json.RawMessage, len(ids))
 	for len(ids) > 0 {
 		n := min(batch, len(ids))
