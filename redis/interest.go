@@ -132,6 +132,9 @@ func (l *lane) subscribe(ctx context.Context, name string, s *subscription) erro
 // or ctx ends.
 func (l *lane) persist(ctx context.Context, try func(rueidis.DedicatedClient) (done bool, err error)) error {
 	for {
+		if err := l.broker.refusal(); answerOf(err) != "" && l.current() == nil {
+			return err // no connection may come for a long time
+		}
 		conn, err := l.await(ctx)
 		if err != nil {
 			return err

@@ -241,8 +241,7 @@ func (l *lane) current() rueidis.DedicatedClient {
 	return l.conn
 }
 
-// await returns the connection, and waits for one if there is none and Redis does not
-// refuse everything.
+// await returns the connection, and waits for one if there is none.
 func (l *lane) await(ctx context.Context) (rueidis.DedicatedClient, error) {
 	for {
 		l.mu.Lock()
@@ -250,9 +249,6 @@ func (l *lane) await(ctx context.Context) (rueidis.DedicatedClient, error) {
 		l.mu.Unlock()
 		if conn != nil {
 			return conn, nil
-		}
-		if err := l.broker.refusal(); answerOf(err) != "" { // none may come for a long time
-			return nil, err
 		}
 		select {
 		case <-changed:

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-c079cc48/caddy-realtime/cluster"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
 )
@@ -93,7 +94,11 @@ func TestMachineStartsWhileTheServerRefusesPings(t *testing.T) {
 		var m *node
 		var again *keystore.Registry
 		return func(answer string) {
-				m = newNode(t, s.url(), "", "a", leaseTime)
+				m = &node{machine: s.join(""), id: "c" + strings.Repeat("0", cluster.IDLength-1)}
+				until(t, "the machine knows it", func() bool { return m.refusal() != nil })
+				if err := m.Join(cluster.Machine{ID: m.id, Version: "v1", Started: time.Now()}, m); err != nil {
+					t.Fatal(err)
+				}
 				wantError(t, m.Publish(t.Context(), []*hub.Message{message("app", "a", "early")}), answer)
 				again, _ = h.open()
 				if _, ok := again.App(id); !ok {
@@ -106,6 +111,7 @@ func TestMachineStartsWhileTheServerRefusesPings(t *testing.T) {
 				until(t, "a publish is accepted", func() bool { return m.Publish(t.Context(), []*hub.Message{sent}) == nil })
 				until(t, "it arrives", func() bool { return len(m.delivered("app")) == 1 })
 				until(t, "an app can be made", func() bool { _, err := again.Create("other"); return err == nil })
+				know(t, newNode(t, s.url(), "", "a", leaseTime), newNode(t, s.url(), "", "b", leaseTime), m)
 			}
 	})
 }
