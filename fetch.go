@@ -122,9 +122,21 @@ func (rt *runtime) askForSession(ctx context.Context, machine string, q sessionQ
 	return r, nil
 }
 
-// release answers questionSession.
+// release answers questionSession. A session whose socket the gateway has disconnected is
+// none, although a connection that is half open still has it.
 func (rt *runtime) release(q sessionQuestion) (*hub.SessionRecord, error) {
-	r, replaced := rt.hub.Release(q.App, q.PID, func(owner hub.Owner) bool { return owner != nil && owner.User() == q.User })
+	app, ok := rt.registry.App(q.App)
+	if !ok {
+		return nil, nil
+	}
+	now := time.Now()
+	r, replaced := rt.hub.Release(q.App, q.PID, func(owner hub.Owner) bool {
+		if owner == nil || owner.User() != q.User {
+			return false
+		}
+		former, is := owner.(*rights)
+		return !is || !former.withdrawn(app, now)
+	})
 	if s, ok := replaced.(*socket); ok {
 		s.replace()
 	}

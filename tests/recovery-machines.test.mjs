@@ -214,6 +214,24 @@ describe("recovery on another machine", () => {
     await client.settles();
   });
 
+  for (const [what, path] of [["an operator disconnects its socket", (id) => `connections/${app.id}/${id}`], ["a backend disconnects its user", () => `users/${app.id}/kim/connections`]]) {
+    test(`a client begins again if ${what} while its connection is half open`, async (t) => {
+      const token = jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub: "kim" }, key, { algorithm: "HS256" });
+      const { client } = await away(t, ["ended.half-open"], { auth: { token } });
+      const { id } = client;
+      client.cutter.port = home.port;
+      await client.drop({
+        how: "half-open",
+        meanwhile: async () => {
+          const { status, text } = await home.admin("DELETE", `/realtime/${path(id)}`);
+          assert.ok(status === 200 || status === 204, text);
+        },
+      });
+      assert.ok(!client.socket.recovered);
+      assert.notEqual(client.id, id);
+    });
+  }
+
   test("a client that has lost its right meanwhile begins again", async (t) => {
     const channel = "private-taken";
     const token = () => jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub: "eve", channels: [channel] }, key, { algorithm: "HS256" });
