@@ -44,7 +44,7 @@ func (m machineMembers) EachHere(f func(app, channel string, members []cluster.C
 	p := m.runtime.presence
 	for _, app := range p.Apps() {
 		for _, channel := range p.ChannelsHere(app) {
-			here := p.MembersHere(app, channel)
+			here := p.SaidHere(app, channel)
 			all := make([]cluster.ChannelMember, len(here))
 			for i, member := range here {
 				all[i] = cluster.ChannelMember{User: member.ID, Info: member.Info}

@@ -44,9 +44,10 @@ type user struct {
 type member struct {
 	channel *channel
 	user    *user
-	info    json.RawMessage
-	sockets int32  // on this machine
-	timer   *timer // of the grace, while sockets is 0
+	info    json.RawMessage // what others see
+	own     json.RawMessage // of the newest socket on this machine
+	sockets int32           // on this machine
+	timer   *timer          // of the grace, while sockets is 0
 
 	// elsewhere means that the machines together count the user as a member, see Share.
 	elsewhere bool

@@ -60,6 +60,7 @@ type modelChannel struct {
 type modelMember struct {
 	id      string
 	info    string
+	own     string // of the newest socket here
 	sockets int
 	until   time.Time // the end of the grace, if sockets is 0
 
@@ -254,7 +255,7 @@ func (w *world) join(k key, user string) {
 		c.changed = time.Now()
 	}
 	m := c.members[i]
-	m.info, m.sockets = info, m.sockets+1
+	m.info, m.own, m.sockets = info, info, m.sockets+1
 	w.sockets = append(w.sockets, modelSocket{k, user})
 	text := json.RawMessage(info)
 	w.p.Join(k.app, k.channel, user, text)
@@ -296,7 +297,7 @@ func (w *world) elsewhere(k key, user string, is bool) json.RawMessage {
 		was := m.elsewhere
 		m.elsewhere = is
 		switch {
-		case is && !m.here():
+		case is:
 			m.info = info
 		case was && !is && !m.here():
 			c.members = slices.Delete(c.members, i, i+1)
@@ -399,7 +400,7 @@ func (w *world) checkShared(k key) {
 				want = m
 			}
 		}
-		if is != (want != nil) || is && want.info != string(info) {
+		if is != (want != nil) || is && want.own != string(info) {
 			w.fatal("%v: %s is here: %t, with %s; want %+v", k, s.user, is, info, want)
 		}
 		now := ""

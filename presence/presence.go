@@ -34,8 +34,9 @@
 //
 // With [Presence.Share], a user is also a member while another machine says so. What
 // changes on this machine is told to the [Sharer], which carries it to the other
-// machines; what they say is applied with Set and Replace. The grace is that of the
-// machine where the user's last socket was.
+// machines; what they say is applied with Set and Replace, and so is the info of the
+// newest socket, wherever that is. The grace is that of the machine where the user's last
+// socket was.
 //
 // # Locks
 //
@@ -135,13 +136,15 @@ func (p *Presence) Join(app, channel, user string, info json.RawMessage) {
 		m := a.members.Get(place{c, u})
 		if m == nil {
 			m = &member{channel: c, user: u, info: u.share(info), sockets: 1}
+			m.own = m.info
 			a.add(m)
 			p.tellObserver(m, true)
 			p.tellSharer(m)
 			return p.joined(m)
 		}
-		if changed := !bytes.Equal(m.info, info); changed || !m.here() {
+		if changed := !bytes.Equal(m.info, info) || !bytes.Equal(m.own, info); changed || !m.here() {
 			m.info = u.share(info)
+			m.own = m.info
 			p.tellSharer(m)
 		}
 		m.sockets++

@@ -23,7 +23,7 @@ func (p *Presence) tellSharer(m *member) {
 }
 
 // Here reports whether a user is a member of a channel because of this machine, and the
-// info that others see.
+// info of its newest socket here: what this machine says to the others.
 func (p *Presence) Here(app, channel, user string) (info json.RawMessage, is bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -31,19 +31,29 @@ func (p *Presence) Here(app, channel, user string) (info json.RawMessage, is boo
 	if m == nil || !m.here() {
 		return nil, false
 	}
-	return m.info, true
+	return m.own, true
 }
 
 // MembersHere returns the members of a channel that this machine has, in the order in
-// which they have joined.
+// which they have joined, with the info that others see.
 func (p *Presence) MembersHere(app, channel string) []Member {
+	return p.membersHere(app, channel, (*member).view)
+}
+
+// SaidHere returns the members of a channel that this machine has, with the info that
+// Here returns.
+func (p *Presence) SaidHere(app, channel string) []Member {
+	return p.membersHere(app, channel, func(m *member) Member { return Member{ID: m.user.name, Info: m.own} })
+}
+
+func (p *Presence) membersHere(app, channel string, view func(*member) Member) []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []Member
 	if c := p.channel(app, channel); c != nil {
 		for m := c.first; m != nil; m = m.after {
 			if m.here() {
-				all = append(all, m.view())
+				all = append(all, view(m))
 			}
 		}
 	}
@@ -79,8 +89,8 @@ func (p *Presence) Apps() []string {
 	return names
 }
 
-// Set applies what the machines together say: a user is a member of a channel, or no
-// longer one. One who is here remains a member.
+// Set applies what the machines together say: a user is a member of a channel, with this
+// info, or no longer one. One who is here remains a member.
 func (p *Presence) Set(app, channel, user string, info json.RawMessage, is bool) {
 	if !is && !p.isMember(app, channel, user) {
 		return
@@ -99,7 +109,7 @@ func (p *Presence) Set(app, channel, user string, info json.RawMessage, is bool)
 		case m == nil:
 		case is:
 			m.elsewhere = true
-			if !m.here() && !bytes.Equal(m.info, info) {
+			if !bytes.Equal(m.info, info) {
 				m.info = m.user.share(info)
 			}
 		default:

@@ -106,7 +106,7 @@ func (v *venue) EachHere(f func(app, channel string, members []cluster.ChannelMe
 	for _, app := range v.presence.Apps() {
 		for _, channel := range v.presence.ChannelsHere(app) {
 			var all []cluster.ChannelMember
-			for _, m := range v.presence.MembersHere(app, channel) {
+			for _, m := range v.presence.SaidHere(app, channel) {
 				all = append(all, cluster.ChannelMember{User: m.ID, Info: m.Info})
 			}
 			f(app, channel, all)

@@ -1,6 +1,7 @@
 // Who is in a channel, over three gateways with one Redis, as stock clients see it.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import jwt from "jsonwebtoken";
 import { believe } from "./lib/believe.mjs";
 import { Caddy } from "./lib/caddy.mjs";
@@ -30,8 +31,8 @@ describe("presence on three gateways with one Redis", () => {
   });
 
   /** A socket of a user on a machine, in a channel. */
-  async function enter(caddy, sub, channel) {
-    const token = jwt.sign({ sub, channels: ["presence-*"], info: { name: sub } }, key, { expiresIn: "1h" });
+  async function enter(caddy, sub, channel, info = { name: sub }) {
+    const token = jwt.sign({ sub, channels: ["presence-*"], info }, key, { expiresIn: "1h" });
     const socket = caddy.socket(app, { auth: { appId: app.id, token } });
     await once(socket, "connect");
     const belief = believe(socket, channel);
@@ -76,6 +77,29 @@ describe("presence on three gateways with one Redis", () => {
       assert.deepEqual(w.belief.events.filter((event) => !/w\d/.test(event)), ["+ann", "+bob", "-bob", "-ann"]);
       w.socket.disconnect();
     }
+  });
+
+  test("the info of a user's newest tab is shown everywhere", async () => {
+    const channel = "presence-info";
+    const tabs = [];
+    for (const [i, caddy] of machines.slice(0, 2).entries()) {
+      tabs.push(await enter(caddy, "ann", channel, { tab: i }));
+      const shown = { count: 1, info: { tab: i } };
+      for (const other of machines) {
+        await until("the members have it", async () => {
+          const { count, members: all } = await members(other, channel);
+          return isDeepStrictEqual({ count, info: all[0].info }, shown);
+        });
+        await until("who subscribes is told it", async () => {
+          const viewer = await enter(other, "viewer", channel);
+          const told = viewer.belief.members.get("ann");
+          viewer.socket.disconnect();
+          return isDeepStrictEqual(told, shown.info);
+        });
+        await until("the viewer has left", async () => (await members(other, channel)).count === 1);
+      }
+    }
+    for (const { socket } of tabs) socket.disconnect();
   });
 
   test("nobody flickers when a machine ends as planned and its clients come back elsewhere", async () => {
