@@ -31,6 +31,11 @@ type countedShared struct {
 // Watch implements keystore.Shared.
 func (s countedShared) Watch(changed func(id string)) { s.shared.Watch(changed) }
 
+// ReadUsed implements keystore.Shared.
+func (s countedShared) ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error) {
+	return s.shared.ReadUsed(ctx, apps)
+}
+
 // Put implements keystore.Store.
 func (s countedStore) Put(ctx context.Context, before, after *keystore.App) error {
 	return s.count(stats.Put, func() error { return s.Store.Put(ctx, before, after) })

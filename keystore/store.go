@@ -56,6 +56,9 @@ type Shared interface {
 	// for example while the store was unreachable. The store may also call
 	// changed for this process's own changes. changed does not block.
 	Watch(changed func(id string))
+
+	// ReadUsed is LoadUsed for some apps: what all processes have stored.
+	ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error)
 }
 
 // ErrConflict is returned by a store if the app has been changed in the

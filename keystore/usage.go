@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,9 @@ const keepUsed = time.Minute
 type usage struct {
 	minutes sync.Map // key id → *atomic.Int64, minutes since 1970
 
-	mu    sync.Mutex          // guards dirty
+	mu    sync.Mutex          // guards the fields below
 	dirty map[string]struct{} // apps with key uses that are not stored yet
+	after time.Time           // when the store may be asked again for the uses of others
 
 	quit  chan struct{}
 	ended chan struct{}
@@ -26,15 +28,10 @@ type usage struct {
 // lookup.
 func (r *Registry) Used(app *App, key *Key, now time.Time) {
 	minute := now.Unix() / 60
-	v, ok := r.usage.minutes.Load(key.ID)
-	if !ok {
-		v, _ = r.usage.minutes.LoadOrStore(key.ID, new(atomic.Int64))
-		if now, ok := r.App(app.ID); !ok || now.key(key.ID) == nil {
-			r.usage.minutes.Delete(key.ID) // dropped since it was looked up
-			return
-		}
+	last := r.lastUse(app.ID, key.ID)
+	if last == nil {
+		return
 	}
-	last := v.(*atomic.Int64)
 	if last.Load() >= minute {
 		return
 	}
@@ -42,6 +39,72 @@ func (r *Registry) Used(app *App, key *Key, now time.Time) {
 	r.usage.mu.Lock()
 	defer r.usage.mu.Unlock()
 	r.usage.dirty[app.ID] = struct{}{}
+}
+
+// How long RefreshUsed waits for the store, and how long it leaves it alone after an error.
+const (
+	readUsed      = time.Second
+	readUsedAgain = 10 * time.Second
+)
+
+// RefreshUsed has LastUsed know the uses of some apps' keys that other processes have
+// stored, which they do once a minute. If the store is not shared or cannot be read, it
+// does nothing. It waits at most a second.
+func (r *Registry) RefreshUsed(ctx context.Context, apps ...*App) {
+	shared, is := r.store.(Shared)
+	if !is || len(apps) == 0 {
+		return
+	}
+	r.usage.mu.Lock()
+	wait := time.Now().Before(r.usage.after)
+	r.usage.mu.Unlock()
+	if wait {
+		return
+	}
+	ids := make([]string, len(apps))
+	for i, app := range apps {
+		ids[i] = app.ID
+	}
+	ctx, cancel := context.WithTimeout(ctx, readUsed)
+	defer cancel()
+	used, err := shared.ReadUsed(ctx, ids)
+	if err != nil {
+		r.usage.mu.Lock()
+		r.usage.after = time.Now().Add(readUsedAgain)
+		r.usage.mu.Unlock()
+	}
+	for _, app := range apps {
+		for i := range app.Keys {
+			if at, ok := used[app.Keys[i].ID]; ok {
+				r.usedElsewhere(app.ID, app.Keys[i].ID, at.Unix()/60)
+			}
+		}
+	}
+}
+
+// usedElsewhere records that another process used a key.
+func (r *Registry) usedElsewhere(app, key string, minute int64) {
+	last := r.lastUse(app, key)
+	if last == nil {
+		return
+	}
+	for known := last.Load(); known < minute && !last.CompareAndSwap(known, minute); {
+		known = last.Load()
+	}
+}
+
+// lastUse returns the minute in which a key was last used, 0 if it was not yet; or nil if
+// the app no longer has the key.
+func (r *Registry) lastUse(app, key string) *atomic.Int64 {
+	v, ok := r.usage.minutes.Load(key)
+	if !ok {
+		v, _ = r.usage.minutes.LoadOrStore(key, new(atomic.Int64))
+		if now, ok := r.App(app); !ok || now.key(key) == nil {
+			r.usage.minutes.Delete(key) // dropped since it was looked up
+			return nil
+		}
+	}
+	return v.(*atomic.Int64)
 }
 
 // LastUsed returns when a key was last used, to the minute; zero means never,

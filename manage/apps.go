@@ -54,6 +54,7 @@ func (a *API) listApps(g *Gateway, w http.ResponseWriter, r *http.Request) error
 		Apps []App   `json:"apps"`
 		Next *string `json:"next"`
 	}{make([]App, 0, len(apps)), orNull(next)}
+	g.Registry.RefreshUsed(r.Context(), apps...)
 	for _, app := range apps {
 		page.Apps = append(page.Apps, g.View(app))
 	}
@@ -62,6 +63,7 @@ func (a *API) listApps(g *Gateway, w http.ResponseWriter, r *http.Request) error
 }
 
 func (a *API) showApp(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
+	g.Registry.RefreshUsed(r.Context(), app)
 	g.answerApp(w, http.StatusOK, app)
 	return nil
 }

@@ -33,6 +33,7 @@ func (a *API) keyRoutes() []caddy.AdminRoute {
 }
 
 func (a *API) listKeys(g *Gateway, app *keystore.App, w http.ResponseWriter, r *http.Request) error {
+	g.Registry.RefreshUsed(r.Context(), app)
 	respond.JSON(w, http.StatusOK, struct {
 		Keys []Key `json:"keys"`
 	}{g.viewKeys(app)})

@@ -68,6 +68,7 @@ func (v *visit) showAppAs(app *keystore.App, status int, view pageView) error {
 // appPage collects the data of an app's page.
 func (v *visit) appPage(app *keystore.App) *appPage {
 	query := v.r.URL.Query()
+	v.gateway.Registry.RefreshUsed(v.r.Context(), app)
 	p := &appPage{
 		App:     v.gateway.View(app),
 		ETag:    manage.ETag(app),

@@ -412,3 +412,33 @@ func TestAppsWhoseListWasRemovedAreListedAgain(t *testing.T) {
 		t.Error("a machine without a copy lacks the app")
 	}
 }
+
+func TestUseOfAKeyOnAnotherMachineIsKnown(t *testing.T) {
+	server := startRedis(t)
+	registry, _ := newHolder(t, server.url()).open()
+	made := create(t, registry, "shop")
+	id, key := made.App.ID, made.App.Keys[0]
+	other, _ := newHolder(t, server.url()).open()
+	app, ok := other.App(id)
+	if !ok {
+		t.Fatal("the other machine does not know the app")
+	}
+	other.Used(app, &key, time.Now())
+	used := other.LastUsed(key.ID)
+	if err := other.Close(); err != nil { // stores it, as it does once a minute
+		t.Fatal(err)
+	}
+	registry.RefreshUsed(t.Context(), made.App)
+	if got := registry.LastUsed(key.ID); got != used || got.IsZero() {
+		t.Errorf("last used %s, want %s", got, used)
+	}
+
+	// Without Redis, nobody waits for it twice, and what is known is shown.
+	server.kill()
+	for range 2 {
+		registry.RefreshUsed(t.Context(), made.App)
+	}
+	if got := registry.LastUsed(key.ID); got != used {
+		t.Errorf("last used %s without Redis, want %s", got, used)
+	}
+}

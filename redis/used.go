@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +24,17 @@ func (s *store) LoadUsed(ctx context.Context) (map[string]time.Time, error) {
 	}
 	if err != nil {
 		s.log.Warn("some last-use times of keys cannot be read", zap.Error(err))
+	}
+	return used, nil
+}
+
+// ReadUsed implements [keystore.Shared].
+func (s *store) ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error) {
+	used := make(map[string]time.Time)
+	for some := range slices.Chunk(apps, batch) {
+		if err := s.readUsed(ctx, some, used); err != nil {
+			return used, err
+		}
 	}
 	return used, nil
 }
