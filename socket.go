@@ -240,7 +240,11 @@ func (s *socket) open(app *keystore.App, asked recoverRequest) error {
 	if within := s.runtime.settings().recovery(app); s.recovers && within > 0 {
 		pid = s.runtime.hub.Begin(s.member, asked.position, within, s.rights.Load()).PID()
 	}
-	return s.joinUser(func() { s.conn.Open("", pid) })
+	err := s.joinUser(func() { s.conn.Open("", pid) })
+	if err != nil { // stock clients try again after a lost connection, not after a CONNECT_ERROR
+		s.conn.Session().Close(notReady)
+	}
+	return err
 }
 
 // authenticated checks the credentials against the app's current state. A

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-c079cc48/caddy-realtime/engineio"
 	"github.com/seed-c079cc48/caddy-realtime/hub"
 	"github.com/seed-c079cc48/caddy-realtime/internal/apierr"
 	"github.com/seed-c079cc48/caddy-realtime/keystore"
@@ -21,6 +22,9 @@ func userChannel(user string) string { return hub.Hidden("user:" + user) }
 // userTimeout bounds how long a client waits for a broker that must be told of its
 // user.
 const userTimeout = 5 * time.Second
+
+// notReady ends the session of a client that could not join the sockets of its user.
+const notReady engineio.Reason = "not ready"
 
 // joinUser puts the socket into the channel of its user, if it has one. joined is
 // called exactly once if there is no error, before the channel's first message.

@@ -1,7 +1,8 @@
 // A gateway that starts while Redis is away, with the stock client.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Caddy } from "./lib/caddy.mjs";
+import jwt from "jsonwebtoken";
+import { Caddy, transports } from "./lib/caddy.mjs";
 import { freePorts } from "./lib/ports.mjs";
 import { Redis } from "./lib/redis.mjs";
 import { once, until } from "./lib/wait.mjs";
@@ -15,6 +16,7 @@ test("Caddy starts while Redis is away: other sites are served, clients are let 
   const caddy = await Caddy.start({ keystore: "", global: `redis ${redis.url}\n\t\tnode_address http://127.0.0.1:${node}`, site });
   t.after(() => caddy.close());
   const app = await caddy.app();
+  const key = await caddy.signingKey(app);
   await caddy.published(app, { channel: "a", event: "e", data: 1 });
   assert.deepEqual(await caddy.signal("SIGTERM"), { code: 0, signal: null });
   await redis.kill();
@@ -35,6 +37,14 @@ test("Caddy starts while Redis is away: other sites are served, clients are let 
   socket.on("disconnect", (reason) => (ended = reason));
   assert.equal((await socket.emitWithAck("subscribe", "a")).error?.code, "unavailable");
   assert.equal((await caddy.admin("POST", "/realtime/apps", { name: "other" })).status, 503);
+  const token = jwt.sign({ exp: Math.floor(Date.now() / 1000) + 600, sub: "ann" }, key, { algorithm: "HS256" });
+  const users = Object.values(transports).map((transports) => {
+    const user = caddy.socket(app, { transports, auth: { appId: app.id, token } });
+    user.refusals = [];
+    user.on("connect_error", (err) => user.refusals.push(err.data));
+    return user;
+  });
+  await until("users have tried to connect", () => caddy.logged(/could not join those of its user/).length > 0);
 
   await redis.boot();
   await until("publishing goes on", async () => (await caddy.publish(app, { channel: "b", event: "e" })).status === 200);
@@ -48,6 +58,10 @@ test("Caddy starts while Redis is away: other sites are served, clients are let 
   const other = await caddy.app();
   await caddy.published(other, { channel: "a", event: "e" });
   assert.equal(ended, undefined, "its socket was closed");
+  for (const user of users) {
+    await until("a user is let in without doing anything", () => user.connected);
+    assert.deepEqual(user.refusals.filter(Boolean), []);
+  }
 });
 
 test("a reload to a Redis that is away is refused, and its predecessor goes on", async (t) => {
