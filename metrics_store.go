@@ -31,9 +31,12 @@ type countedShared struct {
 // Watch implements keystore.Shared.
 func (s countedShared) Watch(changed func(id string)) { s.shared.Watch(changed) }
 
-// ReadUsed implements keystore.Shared.
+// ReadUsed implements keystore.UsedReader.
 func (s countedShared) ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error) {
-	return s.shared.ReadUsed(ctx, apps)
+	if reader, ok := s.shared.(keystore.UsedReader); ok {
+		return reader.ReadUsed(ctx, apps)
+	}
+	return nil, nil
 }
 
 // Put implements keystore.Store.

@@ -68,10 +68,6 @@ func (s *sharedStore) Delete(ctx context.Context, before *App) error {
 
 func (s *sharedStore) LoadUsed(context.Context) (map[string]time.Time, error) { return nil, nil }
 
-func (s *sharedStore) ReadUsed(context.Context, []string) (map[string]time.Time, error) {
-	return nil, nil
-}
-
 func (s *sharedStore) PutUsed(context.Context, string, map[string]time.Time) error { return nil }
 
 func (s *sharedStore) Check(context.Context) error { return nil }

@@ -56,8 +56,14 @@ type Shared interface {
 	// for example while the store was unreachable. The store may also call
 	// changed for this process's own changes. changed does not block.
 	Watch(changed func(id string))
+}
 
-	// ReadUsed is LoadUsed for some apps: what all processes have stored.
+// A UsedReader is a shared store that can say again when keys were used. Without it, the
+// uses that other processes have stored are known from the start only.
+type UsedReader interface {
+	Shared
+
+	// ReadUsed is LoadUsed for some apps.
 	ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error)
 }
 

@@ -48,10 +48,10 @@ const (
 )
 
 // RefreshUsed has LastUsed know the uses of some apps' keys that other processes have
-// stored, which they do once a minute. If the store is not shared or cannot be read, it
-// does nothing. It waits at most a second.
+// stored, which they do once a minute. If the store is no UsedReader or cannot be
+// read, it does nothing. It waits at most a second.
 func (r *Registry) RefreshUsed(ctx context.Context, apps ...*App) {
-	shared, is := r.store.(Shared)
+	store, is := r.store.(UsedReader)
 	if !is || len(apps) == 0 {
 		return
 	}
@@ -67,7 +67,7 @@ func (r *Registry) RefreshUsed(ctx context.Context, apps ...*App) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readUsed)
 	defer cancel()
-	used, err := shared.ReadUsed(ctx, ids)
+	used, err := store.ReadUsed(ctx, ids)
 	if err != nil {
 		r.usage.mu.Lock()
 		r.usage.after = time.Now().Add(readUsedAgain)

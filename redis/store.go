@@ -476,4 +476,4 @@ func (s *store) Close() error {
 }
 
 // Interface guards
-var _ keystore.Shared = (*store)(nil)
+var _ keystore.UsedReader = (*store)(nil)

@@ -28,7 +28,7 @@ func (s *store) LoadUsed(ctx context.Context) (map[string]time.Time, error) {
 	return used, nil
 }
 
-// ReadUsed implements [keystore.Shared].
+// ReadUsed implements [keystore.UsedReader].
 func (s *store) ReadUsed(ctx context.Context, apps []string) (map[string]time.Time, error) {
 	used := make(map[string]time.Time)
 	for some := range slices.Chunk(apps, batch) {
