@@ -39,7 +39,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.63.0 // indirect
-	github.com/seed-c079cc48/caddy-realtime v0.0.0-20261129014216-a1f60de5b612
+	github.com/seed-c079cc48/caddy-realtime v0.0.0-20261129015110-ce11983d9f5b
 	github.com/zeebo/blake3 v0.2.4 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0
