@@ -50,7 +50,7 @@ func counting(run func(*adminClient, []string) error) func(*adminClient, []strin
 		if err != nil || json.Unmarshal(text, &answer) != nil {
 			return nil //nolint:nilerr // an earlier version does not know its machines
 		}
-		if lacks := manage.Silence(manage.SilentOf(answer.Machines)); lacks != "" {
+		if lacks := manage.Silence(answer.Machines); lacks != "" {
 			c.note("%s", lacks)
 		}
 		return nil

@@ -19,24 +19,19 @@ type Machine struct {
 	Connections *int      `json:"connections"` // of all apps; null: it has not answered
 }
 
-// SilentOf returns how many machines have not answered, and how many there are. Lists and
-// numbers lack what the silent ones have.
-func SilentOf(machines []Machine) (silent, all int) {
+// Silence says what lists and numbers lack, or "" if all machines have answered.
+func Silence(machines []Machine) string {
+	silent := 0
 	for _, m := range machines {
 		if m.Connections == nil {
 			silent++
 		}
 	}
-	return silent, len(machines)
-}
-
-// Silence says what lists and numbers lack, or "" if all machines have answered.
-func Silence(silent, all int) string {
 	if silent == 0 {
 		return ""
 	}
 	return fmt.Sprintf("Machines that do not answer: %d of %d. Lists and numbers lack what they have. "+
-		"If that lasts for more than 15 seconds, /realtime/health on the admin endpoint says why.", silent, all)
+		"If that lasts for more than 15 seconds, /realtime/health on the admin endpoint says why.", silent, len(machines))
 }
 
 func (a *API) machineRoutes() []caddy.AdminRoute {

@@ -243,7 +243,7 @@ func (v *visit) show(status int, name templateName, view pageView) error {
 	if v.gateway != nil {
 		view.Form = v.gateway.Forms.ID()
 		if name != messageTemplate {
-			view.Silence = manage.Silence(manage.SilentOf(v.gateway.Machines())) // asked last: it is about what the page has read
+			view.Silence = manage.Silence(v.gateway.Machines()) // asked last: it is about what the page has read
 		}
 	}
 	var body bytes.Buffer

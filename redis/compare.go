@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -100,7 +99,7 @@ func (b *broker) sayAll(ctx context.Context, lane, app, machine, mark string, al
 	for names := range slices.Chunk(slices.Collect(maps.Keys(all)), hashChunk) {
 		keys := make([]string, len(names))
 		for i, name := range names {
-			keys[i] = base + "v:" + name
+			keys[i] = membersKey(base, name)
 		}
 		hashes, err := b.readHashes(ctx, keys...)
 		if err != nil {
@@ -130,7 +129,7 @@ func difference(hash map[string]string, machine string, users []cluster.ChannelM
 	for field, value := range hash {
 		user, is := strings.CutPrefix(field, "u")
 		machines, info, _ := strings.Cut(value, " ")
-		if is && slices.Contains(slices.Collect(ids(machines)), machine) {
+		if is && includes(machines, machine) {
 			here[user] = cluster.ChannelMember{User: user, Info: []byte(info)}
 		}
 	}
@@ -146,10 +145,13 @@ func difference(hash map[string]string, machine string, users []cluster.ChannelM
 	return says
 }
 
-// ids returns the IDs of machines that are written without anything between them.
-func ids(all string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for ; len(all) >= cluster.IDLength && yield(all[:cluster.IDLength]); all = all[cluster.IDLength:] {
+// includes reports whether a machine is among those whose IDs, all of the same length, are
+// written without anything between them.
+func includes(machines, id string) bool {
+	for ; len(machines) >= len(id); machines = machines[len(id):] {
+		if strings.HasPrefix(machines, id) {
+			return true
 		}
 	}
+	return false
 }

@@ -46,7 +46,9 @@ func (b *broker) pubsubName(app, channel string) string {
 
 func (a *app) changesKey() string { return a.base + "n" }
 
-func (a *app) membersKey(channel string) string { return a.base + "v:" + channel }
+func (a *app) membersKey(channel string) string { return membersKey(a.base, channel) }
+
+func membersKey(base, channel string) string { return base + "v:" + channel }
 
 // factsOf returns which facts are kept of a channel, as in presence.lua.
 func factsOf(m cluster.Members, app, channel string) (facts string) {

@@ -17,10 +17,8 @@ func (s *store) LoadUsed(ctx context.Context) (map[string]time.Time, error) {
 		return used, nil
 	}
 	ids, err := s.ids(ctx)
-	for err == nil && len(ids) > 0 {
-		n := min(batch, len(ids))
-		err = s.readUsed(ctx, ids[:n], used)
-		ids = ids[n:]
+	if err == nil {
+		used, err = s.ReadUsed(ctx, ids)
 	}
 	if err != nil {
 		s.log.Warn("some last-use times of keys cannot be read", zap.Error(err))
